@@ -1,0 +1,1 @@
+"""The same rooms as cytopipe, plus crash/, hostile/, twins/, ui/ and benchmarks/."""
