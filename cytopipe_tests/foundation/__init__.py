@@ -1,0 +1,1 @@
+"""Errors, provenance and engines: what every room stands on."""
