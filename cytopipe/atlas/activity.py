@@ -1,0 +1,394 @@
+"""From expression profiles to the activity of cytokines and secreted proteins.
+
+In come profiles (log1p CPM, groups x genes) and a signature; out comes an `Activity`: z, beta, standard
+error, p and false discovery rate of every target in every group. What must hold: the genes used are
+those common to both, in ascending order, at least 100 of them; how both sides were prepared is stated in
+the result; the same profiles give the same bytes, on however many threads.
+
+A method is a pure function on prepared matrices and a value that describes it; `METHODS` is the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+from cytopipe.atlas import regression, ridge
+from cytopipe.atlas.permutation import STREAMS, Stream
+from cytopipe.atlas.ridge import Estimate
+from cytopipe.atlas.signatures import Signature
+from cytopipe.atlas.statistics import benjamini_hochberg
+from cytopipe.errors import Finding, InputError, ParameterError
+
+__all__ = [
+    "EXPRESSION_PREPARATIONS",
+    "METHODS",
+    "MIN_COMMON_GENES",
+    "Activity",
+    "Method",
+    "Overlap",
+    "Settings",
+    "find_overlap",
+    "score",
+]
+
+MIN_COMMON_GENES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How an activity is inferred; every value decides the result.
+
+    Parameters
+    ----------
+    method : {'ridge', 'ulm', 'mlm'}
+        A name in `METHODS`.
+    regularization : float, optional
+        Ridge penalty lambda; left out, the one the signature was made for.
+    expression : {'scaled', 'raw', 'row_centred', 'row_centred_scaled'}
+        How profiles are prepared: each group to mean 0 and standard deviation 1 over genes (ddof 1), not
+        at all, each gene centred over groups, or centred over groups and then scaled over genes.
+    scale_signature : bool
+        Each target to mean 0 and standard deviation 1 over the common genes (ddof 1). Without it the
+        weights are so small that a lambda of 5e5 swamps X'X and ridge becomes plain correlation.
+    null : {'permutation', 'student'}
+        Permuted gene labels, or the analytical t of the reference.
+    moments : {'exact', 'sampled'}
+        Whether z stands on the exact moments of the permutation null or on those of the permutations
+        drawn, as in the reference.
+    n_permutations : int
+        Permutations behind p; 0 takes p from the normal tail of the exact moments.
+    seed : int
+    stream : {'counter', 'numpy', 'srand'}
+        Where permutations come from.
+    """
+
+    method: str = "ridge"
+    regularization: float | None = None
+    expression: Literal["scaled", "raw", "row_centred", "row_centred_scaled"] = "scaled"
+    scale_signature: bool = True
+    null: Literal["permutation", "student"] = "permutation"
+    moments: Literal["exact", "sampled"] = "exact"
+    n_permutations: int = 1000
+    seed: int = 0
+    stream: Stream = "counter"
+
+    def __post_init__(self) -> None:
+        findings = [
+            Finding(what=f"unknown {name}", where=name, expected=" or ".join(allowed), found=repr(found))
+            for name, found, allowed in (
+                ("method", self.method, METHODS),
+                ("expression", self.expression, EXPRESSION_PREPARATIONS),
+                ("null", self.null, ("permutation", "student")),
+                ("moments", self.moments, ("exact", "sampled")),
+                ("stream", self.stream, STREAMS),
+            )
+            if found not in tuple(allowed)
+        ]
+        if self.regularization is not None and not 0 <= self.regularization < float("inf"):
+            findings.append(
+                Finding(
+                    what="lambda is out of range",
+                    where="regularization",
+                    expected="a number from 0",
+                    found=str(self.regularization),
+                )
+            )
+        least = 2 if self.moments == "sampled" else 0
+        if not least <= self.n_permutations <= 10_000_000:
+            findings.append(
+                Finding(
+                    what="the number of permutations is out of range",
+                    where="n_permutations",
+                    expected=f"{least} to 10000000",
+                    found=str(self.n_permutations),
+                )
+            )
+        if not 0 <= self.seed < 2**32:
+            findings.append(
+                Finding(
+                    what="the seed is out of range",
+                    where="seed",
+                    expected="0 to 4294967295",
+                    found=str(self.seed),
+                )
+            )
+        if findings:
+            raise ParameterError(findings)
+
+    def for_signature(self, signature: Signature) -> Settings:
+        """These settings with the signature's own penalty where none was chosen."""
+        if self.method != "ridge" or self.regularization is not None:
+            return self
+        return replace(self, regularization=signature.regularization)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Which genes an inference stands on.
+
+    Parameters
+    ----------
+    common : tuple of str
+        Genes of both, in ascending order.
+    n_signature_genes, n_profile_genes : int
+        Genes of each side.
+    ambiguous : tuple of str
+        Genes of the signature that the profiles name more than once; they are left out.
+    """
+
+    common: tuple[str, ...]
+    n_signature_genes: int
+    n_profile_genes: int
+    ambiguous: tuple[str, ...] = ()
+
+    @property
+    def coverage(self) -> float:
+        """Share of the signature's genes that the profiles have."""
+        return len(self.common) / self.n_signature_genes if self.n_signature_genes else 0.0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Activity:
+    """Activity of every target in every group.
+
+    Parameters
+    ----------
+    groups : tuple of str
+        Row names of the profiles.
+    targets : tuple of str
+        Targets of the signature.
+    z, beta, se, pvalue, fdr : ndarray, (groups, targets) float64
+        fdr is Benjamini-Hochberg over the targets of a group.
+    overlap : Overlap
+    settings : Settings
+        With the penalty that was used.
+    signature : str
+        Name of the signature.
+    """
+
+    groups: tuple[str, ...]
+    targets: tuple[str, ...]
+    z: np.ndarray
+    beta: np.ndarray
+    se: np.ndarray
+    pvalue: np.ndarray
+    fdr: np.ndarray
+    overlap: Overlap
+    settings: Settings
+    signature: str
+
+    def parameters(self) -> dict[str, object]:
+        """What decided the numbers, as plain values."""
+        return {
+            "signature": self.signature,
+            "n_common_genes": len(self.overlap.common),
+            **asdict(self.settings),
+        }
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to score targets: a pure function on prepared matrices, and what to know about it.
+
+    Parameters
+    ----------
+    name : str
+    score : callable
+        ``score(signature, profiles, settings, workers) -> Estimate``, with (genes, targets) and
+        (genes, groups) float64.
+    describe : str
+        One sentence.
+    reference : str
+    """
+
+    name: str
+    score: Callable[[np.ndarray, np.ndarray, Settings, int], Estimate]
+    describe: str
+    reference: str
+
+
+def score(
+    values: np.ndarray,
+    genes: Sequence[str],
+    signature: Signature,
+    settings: Settings | None = None,
+    *,
+    groups: Sequence[str] | None = None,
+    workers: int = 1,
+    where: str = "",
+) -> Activity:
+    """Infer the activity of a signature's targets in every profile.
+
+    Parameters
+    ----------
+    values : ndarray, (groups, genes) float
+        Profiles, log1p CPM unless `settings` say otherwise; finite.
+    genes : sequence of str
+        Their gene symbols, in any order.
+    signature : Signature
+    settings : Settings, optional
+    groups : sequence of str, optional
+        Names of the profiles.
+    workers : int
+        Threads for the permutations; the result does not depend on it.
+    where : str, optional
+        Named in errors.
+
+    Returns
+    -------
+    Activity
+
+    Raises
+    ------
+    InputError
+        If fewer than `MIN_COMMON_GENES` genes are common, or values are not finite.
+    """
+    from threadpoolctl import threadpool_limits
+
+    settings = (settings or Settings()).for_signature(signature)
+    overlap = find_overlap(genes, signature, where=where)
+    place = {gene: column for column, gene in enumerate(genes)}
+    profiles = np.asarray(values)[:, [place[gene] for gene in overlap.common]].T.astype(np.float64)
+    if not np.isfinite(profiles).all():
+        gene, group = np.argwhere(~np.isfinite(profiles))[0].tolist()
+        raise InputError(
+            f"profile {group} has no finite value for gene {overlap.common[gene]}",
+            where=where,
+            found=str(profiles[gene, group]),
+        )
+    row = {gene: index for index, gene in enumerate(signature.genes)}
+    weights = signature.weights[[row[gene] for gene in overlap.common]]
+    if settings.scale_signature:
+        weights = _scale(weights)
+    with threadpool_limits(limits=1, user_api="blas"):  # sums in one order, whatever the machine's cores
+        estimate = METHODS[settings.method].score(
+            weights, EXPRESSION_PREPARATIONS[settings.expression](profiles), settings, workers
+        )
+    return Activity(
+        groups=tuple(groups) if groups is not None else tuple(str(i) for i in range(profiles.shape[1])),
+        targets=signature.targets,
+        z=estimate.z.T.copy(),
+        beta=estimate.beta.T.copy(),
+        se=estimate.se.T.copy(),
+        pvalue=estimate.pvalue.T.copy(),
+        fdr=benjamini_hochberg(estimate.pvalue, axis=0).T.copy(),
+        overlap=overlap,
+        settings=settings,
+        signature=signature.name,
+    )
+
+
+def find_overlap(genes: Sequence[str], signature: Signature, *, where: str = "") -> Overlap:
+    """The genes common to profiles and signature, or a refusal that reports what was common.
+
+    Raises
+    ------
+    InputError
+        With fewer than `MIN_COMMON_GENES` common genes.
+    """
+    seen: set[str] = set()
+    repeated: set[str] = set()
+    for gene in genes:
+        (repeated if gene in seen else seen).add(gene)
+    known = set(signature.genes)
+    common = tuple(sorted((seen - repeated) & known))
+    if len(common) < MIN_COMMON_GENES:
+        raise InputError(
+            f"too few genes of {signature.name} are among the profiles' genes",
+            where=where,
+            expected=f"at least {MIN_COMMON_GENES} of {len(known)}",
+            found=f"{len(common)} of {len(seen)}" + (f", such as {', '.join(common[:3])}" if common else ""),
+            next=_advice(seen, known, len(common)),
+        )
+    return Overlap(
+        common=common,
+        n_signature_genes=len(known),
+        n_profile_genes=len(seen),
+        ambiguous=tuple(sorted(repeated & known)),
+    )
+
+
+def _advice(seen: set[str], known: set[str], common: int) -> str:
+    if sum(gene.startswith(("ENSG", "ENSMUSG")) for gene in seen) > len(seen) / 2:
+        return "The profiles are named by Ensembl identifiers: name them by gene symbol."
+    folded = {gene.upper() for gene in known}
+    if sum(gene.upper() in folded for gene in seen) > 2 * common + 10:
+        return "Most names differ in case only (mouse symbols?): map them to human symbols."
+    return "Check that the profiles are named by HGNC symbols."
+
+
+def _scale(values: np.ndarray) -> np.ndarray:
+    """Columns to mean 0 and standard deviation 1 (ddof 1); a constant column to 0."""
+    centred = values - values.mean(axis=0)
+    spread = values.std(axis=0, ddof=1)
+    constant = np.ptp(values, axis=0) == 0
+    return np.where(constant, 0.0, centred / np.where(constant | (spread == 0), 1.0, spread))
+
+
+def _centre_rows(values: np.ndarray) -> np.ndarray:
+    return values - values.mean(axis=1, keepdims=True)
+
+
+EXPRESSION_PREPARATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = MappingProxyType(
+    {
+        "scaled": _scale,
+        "raw": lambda values: values,
+        "row_centred": _centre_rows,
+        "row_centred_scaled": lambda values: _scale(_centre_rows(values)),
+    }
+)
+
+
+def _ridge(signature: np.ndarray, profiles: np.ndarray, settings: Settings, workers: int) -> Estimate:
+    assert settings.regularization is not None
+    project = ridge.projection(signature, settings.regularization)
+    if settings.null == "student":
+        return ridge.student_null(project, profiles, signature, settings.regularization)
+    drawn = {
+        "count": settings.n_permutations,
+        "seed": settings.seed,
+        "stream": settings.stream,
+        "workers": workers,
+    }
+    if settings.moments == "sampled":
+        return ridge.sampled_null(project, profiles, **drawn)
+    estimate = ridge.exact_null(project, profiles)
+    if settings.n_permutations == 0:
+        return estimate
+    return replace(estimate, pvalue=ridge.permutation_pvalues(project, profiles, **drawn))
+
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        method.name: method
+        for method in (
+            Method(
+                name="ridge",
+                score=_ridge,
+                describe="Ridge regression on all targets at once, against permuted gene labels.",
+                reference="Jiang et al., Nature Methods 2021, doi:10.1038/s41592-021-01274-5",
+            ),
+            Method(
+                name="ulm",
+                score=lambda signature, profiles, settings, workers: regression.univariate(
+                    signature, profiles
+                ),
+                describe="One linear model per target; z is the t of its slope.",
+                reference="Badia-i-Mompel et al., Bioinformatics Advances 2022, doi:10.1093/bioadv/vbac016",
+            ),
+            Method(
+                name="mlm",
+                score=lambda signature, profiles, settings, workers: regression.multivariate(
+                    signature, profiles
+                ),
+                describe="One linear model on all targets with an intercept; z is the t of each slope.",
+                reference="Badia-i-Mompel et al., Bioinformatics Advances 2022, doi:10.1093/bioadv/vbac016",
+            ),
+        )
+    }
+)

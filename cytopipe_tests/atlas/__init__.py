@@ -1,0 +1,1 @@
+"""The atlas room: pseudobulk, bootstrap, activity, validation, API."""
