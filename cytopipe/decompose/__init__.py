@@ -1,0 +1,1 @@
+"""Cluster DNA barcodes into species-like units, in resumable stages."""

@@ -1,0 +1,127 @@
+"""Similar sequences of a query, from whichever finder is at hand, behind one interface.
+
+What comes in are unique sequences and a folder to keep a database in; what leaves answers `search(queries)`
+with candidates, nearest first. A finder only nominates: every distance that decides anything is computed
+afterwards. Whichever finder is used, a query is never its own neighbour and every hit is a position of the
+set. BLAST+ is used where it is installed, otherwise the embedded k-mer index; both can be asked for by name.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from cytopipe.decompose.parameters import NEIGHBOUR_KINDS, Parameters
+from cytopipe.engine import Engine
+from cytopipe.errors import ParameterError
+
+__all__ = ["Exhaustive", "Hits", "Neighbours", "open_neighbours"]
+
+
+@dataclass(frozen=True)
+class Hits:
+    """Neighbours of a list of queries, in compressed rows.
+
+    Attributes
+    ----------
+    indptr : ndarray, (q + 1,) int64
+        Query ``k`` has the hits ``indptr[k]:indptr[k + 1]``.
+    indices : ndarray, (h,) int64
+        Positions of the neighbours, nearest first.
+    identity : ndarray, (h,) float32
+        The finder's own estimate of identity in [0, 1]; NaN where it makes none.
+    """
+
+    indptr: np.ndarray
+    indices: np.ndarray
+    identity: np.ndarray
+
+    def of(self, query: int) -> np.ndarray:
+        """Neighbours of the `query`-th query, nearest first."""
+        return self.indices[self.indptr[query] : self.indptr[query + 1]]
+
+    @classmethod
+    def from_rows(cls, rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Hits:
+        """Hits from one (indices, identity) pair of arrays per query."""
+        indptr = np.zeros(len(rows) + 1, np.int64)
+        np.cumsum([len(indices) for indices, _ in rows], out=indptr[1:])
+        return cls(
+            indptr,
+            np.concatenate([np.asarray(i, np.int64) for i, _ in rows] or [np.empty(0, np.int64)]),
+            np.concatenate([np.asarray(s, np.float32) for _, s in rows] or [np.empty(0, np.float32)]),
+        )
+
+
+class Neighbours(Protocol):
+    """A finder of similar sequences."""
+
+    name: str
+
+    def search(self, query_indices: Sequence[int] | np.ndarray) -> Hits:
+        """Neighbours of the sequences at `query_indices`, nearest first, without themselves."""
+
+
+def open_neighbours(
+    kind: str,
+    sequences: Sequence[str],
+    parameters: Parameters,
+    folder: Path | None = None,
+    engine: Engine | None = None,
+) -> Neighbours:
+    """Open the finder that `kind` names.
+
+    Parameters
+    ----------
+    kind : {"auto", "blast", "kmer", "exhaustive"}
+        "auto" is BLAST+ if ``blastn`` and ``makeblastdb`` are on the PATH, otherwise k-mers.
+    sequences : sequence of str
+        Unique upper-case sequences.
+    parameters : Parameters
+        Limits of the search.
+    folder : Path, optional
+        Where a database is kept and found again (BLAST); required for "blast".
+    engine : Engine, optional
+        Its worker count is the default number of BLAST threads.
+
+    Raises
+    ------
+    ParameterError
+        If `kind` is none of these.
+    MissingToolError
+        If BLAST was asked for by name and is not installed.
+    """
+    if kind == "auto":
+        kind = "blast" if shutil.which("blastn") and shutil.which("makeblastdb") and folder else "kmer"
+    if kind == "blast":
+        from cytopipe.decompose.neighbours_blast import Blast
+
+        return Blast(sequences, parameters, folder, workers=engine.workers if engine else 1)
+    if kind == "kmer":
+        from cytopipe.decompose.neighbours_kmer import Kmers
+
+        return Kmers(sequences, parameters)
+    if kind == "exhaustive":
+        return Exhaustive(len(sequences))
+    raise ParameterError(
+        "unknown neighbour search", where="neighbours", expected=" | ".join(NEIGHBOUR_KINDS), found=repr(kind)
+    )
+
+
+class Exhaustive:
+    """Every other sequence is a candidate: exact, and quadratic in distances."""
+
+    name = "exhaustive"
+
+    def __init__(self, n_sequences: int) -> None:
+        self._n = n_sequences
+
+    def search(self, query_indices: Sequence[int] | np.ndarray) -> Hits:
+        """All other positions, ascending, for each query."""
+        everything = np.arange(self._n)
+        rows = [np.delete(everything, query) for query in query_indices]
+        return Hits.from_rows([(row, np.full(len(row), np.nan, np.float32)) for row in rows])

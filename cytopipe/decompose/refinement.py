@@ -1,0 +1,138 @@
+"""Disjoint clusters and a distance in; clusters that lie closer than it partitioned anew, out.
+
+Each cluster is represented by its medoid. Clusters whose medoids are within the threshold (looked for among
+each medoid's nearest clusters) form components, and the gap core runs on the union of each. Where it finds
+hardly any gap, the nearest cluster further away joins as context, so that "between" means something; the
+sequences of the context stay where they are. Every record that came in leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from cytopipe.decompose.conflicts import Clusters, in_order, partition
+from cytopipe.decompose.distance import Distances
+from cytopipe.decompose.neighbours import Neighbours
+from cytopipe.decompose.parameters import Parameters
+
+__all__ = ["medoid", "refine_close"]
+
+#: Clusters looked at around each medoid.
+NEAREST_CLUSTERS = 20
+#: A gap below this says the core had nothing to measure itself against.
+HARDLY_A_GAP = 0.001
+CONTEXT_ROUNDS = 5
+
+
+def refine_close(
+    clusters: Sequence[Collection[int]],
+    distances: Distances,
+    neighbours: Neighbours,
+    threshold: float,
+    parameters: Parameters,
+) -> Clusters:
+    """Partition close clusters anew.
+
+    Parameters
+    ----------
+    clusters : sequence of collection of int
+        Disjoint.
+    distances : Distances
+    neighbours : Neighbours
+    threshold : float
+        Medoids at most this far apart make their clusters close.
+    parameters : Parameters
+
+    Returns
+    -------
+    tuple of tuple of int
+        Disjoint and exhaustive, largest first.
+    """
+    ordered = in_order(clusters, {index for cluster in clusters for index in cluster})
+    medoids = np.array([medoid(cluster, distances) for cluster in ordered], np.int64)
+    near = _nearest_clusters(medoids, distances, neighbours)
+    refined: list[tuple[int, ...]] = []
+    for component in _components(len(ordered), [(a, b) for a, b, d in near if d <= threshold]):
+        if len(component) == 1:
+            refined.append(ordered[component[0]])
+        else:
+            refined += _refine(component, ordered, near, distances, parameters)
+    return in_order(refined, {index for cluster in ordered for index in cluster})
+
+
+def medoid(cluster: Sequence[int], distances: Distances) -> int:
+    """The member with the smallest sum of distances to the others; of equals, the first."""
+    members = sorted(cluster)
+    if len(members) < 3:
+        return members[0]
+    return members[int(np.argmin(distances.matrix(members).sum(axis=1)))]
+
+
+def _nearest_clusters(
+    medoids: np.ndarray, distances: Distances, neighbours: Neighbours
+) -> list[tuple[int, int, float]]:
+    """Pairs of clusters with the distance of their medoids, among each one's nearest, ascending."""
+    cluster_of = {int(index): at for at, index in enumerate(medoids)}
+    hits = neighbours.search(medoids)
+    pairs = set()
+    for at in range(len(medoids)):
+        others = [cluster_of[index] for index in hits.of(at).tolist() if index in cluster_of]
+        pairs.update((min(at, other), max(at, other)) for other in others[:NEAREST_CLUSTERS])
+    if not pairs:
+        return []
+    a, b = np.array(sorted(pairs)).T
+    values = distances.pairs(medoids[a], medoids[b])
+    return sorted(zip(a.tolist(), b.tolist(), values.tolist(), strict=True), key=lambda p: (p[2], p))
+
+
+def _components(n: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    parent = list(range(n))
+
+    def root(at: int) -> int:
+        while parent[at] != at:
+            parent[at] = parent[parent[at]]
+            at = parent[at]
+        return at
+
+    for a, b in pairs:
+        parent[max(root(a), root(b))] = min(root(a), root(b))
+    groups: dict[int, list[int]] = {}
+    for at in range(n):
+        groups.setdefault(root(at), []).append(at)
+    return list(groups.values())
+
+
+def _refine(
+    component: Sequence[int],
+    ordered: Clusters,
+    near: Sequence[tuple[int, int, float]],
+    distances: Distances,
+    parameters: Parameters,
+) -> list[tuple[int, ...]]:
+    """New clusters of a component's sequences, measured against context while there is hardly a gap."""
+    inside, context = set(component), set()
+    own = {index for at in inside for index in ordered[at]}
+    for round_ in range(CONTEXT_ROUNDS + 1):
+        union = sorted(own.union(*(ordered[at] for at in context)))
+        result = partition(union, distances, parameters)
+        beyond = parameters.max_lump * (1.5 + 0.5 * round_)
+        extra = _context_cluster(inside, context, near, beyond)
+        if result.gap >= HARDLY_A_GAP or round_ == CONTEXT_ROUNDS or extra is None:
+            break
+        context.add(extra)
+    # Context is only measured against: its own sequences stay where they are.
+    return [kept for cluster in result.clusters if (kept := tuple(k for k in cluster if k in own))]
+
+
+def _context_cluster(
+    inside: set[int], context: set[int], near: Sequence[tuple[int, int, float]], beyond: float
+) -> int | None:
+    """The nearest cluster whose medoid lies beyond a distance from one inside."""
+    for a, b, value in near:
+        if value > beyond and (a in inside) != (b in inside):
+            outside = b if a in inside else a
+            if outside not in context:
+                return outside
+    return None
