@@ -1,0 +1,222 @@
+"""Publishing one file: h5ad, TIFF, JSON, Parquet, PDF, PNG.
+
+The eight steps, in the order in which the code takes them:
+
+1. open a draft and lock it; 2. write the file there under its own name; 3. reopen and validate it;
+4. measure size and SHA-256; 5. fsync it; 6. under the lock of the folder, replace the sidecar by one that
+lists {new, old}; 7. replace the file: *the commit*; 8. replace the sidecar by one that lists {new}.
+
+What must hold: killed between any two of them, the file is the old one or the new one, whole, and its
+sidecar vouches for it.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from cytopipe.errors import DamagedError, RefusedError, StorageError
+from cytopipe.storage.draft import Draft
+from cytopipe.storage.filesystem import Sync, flush_commit, flush_file, flush_folder, locked, replace
+from cytopipe.storage.manifest import (
+    Difference,
+    Manifest,
+    compare_file,
+    digest_bytes,
+    digest_file,
+    format_manifests,
+    now,
+    parse_manifests,
+    read_manifests,
+)
+
+__all__ = ["commit_file", "sidecar_of", "verify_file", "vouched_bytes", "vouched_file", "write_file"]
+
+
+def sidecar_of(path: Path) -> Path:
+    """Where the manifest of a single file stands: ``.<name>.manifest.json`` beside it."""
+    return path.with_name(f".{path.name}.manifest.json")
+
+
+# --------------------------------------------------------------------------- writing
+
+
+def write_file(
+    draft: Draft,
+    name: str,
+    write: Callable[[Path], None],
+    validate: Callable[[Path], None] | None,
+    sync: Sync,
+) -> Path:
+    """Steps 2 to 5: write, validate, fsync; return the finished file in its draft."""
+    staged = draft / name
+    write(staged)
+    if not staged.is_file() or staged.is_symlink():
+        raise StorageError(
+            "the writer left no file", where=name, expected="one regular file at the path given"
+        )
+    if validate is not None:
+        validate(staged)
+    flush_file(staged, sync)
+    return staged
+
+
+def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync) -> Manifest:
+    """Steps 6 to 8: make the staged file the published one."""
+    if target.is_symlink() or target.is_dir():
+        kind = "a link" if target.is_symlink() else "a directory"
+        raise RefusedError(
+            "a file is to be published where something else stands", where=str(target), found=kind
+        )
+    entry = digest_file(staged)
+    with locked(target.parent):
+        old = standing_manifest(target)
+        new = Manifest(
+            "file",
+            target.name,
+            {target.name: entry},
+            version=1 if old is None else old.version + 1,
+            written_at=now(),
+            provenance=provenance,
+        )
+        _put_sidecar(draft, target, [new, old], sync)
+        flush_folder(target.parent, sync)
+        replace(staged, target)
+        flush_commit(target.parent, sync)
+        _put_sidecar(draft, target, [new], sync)
+    return new
+
+
+def standing_manifest(target: Path) -> Manifest | None:
+    """The version that stands on disk now, by what its sidecar says; None where there is none it vouches
+    for.
+    """
+    try:
+        versions = read_manifests(sidecar_of(target))
+    except (FileNotFoundError, DamagedError):
+        return None
+    if len(versions) == 1:
+        return versions[0]
+    found = _try_digest(target)  # a writer died between steps 6 and 8
+    for version in versions:
+        if (version is None and found is None) or (
+            version is not None and version.files[target.name] == found
+        ):
+            return version
+    return None
+
+
+def _put_sidecar(draft: Draft, target: Path, versions: list[Manifest | None], sync: Sync) -> None:
+    sidecar = sidecar_of(target)
+    staged = draft / sidecar.name
+    staged.write_bytes(format_manifests(versions))
+    flush_file(staged, sync)
+    replace(staged, sidecar)
+
+
+def _try_digest(path: Path):
+    with suppress(OSError):
+        if stat.S_ISREG(path.lstat().st_mode):
+            return digest_file(path)
+    return None
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def vouched_bytes(target: Path) -> tuple[bytes, Manifest]:
+    """Read a published file whole and prove it against its sidecar, while writers may be replacing it.
+
+    Raises
+    ------
+    DamagedError
+        The content is neither of the versions its sidecar lists.
+    StorageError
+        There is no such artifact.
+    """
+
+    def read() -> tuple[object, bytes]:
+        data = target.read_bytes()
+        return digest_bytes(data), data
+
+    manifest, data = _vouched(target, read)
+    return data, manifest
+
+
+def vouched_file(target: Path) -> Manifest:
+    """Prove a published file against its sidecar without holding it in memory; errors as `vouched_bytes`."""
+    manifest, _ = _vouched(target, lambda: (digest_file(target), None))
+    return manifest
+
+
+def _vouched(target: Path, read: Callable) -> tuple[Manifest, object]:
+    """Three readings beside the writers, then one with the writers kept out, which is final."""
+    for _ in range(3):
+        manifest, content = _match(target, read)
+        if manifest is not None:
+            return manifest, content
+    with locked(target.parent, shared=True):
+        manifest, content = _match(target, read)
+    if manifest is not None:
+        return manifest, content
+    raise DamagedError(_finding(target))
+
+
+def _match(target: Path, read: Callable) -> tuple[Manifest | None, object]:
+    if target.is_symlink():
+        raise DamagedError("a link stands where a file was published", where=str(target))
+    try:
+        raw = sidecar_of(target).read_bytes()
+        entry, content = read()
+    except (FileNotFoundError, IsADirectoryError):
+        return None, None
+    for version in parse_manifests(raw, sidecar_of(target)):
+        if version is not None and version.files[target.name].sha256 == entry.sha256:
+            return version, content
+    return None, None
+
+
+def _finding(target: Path):
+    differences = verify_file(target)
+    if not differences:  # became whole while we looked
+        raise StorageError(
+            "the file was being replaced while it was read", where=str(target), next="Read it again."
+        )
+    difference = differences[0]
+    if difference.kind == "missing" and not sidecar_of(target).exists():
+        raise StorageError("there is no such artifact", where=str(target))
+    from cytopipe.errors import Finding
+
+    return Finding(
+        what=f"the file is not what was published ({difference.kind})",
+        where=str(difference.path),
+        expected=difference.expected,
+        found=difference.found,
+        next="Publish it again, or restore it from a copy.",
+    )
+
+
+def verify_file(target: Path) -> list[Difference]:
+    """Differences between a published file and its sidecar; empty where one of the listed versions stands."""
+    sidecar = sidecar_of(target)
+    try:
+        versions = read_manifests(sidecar)
+    except FileNotFoundError:
+        kind = "missing" if not target.exists() else "manifest"
+        return [Difference(kind, target, "a manifest beside it", "none")]
+    except (DamagedError, OSError) as error:
+        return [Difference("manifest", sidecar, "what was written", str(error))]
+    differences = []
+    for version in versions:
+        if version is None:
+            difference = None if not target.exists() else Difference("extra", target, "nothing", "a file")
+        elif target.name not in version.files:
+            difference = Difference("manifest", sidecar, f"an entry for {target.name}", "none")
+        else:
+            difference = compare_file(target, version.files[target.name])
+        if difference is None:
+            return []
+        differences.append(difference)
+    return differences[:1]

@@ -1,0 +1,1 @@
+"""Checks before use, for files we did not write: budgets, and refusals of what must not be followed."""

@@ -1,0 +1,172 @@
+"""From what a person calls a thing to one safe name on disk, and never two to the same.
+
+In comes a partition key, a data set's name or a file name; out goes one path component, or an
+UnsafeNameError. What must hold: two different keys never share a slug, also where the file system folds
+case; a slug is never empty, hidden, ``.`` or ``..``; no name leaves the directory it was given.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import unicodedata
+from pathlib import Path
+
+from cytopipe.errors import UnsafeNameError
+
+__all__ = ["check_file_name", "check_key", "inside", "slug"]
+
+MAX_KEY_CHARACTERS = 1000
+MAX_SLUG_BYTES = 120  # leaves room for the affixes of sidecars and versions within 255 bytes
+MAX_FILE_NAME_BYTES = 255 - len("..manifest.json")
+
+_CLEAN = re.compile(r"[a-z0-9_][a-z0-9._-]*(?<!\.)")
+_TAGGED = re.compile(r".*--[a-z2-7]{20}")
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # what Windows and SMB take for devices
+
+
+def slug(key: str) -> str:
+    """Turn a key into one path component, injectively.
+
+    A key already made of ``[a-z0-9._-]`` is its own slug. Whenever anything has to be changed or folded, a
+    tag of 100 bits of the key's SHA-256 is appended after ``--``, so that `A` and `a`, or `x/y` and `x_y`,
+    stay apart. A clean key that looks tagged is tagged itself.
+
+    Raises
+    ------
+    UnsafeNameError
+        As :func:`check_key`.
+
+    Examples
+    --------
+    >>> slug("cima.l1")
+    'cima.l1'
+    >>> slug("../../etc/passwd")
+    'etc-passwd--g5knnsz2hdqrqxs3hawv'
+    """
+    check_key(key)
+    if (
+        _CLEAN.fullmatch(key)
+        and len(key) <= MAX_SLUG_BYTES
+        and not _TAGGED.fullmatch(key)
+        and not _DEVICES.fullmatch(key)
+    ):
+        return key
+    digest = hashlib.sha256(key.encode()).digest()
+    tag = base64.b32encode(digest).decode().lower()[:20]
+    plain = unicodedata.normalize("NFKD", key).encode("ascii", "ignore").decode().lower()
+    readable = re.sub(r"[^a-z0-9_]+", "-", plain).strip("-")[: MAX_SLUG_BYTES - 22].strip("-")
+    return f"{readable or 'key'}--{tag}"
+
+
+def check_key(key: str) -> None:
+    """Refuse a key that no artifact may be called.
+
+    Raises
+    ------
+    UnsafeNameError
+        The key is not text, is blank, holds a control or formatting character (NUL, newline, bidirectional
+        override ...), cannot be encoded as UTF-8, holds ``...`` (Dagster reads it as a range), or is longer
+        than 1000 characters.
+    """
+    if not isinstance(key, str):
+        raise UnsafeNameError("a name must be text", expected="a string", found=type(key).__name__)
+    fault = _fault_of_text(key)
+    if fault is None and "..." in key:
+        fault = "holds '...', which Dagster reads as a range of keys"
+    if fault is None and len(key) > MAX_KEY_CHARACTERS:
+        fault = f"is {len(key)} characters long; at most {MAX_KEY_CHARACTERS} are allowed"
+    if fault:
+        raise UnsafeNameError(f"the name {_shown(key)} {fault}", next="Choose another name.")
+
+
+def check_file_name(name: str, *, hidden: bool = False) -> None:
+    """Refuse a file name that is not one plain, visible component.
+
+    Parameters
+    ----------
+    name : str
+        As it would stand in a directory.
+    hidden : bool, default False
+        Allow a leading full stop.
+
+    Raises
+    ------
+    UnsafeNameError
+        The name holds a separator or a control character, is ``.``, ``..`` or blank, is hidden, or is longer
+        than 240 bytes (255 less what its sidecar adds).
+    """
+    if not isinstance(name, str):
+        raise UnsafeNameError("a file name must be text", expected="a string", found=type(name).__name__)
+    fault = _fault_of_text(name)
+    if fault is None and ("/" in name or "\\" in name):
+        fault = "holds a path separator"
+    if fault is None and name in {".", ".."}:
+        fault = "is a directory, not a file"
+    if fault is None and name.startswith(".") and not hidden:
+        fault = "begins with a full stop, which is kept for manifests and drafts"
+    if fault is None and len(name.encode()) > MAX_FILE_NAME_BYTES:
+        fault = f"is {len(name.encode())} bytes long; at most {MAX_FILE_NAME_BYTES} are allowed"
+    if fault:
+        raise UnsafeNameError(f"the file name {_shown(name)} {fault}", next="Choose another file name.")
+
+
+def inside(root: Path, path: Path | str) -> Path:
+    """Resolve `path` against `root` and refuse what lies, or leads, outside of it.
+
+    Parameters
+    ----------
+    root : Path
+        Absolute directory.
+    path : Path or str
+        Absolute or relative to `root`. Only its last component may be a link.
+
+    Returns
+    -------
+    Path
+        Absolute, with every parent resolved.
+
+    Raises
+    ------
+    UnsafeNameError
+        A component is unsafe or ``..``, or the path leaves `root`, as text or through a link.
+    """
+    given = Path(path)
+    if ".." in given.parts:
+        raise UnsafeNameError(
+            f"the path {_shown(str(given))} holds '..'",
+            expected=f"a path inside {root}",
+            next="Spell it out.",
+        )
+    full = given if given.is_absolute() else root / given
+    real_root = root.resolve()
+    if full in (root, real_root):
+        return real_root
+    for part in full.parts[1:]:
+        check_file_name(part, hidden=True)
+    real = full.parent.resolve() / full.name
+    if not real.is_relative_to(real_root):
+        raise UnsafeNameError(
+            f"the path {_shown(str(given))} leaves its root",
+            expected=f"a path inside {real_root}",
+            found=str(real),
+        )
+    return real
+
+
+def _fault_of_text(text: str) -> str | None:
+    if not text.strip():
+        return "is blank"
+    for character in text:
+        category = unicodedata.category(character)
+        if category == "Cs":
+            return "holds a lone surrogate and cannot be encoded"
+        if category in {"Cc", "Cf", "Zl", "Zp"}:
+            return f"holds the control character U+{ord(character):04X}"
+    return None
+
+
+def _shown(text: str, limit: int = 80) -> str:
+    shown = ascii(text)
+    return shown if len(shown) <= limit else shown[: limit - 3] + "..."

@@ -1,0 +1,500 @@
+"""Publishing a set of files that people edit by hand in one flat folder, as one transaction.
+
+In come the complete new files of a set (and extras such as ``state.json``); out goes a folder that holds
+exactly them. The steps: 1. lock the folder and finish what a dead writer began; 2. refuse to overwrite a hand
+edit; 3. write what changed into ``<folder>/.staging/<uuid>/``, with the manifest, and flush; 4. put a redo
+journal in place atomically: *the commit*; 5. rename the files one by one, remove the stale ones; 6. drop the
+journal. What must hold: whoever opens the folder first rolls a journal forward, so that every reader of ours
+sees the old set or the new one; an edit made by hand is never lost; the cost follows what changed.
+"""
+
+from __future__ import annotations
+
+import errno
+import fnmatch
+import hashlib
+import os
+import stat
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cytopipe.errors import DamagedError, Finding, InputError, ParameterError, ResumeError, StorageError
+from cytopipe.storage.draft import STAGING, drafting
+from cytopipe.storage.fasta import parse_fasta
+from cytopipe.storage.files import sidecar_of, standing_manifest
+from cytopipe.storage.filesystem import (
+    Sync,
+    flush_file,
+    flush_folder,
+    flush_tree,
+    locked,
+    make_folder,
+    replace,
+)
+from cytopipe.storage.manifest import (
+    Entry,
+    Manifest,
+    digest_bytes,
+    digest_file,
+    format_manifests,
+    now,
+    read_manifests,
+    read_regular,
+)
+from cytopipe.storage.names import check_file_name
+from cytopipe.storage.state import format_json, parse_json
+
+__all__ = ["JOURNAL", "owned", "publish_set", "read_set", "recover", "set_manifest", "set_manifest_path"]
+
+JOURNAL = ".cytopipe-journal.json"
+_FEW = 4  # up to so many files are flushed one by one; beyond that one syncfs is cheaper
+
+
+def set_manifest_path(folder: Path, name: str) -> Path:
+    """Where the manifest of the set `name` stands."""
+    return folder / f".{name}.manifest.json"
+
+
+def set_manifest(folder: Path, name: str) -> Manifest | None:
+    """The manifest of a set; None where the set was never published.
+
+    Raises
+    ------
+    DamagedError
+        It is not what was written.
+    """
+    try:
+        manifest = read_manifests(set_manifest_path(folder, name))[0]
+    except FileNotFoundError:
+        return None
+    if manifest is None or manifest.kind != "set":
+        raise DamagedError("is the manifest of something else", where=str(set_manifest_path(folder, name)))
+    return manifest
+
+
+def owned(folder: Path, patterns: tuple[str, ...]) -> dict[str, os.stat_result]:
+    """Everything in a folder whose name the set owns, with its status; links not followed."""
+    found = {}
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
+                found[entry.name] = entry.stat(follow_symlinks=False)
+    return found
+
+
+# --------------------------------------------------------------------------- what is known without reading
+
+
+class _Seen:
+    """Digests of files by their status, so that an unchanged file is not read again.
+
+    Kept in memory, never on disk. As git does, a digest taken within a clock tick of the file's last change
+    is not believed.
+    """
+
+    _TICK_NS = 50_000_000
+    _MOST = 200_000
+
+    def __init__(self) -> None:
+        self._known: dict[tuple, Entry] = {}
+        self._lock = threading.Lock()
+
+    def entry(self, path: Path, status: os.stat_result) -> Entry:
+        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        entry = self._known.get(key)
+        if entry is None:
+            settled = time.time_ns() - status.st_ctime_ns > self._TICK_NS
+            entry = digest_file(path)
+            if settled:
+                with self._lock:
+                    if len(self._known) >= self._MOST:
+                        self._known.clear()
+                    self._known[key] = entry
+        return entry
+
+
+_seen = _Seen()
+
+
+def records_of(name: str, data: bytes) -> dict[str, str] | None:
+    """Length and short digest of each record, for FASTA that can be read."""
+    if not name.endswith((".fasta", ".fa", ".fna", ".faa")):
+        return None
+    try:
+        records = parse_fasta(data, alphabet=None, allow_empty=True)
+    except InputError:
+        return None
+    return {record.id: record_digest(record.sequence) for record in records}
+
+
+def record_digest(sequence: str) -> str:
+    """``length:digest`` of one sequence, case and all."""
+    return f"{len(sequence)}:{hashlib.sha256(sequence.encode()).hexdigest()[:16]}"
+
+
+# --------------------------------------------------------------------------- publishing
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a transaction will do."""
+
+    write: Mapping[str, bytes]
+    remove: Mapping[str, Entry]
+    before: Mapping[str, Entry | None] = field(default_factory=dict)
+
+
+def publish_set(
+    folder: Path,
+    name: str,
+    files: Mapping[str, bytes | None],
+    *,
+    owns: tuple[str, ...],
+    extra: Mapping[str, bytes],
+    provenance,
+    sync: Sync,
+) -> Manifest:
+    """Make `files` the content of the set `name` in `folder`; see :meth:`Store.publish_set`."""
+    _check_names(name, files, owns, extra)
+    make_folder(folder, sync)
+    with locked(folder):
+        roll_forward(folder, sync)
+        old = set_manifest(folder, name)
+        entries, changed = _entries(folder, name, files, old)
+        standing = owned(folder, owns)
+        plan = _plan(folder, name, entries, changed, old, standing)
+        new = Manifest(
+            "set",
+            name,
+            entries,
+            version=1 if old is None else old.version + 1,
+            written_at=now(),
+            provenance=provenance,
+            owns=owns,
+        )
+        _transact(folder, new, plan, extra, sync)
+        return new
+
+
+def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mapping) -> None:
+    check_file_name(name)
+    for file in files:
+        check_file_name(file)
+        if not any(fnmatch.fnmatchcase(file, pattern) for pattern in owns):
+            raise ParameterError(
+                f"the set {name!r} does not own the file {file!r}", expected=f"a name like {', '.join(owns)}"
+            )
+    for file in extra:
+        check_file_name(file, hidden=True)
+        if file in (JOURNAL, STAGING) or file.endswith(".manifest.json"):
+            raise ParameterError(f"the name {file!r} is kept for the protocol")
+        if file in files or any(fnmatch.fnmatchcase(file, pattern) for pattern in owns):
+            raise ParameterError(
+                f"the file {file!r} belongs to the set {name!r} and cannot be an extra of it"
+            )
+
+
+def _entries(
+    folder: Path, name: str, files: Mapping[str, bytes | None], old: Manifest | None
+) -> tuple[dict[str, Entry], dict[str, bytes]]:
+    """The new manifest's entries, and the bytes of those files that the old manifest does not hold."""
+    entries, changed = {}, {}
+    for file in sorted(files):
+        data, before = files[file], None if old is None else old.files.get(file)
+        if data is None:
+            if before is None:
+                raise ParameterError(
+                    f"the file {file!r} is to be kept, but the set {name!r} does not hold it",
+                    where=str(folder),
+                )
+            entries[file] = before
+            continue
+        entry = digest_bytes(data)
+        if before is not None and before.sha256 == entry.sha256:
+            entries[file] = before
+        else:
+            entries[file] = Entry(entry.size_bytes, entry.sha256, records=records_of(file, data))
+            changed[file] = data
+    return entries, changed
+
+
+def _plan(
+    folder: Path,
+    name: str,
+    entries: dict[str, Entry],
+    changed: dict[str, bytes],
+    old: Manifest | None,
+    standing: Mapping[str, os.stat_result],
+) -> _Plan:
+    """Compare with what stands in the folder; refuse where a hand edit would be lost."""
+    before = {} if old is None else old.files
+    findings, remove, found = [], {}, {}
+    for file in sorted(standing.keys() | before.keys() | entries.keys()):
+        entry = _standing_entry(folder / file, standing.get(file), findings)
+        found[file] = entry
+        was, will = before.get(file), entries.get(file)
+        if _same(entry, will):
+            changed.pop(file, None)
+            if entry is not None and will.mtime_ns is None:
+                entries[file] = Entry(will.size_bytes, will.sha256, standing[file].st_mtime_ns, will.records)
+        elif not _same(entry, was):
+            findings.append(_edit(folder / file, was, entry, will))
+        elif will is None:
+            remove[file] = entry
+    if findings:
+        raise ResumeError(findings)
+    return _Plan(changed, remove, {file: found[file] for file in changed})
+
+
+def _same(one: Entry | None, other: Entry | None) -> bool:
+    return one is other or (one is not None and other is not None and one.sha256 == other.sha256)
+
+
+def _standing_entry(path: Path, status: os.stat_result | None, findings: list[Finding]) -> Entry | None:
+    if status is None:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        findings.append(Finding(what="is not a regular file", where=str(path), next="Move it away."))
+        return None
+    return _seen.entry(path, status)
+
+
+def _edit(path: Path, was: Entry | None, found: Entry | None, will: Entry | None) -> Finding:
+    if found is None:
+        what = "was removed by hand since it was written"
+    elif was is None:
+        what = "was not written by cytopipe and would be " + ("removed" if will is None else "overwritten")
+    else:
+        what = "was changed by hand since it was written"
+    return Finding(
+        what=what,
+        where=str(path),
+        expected="nothing" if was is None else f"sha256 {was.sha256[:16]}",
+        found="nothing" if found is None else f"sha256 {found.sha256[:16]}",
+        next="Accept the edit before going on, or undo it.",
+    )
+
+
+# --------------------------------------------------------------------------- the transaction
+
+
+def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, bytes], sync: Sync) -> None:
+    with drafting(folder / STAGING) as draft:
+        entries = dict(new.files)
+        for file, data in plan.write.items():
+            staged = draft / file
+            staged.write_bytes(data)
+            entry = entries[file]
+            entries[file] = Entry(entry.size_bytes, entry.sha256, staged.stat().st_mtime_ns, entry.records)
+        new = Manifest(**{**vars(new), "files": entries})
+        rest = _extras(folder, extra, new) | {
+            set_manifest_path(folder, new.name).name: format_manifests([new])
+        }
+        for file, data in rest.items():
+            (draft / file).write_bytes(data)
+        redo = [*plan.write, *rest]
+        journal = {
+            "format": "cytopipe-journal/1",
+            "set": new.name,
+            "draft": draft.folder.name,
+            "replace": {
+                file: {
+                    "new": digest_bytes(plan.write[file] if file in plan.write else rest[file]).sha256,
+                    "old": None if plan.before.get(file) is None else plan.before[file].sha256,
+                    "editable": file in plan.write,
+                }
+                for file in redo
+            },
+            "remove": {file: entry.sha256 for file, entry in plan.remove.items()},
+        }
+        (draft / JOURNAL).write_bytes(_sealed(journal))
+        _flush_draft(draft.folder, [*redo, JOURNAL], sync)
+        draft.keep()  # from here on the journal may refer to it
+        try:
+            replace(draft / JOURNAL, folder / JOURNAL)
+        except OSError:
+            draft.kept = os.path.lexists(folder / JOURNAL)
+            raise
+        try:
+            flush_folder(folder, sync)
+            _apply(folder, journal, sync)
+        except OSError as error:
+            raise StorageError(
+                f"the checkpoint is recorded but could not be finished: {error.strerror}",
+                where=str(folder),
+                next="Nothing is lost: it will be finished when the folder is opened again.",
+            ) from error
+        draft.kept = False
+    with suppress(OSError):
+        (folder / STAGING).rmdir()
+
+
+def _extras(folder: Path, extra: Mapping[str, bytes], new: Manifest) -> dict[str, bytes]:
+    """The extra files of the transaction, each with the sidecar of a single published file."""
+    found: dict[str, bytes] = {}
+    for file, data in sorted(extra.items()):
+        before = standing_manifest(folder / file)
+        sidecar = Manifest(
+            "file",
+            file,
+            {file: digest_bytes(data)},
+            version=1 if before is None else before.version + 1,
+            written_at=new.written_at,
+            provenance=new.provenance,
+        )
+        found[file] = data
+        found[sidecar_of(folder / file).name] = format_manifests([sidecar])
+    return found
+
+
+def _flush_draft(draft: Path, names: list[str], sync: Sync) -> None:
+    if len(names) > _FEW + 3 and sync is Sync.FULL:
+        flush_tree(draft, sync)
+        return
+    for name in names:
+        flush_file(draft / name, sync)
+    flush_folder(draft, sync)
+    flush_folder(draft.parent, sync)
+
+
+def _apply(folder: Path, journal: Mapping, sync: Sync) -> None:
+    """Rename, remove, drop the journal. Repeatable: what was done is not found in the draft any more."""
+    draft = folder / STAGING / journal["draft"]
+    for file in journal["replace"]:
+        if os.path.lexists(draft / file):
+            replace(draft / file, folder / file)
+    for file in journal["remove"]:
+        with suppress(FileNotFoundError):
+            (folder / file).unlink()
+    flush_folder(folder, sync)
+    (folder / JOURNAL).unlink()
+    flush_folder(folder, sync)
+
+
+def _sealed(journal: Mapping) -> bytes:
+    """The journal with a digest of itself, since a journal misread would be worse than none."""
+    body = format_json(journal)
+    return body + hashlib.sha256(body).hexdigest().encode() + b"\n"
+
+
+# --------------------------------------------------------------------------- whoever opens first
+
+
+def recover(folder: Path, sync: Sync = Sync.FULL) -> bool:
+    """Finish the transaction a dead writer left in `folder`; True where there was one.
+
+    Raises
+    ------
+    ResumeError
+        A file of the unfinished transaction was edited by hand since; nothing is touched.
+    DamagedError
+        The journal is not what was written, or a file it names is nowhere.
+    """
+    if not os.path.lexists(folder / JOURNAL):
+        return False
+    with locked(folder):
+        return roll_forward(folder, sync)
+
+
+def roll_forward(folder: Path, sync: Sync) -> bool:
+    try:
+        raw = (folder / JOURNAL).read_bytes()
+    except FileNotFoundError:
+        return False
+    journal = _read_journal(raw, folder)
+    draft = folder / STAGING / journal["draft"]
+    edited, lost = [], []
+    for file, digests in journal["replace"].items():
+        standing = _digest_or_none(folder / file)
+        if os.path.lexists(draft / file):
+            if digests["editable"] and standing not in (digests["old"], digests["new"]):
+                edited.append(file)
+        elif standing is None:
+            lost.append(file)
+    for file, digest in journal["remove"].items():
+        if _digest_or_none(folder / file) not in (digest, None):
+            edited.append(file)
+    if lost:
+        raise DamagedError(
+            Finding(what="is in an unfinished checkpoint, but nowhere on disk", where=str(folder / file))
+            for file in lost
+        )
+    if edited:
+        raise ResumeError(
+            Finding(
+                what="was edited by hand while a checkpoint was unfinished",
+                where=str(folder / file),
+                next="Move your version aside, open the folder again, then put your edit back.",
+            )
+            for file in edited
+        )
+    _apply(folder, journal, sync)
+    with suppress(OSError):
+        for left in draft.iterdir():
+            left.unlink()
+        draft.rmdir()
+        draft.parent.rmdir()
+    return True
+
+
+def _read_journal(raw: bytes, folder: Path) -> Mapping:
+    where = str(folder / JOURNAL)
+    body, digest = raw[:-65], raw[-65:-1]
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise DamagedError("the journal is not what was written", where=where)
+    journal = parse_json(body, where=where)
+    check_file_name(journal["draft"])
+    for file in [*journal["replace"], *journal["remove"]]:
+        check_file_name(file, hidden=True)
+    return journal
+
+
+def _digest_or_none(path: Path) -> str | None:
+    try:
+        return digest_file(path).sha256
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR):  # a link or a directory: no version of ours
+            return "not a file"
+        raise
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def read_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> tuple[dict[str, bytes], Manifest]:
+    """Every file of a set, proved against its manifest, with writers kept out while reading.
+
+    Raises
+    ------
+    StorageError
+        The set was never published.
+    DamagedError
+        A file is missing or differs, or one stands there that the set does not hold.
+    """
+    recover(folder, sync)
+    with locked(folder, shared=True):
+        if os.path.lexists(folder / JOURNAL):
+            raise StorageError("a checkpoint is unfinished here", where=str(folder), next="Open it again.")
+        manifest = set_manifest(folder, name)
+        if manifest is None:
+            raise StorageError(f"there is no set {name!r} here", where=str(folder))
+        data, findings = {}, []
+        for file, entry in manifest.files.items():
+            try:
+                data[file] = read_regular(folder / file)
+            except OSError as error:
+                findings.append(Finding(what=f"cannot be read: {error.strerror}", where=str(folder / file)))
+                continue
+            if digest_bytes(data[file]).sha256 != entry.sha256:
+                findings.append(Finding(what="differs from its manifest", where=str(folder / file)))
+        for file in sorted(owned(folder, manifest.owns).keys() - manifest.files.keys()):
+            findings.append(Finding(what="is not of the set as it was published", where=str(folder / file)))
+    if findings:
+        raise DamagedError(findings)
+    return data, manifest

@@ -1,0 +1,137 @@
+"""State files: JSON that a person can read and a machine cannot misread.
+
+In comes a value or a file; out goes indented UTF-8 JSON, or the value. What must hold: no NaN or infinity, no
+key twice, no document larger or deeper than its budget; the same value gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from cytopipe.errors import BudgetError, InputError
+
+__all__ = ["format_json", "parse_json", "read_json"]
+
+MAX_JSON_BYTES = 256 << 20
+MAX_DEPTH = 100
+
+
+def format_json(value: object, *, where: str = "") -> bytes:
+    """Write a value as indented JSON with a final newline, keys in their order.
+
+    Mappings, sequences, sets (sorted), paths, NumPy scalars and arrays are taken; anything else is an error.
+
+    Raises
+    ------
+    InputError
+        The value holds NaN, an infinity, a key that is not text, or something JSON has no word for.
+    """
+    try:
+        text = json.dumps(_plain(value, where), indent=2, ensure_ascii=False, allow_nan=False)
+        return (text + "\n").encode()
+    except (ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"cannot be written as JSON: {error}", where=where) from None
+
+
+def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> object:
+    """Read a JSON file strictly; see :func:`parse_json`."""
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return parse_json(data, where=str(path), max_bytes=max_bytes)
+
+
+def parse_json(data: bytes, *, where: str = "", max_bytes: int = MAX_JSON_BYTES) -> object:
+    """Parse JSON strictly.
+
+    Raises
+    ------
+    InputError
+        Not UTF-8, not JSON, NaN or an infinity (also as ``1e999``), a key given twice, nested deeper than
+        100, or a number too long to be one.
+    BudgetError
+        Larger than `max_bytes`.
+    """
+    if len(data) > max_bytes:
+        raise BudgetError(
+            "JSON is larger than it may be", where=where, expected=f"at most {max_bytes} bytes", found="more"
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise InputError("is not UTF-8 text", where=f"{where}:{line}") from None
+    if _depth(text) > MAX_DEPTH:
+        raise InputError(f"JSON is nested deeper than {MAX_DEPTH}", where=where)
+    try:
+        return json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
+        )
+    except json.JSONDecodeError as error:
+        raise InputError(f"is not JSON: {error.msg}", where=f"{where}:{error.lineno}") from None
+    except ValueError as error:
+        raise InputError(f"JSON that is refused: {error}", where=where) from None
+
+
+def _plain(value: object, where: str) -> object:
+    """The same value in the types the json module knows."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise InputError(f"a JSON key must be text, found {key!r}", where=where)
+        return {key: _plain(item, where) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, where) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_plain(item, where) for item in value)
+    if isinstance(value, Path):
+        return value.as_posix()
+    if hasattr(value, "tolist"):  # NumPy scalars and arrays
+        return _plain(value.tolist(), where)
+    raise InputError(f"JSON has no word for {type(value).__name__}", where=where)
+
+
+def _depth(text: str) -> int:
+    """Nesting of brackets outside of strings, counted before a recursive parser sees the text."""
+    depth = deepest = 0
+    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text):
+        first = text[token.start()]
+        if first in "[{":
+            depth += 1
+            if depth > deepest:
+                deepest = depth
+                if deepest > MAX_DEPTH:
+                    return deepest
+        elif first in "]}":
+            depth -= 1
+    return deepest
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is not a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is too large for a number")
+    return number
