@@ -1,0 +1,120 @@
+"""One entry of the project file, and the data sets it stands for.
+
+An entry is a frozen pydantic model; unknown keys are refused. It may stand for several data sets (one
+per file of a pattern); each is a `DataSet`, which becomes one partition of the domain's assets.
+What only the disk can tell (a file that is absent) an entry reports as `Problem` values.
+"""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+__all__ = ["DataSet", "Entry", "FilePath", "Problem", "absent_file", "matches"]
+
+
+def _path(value: object) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("expected the path of a file")
+    if "\x00" in value or "\n" in value:
+        raise ValueError("expected a path without NUL or line break")
+    return value
+
+
+FilePath = Annotated[
+    str, BeforeValidator(_path), WithJsonSchema({"type": "string", "minLength": 1, "format": "path"})
+]
+"""A path as written; relative ones are relative to the project file."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fault of one field that only the disk could tell; `loc` is the field's place in the entry."""
+
+    loc: tuple[str | int, ...]
+    what: str
+    expected: str = ""
+    found: str = ""
+    next: str = ""
+
+
+class Entry(BaseModel):
+    """What every domain's entry has in common; domains derive from it.
+
+    A domain overrides :meth:`expand` when one entry can stand for several data sets, and
+    :meth:`problems` for what must be looked up on disk.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    domain: ClassVar[str]
+
+    description: str = Field(default="", max_length=2000)
+    """A sentence for people; shown beside the partition."""
+
+    def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:
+        """Yield ``(partition key, entry)`` for every data set this entry stands for."""
+        yield name, self
+
+    def problems(self, base: Path) -> Iterator[Problem]:
+        """Yield what is wrong with this entry on disk, relative paths taken from `base`."""
+        yield from ()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """One data set of a project: the partition `key` of the assets of `domain`.
+
+    `entry` is the declaration; `folder` the directory under the output root that belongs to this data
+    set alone; `base` the directory from which the entry's relative paths count.
+    """
+
+    domain: str
+    key: str
+    entry: Entry
+    folder: Path
+    base: Path
+
+    def resolve(self, path: str) -> Path:
+        """An entry's path as an absolute one."""
+        return self.base / Path(path).expanduser()
+
+
+def absent_file(base: Path, path: str, loc: tuple[str | int, ...]) -> Iterator[Problem]:
+    """Yield a problem, with the nearest name in that folder, if `path` is no readable file."""
+    full = base / Path(path).expanduser()
+    if full.is_file():
+        return
+    if full.is_dir():
+        yield Problem(loc, "is a directory", expected="a file", found=str(path))
+        return
+    yield Problem(
+        loc,
+        "no such file",
+        expected="a readable file, relative to the project file",
+        found=str(path),
+        next=_nearest(full, Path(path)),
+    )
+
+
+def matches(base: Path, pattern: str) -> list[Path]:
+    """Files that a pattern such as ``incoming/*.fasta`` finds, sorted by name; hidden ones never."""
+    # Path.glob refuses absolute patterns, which people do write.
+    found = glob.glob(str(Path(pattern).expanduser()), root_dir=base, recursive=True)  # noqa: PTH207
+    return sorted(path for one in found if (path := base / one).is_file())
+
+
+def _nearest(full: Path, written: Path) -> str:
+    import difflib
+
+    folder = full.parent
+    if not folder.is_dir():
+        return f"The folder {written.parent} does not exist."
+    names = [one.name for one in folder.iterdir()]
+    close = difflib.get_close_matches(full.name, names, n=1, cutoff=0.6)
+    return f"Did you mean {written.parent / close[0]}?" if close else ""

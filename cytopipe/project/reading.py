@@ -1,0 +1,323 @@
+"""From ``cytopipe.yaml`` to a `Project`: found, read, checked, every fault reported with its line.
+
+Two readings of the same file. `load_project` is for work: it refuses a file it cannot make sense of,
+but a fault inside one entry only takes that entry out (`Project.broken`), so that one wrong path does
+not stop a lab. `check_project` is for people: every finding of every entry, at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cytopipe.errors import Finding, ProjectError, UnsafeNameError
+from cytopipe.project.domains import DOMAINS, entry_model
+from cytopipe.project.entry import DataSet, Entry
+from cytopipe.project.findings import did_you_mean, explain
+from cytopipe.project.settings import Settings
+from cytopipe.project.source import Source, read_source
+from cytopipe.storage.names import check_key, slug
+
+__all__ = ["PROJECT_FILE", "Project", "check_project", "find_project", "load_project", "read_project"]
+
+PROJECT_FILE = "cytopipe.yaml"
+PROJECT_VARIABLE = "CYTOPIPE_PROJECT"
+
+# Dagster's selections give these a meaning (a|b, [a...b], a,b, *), so a key with one could not be asked for.
+_TAKEN_BY_SELECTIONS = ("|", ",", "[", "]", "*", '"', "...", "/", "\\")
+_LONGEST_KEY_BYTES = 200
+
+
+@dataclass(frozen=True)
+class Project:
+    """A directory with a project file, as typed values.
+
+    Parameters
+    ----------
+    file : Path
+        The project file, absolute.
+    settings : Settings
+        What holds for the whole project: output root, engine, retention.
+    data_sets : mapping of domain to mapping of key to DataSet
+        Every data set that can be worked on; keys are partition keys.
+    broken : mapping of (domain, entry name) to findings
+        Entries that cannot be used as they are written.
+    findings : tuple of Finding
+        Everything that is wrong, in the order of the file; those of `broken` included.
+    """
+
+    file: Path
+    settings: Settings
+    data_sets: Mapping[str, Mapping[str, DataSet]] = field(default_factory=dict)
+    broken: Mapping[tuple[str, str], tuple[Finding, ...]] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def directory(self) -> Path:
+        return self.file.parent
+
+    @property
+    def output(self) -> Path:
+        """The output root, absolute."""
+        return self.directory / Path(self.settings.output).expanduser()
+
+    @property
+    def home(self) -> Path:
+        """Where the project keeps its own books: Dagster's history, the schema, locks."""
+        return self.directory / ".cytopipe"
+
+    @property
+    def dagster_home(self) -> Path:
+        return self.home / "dagster"
+
+    def data_set(self, domain: str, key: str) -> DataSet:
+        """The data set of a partition.
+
+        Raises
+        ------
+        ProjectError
+            If the file declares none of that key, or its entry is broken.
+        """
+        known = self.data_sets.get(domain, {})
+        if key in known:
+            return known[key]
+        for (broken_domain, name), findings in self.broken.items():
+            if broken_domain == domain and (key == name or key.startswith(f"{name}.")):
+                raise ProjectError(findings)
+        raise ProjectError(
+            f"{domain} has no data set '{key}'",
+            where=str(self.file),
+            expected=", ".join(known) or "an entry",
+            next=did_you_mean(key, known) or f"Add it under {domain}: in {self.file.name}.",
+        )
+
+    def relative(self, path: Path) -> str:
+        """`path` as it is written down: relative to the project, so that a moved project stays right."""
+        return (
+            path.relative_to(self.directory).as_posix() if path.is_relative_to(self.directory) else str(path)
+        )
+
+
+def find_project(start: Path | str | None = None) -> Path:
+    """The project file at or above `start` (a directory or a project file).
+
+    Without `start`: the environment variable CYTOPIPE_PROJECT, then the working directory.
+
+    Raises
+    ------
+    ProjectError
+        If there is none.
+    """
+    named = start or os.environ.get(PROJECT_VARIABLE)
+    begin = Path(named).expanduser().absolute() if named else Path.cwd()
+    if begin.is_file():
+        return begin
+    for folder in (begin, *begin.parents):
+        if (folder / PROJECT_FILE).is_file():
+            return folder / PROJECT_FILE
+    raise ProjectError(
+        f"no {PROJECT_FILE} here or above",
+        where=str(begin),
+        next="Make a project with: cytopipe init, or name one with --project DIR.",
+    )
+
+
+def load_project(start: Path | str | None = None) -> Project:
+    """Find and read a project for work.
+
+    Raises
+    ------
+    ProjectError
+        If there is none, or its file as a whole makes no sense. Broken entries are kept apart instead.
+    """
+    return read_project(find_project(start))
+
+
+def check_project(start: Path | str | None = None) -> Project:
+    """Find and read a project for people.
+
+    Raises
+    ------
+    ProjectError
+        With every finding of every entry, if there is any.
+    """
+    project = load_project(start)
+    if project.findings:
+        raise ProjectError(project.findings)
+    return project
+
+
+def read_project(file: Path) -> Project:
+    """Read one project file; see :func:`load_project` for what it raises."""
+    source = read_source(file)
+    if not isinstance(source.data, dict):
+        raise ProjectError(
+            "a project file is a mapping",
+            where=f"{file}:1",
+            expected="lines such as 'output: outputs' and 'decompose:'",
+            found="nothing" if source.data is None else type(source.data).__name__,
+            next="Write a commented one with: cytopipe init",
+        )
+    settings = _settings(source)
+    reader = _Entries(source, settings, file.parent)
+    reader.read()
+    order = {name: number for number, name in enumerate(source.data)}
+    broken = dict(sorted(reader.broken.items(), key=lambda item: order[item[0][0]]))
+    findings = tuple(finding for group in broken.values() for finding in group)
+    return Project(file, settings, reader.data_sets, broken, findings)
+
+
+def _settings(source: Source) -> Settings:
+    """The project-wide settings; unknown top-level keys and wrong values are findings of the file."""
+    assert isinstance(source.data, dict)
+    known = (*Settings.model_fields, *DOMAINS)
+    findings = [
+        Finding(
+            what=f"unknown key '{name}'",
+            where=source.where((name,)),
+            expected=f"one of {', '.join(known)}",
+            next=did_you_mean(name, known),
+        )
+        for name in source.data
+        if name not in known
+    ]
+    written = {name: value for name, value in source.data.items() if name in Settings.model_fields}
+    try:
+        settings = Settings.model_validate(written)
+    except ValidationError as error:
+        findings += [explain(one, source, (), Settings) for one in error.errors()]
+    if findings:
+        raise ProjectError(findings)
+    return settings
+
+
+class _Entries:
+    """Reads the entries of every domain, setting aside the broken ones."""
+
+    def __init__(self, source: Source, settings: Settings, base: Path) -> None:
+        self.source = source
+        self.base = base
+        self.output = base / Path(settings.output).expanduser()
+        self.data_sets: dict[str, dict[str, DataSet]] = {}
+        self.broken: dict[tuple[str, str], tuple[Finding, ...]] = {}
+
+    def read(self) -> None:
+        assert isinstance(self.source.data, dict)
+        for domain in DOMAINS:
+            entries = self.source.data.get(domain)
+            if entries is None:
+                continue
+            if not isinstance(entries, dict):
+                self._break(domain, "", _not_a_mapping(self.source.where((domain,)), domain, entries))
+                continue
+            model = entry_model(domain)
+            for name, written in entries.items():
+                self._entry(domain, name, written, model)
+
+    def _entry(self, domain: str, name: str, written: object, model: type[Entry]) -> None:
+        place = (domain, name)
+        where = self.source.where(place)
+        findings = list(_key_findings(name, where))
+        if not isinstance(written, dict):
+            self._break(domain, name, *findings, _not_a_mapping(where, f"{domain}.{name}", written))
+            return
+        entry, faults = _validated(model, written)
+        findings += [explain(one, self.source, place, model) for one in faults]
+        for problem in entry.problems(self.base) if entry is not None else ():
+            findings.append(
+                Finding(
+                    what=f"{'.'.join(map(str, (*place, *problem.loc)))}: {problem.what}",
+                    where=self.source.where((*place, *problem.loc)),
+                    expected=problem.expected,
+                    found=problem.found,
+                    next=problem.next,
+                )
+            )
+        if findings:
+            self._break(domain, name, *sorted(findings, key=_line))
+        elif entry is not None:
+            self._add(domain, name, entry, where)
+
+    def _add(self, domain: str, name: str, entry: Entry, where: str) -> None:
+        known = self.data_sets.setdefault(domain, {})
+        for key, data_entry in entry.expand(name, self.base):
+            if faults := tuple(_key_findings(key, where)):
+                self._break(domain, key, *faults)
+            elif key in known:
+                self._break(
+                    domain,
+                    key,
+                    Finding(
+                        what=f"{domain} has two data sets '{key}'", where=where, next="Rename one of them."
+                    ),
+                )
+            else:
+                known[key] = DataSet(domain, key, data_entry, self.output / domain / slug(key), self.base)
+
+    def _break(self, domain: str, name: str, *findings: Finding) -> None:
+        self.broken[domain, name] = (*self.broken.get((domain, name), ()), *findings)
+
+
+def _validated(
+    model: type[Entry], written: dict[str, object]
+) -> tuple[Entry | None, list[Mapping[str, Any]]]:
+    """The entry and pydantic's errors; with errors, the entry without the fields that have them.
+
+    So what only the disk can tell of the other fields is told in the same breath.
+    """
+    try:
+        return model.model_validate(written), []
+    except ValidationError as error:
+        faults = error.errors()
+    wrong = {str(fault["loc"][0]) for fault in faults if fault["loc"]}
+    try:
+        return model.model_validate(
+            {name: value for name, value in written.items() if name not in wrong}
+        ), faults
+    except ValidationError:
+        return None, faults
+
+
+def _line(finding: Finding) -> int:
+    number = finding.where.rpartition(":")[2]
+    return int(number) if number.isdigit() else 0
+
+
+def _key_findings(key: str, where: str) -> Iterator[Finding]:
+    try:
+        check_key(key)
+    except UnsafeNameError as error:
+        for finding in error.findings:
+            yield Finding(
+                what=f"name {key!r}: {finding.what}",
+                where=where,
+                expected=finding.expected,
+                found=finding.found,
+            )
+        return
+    if taken := [sign for sign in _TAKEN_BY_SELECTIONS if sign in key]:
+        yield Finding(
+            what=f"name {key!r} holds {' '.join(taken)}, which selections of partitions use",
+            where=where,
+            expected="letters, digits, '_', '-', '.'",
+        )
+    elif key != key.strip() or len(key.encode()) > _LONGEST_KEY_BYTES:
+        yield Finding(
+            what=f"name {key[:40]!r} cannot be a partition key",
+            where=where,
+            expected=f"at most {_LONGEST_KEY_BYTES} bytes, no space at either end",
+        )
+
+
+def _not_a_mapping(where: str, name: str, found: object) -> Finding:
+    return Finding(
+        what=f"{name} is not a mapping",
+        where=where,
+        expected="'name:' lines, each with its fields indented below",
+        found="nothing" if found is None else repr(found)[:60],
+    )
