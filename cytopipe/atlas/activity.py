@@ -29,10 +29,12 @@ __all__ = [
     "METHODS",
     "MIN_COMMON_GENES",
     "Activity",
+    "Fitted",
     "Method",
     "Overlap",
     "Settings",
     "find_overlap",
+    "fit",
     "score",
 ]
 
@@ -198,16 +200,16 @@ class Method:
     Parameters
     ----------
     name : str
-    score : callable
-        ``score(signature, profiles, settings, workers) -> Estimate``, with (genes, targets) and
-        (genes, groups) float64.
+    fit : callable
+        ``fit(signature, settings)`` with signature (genes, targets) float64, done once, returns
+        ``score(profiles, workers) -> Estimate`` with profiles (genes, groups) float64.
     describe : str
         One sentence.
     reference : str
     """
 
     name: str
-    score: Callable[[np.ndarray, np.ndarray, Settings, int], Estimate]
+    fit: Callable[[np.ndarray, Settings], Callable[[np.ndarray, int], Estimate]]
     describe: str
     reference: str
 
@@ -248,38 +250,71 @@ def score(
     InputError
         If fewer than `MIN_COMMON_GENES` genes are common, or values are not finite.
     """
+    return fit(genes, signature, settings, where=where).score(values, groups=groups, workers=workers)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fitted:
+    """A signature fitted to one set of genes, ready for any number of profiles of them."""
+
+    signature: Signature
+    settings: Settings
+    overlap: Overlap
+    columns: np.ndarray
+    where: str
+    _score: Callable[[np.ndarray, int], Estimate]
+
+    def score(self, values: np.ndarray, *, groups: Sequence[str] | None = None, workers: int = 1) -> Activity:
+        """Activity of `values`, (groups, genes) as fitted; see :func:`score`."""
+        from threadpoolctl import threadpool_limits
+
+        profiles = np.asarray(values)[:, self.columns].T.astype(np.float64)
+        if not np.isfinite(profiles).all():
+            gene, group = np.argwhere(~np.isfinite(profiles))[0].tolist()
+            raise InputError(
+                f"profile {group} has no finite value for gene {self.overlap.common[gene]}",
+                where=self.where,
+                found=str(profiles[gene, group]),
+            )
+        prepared = EXPRESSION_PREPARATIONS[self.settings.expression](profiles)
+        with threadpool_limits(limits=1, user_api="blas"):  # sums in one order, whatever the cores
+            estimate = self._score(prepared, workers)
+        return Activity(
+            groups=tuple(groups) if groups is not None else tuple(map(str, range(profiles.shape[1]))),
+            targets=self.signature.targets,
+            z=estimate.z.T.copy(),
+            beta=estimate.beta.T.copy(),
+            se=estimate.se.T.copy(),
+            pvalue=estimate.pvalue.T.copy(),
+            fdr=benjamini_hochberg(estimate.pvalue, axis=0).T.copy(),
+            overlap=self.overlap,
+            settings=self.settings,
+            signature=self.signature.name,
+        )
+
+
+def fit(
+    genes: Sequence[str], signature: Signature, settings: Settings | None = None, *, where: str = ""
+) -> Fitted:
+    """Do once what depends on genes and signature alone; parameters as in :func:`score`."""
     from threadpoolctl import threadpool_limits
 
     settings = (settings or Settings()).for_signature(signature)
     overlap = find_overlap(genes, signature, where=where)
-    place = {gene: column for column, gene in enumerate(genes)}
-    profiles = np.asarray(values)[:, [place[gene] for gene in overlap.common]].T.astype(np.float64)
-    if not np.isfinite(profiles).all():
-        gene, group = np.argwhere(~np.isfinite(profiles))[0].tolist()
-        raise InputError(
-            f"profile {group} has no finite value for gene {overlap.common[gene]}",
-            where=where,
-            found=str(profiles[gene, group]),
-        )
-    row = {gene: index for index, gene in enumerate(signature.genes)}
+    column = {gene: place for place, gene in enumerate(genes)}
+    row = {gene: place for place, gene in enumerate(signature.genes)}
     weights = signature.weights[[row[gene] for gene in overlap.common]]
     if settings.scale_signature:
         weights = _scale(weights)
-    with threadpool_limits(limits=1, user_api="blas"):  # sums in one order, whatever the machine's cores
-        estimate = METHODS[settings.method].score(
-            weights, EXPRESSION_PREPARATIONS[settings.expression](profiles), settings, workers
-        )
-    return Activity(
-        groups=tuple(groups) if groups is not None else tuple(str(i) for i in range(profiles.shape[1])),
-        targets=signature.targets,
-        z=estimate.z.T.copy(),
-        beta=estimate.beta.T.copy(),
-        se=estimate.se.T.copy(),
-        pvalue=estimate.pvalue.T.copy(),
-        fdr=benjamini_hochberg(estimate.pvalue, axis=0).T.copy(),
-        overlap=overlap,
+    with threadpool_limits(limits=1, user_api="blas"):
+        scorer = METHODS[settings.method].fit(weights, settings)
+    return Fitted(
+        signature=signature,
         settings=settings,
-        signature=signature.name,
+        overlap=overlap,
+        columns=np.array([column[gene] for gene in overlap.common]),
+        where=where,
+        _score=scorer,
     )
 
 
@@ -344,23 +379,27 @@ EXPRESSION_PREPARATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = Mapp
 )
 
 
-def _ridge(signature: np.ndarray, profiles: np.ndarray, settings: Settings, workers: int) -> Estimate:
-    assert settings.regularization is not None
-    project = ridge.projection(signature, settings.regularization)
-    if settings.null == "student":
-        return ridge.student_null(project, profiles, signature, settings.regularization)
-    drawn = {
-        "count": settings.n_permutations,
-        "seed": settings.seed,
-        "stream": settings.stream,
-        "workers": workers,
-    }
-    if settings.moments == "sampled":
-        return ridge.sampled_null(project, profiles, **drawn)
-    estimate = ridge.exact_null(project, profiles)
-    if settings.n_permutations == 0:
-        return estimate
-    return replace(estimate, pvalue=ridge.permutation_pvalues(project, profiles, **drawn))
+def _ridge(signature: np.ndarray, settings: Settings) -> Callable[[np.ndarray, int], Estimate]:
+    regularization = settings.regularization or 0.0
+    project = ridge.projection(signature, regularization)
+
+    def score_profiles(profiles: np.ndarray, workers: int) -> Estimate:
+        if settings.null == "student":
+            return ridge.student_null(project, profiles, signature, regularization)
+        drawn = {
+            "count": settings.n_permutations,
+            "seed": settings.seed,
+            "stream": settings.stream,
+            "workers": workers,
+        }
+        if settings.moments == "sampled":
+            return ridge.sampled_null(project, profiles, **drawn)
+        estimate = ridge.exact_null(project, profiles)
+        if settings.n_permutations == 0:
+            return estimate
+        return replace(estimate, pvalue=ridge.permutation_pvalues(project, profiles, **drawn))
+
+    return score_profiles
 
 
 METHODS: Mapping[str, Method] = MappingProxyType(
@@ -369,23 +408,19 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         for method in (
             Method(
                 name="ridge",
-                score=_ridge,
+                fit=_ridge,
                 describe="Ridge regression on all targets at once, against permuted gene labels.",
                 reference="Jiang et al., Nature Methods 2021, doi:10.1038/s41592-021-01274-5",
             ),
             Method(
                 name="ulm",
-                score=lambda signature, profiles, settings, workers: regression.univariate(
-                    signature, profiles
-                ),
+                fit=lambda signature, _: lambda profiles, _: regression.univariate(signature, profiles),
                 describe="One linear model per target; z is the t of its slope.",
                 reference="Badia-i-Mompel et al., Bioinformatics Advances 2022, doi:10.1093/bioadv/vbac016",
             ),
             Method(
                 name="mlm",
-                score=lambda signature, profiles, settings, workers: regression.multivariate(
-                    signature, profiles
-                ),
+                fit=lambda signature, _: lambda profiles, _: regression.multivariate(signature, profiles),
                 describe="One linear model on all targets with an intercept; z is the t of each slope.",
                 reference="Badia-i-Mompel et al., Bioinformatics Advances 2022, doi:10.1093/bioadv/vbac016",
             ),
