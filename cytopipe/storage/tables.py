@@ -165,15 +165,14 @@ def _as_text(column: pd.Series) -> list[str]:
     import numpy as np
 
     missing = column.isna().to_numpy()
-    values = column.astype(object).to_numpy()
     texts = []
-    for value, absent in zip(values, missing, strict=True):
+    for value, absent in zip(column.to_numpy(), missing, strict=True):
         if absent:
             texts.append("")
         elif isinstance(value, (bool, np.bool_)):
             texts.append("true" if value else "false")
-        elif isinstance(value, (float, np.floating)):
-            texts.append(repr(float(value)) if not isinstance(value, np.float32) else str(value))
+        elif isinstance(value, (float, np.float64)):
+            texts.append(repr(float(value)))
         else:
             texts.append(str(value))
     return texts

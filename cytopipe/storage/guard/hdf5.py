@@ -1,0 +1,189 @@
+"""HDF5 files of others: walked before anything is read from them.
+
+In comes a path; out goes an open file in which every object lies in that file and whose declared sizes are
+known. What must hold: nothing is read from another file, whichever way HDF5 offers to (external links,
+external storage, virtual datasets); no cycle or web of links makes a reader run for ever; no dataset or
+chunk is larger than the budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cytopipe.errors import BudgetError, CytopipeError, Finding, InputError, RefusedError
+from cytopipe.storage.guard.budget import budget_bytes, declared_bytes
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["Hdf5Survey", "open_hdf5", "survey_hdf5"]
+
+MAX_OBJECTS = 200_000
+MAX_DEPTH = 64
+MAX_CHUNK_BYTES = 1 << 30
+MAX_FINDINGS = 20
+
+
+@dataclass
+class Hdf5Survey:
+    """What a file declares.
+
+    Parameters
+    ----------
+    datasets : dict of str to int
+        Declared bytes by path; of variable-length text, 16 bytes an element.
+    objects : int
+        Groups and datasets, counted once for each name they have.
+    """
+
+    datasets: dict[str, int] = field(default_factory=dict)
+    objects: int = 0
+
+
+@contextmanager
+def open_hdf5(
+    path: Path | str, *, budget: int | None = None, streamed: tuple[str, ...] = ()
+) -> Iterator[h5py.File]:
+    """Open a file for reading after surveying it.
+
+    Parameters
+    ----------
+    path : Path or str
+    budget : int, optional
+        Bytes that all datasets together may declare; half of the available memory by default.
+    streamed : tuple of str
+        Beginnings of paths (``/X``, ``/layers/``) that are going to be read in pieces and do not count.
+
+    Raises
+    ------
+    InputError
+        Not an HDF5 file, cut off, or damaged.
+    RefusedError
+        It holds an external link, external storage, a virtual dataset, a user-defined link, a cycle, or more
+        than 200,000 objects.
+    BudgetError
+        The datasets, or a single chunk, declare more than allowed.
+    """
+    import h5py
+
+    where = str(path)
+    if not Path(path).is_file():
+        raise InputError("is not a file", where=where)
+    try:
+        file = h5py.File(path, "r", locking=False)
+    except OSError as error:
+        raise InputError(f"is not a whole HDF5 file: {error}", where=where) from None
+    with file:
+        try:
+            survey = survey_hdf5(file, where)
+        except CytopipeError:
+            raise
+        except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py's words for damage
+            raise InputError(f"is a damaged HDF5 file: {error}", where=where) from None
+        counted = {name: size for name, size in survey.datasets.items() if not name.startswith(streamed)}
+        allowed = budget_bytes() if budget is None else budget
+        if sum(counted.values()) > allowed:
+            raise BudgetError(
+                "declares more than may be read",
+                where=where,
+                expected=f"at most {allowed:,} bytes",
+                found=f"{sum(counted.values()):,} bytes, most of it in {max(counted, key=counted.get)}",
+                next="Read it in pieces, or raise the budget if the file is to be trusted.",
+            )
+        yield file
+
+
+def survey_hdf5(file: h5py.File, where: str) -> Hdf5Survey:
+    """Walk every link of an open file without following one out of it; errors as :func:`open_hdf5`."""
+    walk = _Walk(where)
+    walk.group(file, "", ())
+    if walk.findings:
+        raise RefusedError(walk.findings[:MAX_FINDINGS])
+    return walk.survey
+
+
+class _Walk:
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.survey = Hdf5Survey()
+        self.findings: list[Finding] = []
+
+    def group(self, group: h5py.Group, path: str, above: tuple[int, ...]) -> None:
+        import h5py
+
+        here = h5py.h5o.get_info(group.id).addr
+        if len(above) > MAX_DEPTH:
+            raise RefusedError(f"groups are nested deeper than {MAX_DEPTH}", where=f"{self.where}{path}")
+        for name in group:
+            full = f"{path}/{name}"
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                self._refuse(full, f"an external link to {link.filename!r}")
+            elif not isinstance(link, (h5py.HardLink, h5py.SoftLink)):
+                self._refuse(full, "a user-defined link")
+            else:
+                self._object(group, name, link, full, (*above, here))
+
+    def _object(self, group: h5py.Group, name: str, link, full: str, above: tuple[int, ...]) -> None:
+        import h5py
+
+        self.survey.objects += 1
+        if self.survey.objects > MAX_OBJECTS:
+            raise RefusedError(f"holds more than {MAX_OBJECTS:,} objects", where=self.where)
+        if isinstance(link, h5py.SoftLink) and not self._stays(group, link, full):
+            return
+        found = group.get(name)
+        if found is None:
+            self._refuse(full, "a link that leads nowhere")
+        elif isinstance(found, h5py.Group):
+            if h5py.h5o.get_info(found.id).addr in above:
+                self._refuse(full, "a cycle of groups")
+            else:
+                self.group(found, full, above)
+        elif isinstance(found, h5py.Dataset):
+            self._dataset(found, full)
+
+    def _stays(self, group: h5py.Group, link: h5py.SoftLink, full: str) -> bool:
+        """Whether a soft link reaches its target without passing an external one.
+
+        Each step of its path is looked at as a link, never opened through one; a path through another soft
+        link is refused, which no writer we know of makes.
+        """
+        import h5py
+
+        at = group.file if link.path.startswith("/") else group
+        for part in [part for part in link.path.split("/") if part not in ("", ".")]:
+            step = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
+            if not isinstance(step, h5py.HardLink):
+                self._refuse(full, f"a link through {link.path!r}, which leads to another link or nowhere")
+                return False
+            at = at[part]
+        return True
+
+    def _dataset(self, dataset: h5py.Dataset, full: str) -> None:
+        if dataset.is_virtual:
+            self._refuse(full, "a virtual dataset, whose content lies in other files")
+        elif dataset.external:
+            self._refuse(full, f"external storage in {dataset.external[0][0]!r}")
+        else:
+            size = declared_bytes(dataset.shape or (), dataset.dtype.itemsize)
+            self.survey.datasets[full] = size
+            if dataset.chunks:
+                chunk = declared_bytes(dataset.chunks, dataset.dtype.itemsize)
+                if chunk > MAX_CHUNK_BYTES:
+                    raise BudgetError(
+                        "a chunk declares more than may be read at once",
+                        where=f"{self.where}{full}",
+                        expected=f"at most {MAX_CHUNK_BYTES:,} bytes",
+                        found=f"{chunk:,} bytes",
+                    )
+
+    def _refuse(self, full: str, what: str) -> None:
+        where = f"{self.where}{full}"
+        self.findings.append(
+            Finding(what=f"holds {what}", where=where, next="Write a file that holds its own data.")
+        )
