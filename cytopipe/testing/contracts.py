@@ -1,0 +1,162 @@
+"""Artifacts whose every part says which version it is of.
+
+In comes a store and a version number; out goes a published artifact, or the number that was read. What must
+hold: a reader that finds parts of two versions, or a part that no version has, raises :class:`Torn`; so that
+"old or new, whole" is a fact that is measured and not assumed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cytopipe.storage import Store
+from cytopipe.storage.fasta import format_fasta, parse_fasta
+from cytopipe.storage.state import format_json
+
+__all__ = ["CONTRACTS", "Contract", "Torn"]
+
+SET_FOLDER, SET_NAME, SET_OWNS = "run", "initial", ("initial.*.fasta",)
+
+
+class Torn(AssertionError):
+    """A reader got something that no writer published."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """How versions of one kind of artifact come and are read.
+
+    Parameters
+    ----------
+    name : str
+    publish : callable
+        ``publish(store, version)`` returns when the version is published.
+    read : callable
+        ``read(store)`` returns the version that stands there; raises :class:`Torn`, or whatever the store
+        raises, where there is no whole one.
+    """
+
+    name: str
+    publish: Callable[[Store, int], object]
+    read: Callable[[Store], int]
+
+
+def _expect(same: bool, what: str) -> None:
+    if not same:
+        raise Torn(what)
+
+
+# --------------------------------------------------------------------------- one file of bytes
+
+
+def _publish_json(store: Store, version: int) -> None:
+    store.publish_bytes("state/state.json", format_json({"version": version, "body": [version] * 400}))
+
+
+def _read_json(store: Store) -> int:
+    document = json.loads(store.read_bytes("state/state.json"))
+    _expect(document["body"] == [document["version"]] * 400, "a state of two versions")
+    return document["version"]
+
+
+# --------------------------------------------------------------------------- one file by a library
+
+
+def _publish_h5ad(store: Store, version: int) -> None:
+    import numpy as np
+    import pandas as pd
+    from anndata import AnnData
+
+    from cytopipe.storage.h5ad import validate_h5ad, write_h5ad
+
+    cells = pd.DataFrame({"version": np.full(300, version)}, index=[f"cell{i}" for i in range(300)])
+    adata = AnnData(np.full((300, 20), version, dtype="float64"), obs=cells, uns={"version": version})
+    store.publish_file("cells/cells.h5ad", write_h5ad(adata), validate=validate_h5ad)
+
+
+def _read_h5ad(store: Store) -> int:
+    from cytopipe.storage.h5ad import read_h5ad
+
+    adata = read_h5ad(store.open_file("cells/cells.h5ad"))
+    version = int(adata.uns["version"])
+    _expect(bool((version == adata.X).all()), "an h5ad whose X is of another version")
+    _expect(bool((adata.obs["version"] == version).all()), "an h5ad whose obs is of another version")
+    return version
+
+
+# --------------------------------------------------------------------------- a directory
+
+
+def _publish_zarr(store: Store, version: int) -> None:
+    import zarr
+
+    def write(path) -> None:
+        group = zarr.open_group(path, mode="w", attributes={"version": version})
+        for level, size in enumerate((128, 64)):
+            image = group.create_array(
+                f"s{level}",
+                shape=(size, size),
+                chunks=(16, 16),
+                shards=(32, 32),
+                dtype="uint32",
+                fill_value=0,
+            )
+            image[:] = version
+
+    store.publish_directory("plates/plate.zarr", write)
+
+
+def _read_zarr(store: Store) -> int:
+    import zarr
+
+    group = zarr.open_group(store.open_directory("plates/plate.zarr"), mode="r")
+    version = int(group.attrs["version"])
+    for level in ("s0", "s1"):
+        _expect(bool((group[level][:] == version).all()), f"a zarr whose {level} is of another version")
+    return version
+
+
+# --------------------------------------------------------------------------- a set of files
+
+
+def _set_files(version: int) -> dict[str, bytes]:
+    """Between 8 and 12 files, one of them the same in every version, so that files come, change, stay and
+    go.
+    """
+    letters = format(version, "032b").replace("0", "A").replace("1", "C")
+    count = 8 + version % 5
+    files = {
+        f"initial.cluster_{i:04d}.fasta": format_fasta(
+            (f"record{i}_{j} version={version}", letters * 8) for j in range(3)
+        )
+        for i in range(count)
+    }
+    files["initial.unassigned.fasta"] = format_fasta([("constant", "ACGT" * 50)])
+    return files
+
+
+def _publish_set(store: Store, version: int) -> None:
+    state = format_json({"version": version})
+    store.publish_set(SET_FOLDER, SET_NAME, _set_files(version), owns=SET_OWNS, extra={"state.json": state})
+
+
+def _read_set(store: Store) -> int:
+    files = store.read_set(SET_FOLDER, SET_NAME)
+    first = parse_fasta(files["initial.cluster_0000.fasta"])[0]
+    version = int(first.description.removeprefix("version="))
+    _expect(files == _set_files(version), "a set of two versions")
+    return version
+
+
+CONTRACTS = {
+    contract.name: contract
+    for contract in (
+        Contract("json", _publish_json, _read_json),
+        Contract("h5ad", _publish_h5ad, _read_h5ad),
+        Contract("zarr", _publish_zarr, _read_zarr),
+        Contract("fasta set", _publish_set, _read_set),
+    )
+}
+"""One contract per kind of artifact the store publishes."""

@@ -1,0 +1,358 @@
+"""Writers killed, starved and raced; what a reader finds afterwards, counted.
+
+In comes a :class:`~cytopipe.testing.contracts.Contract` and an empty directory; out go :class:`Figures`.
+Writers run in processes forked from a server that has its imports done, so that a kill costs milliseconds and
+falls into the protocol rather than into start-up. What must hold: nothing is counted as whole that was not
+read and proved; a version that a writer was told is published may never be missing afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cytopipe.errors import CytopipeError
+from cytopipe.storage import Store, Sync
+from cytopipe.testing.contracts import Contract
+
+__all__ = ["CALLS", "Figures", "inject_faults", "kill_writers", "race"]
+
+CALLS = (
+    "openat,read,pread64,write,pwrite64,writev,lseek,ftruncate,fallocate,fsync,fdatasync,syncfs,flock,"
+    "rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat,symlink,symlinkat,link,linkat,"
+    "readlink,readlinkat,getdents64,utimensat,newfstatat,statx,copy_file_range,sendfile"
+)
+"""The file-system calls a publication makes, as strace names them."""
+
+OK, TOLD, UNTOLD = 0, 10, 11  # how a writer ended: published, a CytopipeError, any other exception
+
+
+@dataclass
+class Figures:
+    """What was done and what was found.
+
+    Parameters
+    ----------
+    trials : int
+        Kills, faults, or readings.
+    old, new : int
+        Readings that gave the version before, or the one being published.
+    torn : int
+        Readings that gave anything else, or raised.
+    lost : int
+        Readings that gave a version older than one already acknowledged.
+    untold : int
+        Writers that ended with something other than a clear error.
+    notes : list of str
+        One sentence for each reading that was not whole and each untold error.
+    """
+
+    trials: int = 0
+    old: int = 0
+    new: int = 0
+    torn: int = 0
+    lost: int = 0
+    untold: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def clean(self) -> bool:
+        """Nothing torn, nothing lost, nothing untold."""
+        return not (self.torn or self.lost or self.untold)
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.trials} trials: {self.old} old, {self.new} new, {self.torn} torn, {self.lost} lost, "
+            f"{self.untold} untold"
+        )
+        return "\n".join([head, *self.notes[:20]])
+
+
+# --------------------------------------------------------------------------- kill -9 at a random moment
+
+
+def kill_writers(
+    contract: Contract, root: Path, kills: int, *, seed: int = 0, sync: Sync = Sync.FULL
+) -> Figures:
+    """Kill a writer that publishes version after version, at a moment drawn at random, and read; `kills`
+    times.
+
+    Parameters
+    ----------
+    contract : Contract
+    root : Path
+        Empty directory.
+    kills : int
+    seed : int
+        Of the moments.
+
+    Returns
+    -------
+    Figures
+    """
+    rng, figures = random.Random(seed), Figures()
+    store = Store(root, sync=sync)
+    contract.publish(store, 1)
+    began = time.perf_counter()
+    for version in range(2, 5):
+        contract.publish(store, version)
+    typical_s = (time.perf_counter() - began) / 3
+    standing = 4
+    context = _context()
+    acknowledged = context.Value("q", standing, lock=False)
+    for _ in range(kills):
+        acknowledged.value = standing
+        ready = context.Event()
+        writer = context.Process(
+            target=_publish_on, args=(contract, root, sync, standing, ready, acknowledged), daemon=True
+        )
+        writer.start()
+        ready.wait(60)
+        time.sleep(rng.uniform(0, 2.5 * typical_s))
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.join()
+        standing = _count(contract, root, sync, acknowledged.value, figures)
+    return figures
+
+
+def _publish_on(contract: Contract, root: Path, sync: Sync, version: int, ready, acknowledged) -> None:
+    store = Store(root, sync=sync)
+    ready.set()
+    while True:
+        version += 1
+        contract.publish(store, version)
+        acknowledged.value = version
+
+
+def _count(contract: Contract, root: Path, sync: Sync, acknowledged: int, figures: Figures) -> int:
+    """Read as a newcomer would, and classify; return the version to go on from."""
+    figures.trials += 1
+    try:
+        found = contract.read(Store(root, sync=sync))
+    except (CytopipeError, AssertionError, OSError, ValueError, KeyError) as error:
+        figures.torn += 1
+        figures.notes.append(f"trial {figures.trials}: {type(error).__name__}: {error}")
+        contract.publish(Store(root, sync=sync), acknowledged + 2)
+        return acknowledged + 2
+    if found == acknowledged:
+        figures.old += 1
+    elif found == acknowledged + 1:
+        figures.new += 1
+    else:
+        figures.lost += 1
+        figures.notes.append(f"trial {figures.trials}: read {found} after {acknowledged} was acknowledged")
+    return max(found, acknowledged)
+
+
+def _context():
+    """Processes forked from a server that has imported and used everything once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cytopipe.testing.warm"])
+    return context
+
+
+# --------------------------------------------------------------------------- a fault at the k-th call
+
+
+def inject_faults(
+    contract: Contract, root: Path, fault: str, *, first: int = 1, stride: int = 1, last: int = 10_000
+) -> Figures:
+    """Publish under ``strace -e inject`` with a fault at the k-th file-system call, k = 1, 1 + stride ...
+
+    Each kind of call is counted by itself; the sweep goes on until none of them is made a k-th time. After
+    each trial a newcomer reads, the next publication has to succeed, and nothing may be left in staging.
+
+    Parameters
+    ----------
+    contract : Contract
+    root : Path
+        Empty directory.
+    fault : {'EIO', 'ENOSPC', 'SIGKILL'}
+    first, stride, last : int
+        Which k.
+
+    Raises
+    ------
+    FileNotFoundError
+        strace is not installed.
+    """
+    if shutil.which("strace") is None:
+        raise FileNotFoundError("strace is not installed")
+    figures, sync = Figures(), Sync.FULL
+    contract.publish(Store(root, sync=sync), 1)
+    version = 1
+    for k in range(first, last + 1, stride):
+        how, injected = _publish_under_fault(contract, root, version + 1, fault, k)
+        if not injected:
+            return figures
+        before = figures.trials, figures.new
+        found = _count(contract, root, sync, version, figures)
+        if how == OK and figures.new == before[1]:
+            figures.lost += 1
+            figures.notes.append(f"{fault} at call {k}: acknowledged, but version {found} was read")
+        if how == UNTOLD:
+            figures.untold += 1
+            figures.notes.append(f"{fault} at call {k}: the writer did not end with a clear error")
+        version = found + 2
+        contract.publish(Store(root, sync=sync), version)
+        store = Store(root, sync=sync)
+        store.sweep(0)
+        left = [*root.rglob(".staging/*"), *store.verify()]
+        if left:
+            figures.torn += 1
+            figures.notes.append(f"{fault} at call {k}: left behind {left[0]}")
+    return figures
+
+
+def _publish_under_fault(
+    contract: Contract, root: Path, version: int, fault: str, k: int
+) -> tuple[int, bool]:
+    """One writer under strace; how it ended, and whether the fault took place."""
+    context = _context()
+    ready = context.Event()
+    writer = context.Process(target=_publish_once, args=(contract, root, version, ready), daemon=True)
+    writer.start()
+    ready.wait(60)
+    action = "signal=SIGKILL" if fault == "SIGKILL" else f"error={fault}"
+    with _strace(writer.pid, f"inject={CALLS}:{action}:when={k}") as trace:
+        os.kill(writer.pid, signal.SIGUSR1)
+        writer.join(120)
+    text = trace()
+    if writer.exitcode == -signal.SIGKILL and fault == "SIGKILL":
+        return TOLD, True
+    return writer.exitcode, "(INJECTED)" in text
+
+
+def _publish_once(contract: Contract, root: Path, version: int, ready) -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    ready.set()
+    signal.sigwait({signal.SIGUSR1})  # strace is attached by now
+    try:
+        contract.publish(Store(root), version)
+    except CytopipeError:
+        os._exit(TOLD)
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        os._exit(UNTOLD)
+    os._exit(OK)
+
+
+@contextlib.contextmanager
+def _strace(pid: int, inject: str) -> Iterator:
+    """Attach to a process; the value is a function that gives the trace once it ended."""
+    process = subprocess.Popen(
+        ["strace", "-f", "-p", str(pid), "-e", f"trace={CALLS}", "-e", inject],
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    lines: list[str] = []
+    for line in process.stderr:
+        lines.append(line)
+        if "attached" in line:
+            break
+    else:
+        raise OSError("".join(lines) or "strace could not attach")
+    try:
+        yield lambda: "".join(lines)
+    finally:
+        rest, _ = None, None
+        try:
+            _, rest = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            _, rest = process.communicate()
+        lines.append(rest or "")
+
+
+# --------------------------------------------------------------------------- writers and readers at once
+
+
+def race(
+    contract: Contract, root: Path, *, writers: int = 8, readers: int = 2, seconds: float = 2.0
+) -> Figures:
+    """Let writers publish over each other while readers read; every reading has to be whole.
+
+    Each writer has version numbers of its own, so that a mixture is seen. `trials` are the readings; `new`
+    counts them, `untold` the writers that failed.
+    """
+    contract.publish(Store(root), 1)
+    context = _context()
+    stop = context.Event()
+    results = context.Queue()
+    processes = [
+        context.Process(target=_race_writer, args=(contract, root, index, stop, results))
+        for index in range(writers)
+    ]
+    processes += [
+        context.Process(target=_race_reader, args=(contract, root, stop, results)) for _ in range(readers)
+    ]
+    for process in processes:
+        process.start()
+    time.sleep(seconds)
+    stop.set()
+    figures = Figures()
+    for _ in processes:
+        found = json.loads(results.get(timeout=120))
+        for name, value in found.items():
+            setattr(figures, name, getattr(figures, name) + value)
+    for process in processes:
+        process.join(60)
+    return figures
+
+
+def _race_writer(contract: Contract, root: Path, index: int, stop, results) -> None:
+    untold, notes, count = 0, [], 0
+    store = Store(root)
+    while not stop.is_set():
+        count += 1
+        try:
+            contract.publish(store, (index + 1) * 1_000_000 + count)
+        except Exception as error:
+            untold += 1
+            notes.append(f"writer {index}: {type(error).__name__}: {error}")
+            break
+    results.put(json.dumps({"untold": untold, "old": count, "notes": notes}))
+
+
+def _race_reader(contract: Contract, root: Path, stop, results) -> None:
+    trials, torn, notes = 0, 0, []
+    store = Store(root)
+    while not stop.is_set():
+        trials += 1
+        try:
+            contract.read(store)
+        except Exception as error:
+            torn += 1
+            notes.append(f"reading {trials}: {type(error).__name__}: {error}")
+    results.put(json.dumps({"trials": trials, "new": trials - torn, "torn": torn, "notes": notes}))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """``python -m cytopipe.testing.crash FOLDER KILLS``: kill writers of every contract and print the
+    figures.
+    """
+    from cytopipe.testing.contracts import CONTRACTS
+
+    folder, kills = (arguments or sys.argv[1:])[:2]
+    clean = True
+    for name, contract in CONTRACTS.items():
+        figures = kill_writers(contract, Path(folder, name), int(kills))
+        clean = clean and figures.clean
+        print(f"{name}: {figures}", flush=True)
+    return 0 if clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
