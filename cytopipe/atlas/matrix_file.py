@@ -1,0 +1,192 @@
+"""An h5ad of profiles or activities, read a part at a time and only after it was looked over.
+
+In comes the path of a file that we may not have written; out comes a `MatrixFile`: rows (obs), column
+names, and parts of X and of the layers as NumPy arrays. What must hold: nothing is followed out of the
+file, what is read into memory fits the budget, and a shape that contradicts itself is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from cytopipe.errors import CytopipeError, Finding, InputError
+
+if TYPE_CHECKING:
+    import h5py
+
+__all__ = ["MatrixFile", "open_matrix"]
+
+BLOCK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixFile:
+    """An open h5ad.
+
+    Parameters
+    ----------
+    path : Path
+    obs : DataFrame
+        Indexed by row name.
+    columns : tuple of str
+        Names of the columns (genes or targets).
+    layers : tuple of str
+        Besides X.
+    uns : mapping
+        Texts and numbers of ``uns``, one level deep.
+    file : h5py.File
+    """
+
+    path: Path
+    obs: pd.DataFrame
+    columns: tuple[str, ...]
+    layers: tuple[str, ...]
+    uns: Mapping[str, object]
+    file: h5py.File
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows, columns."""
+        return len(self.obs), len(self.columns)
+
+    @property
+    def cell_types(self) -> list[str]:
+        """The group of every row."""
+        if "cell_type" not in self.obs:
+            raise InputError(
+                "column 'cell_type' is absent from obs",
+                where=str(self.path),
+                found=", ".join(map(str, self.obs.columns)) or "no column",
+            )
+        return self.obs["cell_type"].astype(str).tolist()
+
+    def read(self, layer: str = "X", columns: np.ndarray | None = None) -> np.ndarray:
+        """X or a layer, all rows, all columns or those numbered.
+
+        Parameters
+        ----------
+        layer : str
+        columns : ndarray of int, optional
+
+        Returns
+        -------
+        ndarray, (rows, columns), dtype as stored
+
+        Raises
+        ------
+        InputError
+            If there is no such layer.
+        BudgetError
+            If it does not fit into memory.
+        """
+        from cytopipe.storage.guard.budget import declared_bytes, require_budget
+
+        node = self._node(layer)
+        width = self.shape[1] if columns is None else len(columns)
+        dtype = (node["data"] if not hasattr(node, "shape") else node).dtype
+        needed = declared_bytes((self.shape[0], width), dtype.itemsize)
+        require_budget(needed, None, what=f"{layer} of this file", where=str(self.path))
+        if not hasattr(node, "shape"):
+            return _dense_part(node, self.shape, columns)
+        if columns is None:
+            return node[...]
+        if len(columns) <= 4:
+            return np.stack([node[:, int(column)] for column in columns], axis=1)
+        found = np.empty((self.shape[0], width), dtype)
+        rows = max(1, BLOCK_BYTES // max(self.shape[1] * dtype.itemsize, 1))
+        for first in range(0, self.shape[0], rows):  # whole rows inflate once; picking columns later is cheap
+            found[first : first + rows] = node[first : first + rows][:, columns]
+        return found
+
+    def _node(self, layer: str):
+        name = "X" if layer == "X" else f"layers/{layer}"
+        if name not in self.file:
+            raise InputError(
+                f"has no layer {layer!r}",
+                where=str(self.path),
+                expected=", ".join(("X", *self.layers)),
+                found=layer,
+            )
+        return self.file[name]
+
+
+@contextmanager
+def open_matrix(path: str | Path) -> Iterator[MatrixFile]:
+    """Open an h5ad of ours or of others.
+
+    Raises
+    ------
+    InputError, RefusedError, BudgetError
+        As :func:`cytopipe.storage.guard.hdf5.open_hdf5`, or if the file is no AnnData whose parts agree.
+    """
+    from cytopipe.storage.guard.hdf5 import open_hdf5
+
+    path = Path(path)
+    with open_hdf5(path) as file:
+        try:
+            found = _look_over(path, file)
+        except CytopipeError:
+            raise
+        except Exception as error:  # anndata and h5py answer damage with many types
+            raise InputError(f"is no readable AnnData file: {error}", where=str(path)) from error
+        yield found
+
+
+def _look_over(path: Path, file: h5py.File) -> MatrixFile:
+    from anndata.io import read_elem
+
+    absent = [name for name in ("X", "obs", "var") if name not in file]
+    if absent:
+        raise InputError(
+            "is no AnnData file",
+            where=str(path),
+            expected="X, obs and var",
+            found=f"without {', '.join(absent)}",
+        )
+    obs = read_elem(file["obs"])
+    names = read_elem(file["var"]).index.astype(str)
+    layers = tuple(sorted(file["layers"])) if "layers" in file else ()
+    uns = _plain(read_elem(file["uns"])) if "uns" in file else {}
+    findings = []
+    for name in ("X", *(f"layers/{layer}" for layer in layers)):
+        node = file[name]
+        shape = tuple(node.shape) if hasattr(node, "shape") else tuple(node.attrs.get("shape", ()))
+        if shape != (len(obs), len(names)):
+            findings.append(
+                Finding(
+                    what=f"{name} has another shape than obs and var",
+                    where=str(path),
+                    expected=f"{len(obs)} x {len(names)}",
+                    found=" x ".join(map(str, shape)) or "no shape",
+                )
+            )
+    if findings:
+        raise InputError(findings)
+    return MatrixFile(path=path, obs=obs, columns=tuple(names), layers=layers, uns=uns, file=file)
+
+
+def _plain(value: Mapping) -> dict[str, object]:
+    kept = {}
+    for name, entry in value.items():
+        if isinstance(entry, np.generic):
+            entry = entry.item()
+        if isinstance(entry, Mapping):
+            entry = {k: v.item() if isinstance(v, np.generic) else v for k, v in entry.items()}
+        kept[str(name)] = entry
+    return kept
+
+
+def _dense_part(node: h5py.Group, shape: tuple[int, int], columns: np.ndarray | None) -> np.ndarray:
+    from anndata.io import read_elem
+
+    matrix = read_elem(node)
+    if not hasattr(matrix, "tocsc") or matrix.shape != shape:
+        raise InputError("is a matrix of no known encoding", where=node.name)
+    return (matrix if columns is None else matrix[:, columns]).toarray()
