@@ -71,15 +71,14 @@ class SequenceSet(_ParameterFields):
     """FASTA file, or a pattern such as incoming/*.fasta: every file it finds is a data set of its own."""
 
     truth: FilePath | None = None
-    """Known species: a table with the columns record and name, or the input itself when its headers carry
-    name="..."; the result is compared with it."""
+    """Known species, with which the result is compared: a table with the columns record and cluster, or a FASTA
+    file (the input itself, perhaps) whose headers carry name="..."."""
 
     targets: FilePath | None = None
     """FASTA of sequences from which clusters are grown (directed mode); none: all of them."""
 
     refine: list[Fraction] = Field(default_factory=list, max_length=20)
-    """Thresholds of the close-cluster refinement, applied in this order; none: the stage passes its
-    clusters on as they are."""
+    """Thresholds of the close-cluster refinement, applied in this order; none: one, at max_lump."""
 
     max_clusters: int | None = Field(default=None, ge=1)
     """Stop the initial clustering when so many clusters exist (absolute, not per run)."""

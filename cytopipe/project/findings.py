@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cytopipe.errors import Finding
-from cytopipe.project.source import Source
+from cytopipe.storage.strict_yaml import Document
 
 __all__ = ["did_you_mean", "explain"]
 
@@ -26,7 +26,7 @@ _EXPECTED = {
 
 
 def explain(
-    error: Mapping[str, Any], source: Source, place: tuple[str, ...], model: type[BaseModel]
+    error: Mapping[str, Any], source: Document, place: tuple[str, ...], model: type[BaseModel]
 ) -> Finding:
     """One of ``ValidationError.errors()`` as a finding.
 
@@ -34,7 +34,7 @@ def explain(
     ----------
     error : mapping
         The error, with ``type``, ``loc``, ``msg``, ``input`` and ``ctx``.
-    source : Source
+    source : Document
         The file it was found in.
     place : tuple of str
         Where in the file the validated value begins.
@@ -46,7 +46,7 @@ def explain(
     )
     loc = loc or tuple(error["loc"][:1])
     field = ".".join(map(str, (*place, *loc)))
-    where = source.where((*place, *loc))
+    where = source.at((*place, *loc))
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return Finding(what=f"'{field}' is missing", where=where, expected=_field_words(model, loc))
@@ -54,7 +54,7 @@ def explain(
         name = str(error["loc"][-1])
         return Finding(
             what=f"unknown key '{name}' in {'.'.join(place) or 'the project file'}",
-            where=source.where((*place, *error["loc"])),
+            where=source.at((*place, *error["loc"])),
             expected=f"one of {', '.join(model.model_fields)}",
             next=did_you_mean(name, model.model_fields),
         )

@@ -15,13 +15,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cytopipe.errors import Finding, ProjectError, UnsafeNameError
+from cytopipe.errors import CytopipeError, Finding, ProjectError, UnsafeNameError
 from cytopipe.project.domains import DOMAINS, entry_model
 from cytopipe.project.entry import DataSet, Entry
 from cytopipe.project.findings import did_you_mean, explain
 from cytopipe.project.settings import Settings
-from cytopipe.project.source import Source, read_source
 from cytopipe.storage.names import check_key, slug
+from cytopipe.storage.strict_yaml import Document, load_yaml
 
 __all__ = ["PROJECT_FILE", "Project", "check_project", "find_project", "load_project", "read_project"]
 
@@ -31,6 +31,7 @@ PROJECT_VARIABLE = "CYTOPIPE_PROJECT"
 # Dagster's selections give these a meaning (a|b, [a...b], a,b, *), so a key with one could not be asked for.
 _TAKEN_BY_SELECTIONS = ("|", ",", "[", "]", "*", '"', "...", "/", "\\")
 _LONGEST_KEY_BYTES = 200
+_LARGEST_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def check_project(start: Path | str | None = None) -> Project:
 
 def read_project(file: Path) -> Project:
     """Read one project file; see :func:`load_project` for what it raises."""
-    source = read_source(file)
+    source = _source(file)
     if not isinstance(source.data, dict):
         raise ProjectError(
             "a project file is a mapping",
@@ -172,14 +173,26 @@ def read_project(file: Path) -> Project:
     return Project(file, settings, reader.data_sets, broken, findings)
 
 
-def _settings(source: Source) -> Settings:
+def _source(file: Path) -> Document:
+    """The file as values that know their lines; whatever keeps it from being read is a fault of the project."""
+    try:
+        return load_yaml(file, max_bytes=_LARGEST_FILE_BYTES)
+    except FileNotFoundError as error:
+        raise ProjectError("no such file", where=str(file), next="Make one with: cytopipe init") from error
+    except CytopipeError as error:
+        raise ProjectError(error.findings) from error
+    except OSError as error:
+        raise ProjectError(f"cannot be read: {error.strerror}", where=str(file)) from error
+
+
+def _settings(source: Document) -> Settings:
     """The project-wide settings; unknown top-level keys and wrong values are findings of the file."""
     assert isinstance(source.data, dict)
     known = (*Settings.model_fields, *DOMAINS)
     findings = [
         Finding(
             what=f"unknown key '{name}'",
-            where=source.where((name,)),
+            where=source.at((name,)),
             expected=f"one of {', '.join(known)}",
             next=did_you_mean(name, known),
         )
@@ -199,7 +212,7 @@ def _settings(source: Source) -> Settings:
 class _Entries:
     """Reads the entries of every domain, setting aside the broken ones."""
 
-    def __init__(self, source: Source, settings: Settings, base: Path) -> None:
+    def __init__(self, source: Document, settings: Settings, base: Path) -> None:
         self.source = source
         self.base = base
         self.output = base / Path(settings.output).expanduser()
@@ -213,7 +226,7 @@ class _Entries:
             if entries is None:
                 continue
             if not isinstance(entries, dict):
-                self._break(domain, "", _not_a_mapping(self.source.where((domain,)), domain, entries))
+                self._break(domain, "", _not_a_mapping(self.source.at((domain,)), domain, entries))
                 continue
             model = entry_model(domain)
             for name, written in entries.items():
@@ -221,7 +234,7 @@ class _Entries:
 
     def _entry(self, domain: str, name: str, written: object, model: type[Entry]) -> None:
         place = (domain, name)
-        where = self.source.where(place)
+        where = self.source.at(place)
         findings = list(_key_findings(name, where))
         if not isinstance(written, dict):
             self._break(domain, name, *findings, _not_a_mapping(where, f"{domain}.{name}", written))
@@ -232,7 +245,7 @@ class _Entries:
             findings.append(
                 Finding(
                     what=f"{'.'.join(map(str, (*place, *problem.loc)))}: {problem.what}",
-                    where=self.source.where((*place, *problem.loc)),
+                    where=self.source.at((*place, *problem.loc)),
                     expected=problem.expected,
                     found=problem.found,
                     next=problem.next,

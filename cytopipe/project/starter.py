@@ -35,7 +35,7 @@ decompose:
 _EXAMPLE = """\
 #  russula:                         # name of the data set
 #    input: data/russula.fasta      # or a pattern, one data set per file: incoming/*.fasta
-#    truth: data/russula.tsv        # known species (columns record, name), if there are any
+#    truth: data/russula.tsv        # known species (columns record, cluster), if there are any
 #    min_split: 0.5 %               # never separate below this distance
 #    max_lump: 2 %                  # never join beyond it
 #    target_percentile: 95
