@@ -1,1 +1,97 @@
-"""Cluster DNA barcodes into species-like units, in resumable stages."""
+"""Cluster DNA barcodes into species-like units, in resumable stages a person can look at and edit.
+
+In comes a FASTA file; out goes a flat directory of FASTA files, one per cluster, with `state.json` beside
+them. The door below is in the order one reads it: a decomposition and its result, the parameters, then the
+parts it is made of, for use on their own. Names are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cytopipe.decompose.compare import Agreement, compare, read_assignment
+    from cytopipe.decompose.conflicts import resolve_conflicts
+    from cytopipe.decompose.distance import Distances
+    from cytopipe.decompose.edits import Edits, FileEdit
+    from cytopipe.decompose.exports import format_spart, format_uc, parse_spart, parse_uc
+    from cytopipe.decompose.extend import Added, add_sequences
+    from cytopipe.decompose.gap import GapResult, gap_core
+    from cytopipe.decompose.neighbours import open_neighbours
+    from cytopipe.decompose.parameters import Parameters
+    from cytopipe.decompose.refinement import refine_close
+    from cytopipe.decompose.repair import rebuild, restore, rollback
+    from cytopipe.decompose.run import Decomposition, StageResult
+    from cytopipe.decompose.sequences import SequenceSet
+    from cytopipe.decompose.state import Requests, State, state_schema
+    from cytopipe.decompose.targets import grow_all
+
+__all__ = [
+    "Added",
+    "Agreement",
+    "Decomposition",
+    "Distances",
+    "Edits",
+    "FileEdit",
+    "GapResult",
+    "Parameters",
+    "Requests",
+    "SequenceSet",
+    "StageResult",
+    "State",
+    "add_sequences",
+    "compare",
+    "format_spart",
+    "format_uc",
+    "gap_core",
+    "grow_all",
+    "open_neighbours",
+    "parse_spart",
+    "parse_uc",
+    "read_assignment",
+    "rebuild",
+    "refine_close",
+    "resolve_conflicts",
+    "restore",
+    "rollback",
+    "state_schema",
+]
+
+_HOME = {
+    "Decomposition": "run",
+    "StageResult": "run",
+    "Parameters": "parameters",
+    "Requests": "state",
+    "State": "state",
+    "state_schema": "state",
+    "Edits": "edits",
+    "FileEdit": "edits",
+    "Added": "extend",
+    "add_sequences": "extend",
+    "rebuild": "repair",
+    "restore": "repair",
+    "rollback": "repair",
+    "Agreement": "compare",
+    "compare": "compare",
+    "read_assignment": "compare",
+    "format_spart": "exports",
+    "format_uc": "exports",
+    "parse_spart": "exports",
+    "parse_uc": "exports",
+    "SequenceSet": "sequences",
+    "Distances": "distance",
+    "open_neighbours": "neighbours",
+    "grow_all": "targets",
+    "GapResult": "gap",
+    "gap_core": "gap",
+    "resolve_conflicts": "conflicts",
+    "refine_close": "refinement",
+}
+
+
+def __getattr__(name: str) -> object:
+    # The command line must answer `--help` before numba and scipy could be imported.
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,305 @@
+"""The directory of a decomposition on disk: one writer at a time, every change one transaction.
+
+What comes in are a state and the partition of its newest stage; what leaves is a folder in which the
+stage files and state.json always belong together: they are committed in one transaction, after the
+checkpoint they could be written again from. Whoever opens the folder first finishes what a killed writer
+began, and removes files of later stages that the state no longer knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from cytopipe.decompose.checkpoints import Checkpoint, Checkpoints
+from cytopipe.decompose.edits import Reading, read_stage
+from cytopipe.decompose.layout import (
+    CHECKPOINT_FOLDER,
+    DISTANCE_FOLDER,
+    REPORT_FOLDER,
+    SEARCH_FOLDER,
+    SET_ASIDE_FOLDER,
+    STAGES,
+    STATE_FILE,
+    Stage,
+)
+from cytopipe.decompose.partition import Partition, digest_of_digests, digest_of_files
+from cytopipe.decompose.state import State, format_document, now, parse_document
+from cytopipe.errors import BusyError, DamagedError, InputError, ResumeError, StorageError
+from cytopipe.provenance import Provenance, sha256_bytes
+from cytopipe.storage import SetState, Store
+from cytopipe.storage.fasta import FastaRecord, format_fasta
+
+__all__ = ["Folder"]
+
+_REPORT_FILES = ("*.tsv", "*.png", "*.json")
+_LOCK_FILE = ".decompose.lock"
+
+
+class Folder:
+    """One directory.
+
+    Parameters
+    ----------
+    path : Path
+        Created if absent.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.store = Store(path)
+        self.path = self.store.root
+        self.checkpoints = Checkpoints(self.path, self.store)
+        self._digests: dict[str, str] = {}  # of the files this process wrote
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only one who works on this directory.
+
+        Raises
+        ------
+        BusyError
+            If another process does.
+        """
+        with (self.path / _LOCK_FILE).open("a+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                stream.seek(0)
+                raise BusyError(
+                    "another process works on this decomposition",
+                    where=str(self.path),
+                    found=f"process {stream.read().strip() or 'unknown'}",
+                    next="Wait for it to finish, or stop it: it saves before it ends.",
+                ) from error
+            stream.truncate(0)
+            stream.write(f"{os.getpid()}\n")
+            stream.flush()
+            yield
+
+    def read_state(self) -> tuple[State, str]:
+        """The state, and a sentence about what had to be done to get it ("" where nothing had).
+
+        Raises
+        ------
+        ResumeError
+            If there is no state, or it is damaged and so are the checkpoints.
+        """
+        self.store.recover(self.path)
+        path = self.path / STATE_FILE
+        if not path.is_file():
+            fallback = self.newest_checkpoint()
+            if fallback is None:
+                raise _no_state(self.path)
+            return fallback.state, f"{path} was missing: {_used(fallback)}"
+        try:
+            return parse_document(path.read_bytes(), where=str(path)), ""
+        except (InputError, ResumeError) as error:
+            fallback = self.newest_checkpoint()
+            if fallback is None:
+                raise ResumeError(
+                    f"the state is damaged and no checkpoint is left ({error})",
+                    where=str(path),
+                    next=f"The clusters are in the FASTA files: `cytopipe decompose rebuild {self.path} "
+                    "--input INPUT.fasta` writes a new state from them.",
+                ) from error
+            return fallback.state, f"{path} is damaged ({error}): {_used(fallback)}"
+
+    def newest_checkpoint(self) -> Checkpoint | None:
+        """The newest checkpoint that describes the files as they are; else the newest one there is.
+
+        A checkpoint is written before its files, so after a kill the newest may be one ahead of them.
+        """
+        checkpoints = self.checkpoints.newest_first()
+        for one in checkpoints:
+            with contextlib.suppress(StorageError):
+                manifest = self.store.manifest(self.path, one.stage.asset)
+                if manifest.sha256 == one.state.entry(one.stage).files_digest:
+                    return one
+        return checkpoints[0] if checkpoints else None
+
+    def read(self, stage: Stage, records: Mapping[str, FastaRecord]) -> Reading:
+        """The files of a stage as they are now, against what was last written."""
+        return read_stage(self.path, stage, records, self.written(stage), self._bytes(stage))
+
+    def _bytes(self, stage: Stage) -> SetState | None:
+        """What the manifest says of the files, byte by byte; None where it is damaged itself."""
+        try:
+            return self.store.classify_set(self.path, stage.asset)
+        except DamagedError:
+            return None
+
+    def written(self, stage: Stage) -> Partition | None:
+        """What the files of a stage held when they were last written or accepted; None if unknown."""
+        with contextlib.suppress(StorageError):
+            manifest = self.store.manifest(self.path, stage.asset)
+            ids = {file: list(entry.records or ()) for file, entry in manifest.files.items()}
+            return Partition.from_ids_by_file(stage, ids)
+        for one in self.checkpoints.newest_first():
+            if one.stage == stage:
+                return one.partition
+        return None
+
+    def digest(self, stage: Stage) -> str:
+        """Digest over the names and bytes of a stage's files as they are now; "" where there are none."""
+        paths = [path for path in self.path.iterdir() if stage.owns(path.name) and path.is_file()]
+        return digest_of_files({path.name: path.read_bytes() for path in paths}) if paths else ""
+
+    def commit(
+        self,
+        state: State,
+        partition: Partition,
+        records: Mapping[str, FastaRecord],
+        reason: str,
+        *,
+        provenance: Provenance,
+        previous: Partition | None = None,
+        point: bool = False,
+        extra: Mapping[str, bytes] | None = None,
+    ) -> tuple[State, Checkpoint]:
+        """Make `partition` the files of its stage and `state` the state, in one transaction.
+
+        Parameters
+        ----------
+        previous : Partition, optional
+            What the files hold now: files it shares are kept without being written again.
+        point : bool
+            Whether to keep the checkpoint as one to roll back to.
+        extra : mapping of str to bytes, optional
+            Other files of the same transaction.
+
+        Returns
+        -------
+        state : State
+            As written, with its time and the digest of the files.
+        checkpoint : Checkpoint
+        """
+        files = self._changed_files(partition, records, previous)
+        state = state.model_copy(deep=True)
+        state.stage = partition.stage.name
+        state.entry(partition.stage).files_digest = digest_of_digests(
+            {file: self._digests[file] for file in files}
+        )
+        state.metadata.last_checkpoint = now()
+        checkpoint = self.checkpoints.save(state, partition, reason, point=point)
+        self.store.publish_set(
+            self.path,
+            partition.stage.asset,
+            files,
+            owns=partition.stage.patterns,
+            extra={STATE_FILE: format_document(state), **(extra or {})},
+            provenance=provenance,
+        )
+        return state, checkpoint
+
+    def _changed_files(
+        self, partition: Partition, records: Mapping[str, FastaRecord], previous: Partition | None
+    ) -> dict[str, bytes | None]:
+        """The bytes of every file; None for one that this process wrote before with the same records."""
+        ids = partition.ids_by_file()
+        same = previous.ids_by_file() if previous is not None else {}
+        files: dict[str, bytes | None] = {}
+        for file, members in ids.items():
+            if file in self._digests and same.get(file) == members:
+                files[file] = None
+            else:
+                files[file] = format_fasta(records[one] for one in members)
+                self._digests[file] = sha256_bytes(files[file])
+        return files
+
+    def save_state(self, state: State) -> State:
+        """Write the state alone, where no file of a stage changes."""
+        state = state.model_copy(deep=True)
+        state.metadata.last_checkpoint = now()
+        self.store.publish_bytes(self.path / STATE_FILE, format_document(state))
+        return state
+
+    def remove_state(self) -> None:
+        """Remove the state, the checkpoints and the caches: the stage files must be gone already."""
+        self.remove_caches()
+        for path in (self.path / CHECKPOINT_FOLDER, self.path / REPORT_FOLDER):
+            shutil.rmtree(path, ignore_errors=True)
+        (self.path / STATE_FILE).unlink(missing_ok=True)
+
+    def accept(self, stage: Stage, provenance: Provenance) -> None:
+        """Make a hand edit the published version of a stage's files, as the person wrote them."""
+        self.store.accept_set(self.path, stage.asset, provenance, owns=stage.patterns)
+        self.remember(stage)
+
+    def accept_whatever(self, stage: Stage) -> None:
+        """Accept the files of a stage, damaged ones and all, because they are about to be replaced or were
+        read and found good by other means than their manifest."""
+        try:
+            self.accept(stage, Provenance(what="files as they were found"))
+        except DamagedError:
+            self.set_aside(stage)
+
+    def set_aside(self, stage: Stage) -> None:
+        """Move the files of a stage that are not as they were written into ``set_aside/``."""
+        try:
+            differing = {file.name for file in self.store.classify_set(self.path, stage.asset).differing}
+        except DamagedError:
+            differing = {path.name for path in self.path.iterdir() if stage.owns(path.name)}
+        for name in sorted(differing):
+            if (self.path / name).exists() or (self.path / name).is_symlink():
+                folder = self.path / SET_ASIDE_FOLDER / now().replace(":", "")
+                folder.mkdir(parents=True, exist_ok=True)
+                (self.path / name).replace(folder / name)
+        self.store.accept_set(
+            self.path, stage.asset, Provenance(what="files as they were found"), owns=stage.patterns
+        )
+        self.remember(stage)
+
+    def recover_if_possible(self) -> None:
+        """Finish what a killed writer began, unless its journal is damaged too."""
+        with contextlib.suppress(StorageError):
+            self.store.recover(self.path)
+
+    def remember(self, stage: Stage) -> None:
+        """Take the files of a stage as written, so that a commit keeps those that stay the same."""
+        with contextlib.suppress(StorageError):
+            files = self.store.manifest(self.path, stage.asset).files
+            self._digests |= {file: entry.sha256 for file, entry in files.items()}
+
+    def publish_report(self, stage: Stage, files: Mapping[str, bytes], provenance: Provenance) -> None:
+        """Make `files` the report of a stage, in one transaction."""
+        folder = self.path / REPORT_FOLDER / stage.asset
+        if folder.is_dir():  # a report is made from the stage, so an edit of it is not kept
+            with contextlib.suppress(StorageError):
+                self.store.accept_set(folder, "report", provenance, owns=_REPORT_FILES)
+        self.store.publish_set(folder, "report", files, owns=_REPORT_FILES, provenance=provenance)
+
+    def remove_stage(self, stage: Stage, provenance: Provenance) -> None:
+        """Remove the files and the report of a stage; refused if they were edited by hand."""
+        if stage in self.stages_on_disk():
+            self.store.publish_set(self.path, stage.asset, {}, owns=stage.patterns, provenance=provenance)
+        if (self.path / REPORT_FOLDER / stage.asset).is_dir():
+            shutil.rmtree(self.path / REPORT_FOLDER / stage.asset)
+
+    def remove_caches(self, *, search: bool = True, distances: bool = True) -> None:
+        """Remove what can be computed again: the search database and the distances."""
+        for wanted, name in ((search, SEARCH_FOLDER), (distances, DISTANCE_FOLDER)):
+            if wanted and (self.path / name).is_dir():
+                shutil.rmtree(self.path / name)
+
+    def stages_on_disk(self) -> list[Stage]:
+        """The stages that have files here, whatever the state says."""
+        names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        return [stage for stage in STAGES if any(map(stage.owns, names))]
+
+
+def _no_state(path: Path) -> ResumeError:
+    return ResumeError(
+        "there is no decomposition here" if path.is_dir() else "there is no such directory",
+        where=str(path),
+        expected=f"a directory with {STATE_FILE}",
+        next="Start one with `cytopipe decompose INPUT.fasta -o DIR`, or write a state from FASTA files "
+        "with `cytopipe decompose rebuild DIR --input INPUT.fasta`.",
+    )
+
+
+def _used(checkpoint: Checkpoint) -> str:
+    return f"going on from the checkpoint of {checkpoint.time} ({checkpoint.reason})"

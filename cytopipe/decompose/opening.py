@@ -1,0 +1,424 @@
+"""What must be true before a decomposition is begun, continued or made anew; every fault at once.
+
+What comes in is a directory, a state and what a user asks; what leaves is the input, the partition its files
+say and the hand edits in it, or one error with all findings: the directory, the input and its digest, the
+parameters that may not change now, the stage files. Nothing is written here but by `clear` and
+`remove_leftovers`, which say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cytopipe.decompose.edits import Edits, read_stage
+from cytopipe.decompose.folder import Folder
+from cytopipe.decompose.layout import (
+    CHECKPOINT_FOLDER,
+    INITIAL,
+    STAGES,
+    STATE_FILE,
+    Stage,
+    natural_order,
+    owner,
+)
+from cytopipe.decompose.matrix import GivenDistances
+from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.partition import Partition
+from cytopipe.decompose.sequences import SequenceSet, normalise
+from cytopipe.decompose.state import DistanceFacts, InputFacts, ParameterValues, State, TargetFacts
+from cytopipe.decompose.workspace import SequenceFile
+from cytopipe.errors import CytopipeError, DamagedError, Finding, InputError, ParameterError, ResumeError
+from cytopipe.provenance import Provenance, sha256_file
+from cytopipe.storage.fasta import FastaRecord, read_fasta
+
+__all__ = ["Opened", "check", "differences", "refuse_absent", "refuse_edited", "refuse_occupied"]
+
+_SHOWN = 8
+
+
+# ---------------------------------------------------------------------- before a new one
+
+
+def refuse_occupied(directory: Path) -> None:
+    """Raise if a directory holds a decomposition, or files under the names of one."""
+    if directory.exists() and not directory.is_dir():
+        raise ResumeError("the output directory is a file", where=str(directory))
+    if not directory.is_dir():
+        return
+    if (directory / STATE_FILE).exists():
+        raise ResumeError(
+            "this directory holds a decomposition already",
+            where=str(directory),
+            next=f"Continue it with `cytopipe decompose --resume {directory}`, or choose another with -o.",
+        )
+    files = natural_order(path.name for path in directory.iterdir() if owner(path.name))
+    if files:
+        raise ResumeError(
+            "this directory holds stage files without a state",
+            where=str(directory),
+            found=_few(files),
+            next=f"Write a state from them with `cytopipe decompose rebuild {directory} "
+            "--input INPUT.fasta`, or choose another directory with -o.",
+        )
+
+
+def target_facts(path: Path | str | None, sequences: SequenceSet) -> TargetFacts | None:
+    """What is remembered of a file of targets, after it was found to fit the input."""
+    if path is None:
+        return None
+    targets = SequenceFile.read(Path(path))
+    _positions(targets, sequences)
+    return TargetFacts(
+        fasta_path=str(Path(path).absolute()),
+        fasta_hash=targets.sha256,
+        total_sequences=len(targets.records),
+    )
+
+
+def distance_facts(path: Path | str | None, sequences: SequenceSet) -> DistanceFacts | None:
+    """What is remembered of a file of distances, after it was found to fit the input."""
+    if path is None:
+        return None
+    GivenDistances.read(Path(path), sequences)
+    return DistanceFacts(path=str(Path(path).absolute()), sha256=sha256_file(path))
+
+
+def target_positions(state: State, sequences: SequenceSet) -> list[int] | None:
+    """Positions of the targets in directed mode, in the order of their file; None otherwise."""
+    if state.targets is None:
+        return None
+    return _positions(SequenceFile.read(Path(state.targets.fasta_path)), sequences, partial=True)
+
+
+def _positions(targets: SequenceFile, sequences: SequenceSet, *, partial: bool = False) -> list[int]:
+    """Targets are found by their sequence. With `partial`, those no longer in play are passed over."""
+    found: dict[int, None] = {}
+    findings = []
+    for record in targets.records.values():
+        position = sequences.index_of.get(normalise(record.sequence))
+        if position is not None:
+            found[position] = None
+        elif not partial:
+            findings.append(
+                Finding(
+                    what=f"target {record.id!r} is not in the input",
+                    where=f"{targets.path}:{record.line}",
+                    expected="the sequence of a record of the input",
+                )
+            )
+    if findings:
+        raise InputError(findings)
+    return list(found)
+
+
+# ---------------------------------------------------------------------- before going on
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A directory that can be continued.
+
+    Parameters
+    ----------
+    state : State
+        With the changes that were asked for.
+    source : SequenceFile
+    partition : Partition
+        The newest stage as its files say it.
+    edits : Edits
+    messages : tuple of str
+    """
+
+    state: State
+    source: SequenceFile
+    partition: Partition
+    edits: Edits
+    messages: tuple[str, ...] = ()
+
+
+def refuse_absent(directory: Path) -> None:
+    """Raise if there is nothing to continue."""
+    if not directory.is_dir():
+        raise ResumeError(
+            "there is no such directory",
+            where=str(directory),
+            next="Start a decomposition with `cytopipe decompose INPUT.fasta -o DIR`.",
+        )
+
+
+def check(
+    folder: Folder,
+    state: State,
+    *,
+    fasta: Path | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    accept_missing: bool = False,
+    force_input_change: bool = False,
+    source: SequenceFile | None = None,
+) -> Opened:
+    """Check everything that continuing needs, and report all that is wrong together."""
+    state = state.model_copy(deep=True)
+    findings: list[Finding] = []
+    damaged = False
+    if source is None:
+        source = _input(folder.path, state, fasta, force_input_change, findings)
+    findings += _changes(state, parameters or {})
+    findings += _companions(state)
+    partition = edits = None
+    messages: list[str] = []
+    if source is not None:
+        if source.sha256 != state.input.fasta_hash:
+            partition, edits, messages = _with_changed_input(folder, state, source)
+        else:
+            reading = folder.read(state.newest, source.records)
+            partition, edits = reading.partition, reading.edits
+            try:
+                reading.or_raise(accept_missing=accept_missing)
+            except CytopipeError as error:
+                damaged = isinstance(error, DamagedError)
+                findings += error.findings
+    if findings:
+        raise (DamagedError if damaged and len(findings) == len(edits.findings) else ResumeError)(findings)
+    if edits.verdict == "edited":
+        messages.append("edited by hand:\n" + "\n".join(edits.lines()[1:]))
+    return Opened(state, source, partition, edits, tuple(messages))
+
+
+def _input(
+    directory: Path, state: State, fasta: Path | None, force: bool, findings: list[Finding]
+) -> SequenceFile | None:
+    path = fasta if fasta is not None else directory / state.input.fasta_path
+    if not path.is_file():
+        findings.append(
+            Finding(
+                what="the input is not there any more",
+                where=str(path),
+                expected=f"the file of {state.input.total_sequences} sequences this began with",
+                next="Put it back, or name it: cytopipe decompose INPUT.fasta --resume DIR.",
+            )
+        )
+        return None
+    try:
+        source = SequenceFile.read(path)
+    except InputError as error:
+        findings += error.findings
+        return None
+    if source.sha256 != state.input.fasta_hash and not force:
+        findings.append(
+            Finding(
+                what="the input has changed",
+                where=str(path),
+                expected=f"sha256 {state.input.fasta_hash[:16]}, {state.input.total_sequences} sequences",
+                found=f"sha256 {source.sha256[:16]}, {len(source.records)} sequences",
+                next="Put the old one back, or pass --force-input-change to go on with the new one; "
+                "to add sequences and keep every cluster, use `cytopipe decompose add`.",
+            )
+        )
+        return None
+    state.input.fasta_path = _stored_path(directory, path)
+    return source
+
+
+def _stored_path(directory: Path, path: Path) -> str:
+    """An input inside the directory is named relative to it, so that the directory can be moved."""
+    path = path.absolute()
+    return path.name if path.parent == directory else str(path)
+
+
+def _changes(state: State, parameters: Mapping[str, Any]) -> list[Finding]:
+    """Take over changed parameters; those that shape the initial clusters may not change in the middle."""
+    current = state.parameters.model_dump()
+    changed = {name: value for name, value in parameters.items() if current.get(name) != value}
+    try:
+        wanted = Parameters.from_json({**current, **changed})
+    except ParameterError as error:
+        return list(error.findings)
+    begun = state.newest is INITIAL and not state.stages.initial_clustering.completed
+    fixed = state.settings.shaping()
+    findings = [
+        Finding(
+            what=f"{name} may not change while the initial clustering is unfinished",
+            where=f"--{name.replace('_', '-')}",
+            expected=repr(fixed[name]),
+            found=repr(value),
+            next="Finish it with the old value, or start again in another directory.",
+        )
+        for name, value in changed.items()
+        if begun and name in fixed
+    ]
+    if not findings:
+        state.parameters = ParameterValues.model_validate(wanted.as_json())
+    return findings
+
+
+def _companions(state: State) -> list[Finding]:
+    """The files of targets and distances must be there and be the same."""
+    findings = []
+    for what, path, digest in (
+        ("targets", state.targets and state.targets.fasta_path, state.targets and state.targets.fasta_hash),
+        ("distances", state.distances and state.distances.path, state.distances and state.distances.sha256),
+    ):
+        if path and not Path(path).is_file():
+            findings.append(Finding(what=f"the file of {what} is not there any more", where=path))
+        elif path and sha256_file(path) != digest:
+            findings.append(
+                Finding(what=f"the file of {what} has changed", where=path, next="Put the old one back.")
+            )
+    return findings
+
+
+def _with_changed_input(
+    folder: Folder, state: State, source: SequenceFile
+) -> tuple[Partition, Edits, list[str]]:
+    """The initial clusters without the records that are gone or altered, with the new ones unassigned.
+
+    The stages after it are made again: they were made from other sequences.
+    """
+    old: dict[str, FastaRecord] = {}
+    for path in folder.path.iterdir():
+        if INITIAL.owns(path.name) and path.is_file() and not path.is_symlink():
+            old |= {record.id: record for record in read_fasta(path, allow_empty=True)}
+    if not old:
+        raise ResumeError(
+            "the initial clusters are not there any more, so a changed input cannot be taken in",
+            where=str(folder.path),
+            next=f"Bring them back with: cytopipe decompose rollback {folder.path} --to initial",
+        )
+    refuse_edited(folder, [stage for stage in STAGES[1:] if state.entry(stage).files_digest], old)
+    partition = read_stage(folder.path, INITIAL, old, None).or_raise(accept_missing=True)
+    gone = [
+        one
+        for one, record in old.items()
+        if one not in source.records or normalise(source.records[one].sequence) != normalise(record.sequence)
+    ]
+    kept = partition.without(gone)
+    known = set(kept.records())
+    new = [
+        record.id
+        for records in SequenceSet.from_records(source.records.values()).records
+        for record in records
+        if record.id not in known
+    ]
+    partition = Partition(INITIAL, kept.clusters, (*kept.unassigned, *new), kept.deleted)
+    state.input = InputFacts(
+        fasta_path=_stored_path(folder.path, source.path),
+        fasta_hash=source.sha256,
+        total_sequences=len(source.records),
+        deduplicated_sequences=len(SequenceSet.from_records(source.records.values())),
+    )
+    reset_after(state, INITIAL)
+    state.stages.initial_clustering.completed = False
+    message = f"the input changed: {len(gone)} records left their clusters, {len(new)} are to be clustered"
+    return partition, Edits(INITIAL, "edited"), [message]
+
+
+def reset_after(state: State, stage: Stage) -> list[Stage]:
+    """Forget in the state what came after a stage; the stages that had files are returned."""
+    begun = [one for one in STAGES if one.order > stage.order and state.entry(one).files_digest]
+    for one in STAGES:
+        if one.order > stage.order:
+            setattr(state.stages, one.name, type(state.entry(one))())
+    state.stage, state.status = stage.name, "in_progress"
+    return begun
+
+
+def refuse_edited(folder: Folder, stages: Iterable[Stage], records: Mapping[str, FastaRecord]) -> None:
+    """Raise if files that would be made anew were edited by hand since they were written."""
+    findings = []
+    for stage in stages:
+        reading = folder.read(stage, records)
+        if reading.edits.verdict != "whole":
+            files = [edit.file for edit in reading.edits.files] or ["header lines"]
+            findings.append(
+                Finding(
+                    what=f"stage {stage.asset} would be made again, but was edited by hand",
+                    where=str(folder.path),
+                    found=_few(files),
+                    next=f"Give up the edits with `cytopipe decompose rollback {folder.path}`, which keeps a "
+                    "copy to come back to, or go on from the edited stage.",
+                )
+            )
+    if findings:
+        raise ResumeError(findings)
+
+
+def remove_leftovers(folder: Folder, state: State, provenance: Provenance) -> None:
+    """Remove files of stages that the state says are no more: a killed run had begun to."""
+    for stage in folder.stages_on_disk():
+        if stage.order > state.newest.order and not state.entry(stage).files_digest:
+            folder.remove_stage(stage, provenance)
+    if state.stages.finalized.cleaned:
+        for stage in STAGES[:-1]:
+            folder.remove_stage(stage, provenance)
+
+
+# ---------------------------------------------------------------------- adopting
+
+
+def differences(
+    state: State,
+    fasta: Path,
+    parameters: Parameters,
+    targets: Path | str | None,
+    distances: Path | str | None,
+) -> list[Finding]:
+    """What keeps a directory from being the decomposition that is asked for."""
+    findings = []
+    asked = {
+        "input": (state.input.fasta_hash, sha256_file(fasta) if fasta.is_file() else "no such file"),
+        "targets": (state.targets and state.targets.fasta_hash, targets and sha256_file(targets)),
+        "distances": (state.distances and state.distances.sha256, distances and sha256_file(distances)),
+    }
+    for what, (had, has) in asked.items():
+        if had != has:
+            findings.append(
+                Finding(
+                    what=f"the directory holds a decomposition of another {what}",
+                    expected=str(had)[:16],
+                    found=str(has)[:16],
+                )
+            )
+    current, wanted = state.parameters.model_dump(), parameters.as_json()
+    findings += [
+        Finding(
+            what="the directory holds a decomposition with another parameter",
+            where=name,
+            expected=repr(current[name]),
+            found=repr(wanted[name]),
+        )
+        for name in current
+        if current[name] != wanted[name]
+    ]
+    return findings
+
+
+def clear(folder: Folder, provenance: Provenance) -> None:
+    """Remove a decomposition to begin another one; refused if files were edited by hand."""
+    with folder.locked():
+        states = [folder.store.classify_set(folder.path, stage.asset) for stage in folder.stages_on_disk()]
+        findings = [
+            Finding(
+                what="the directory is to be begun anew, but this file was edited by hand",
+                where=str(folder.path / file.name),
+                next="Move the edited files away, or choose another directory.",
+            )
+            for state in states
+            for file in state.differing
+        ]
+        if findings:
+            raise ResumeError(findings)
+        for stage in folder.stages_on_disk():
+            folder.remove_stage(stage, provenance)
+        folder.remove_state()
+
+
+def has_checkpoints(directory: Path) -> bool:
+    return (directory / CHECKPOINT_FOLDER).is_dir() and not (directory / STATE_FILE).exists()
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

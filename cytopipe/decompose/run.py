@@ -1,0 +1,495 @@
+"""A decomposition as a thing one can create, open, advance and ask: the directory, and the four stages.
+
+What comes in is a FASTA file and parameters, or a directory that was begun before; what leaves, stage by
+stage, is a `StageResult`. The FASTA files of the newest stage are the truth: they are read again before
+anything is done, hand edits are taken over, and a stage whose source changed is made anew. What must hold:
+stopped at any moment and continued, the files are those of a run that was never stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cytopipe.decompose import opening, reports
+from cytopipe.decompose.checkpoints import Checkpoint
+from cytopipe.decompose.edits import Edits
+from cytopipe.decompose.folder import Folder
+from cytopipe.decompose.layout import INITIAL, STATE_FILE, Stage, stage_named
+from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.partition import Partition, prove_conservation
+from cytopipe.decompose.progress import Progress, Silent
+from cytopipe.decompose.sequences import SequenceSet
+from cytopipe.decompose.state import Command, InputFacts, Metadata, ParameterValues, Requests, State, now
+from cytopipe.decompose.workspace import SequenceFile, Workspace
+from cytopipe.engine import Engine
+from cytopipe.errors import ResumeError
+from cytopipe.provenance import Input, Provenance, library_versions
+from cytopipe.storage import Difference
+from cytopipe.storage.fasta import FastaRecord
+
+__all__ = ["CODE_VERSION", "Decomposition", "StageResult"]
+
+#: Raised when the same input and parameters would give other clusters.
+CODE_VERSION = "1"
+_LIBRARIES = ("numpy", "scipy", "numba", "edlib")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage.
+
+    Parameters
+    ----------
+    stage : str
+        ``initial``, ``deconflicted``, ``refined`` or ``final``.
+    directory : Path
+    files : tuple of str
+        The FASTA files of the stage.
+    sha256 : str
+        Digest over their names and bytes: the data version.
+    n_clusters, n_records, n_unassigned : int
+        Clusters; records in clusters; records in none.
+    metrics : mapping of str to number
+        What the report measured.
+    tables, figures : mapping of str to Path
+        The files of the report.
+    resumed : bool
+        True if the stage was finished already and nothing was done again.
+    """
+
+    stage: str
+    directory: Path
+    files: tuple[str, ...]
+    sha256: str
+    n_clusters: int
+    n_records: int
+    n_unassigned: int
+    metrics: Mapping[str, int | float | str] = field(default_factory=dict)
+    tables: Mapping[str, Path] = field(default_factory=dict)
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    resumed: bool = False
+
+
+class Decomposition:
+    """One directory of clusters; see :meth:`create` and :meth:`open`.
+
+    Attributes
+    ----------
+    directory : Path
+    state : State
+        What ``state.json`` says.
+    partition : Partition
+        The clusters of the newest stage, as its files say them.
+    messages : list of str
+        What a person should know about the opening: a checkpoint that was used, an edit that was seen.
+    """
+
+    def __init__(
+        self,
+        folder: Folder,
+        state: State,
+        source: SequenceFile,
+        partition: Partition,
+        edits: Edits,
+        messages: Sequence[str] = (),
+    ) -> None:
+        self.folder = folder
+        self._source = source
+        self._edits = edits
+        self.state = state
+        self.partition = partition
+        self.messages = list(messages)
+        self._on_disk: Partition | None = None  # what the files of the stage hold, where that is known
+        self._asked: dict[str, Any] = {}  # what was allowed at the opening, until it is in the state
+
+    # ------------------------------------------------------------------ begin
+
+    @classmethod
+    def create(
+        cls,
+        directory: Path | str,
+        fasta: Path | str,
+        parameters: Parameters | None = None,
+        *,
+        targets: Path | str | None = None,
+        distances: Path | str | None = None,
+        max_clusters: int | None = None,
+        max_sequences: int | None = None,
+        requests: Requests | None = None,
+        command: str = "",
+    ) -> Decomposition:
+        """Begin a decomposition in a directory that holds none.
+
+        Parameters
+        ----------
+        directory : Path
+            Created if absent; other files in it are left alone.
+        fasta : Path
+            The sequences.
+        parameters : Parameters, optional
+        targets : Path, optional
+            Directed mode: a FASTA file of records of the input; only these become targets.
+        distances : Path, optional
+            A table of distances between all records, used instead of alignments.
+        max_clusters, max_sequences : int, optional
+            Grow until so many clusters, or so many clustered records, exist.
+        requests : Requests, optional
+            What a run is to do; kept in the state, so that a resumed run does it.
+        command : str, optional
+            The command line, for the history.
+
+        Raises
+        ------
+        ResumeError
+            If the directory holds a decomposition, or files under the names of one.
+        InputError
+            If the sequences, targets or distances cannot be used; all faults at once.
+        """
+        directory = Path(directory)
+        opening.refuse_occupied(directory)
+        source = SequenceFile.read(Path(fasta))
+        parameters = parameters or Parameters()
+        workspace = Workspace(source.records.values(), parameters, directory)
+        everything = workspace.sequences.expand(range(len(workspace.sequences)))
+        began = now()
+        state = State(
+            input=InputFacts(
+                fasta_path=str(Path(fasta).absolute()),
+                fasta_hash=source.sha256,
+                total_sequences=len(source.records),
+                deduplicated_sequences=len(workspace.sequences),
+            ),
+            targets=opening.target_facts(targets, workspace.sequences),
+            distances=opening.distance_facts(distances, workspace.sequences),
+            parameters=ParameterValues.model_validate(parameters.as_json()),
+            requests=requests or Requests(),
+            metadata=Metadata(start_time=began, last_checkpoint=began),
+        )
+        state.stages.initial_clustering.max_clusters_limit = max_clusters
+        state.stages.initial_clustering.max_sequences_limit = max_sequences
+        partition = Partition(
+            stage=INITIAL,
+            clusters={},
+            unassigned=tuple(record.id for record in everything),
+        )
+        folder = Folder(directory)
+        found = cls(folder, state, source, partition, Edits(INITIAL, "whole"))
+        with folder.locked():
+            opening.refuse_occupied(directory)
+            found.note(command)
+            found.commit(partition, "created", found.provenance_of(INITIAL, command))
+        return found
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | str,
+        *,
+        fasta: Path | str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        accept_missing: bool = False,
+        force_input_change: bool = False,
+    ) -> Decomposition:
+        """Open a directory that was begun before, and check that it can be continued.
+
+        Parameters
+        ----------
+        directory : Path
+        fasta : Path, optional
+            Where the input is now, if it was moved.
+        parameters : mapping, optional
+            Parameters to change from here on.
+        accept_missing : bool
+            Take records whose files are gone as deleted on purpose.
+        force_input_change : bool
+            Go on with an input that has changed: records that are gone leave their clusters, new ones are
+            clustered.
+
+        Raises
+        ------
+        ResumeError, DamagedError, InputError
+            If it cannot be continued like this; every reason at once.
+        """
+        directory = Path(directory)
+        opening.refuse_absent(directory)
+        folder = Folder(directory)
+        state, said = folder.read_state()
+        opened = opening.check(
+            folder,
+            state,
+            fasta=None if fasta is None else Path(fasta),
+            parameters=dict(parameters or {}),
+            accept_missing=accept_missing,
+            force_input_change=force_input_change,
+        )
+        messages = [text for text in (said, *opened.messages) if text]
+        found = cls(folder, opened.state, opened.source, opened.partition, opened.edits, messages)
+        found._asked = {"parameters": dict(parameters or {}), "accept_missing": accept_missing}
+        return found
+
+    @classmethod
+    def of(cls, folder: Folder, state: State, source: SequenceFile, partition: Partition) -> Decomposition:
+        """A decomposition from its parts, unchecked: for verbs that are about to write it."""
+        return cls(folder, state, source, partition, Edits(partition.stage, "whole"))
+
+    @classmethod
+    def adopt(
+        cls,
+        directory: Path | str,
+        fasta: Path | str,
+        parameters: Parameters | None = None,
+        *,
+        restart: bool = False,
+        **choices: Any,
+    ) -> Decomposition:
+        """Open the directory if it holds this decomposition, begin it if it holds none.
+
+        Parameters
+        ----------
+        restart : bool
+            Where the directory holds a decomposition of another input or with other parameters, begin anew
+            instead of refusing; refused all the same if files were edited by hand.
+        choices
+            As for :meth:`create`.
+
+        Raises
+        ------
+        ResumeError
+            If the directory holds another decomposition.
+        """
+        directory, parameters = Path(directory), parameters or Parameters()
+        if not (directory / STATE_FILE).exists() and not opening.has_checkpoints(directory):
+            return cls.create(directory, fasta, parameters, **choices)
+        state, _ = Folder(directory).read_state()
+        differences = opening.differences(
+            state, Path(fasta), parameters, choices.get("targets"), choices.get("distances")
+        )
+        if not differences:
+            return cls.open(directory, fasta=fasta)
+        if not restart:
+            raise ResumeError(differences)
+        opening.clear(Folder(directory), Provenance(what="a decomposition begun anew"))
+        return cls.create(directory, fasta, parameters, **choices)
+
+    # ------------------------------------------------------------------ go on
+
+    def prepare(self, *, requests: Requests, command: str = "") -> None:
+        """Write down what is to be done, so that an interrupted run is continued to its end.
+
+        Raises
+        ------
+        BusyError
+            If another process works on the directory.
+        """
+        with self.folder.locked():
+            self.refresh()
+            self.state.requests = requests
+            self.note(command)
+            self.state = self.folder.save_state(self.state)
+
+    def advance(
+        self,
+        to: str,
+        *,
+        engine: Engine | None = None,
+        progress: Progress | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        max_clusters: int | None = None,
+        max_sequences: int | None = None,
+        thresholds: Sequence[float] | None = None,
+        checkpoint_interval: int | None = None,
+        on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
+        report: bool = True,
+        command: str = "",
+    ) -> StageResult:
+        """Go on until a stage is finished; what is finished already is not done again.
+
+        Parameters
+        ----------
+        to : str
+            ``initial``, ``deconflicted``, ``refined`` or ``final`` (or their names in ``state.json``).
+        engine : Engine, optional
+            Where many alignments are computed; None: in this process.
+        progress : Progress, optional
+            Whom to tell.
+        stop : callable, optional
+            Asked between iterations; once it says True, what is done is saved and `Interrupted` raised.
+        max_clusters, max_sequences : int, optional
+            New absolute limits of the initial clustering, 0 for none; None keeps what was said before.
+        thresholds : sequence of float, optional
+            For ``refined``: the refinements, in order. Those that were made already are kept; None takes
+            those requested before, or else the default one.
+        checkpoint_interval : int, optional
+            Iterations between checkpoints of the initial clustering.
+        on_checkpoint : callable, optional
+            Called with each checkpoint after it is on disk.
+        report : bool
+            Whether to measure the stage and write its tables and figures.
+        command : str, optional
+            The command line, for the history.
+
+        Raises
+        ------
+        Interrupted
+            After saving, if `stop` said so.
+        ResumeError
+            If a stage that would be made anew was edited by hand.
+        """
+        from cytopipe.decompose.advance import Advance
+
+        with self.folder.locked():
+            self.refresh()
+            moved = Advance(
+                self,
+                engine=engine,
+                progress=progress or Silent(),
+                stop=stop,
+                interval=checkpoint_interval or self.state.requests.checkpoint_interval,
+                on_checkpoint=on_checkpoint,
+                command=command,
+            )
+            self.note(command)
+            return moved.to(
+                stage_named(to),
+                max_clusters=max_clusters,
+                max_sequences=max_sequences,
+                thresholds=thresholds,
+                report=report,
+            )
+
+    def result(self, stage: str | None = None, *, resumed: bool = True) -> StageResult:
+        """The result of a stage that is on disk, the newest one by default; its report where there is one.
+
+        Raises
+        ------
+        ResumeError
+            If the stage has no files.
+        """
+        wanted = self.partition.stage if stage is None else stage_named(stage)
+        entry = self.state.entry(wanted)
+        if not entry.files_digest or wanted not in self.folder.stages_on_disk():
+            raise ResumeError(
+                f"stage {wanted.asset} has no files",
+                where=str(self.directory),
+                found=", ".join(one.asset for one in self.folder.stages_on_disk()) or "none",
+            )
+        partition = self.partition
+        if partition.stage is not wanted:
+            partition = self.folder.read(wanted, self.records).partition
+        return reports.attached(
+            StageResult(
+                stage=wanted.asset,
+                directory=self.directory,
+                files=tuple(partition.ids_by_file()),
+                sha256=entry.files_digest,
+                n_clusters=partition.n_clusters,
+                n_records=partition.n_clustered,
+                n_unassigned=len(partition.unassigned),
+                resumed=resumed,
+            )
+        )
+
+    # ------------------------------------------------------------------ ask
+
+    @property
+    def directory(self) -> Path:
+        return self.folder.path
+
+    @property
+    def records(self) -> Mapping[str, FastaRecord]:
+        """The records of the input, by id."""
+        return self._source.records
+
+    @property
+    def edits(self) -> Edits:
+        """What was edited by hand in the newest stage since it was written."""
+        return self._edits
+
+    def verify(self) -> list[Difference]:
+        """Every difference between what was published in the directory and what is there."""
+        return self.folder.store.verify()
+
+    # ------------------------------------------------------------------ in the house
+
+    def refresh(self) -> None:
+        """Read the directory again and take over what a person did in it; the lock must be held."""
+        state, said = self.folder.read_state()
+        opened = opening.check(self.folder, state, source=self._source, **self._asked)
+        self.state, self.partition, self._edits = opened.state, opened.partition, opened.edits
+        stage = self.partition.stage
+        self.folder.remember(stage)
+        self._on_disk = self.partition
+        if said and said not in self.messages:
+            self.messages.append(said)
+        if self._edits.verdict == "edited":
+            self.folder.accept(stage, self.provenance_of(stage, ""))
+            self.commit(self.partition, "hand edit taken over", self.provenance_of(stage, ""), point=True)
+            self._edits = Edits(stage, "whole")
+        opening.remove_leftovers(self.folder, self.state, self.provenance_of(stage, ""))
+
+    def stand_on(self, partition: Partition) -> None:
+        """Make the partition of another stage, as its files say it, the one the next commit starts from."""
+        self.partition = self._on_disk = partition
+
+    def take_input(self, source: SequenceFile, stored_path: str) -> None:
+        """Go on with another input, which must hold the records of the partition about to be committed."""
+        self._source = source
+        self.state.input = InputFacts(
+            fasta_path=stored_path,
+            fasta_hash=source.sha256,
+            total_sequences=len(source.records),
+            deduplicated_sequences=len(SequenceSet.from_records(source.records.values())),
+        )
+
+    def note(self, command: str) -> None:
+        """Put a command into the history."""
+        if command:
+            self.state.metadata.command_history.append(Command(command=command, timestamp=now()))
+
+    def provenance_of(self, stage: Stage, command: str, workspace: Workspace | None = None) -> Provenance:
+        inputs = [Input(path=self.state.input.fasta_path, sha256=self.state.input.fasta_hash)]
+        if self.state.targets is not None:
+            inputs.append(Input(path=self.state.targets.fasta_path, sha256=self.state.targets.fasta_hash))
+        if self.state.distances is not None:
+            inputs.append(Input(path=self.state.distances.path, sha256=self.state.distances.sha256))
+        history = self.state.stages.close_cluster_refinement.refinement_history
+        return Provenance(
+            what=f"{stage.asset} clusters of {Path(self.state.input.fasta_path).name}",
+            parameters={
+                **self.state.parameters.model_dump(),
+                "refinements": [one.threshold for one in history],
+                **({"finder": workspace.finder} if workspace is not None and workspace.finder else {}),
+            },
+            inputs=tuple(inputs),
+            code_version=CODE_VERSION,
+            libraries=library_versions(_LIBRARIES),
+            command=command,
+        )
+
+    def commit(
+        self,
+        partition: Partition,
+        reason: str,
+        provenance: Provenance,
+        *,
+        point: bool = False,
+        extra: Mapping[str, bytes] | None = None,
+    ) -> Checkpoint:
+        """Prove that no record is lost or doubled, then make it the state of the directory."""
+        prove_conservation(partition, self.records)
+        self.state.metadata.provenance = provenance.as_json()
+        self.state, checkpoint = self.folder.commit(
+            self.state,
+            partition,
+            self.records,
+            reason,
+            provenance=provenance,
+            previous=self._on_disk,
+            point=point,
+            extra=extra,
+        )
+        self.partition = self._on_disk = partition
+        return checkpoint

@@ -1,0 +1,148 @@
+"""The input of a decomposition, read once: its records, its unique sequences, and what compares them.
+
+What comes in is a FASTA file (or the records of one) and parameters; what leaves is everything the stages
+share: unique sequences in canonical order, distances that persist in the directory, and a finder of
+neighbours that is opened when it is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from cytopipe.decompose.layout import DISTANCE_FOLDER, SEARCH_FOLDER
+from cytopipe.decompose.matrix import GivenDistances
+from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.sequences import SequenceSet
+from cytopipe.engine import Engine
+from cytopipe.errors import InputError
+from cytopipe.provenance import sha256_bytes
+from cytopipe.storage.fasta import FastaRecord, parse_fasta
+
+__all__ = ["SequenceFile", "Workspace"]
+
+_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class SequenceFile:
+    """A FASTA file as it was read.
+
+    Parameters
+    ----------
+    path : Path
+    sha256 : str
+        Digest of the file.
+    records : mapping of str to FastaRecord
+        By id, in the order of the file.
+    """
+
+    path: Path
+    sha256: str
+    records: Mapping[str, FastaRecord]
+
+    @classmethod
+    def read(cls, path: Path) -> SequenceFile:
+        """Read and check a file.
+
+        Raises
+        ------
+        InputError
+            Every fault in it, with its line.
+        """
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"the sequences cannot be read: {error.strerror or error}",
+                where=str(path),
+                expected="a FASTA file",
+            ) from error
+        records = parse_fasta(data, where=str(path))
+        SequenceSet.from_records(records, where=str(path))
+        return cls(path, sha256_bytes(data), {record.id: record for record in records})
+
+
+class Workspace:
+    """What the stages of one decomposition share.
+
+    Parameters
+    ----------
+    records : iterable of FastaRecord
+        The records in play: those of the input without the deleted ones.
+    parameters : Parameters
+    directory : Path
+        Where distances and the search database are kept.
+    engine : Engine, optional
+        Where large amounts of alignments are computed.
+    given : GivenDistances file, optional
+        Ready-made distances instead of alignments.
+    progress : callable, optional
+        ``progress(done, total)`` while many pairs are aligned.
+    keep_search : bool
+        Whether neighbours are found with a database that is kept in the directory; otherwise with an index
+        in memory.
+    """
+
+    def __init__(
+        self,
+        records: Iterable[FastaRecord],
+        parameters: Parameters,
+        directory: Path,
+        *,
+        engine: Engine | None = None,
+        given: Path | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        keep_search: bool = True,
+    ) -> None:
+        self.parameters = parameters
+        self.sequences = SequenceSet.from_records(records)
+        self._directory = directory
+        self._engine = engine
+        self._given = given
+        self._progress = progress
+        self._keep_search = keep_search
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Number of records of every unique sequence, (n,) int64."""
+        return np.array([len(records) for records in self.sequences.records], np.int64)
+
+    @cached_property
+    def distances(self):
+        """Distances between the unique sequences."""
+        if self._given is not None:
+            return GivenDistances.read(self._given, self.sequences)
+        from cytopipe.decompose.distance import Distances
+
+        return Distances(
+            self.sequences.sequences,
+            engine=self._engine,
+            store_path=self._directory / DISTANCE_FOLDER,
+            progress=self._progress,
+        )
+
+    @cached_property
+    def neighbours(self):
+        """The finder of similar sequences; with ready-made distances, those themselves."""
+        if self._given is not None:
+            return self.distances.neighbours()
+        from cytopipe.decompose.neighbours import open_neighbours
+
+        folder = self._directory / SEARCH_FOLDER if self._keep_search else None
+        kind = self.parameters.neighbours if self._keep_search else "kmer"
+        return open_neighbours(kind, self.sequences.sequences, self.parameters, folder, self._engine)
+
+    @property
+    def finder(self) -> str:
+        """Who found neighbours; "" as long as nobody was asked."""
+        return self.neighbours.name if "neighbours" in self.__dict__ else ""
+
+    def save(self) -> None:
+        """Keep the distances computed so far."""
+        if "distances" in self.__dict__:
+            self.distances.save()

@@ -1,0 +1,1 @@
+"""The resumable run over a directory of FASTA stages."""
