@@ -8,16 +8,19 @@ a living writer's draft is never touched.
 from __future__ import annotations
 
 import errno
+import gc
 import os
+import sys
+import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from cytopipe.errors import CytopipeError, StorageError
-from cytopipe.storage.filesystem import locked, remove_tree
+from cytopipe.storage.filesystem import kind_at, locked, remove_tree
 
-__all__ = ["STAGING", "Draft", "drafting", "explained"]
+__all__ = ["STAGING", "Draft", "drafting", "explained", "watched"]
 
 STAGING = ".staging"
 
@@ -58,9 +61,50 @@ def _new_locked_folder(staging: Path, held: ExitStack) -> Path:
             with suppress(FileExistsError):
                 staging.mkdir()
             continue
-        if folder.is_dir():  # a janitor may have come between mkdir and lock
+        if kind_at(folder) == "directory":  # a janitor may have come between mkdir and lock
             return folder
         held.close()
+
+
+# --------------------------------------------------------------------------- what a library only muttered
+
+_watching = threading.local()
+
+
+@contextmanager
+def watched() -> Iterator[None]:
+    """Raise what a library could only mutter while it wrote.
+
+    h5py closes datasets in destructors, from which nothing can be raised: a chunk that could not be written
+    (EIO, full disk) is printed as `Exception ignored`, the file is closed without an error, and holds fill
+    values instead. Such exceptions of this thread are collected, and the first is raised at the end.
+    """
+    if not isinstance(sys.unraisablehook, _Collector):
+        sys.unraisablehook = _Collector(sys.unraisablehook)
+    _watching.found = found = []
+    try:
+        yield
+        gc.collect(0)  # a dataset in a reference cycle is closed only now
+    finally:
+        _watching.found = None
+    if found:
+        raise found[0]
+
+
+class _Collector:
+    """An unraisable hook that gives a watching thread its own exceptions, and all others to the hook
+    before.
+    """
+
+    def __init__(self, before: Callable) -> None:
+        self.before = before
+
+    def __call__(self, unraisable) -> None:
+        found = getattr(_watching, "found", None)
+        if found is None or not isinstance(unraisable.exc_value, (OSError, RuntimeError)):
+            self.before(unraisable)
+        else:
+            found.append(unraisable.exc_value)
 
 
 # --------------------------------------------------------------------------- what went wrong, in words

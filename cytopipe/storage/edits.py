@@ -17,7 +17,7 @@ from pathlib import Path
 from cytopipe.errors import DamagedError, Finding, InputError, StorageError
 from cytopipe.storage.draft import STAGING, drafting
 from cytopipe.storage.fasta import FastaRecord, parse_fasta
-from cytopipe.storage.filesystem import Sync, flush_file, flush_folder, locked, replace
+from cytopipe.storage.filesystem import Sync, flush_file, flush_folder, kind_at, locked, replace
 from cytopipe.storage.manifest import (
     Difference,
     Entry,
@@ -187,7 +187,7 @@ def _classify(folder: Path, name: str, manifest: Manifest | None) -> SetState:
 
 def _content(path: Path) -> tuple[bytes | None, Finding | None]:
     try:
-        if path.is_symlink():
+        if kind_at(path) == "link":
             return None, Finding(what="a link stands where a file was published", where=str(path))
         return read_regular(path), None
     except FileNotFoundError:

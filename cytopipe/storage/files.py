@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, RefusedError, StorageError
-from cytopipe.storage.draft import Draft
-from cytopipe.storage.filesystem import Sync, flush_commit, flush_file, flush_folder, locked, replace
+from cytopipe.storage.draft import Draft, watched
+from cytopipe.storage.filesystem import Sync, flush_commit, flush_file, flush_folder, kind_at, locked, replace
 from cytopipe.storage.manifest import (
     Difference,
     Manifest,
@@ -52,8 +52,9 @@ def write_file(
 ) -> Path:
     """Steps 2 to 5: write, validate, fsync; return the finished file in its draft."""
     staged = draft / name
-    write(staged)
-    if not staged.is_file() or staged.is_symlink():
+    with watched():
+        write(staged)
+    if kind_at(staged) != "file":
         raise StorageError(
             "the writer left no file", where=name, expected="one regular file at the path given"
         )
@@ -65,10 +66,9 @@ def write_file(
 
 def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync) -> Manifest:
     """Steps 6 to 8: make the staged file the published one."""
-    if target.is_symlink() or target.is_dir():
-        kind = "a link" if target.is_symlink() else "a directory"
+    if (kind := kind_at(target)) not in ("file", None):
         raise RefusedError(
-            "a file is to be published where something else stands", where=str(target), found=kind
+            "a file is to be published where something else stands", where=str(target), found=f"a {kind}"
         )
     entry = digest_file(staged)
     with locked(target.parent):
@@ -165,7 +165,7 @@ def _vouched(target: Path, read: Callable) -> tuple[Manifest, object]:
 
 
 def _match(target: Path, read: Callable) -> tuple[Manifest | None, object]:
-    if target.is_symlink():
+    if kind_at(target) == "link":
         raise DamagedError("a link stands where a file was published", where=str(target))
     try:
         raw = sidecar_of(target).read_bytes()
@@ -185,7 +185,7 @@ def _finding(target: Path):
             "the file was being replaced while it was read", where=str(target), next="Read it again."
         )
     difference = differences[0]
-    if difference.kind == "missing" and not sidecar_of(target).exists():
+    if difference.kind == "missing" and kind_at(sidecar_of(target)) is None:
         raise StorageError("there is no such artifact", where=str(target))
     from cytopipe.errors import Finding
 
@@ -204,14 +204,14 @@ def verify_file(target: Path) -> list[Difference]:
     try:
         versions = read_manifests(sidecar)
     except FileNotFoundError:
-        kind = "missing" if not target.exists() else "manifest"
+        kind = "missing" if kind_at(target) is None else "manifest"
         return [Difference(kind, target, "a manifest beside it", "none")]
     except (DamagedError, OSError) as error:
         return [Difference("manifest", sidecar, "what was written", str(error))]
     differences = []
     for version in versions:
         if version is None:
-            difference = None if not target.exists() else Difference("extra", target, "nothing", "a file")
+            difference = None if kind_at(target) is None else Difference("extra", target, "nothing", "a file")
         elif target.name not in version.files:
             difference = Difference("manifest", sidecar, f"an entry for {target.name}", "none")
         else:

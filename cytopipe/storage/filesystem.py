@@ -14,6 +14,7 @@ import fcntl
 import functools
 import os
 import shutil
+import stat
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -30,11 +31,13 @@ __all__ = [
     "flush_file",
     "flush_folder",
     "flush_tree",
+    "kind_at",
     "locked",
     "make_folder",
     "probe",
     "remove_tree",
     "replace",
+    "walk",
 ]
 
 
@@ -131,10 +134,10 @@ def flush_tree(root: Path, sync: Sync = Sync.FULL) -> None:
     """
     if sync is Sync.NONE or (sync is Sync.FULL and _syncfs(root)):
         return
-    for folder, _, names in os.walk(root, topdown=False):
+    for folder, _, names in walk(root, topdown=False):
         for name in names:
-            _fsync(Path(folder, name))
-        _fsync(Path(folder))
+            _fsync(folder / name)
+        _fsync(folder)
 
 
 def make_folder(path: Path, sync: Sync = Sync.FULL) -> None:
@@ -146,6 +149,34 @@ def make_folder(path: Path, sync: Sync = Sync.FULL) -> None:
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
         flush_folder(folder.parent, sync)
+
+
+def kind_at(path: Path) -> str | None:
+    """``file``, ``directory``, ``link`` or ``special``; None where nothing is. Links are not followed.
+
+    Where the answer is not known it raises: `os.path.exists` says False for a disk that fails, and a
+    transaction that believes it forgets its own files.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISREG(mode):
+        return "file"
+    if stat.S_ISDIR(mode):
+        return "directory"
+    return "link" if stat.S_ISLNK(mode) else "special"
+
+
+def walk(root: Path, *, topdown: bool = True) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """`os.walk` that raises where a directory cannot be read, instead of passing over it."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for folder, folders, files in os.walk(root, topdown=topdown, onerror=fail):
+        folders.sort()
+        yield Path(folder), folders, sorted(files)
 
 
 def replace(source: Path, target: Path) -> None:
@@ -160,7 +191,7 @@ def replace(source: Path, target: Path) -> None:
     except OSError:
         with suppress(OSError):
             after = target.lstat()
-            if (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino) and not os.path.lexists(source):
+            if (after.st_dev, after.st_ino) == (before.st_dev, before.st_ino) and kind_at(source) is None:
                 return
         raise
 
@@ -169,8 +200,9 @@ def remove_tree(path: Path) -> None:
     """Remove a tree, also when a library's background thread still drops a file into it."""
     for _ in range(5):
         shutil.rmtree(path, ignore_errors=True)
-        if not os.path.lexists(path):
-            return
+        with suppress(OSError):
+            if kind_at(path) is None:
+                return
 
 
 def _fsync(path: Path) -> None:

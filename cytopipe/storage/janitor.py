@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cytopipe.errors import BusyError, CytopipeError
 from cytopipe.storage.draft import STAGING
-from cytopipe.storage.filesystem import Sync, locked, remove_tree
+from cytopipe.storage.filesystem import Sync, kind_at, locked, remove_tree, walk
 from cytopipe.storage.sets import JOURNAL, recover
 from cytopipe.storage.trees import retire, retired_path
 
@@ -81,7 +81,7 @@ def sweep_staging(staging: Path, older_than_s: float = 0.0, *, sync: Sync = Sync
     """Remove the dead drafts of one staging directory, after finishing the transaction of its folder."""
     swept = Swept()
     folder = staging.parent
-    if (folder / JOURNAL).exists():
+    if kind_at(folder / JOURNAL) is not None:
         try:
             swept += Swept(recovered=int(recover(folder, sync)))
         except CytopipeError as error:
@@ -94,7 +94,7 @@ def sweep_staging(staging: Path, older_than_s: float = 0.0, *, sync: Sync = Sync
                     swept += Swept(kept=1)
                     continue
                 with locked(path, wait=False):
-                    if (folder / JOURNAL).exists():  # its writer died after we looked
+                    if kind_at(folder / JOURNAL) is not None:  # its writer died after we looked
                         swept += Swept(kept=1)
                         continue
                     size = _size(path)
@@ -111,10 +111,10 @@ def _folders(root: Path) -> Iterator[Path]:
     """Every ``.staging`` and ``.<name>.versions`` below `root`; versions are not entered, links not
     followed.
     """
-    for folder, names, _ in os.walk(root):
-        for name in sorted(names):
+    for folder, names, _ in walk(root):
+        for name in names:
             if name == STAGING or (name.startswith(".") and name.endswith(".versions")):
-                yield Path(folder, name)
+                yield folder / name
         names[:] = [name for name in names if name != STAGING and not name.endswith(".versions")]
 
 
@@ -122,15 +122,15 @@ def _sweep_versions(versions: Path, older_than_s: float) -> Swept:
     swept = Swept()
     link = versions.parent / versions.name[1 : -len(".versions")]
     with locked(versions.parent):  # so that no version is between its rename and its link
-        current = link.readlink().name if link.is_symlink() else ""
+        current = link.readlink().name if kind_at(link) == "link" else ""
         aged = []
         for version in sorted(versions.iterdir()):
-            if not version.is_dir() or version.name == current:
+            if kind_at(version) != "directory" or version.name == current:
                 continue
             mark = retired_path(version)
-            if not mark.exists():
+            if kind_at(mark) is None:
                 retire(version)
-            if mark.exists() and time.time() - mark.stat().st_mtime >= older_than_s:
+            if kind_at(mark) is not None and time.time() - mark.stat().st_mtime >= older_than_s:
                 aged.append(version)
             else:
                 swept += Swept(kept=1)
@@ -152,10 +152,10 @@ def _sweep_versions(versions: Path, older_than_s: float) -> Swept:
 def _remove_orphans(versions: Path) -> None:
     """Manifests and marks whose version is gone, or never came because its writer died."""
     for left in versions.glob("*.manifest.json"):
-        if not left.with_name(left.name.removesuffix(".manifest.json")).exists():
+        if kind_at(left.with_name(left.name.removesuffix(".manifest.json"))) is None:
             left.unlink()
     for left in versions.glob("*.retired"):
-        if not left.with_name(left.name.removesuffix(".retired")).exists():
+        if kind_at(left.with_name(left.name.removesuffix(".retired"))) is None:
             left.unlink()
 
 

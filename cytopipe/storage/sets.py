@@ -31,6 +31,7 @@ from cytopipe.storage.filesystem import (
     flush_file,
     flush_folder,
     flush_tree,
+    kind_at,
     locked,
     make_folder,
     replace,
@@ -317,7 +318,7 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
         try:
             replace(draft / JOURNAL, folder / JOURNAL)
         except OSError:
-            draft.kept = os.path.lexists(folder / JOURNAL)
+            draft.kept = kind_at(folder / JOURNAL) is not None
             raise
         try:
             flush_folder(folder, sync)
@@ -365,7 +366,7 @@ def _apply(folder: Path, journal: Mapping, sync: Sync) -> None:
     """Rename, remove, drop the journal. Repeatable: what was done is not found in the draft any more."""
     draft = folder / STAGING / journal["draft"]
     for file in journal["replace"]:
-        if os.path.lexists(draft / file):
+        with suppress(FileNotFoundError):
             replace(draft / file, folder / file)
     for file in journal["remove"]:
         with suppress(FileNotFoundError):
@@ -394,7 +395,7 @@ def recover(folder: Path, sync: Sync = Sync.FULL) -> bool:
     DamagedError
         The journal is not what was written, or a file it names is nowhere.
     """
-    if not os.path.lexists(folder / JOURNAL):
+    if kind_at(folder / JOURNAL) is None:
         return False
     with locked(folder):
         return roll_forward(folder, sync)
@@ -410,7 +411,7 @@ def roll_forward(folder: Path, sync: Sync) -> bool:
     edited, lost = [], []
     for file, digests in journal["replace"].items():
         standing = _digest_or_none(folder / file)
-        if os.path.lexists(draft / file):
+        if kind_at(draft / file) is not None:
             if digests["editable"] and standing not in (digests["old"], digests["new"]):
                 edited.append(file)
         elif standing is None:
@@ -479,7 +480,7 @@ def read_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> tuple[dict[str,
     """
     recover(folder, sync)
     with locked(folder, shared=True):
-        if os.path.lexists(folder / JOURNAL):
+        if kind_at(folder / JOURNAL) is not None:
             raise StorageError("a checkpoint is unfinished here", where=str(folder), next="Open it again.")
         manifest = set_manifest(folder, name)
         if manifest is None:

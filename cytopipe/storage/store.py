@@ -7,7 +7,6 @@ system is told as a StorageError; the protocol itself is in `files`, `trees` and
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from cytopipe.errors import StorageError
 from cytopipe.storage import claims, edits, files, janitor, sets, trees
 from cytopipe.storage.draft import STAGING, drafting, explained
 from cytopipe.storage.edits import SetState
-from cytopipe.storage.filesystem import FileSystem, Sync, make_folder, probe
+from cytopipe.storage.filesystem import FileSystem, Sync, kind_at, make_folder, probe, walk
 from cytopipe.storage.manifest import Difference, Manifest, provenance_json, read_manifests
 from cytopipe.storage.names import check_file_name, inside
 
@@ -80,7 +79,7 @@ class Store:
             self.root = root.resolve()
             self.sync = sync
             self.filesystem: FileSystem | None = probe(self.root)
-            if self.filesystem is not None and (self.root / STAGING).is_dir():
+            if self.filesystem is not None and kind_at(self.root / STAGING) == "directory":
                 age = 0.0 if self.filesystem.locks else RETIRE_AFTER_S
                 janitor.sweep_staging(self.root / STAGING, age, sync=sync)
 
@@ -311,7 +310,7 @@ class Store:
             if name is not None:
                 sets.recover(target, self.sync)
                 manifest = sets.set_manifest(target, name)
-            elif target.is_symlink():
+            elif kind_at(target) == "link":
                 manifest = trees.tree_manifest(trees.resolve_tree(target))
             else:
                 sets.recover(target.parent, self.sync)
@@ -385,9 +384,9 @@ class Store:
         """
         target = self.root if path is None else self._target(path)
         with explained("verifying", target):
-            if target.is_symlink():
+            if kind_at(target) == "link":
                 return trees.verify_tree(target)
-            if not target.is_dir():
+            if kind_at(target) != "directory":
                 sets.recover(target.parent, self.sync)
                 return files.verify_file(target)
             return _verify_folder(target, self.sync)
@@ -415,19 +414,15 @@ def _published(path: Path, manifest: Manifest, manifest_path: Path) -> Published
 def _verify_folder(root: Path, sync: Sync) -> list[Difference]:
     """Every artifact below a folder, found by its manifest."""
     differences: list[Difference] = []
-    for folder, names, entries in os.walk(root):
-        here = Path(folder)
+    for here, folders, names in walk(root):
         sets.recover(here, sync)
-        published = sorted(name for name in names if Path(here, name).is_symlink())
-        for name in sorted(names):
+        for name in folders:
             if name.startswith(".") and name.endswith(".versions"):
-                link = name[1 : -len(".versions")]
-                differences += trees.verify_tree(here / link)
-        for name in sorted(entries):
+                differences += trees.verify_tree(here / name[1 : -len(".versions")])
+        for name in names:
             if name.startswith(".") and name.endswith(".manifest.json"):
                 differences += _verify_manifest(here, name)
-        names[:] = sorted(set(names) - set(published) - {STAGING})
-        names[:] = [name for name in names if not name.endswith(".versions")]
+        folders[:] = [name for name in folders if name != STAGING and not name.endswith(".versions")]
     return differences
 
 

@@ -12,7 +12,6 @@ never because a newer one exists.
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,13 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, RefusedError, StorageError
-from cytopipe.storage.draft import Draft
+from cytopipe.storage.draft import Draft, watched
 from cytopipe.storage.filesystem import (
     Sync,
     flush_commit,
     flush_file,
     flush_folder,
     flush_tree,
+    kind_at,
     locked,
     make_folder,
     replace,
@@ -75,8 +75,9 @@ def write_tree(
 ) -> Path:
     """Write and validate a directory in its draft; return it."""
     staged = draft / name
-    write(staged)
-    if not staged.is_dir() or staged.is_symlink():
+    with watched():
+        write(staged)
+    if kind_at(staged) != "directory":
         raise StorageError(
             "the writer left no directory", where=name, expected="a directory at the path given"
         )
@@ -120,20 +121,20 @@ def retire(version: Path) -> None:
 
 def _current(target: Path) -> Path | None:
     """The version a link of ours names; refuse to replace anything that is not one."""
-    if not os.path.lexists(target):
+    kind = kind_at(target)
+    if kind is None:
         return None
-    if target.is_symlink():
+    if kind == "link":
         named = target.readlink()
         if len(named.parts) == 2 and named.parts[0] == versions_of(target).name:
             return target.parent / named
         raise RefusedError(
             "a link that is not ours stands here", where=str(target), found=f"a link to {named}"
         )
-    found = "a directory" if target.is_dir() else "a file"
     raise RefusedError(
         "a directory is to be published where something else stands",
         where=str(target),
-        found=found,
+        found=f"a {kind}",
         next="Move it away first.",
     )
 
@@ -154,7 +155,7 @@ def resolve_tree(target: Path) -> Path:
     version = _current(target)
     if version is None:
         raise StorageError("there is no such artifact", where=str(target))
-    if version.is_symlink() or not version.is_dir():
+    if kind_at(version) != "directory":
         raise DamagedError("the current version is not there", where=str(version), expected="a directory")
     return version
 

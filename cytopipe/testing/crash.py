@@ -13,10 +13,12 @@ import json
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -35,7 +37,12 @@ CALLS = (
 )
 """The file-system calls a publication makes, as strace names them."""
 
-OK, TOLD, UNTOLD = 0, 10, 11  # how a writer ended: published, a CytopipeError, any other exception
+OK, TOLD, UNTOLD, KILLED = (
+    0,
+    10,
+    11,
+    -signal.SIGKILL,
+)  # how a writer ended: published, a CytopipeError, any other exception
 
 
 @dataclass
@@ -143,6 +150,7 @@ def _count(contract: Contract, root: Path, sync: Sync, acknowledged: int, figure
     except (CytopipeError, AssertionError, OSError, ValueError, KeyError) as error:
         figures.torn += 1
         figures.notes.append(f"trial {figures.trials}: {type(error).__name__}: {error}")
+        shutil.rmtree(root)
         contract.publish(Store(root, sync=sync), acknowledged + 2)
         return acknowledged + 2
     if found == acknowledged:
@@ -165,13 +173,13 @@ def _context():
 # --------------------------------------------------------------------------- a fault at the k-th call
 
 
-def inject_faults(
-    contract: Contract, root: Path, fault: str, *, first: int = 1, stride: int = 1, last: int = 10_000
-) -> Figures:
-    """Publish under ``strace -e inject`` with a fault at the k-th file-system call, k = 1, 1 + stride ...
+def inject_faults(contract: Contract, root: Path, fault: str, *, first: int = 1, stride: int = 1) -> Figures:
+    """Publish under ``strace -e inject`` with a fault at the k-th file-system call, k = first, first + stride
+    ...
 
-    Each kind of call is counted by itself; the sweep goes on until none of them is made a k-th time. After
-    each trial a newcomer reads, the next publication has to succeed, and nothing may be left in staging.
+    The calls of an undisturbed publication are listed first; each of them is then made to fail once, in a
+    publication of its own, until none is left. After each trial a newcomer reads, the next publication has to
+    succeed, and nothing may be left in staging.
 
     Parameters
     ----------
@@ -179,7 +187,7 @@ def inject_faults(
     root : Path
         Empty directory.
     fault : {'EIO', 'ENOSPC', 'SIGKILL'}
-    first, stride, last : int
+    first, stride : int
         Which k.
 
     Raises
@@ -191,19 +199,21 @@ def inject_faults(
         raise FileNotFoundError("strace is not installed")
     figures, sync = Figures(), Sync.FULL
     contract.publish(Store(root, sync=sync), 1)
-    version = 1
-    for k in range(first, last + 1, stride):
-        how, injected = _publish_under_fault(contract, root, version + 1, fault, k)
-        if not injected:
-            return figures
-        before = figures.trials, figures.new
+    _, trace = _publish_traced(contract, root, 2, None)
+    version = 2
+    for call, occurrence in _calls_of(trace)[first - 1 :: stride]:
+        action = "signal=SIGKILL" if fault == "SIGKILL" else f"error={fault}"
+        how, trace = _publish_traced(contract, root, version + 1, f"inject={call}:{action}:when={occurrence}")
+        if "(INJECTED)" not in trace and how != KILLED:
+            continue  # this time the publication made one call fewer of this kind
+        at, new = f"{fault} at {call} {occurrence}", figures.new
         found = _count(contract, root, sync, version, figures)
-        if how == OK and figures.new == before[1]:
+        if how == OK and figures.new == new:
             figures.lost += 1
-            figures.notes.append(f"{fault} at call {k}: acknowledged, but version {found} was read")
-        if how == UNTOLD:
+            figures.notes.append(f"{at}: acknowledged, but version {found} was read")
+        if how not in (OK, TOLD, KILLED):
             figures.untold += 1
-            figures.notes.append(f"{fault} at call {k}: the writer did not end with a clear error")
+            figures.notes.append(f"{at}: the writer did not end with a clear error: {trace[-300:]}")
         version = found + 2
         contract.publish(Store(root, sync=sync), version)
         store = Store(root, sync=sync)
@@ -211,27 +221,31 @@ def inject_faults(
         left = [*root.rglob(".staging/*"), *store.verify()]
         if left:
             figures.torn += 1
-            figures.notes.append(f"{fault} at call {k}: left behind {left[0]}")
+            figures.notes.append(f"{at}: left behind {left[0]}")
     return figures
 
 
-def _publish_under_fault(
-    contract: Contract, root: Path, version: int, fault: str, k: int
-) -> tuple[int, bool]:
-    """One writer under strace; how it ended, and whether the fault took place."""
+def _calls_of(trace: str) -> list[tuple[str, int]]:
+    """Every call of a trace with its number among the calls of its kind and thread, in order, each once."""
+    seen: dict[tuple[str, str], int] = {}
+    calls: dict[tuple[str, int], None] = {}
+    for thread, call in re.findall(r"^(?:\[pid +(\d+)\] )?(\w+)\(", trace, flags=re.MULTILINE):
+        seen[thread, call] = seen.get((thread, call), 0) + 1
+        calls[call, seen[thread, call]] = None
+    return list(calls)
+
+
+def _publish_traced(contract: Contract, root: Path, version: int, inject: str | None) -> tuple[int, str]:
+    """One writer under strace: how it ended, and the trace."""
     context = _context()
     ready = context.Event()
     writer = context.Process(target=_publish_once, args=(contract, root, version, ready), daemon=True)
     writer.start()
     ready.wait(60)
-    action = "signal=SIGKILL" if fault == "SIGKILL" else f"error={fault}"
-    with _strace(writer.pid, f"inject={CALLS}:{action}:when={k}") as trace:
+    with _strace(writer.pid, inject) as lines:
         os.kill(writer.pid, signal.SIGUSR1)
         writer.join(120)
-    text = trace()
-    if writer.exitcode == -signal.SIGKILL and fault == "SIGKILL":
-        return TOLD, True
-    return writer.exitcode, "(INJECTED)" in text
+    return writer.exitcode, "".join(lines)
 
 
 def _publish_once(contract: Contract, root: Path, version: int, ready) -> None:
@@ -249,14 +263,10 @@ def _publish_once(contract: Contract, root: Path, version: int, ready) -> None:
 
 
 @contextlib.contextmanager
-def _strace(pid: int, inject: str) -> Iterator:
-    """Attach to a process; the value is a function that gives the trace once it ended."""
-    process = subprocess.Popen(
-        ["strace", "-f", "-p", str(pid), "-e", f"trace={CALLS}", "-e", inject],
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
+def _strace(pid: int, inject: str | None) -> Iterator[list[str]]:
+    """Attach to a process; the list holds the whole trace at the end."""
+    command = ["strace", "-f", "-p", str(pid), "-e", f"trace={CALLS}", *(["-e", inject] if inject else [])]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
     lines: list[str] = []
     for line in process.stderr:
         lines.append(line)
@@ -264,16 +274,17 @@ def _strace(pid: int, inject: str) -> Iterator:
             break
     else:
         raise OSError("".join(lines) or "strace could not attach")
+    reader = threading.Thread(target=lambda: lines.extend(process.stderr), daemon=True)
+    reader.start()  # drained while it runs, or a long trace would stall the writer
     try:
-        yield lambda: "".join(lines)
+        yield lines
     finally:
-        rest, _ = None, None
         try:
-            _, rest = process.communicate(timeout=60)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            _, rest = process.communicate()
-        lines.append(rest or "")
+        reader.join(60)
+        process.stderr.close()
 
 
 # --------------------------------------------------------------------------- writers and readers at once
