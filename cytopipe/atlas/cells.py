@@ -1,0 +1,439 @@
+"""The cells of an atlas as they lie in a file: which matrix holds counts, in what form, with which labels.
+
+An h5ad or zarr that we did not write comes in; it is checked for what could lead outside of it before a
+number is read. Out comes a `Cells`: shape, gene names, obs columns and one matrix known to hold counts.
+Counts are told from normalised values by looking: sampled values must be whole and not negative (every
+value is checked again while streaming). All that is wrong is reported at once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cytopipe.atlas.decode import StoredVector, vector_of
+from cytopipe.atlas.labels import Labels, join_labels, read_labels
+from cytopipe.atlas.registry import Level
+from cytopipe.errors import Finding, InputError
+from cytopipe.storage.guard.hdf5 import open_hdf5
+
+__all__ = ["Cells", "Matrix", "ValueKind", "look_at_values", "open_cells"]
+
+_FORMS = {"csr_matrix": "csr", "csc_matrix": "csc", "array": "dense", "csr": "csr", "csc": "csc"}
+_WINDOWS, _WINDOW = 16, 65_536
+DUPLICATE_GENES = ("refuse", "sum", "number")
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """One matrix of the file.
+
+    Parameters
+    ----------
+    where : str
+        ``X``, ``layers/NAME`` or ``raw/X``.
+    form : str
+        ``csr``, ``csc`` or ``dense``.
+    shape : tuple of int
+        Cells, genes.
+    dtype : numpy.dtype
+    n_stored : int
+        Stored values: non-zeros of a sparse matrix, all of a dense one.
+    node : object
+        The group or data set itself.
+    """
+
+    where: str
+    form: str
+    shape: tuple[int, int]
+    dtype: np.dtype
+    n_stored: int
+    node: object
+
+
+@dataclass(frozen=True)
+class ValueKind:
+    """What sampled values of a matrix look like.
+
+    Parameters
+    ----------
+    kind : str
+        ``counts``, ``negative``, ``fractions`` or ``not finite``.
+    n_sampled : int
+    fraction_whole : float
+    low, high : float
+        Smallest and largest sampled value.
+    """
+
+    kind: str
+    n_sampled: int
+    fraction_whole: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        text = (
+            f"{self.fraction_whole:.0%} whole numbers among {self.n_sampled:,} values, "
+            f"{self.low:.4g} to {self.high:.4g}"
+        )
+        if self.kind == "fractions" and self.high < 30 and self.low >= 0:
+            return text + " (looks log-normalised)"
+        if self.kind == "negative":
+            return text + " (looks scaled or centred)"
+        return text
+
+
+class Cells:
+    """An opened atlas; a context manager.
+
+    Attributes
+    ----------
+    path : Path
+    matrix : Matrix
+        The counts.
+    genes : tuple of str
+        Names of the profiles' columns, in file order, unique.
+    gene_of_column : ndarray, (n_columns,) int32
+        Index into `genes` of every column of the matrix.
+    columns : tuple of str
+        obs columns that exist.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        root,
+        matrix: Matrix,
+        genes: Sequence[str],
+        gene_of_column: np.ndarray,
+        opened: ExitStack,
+    ) -> None:
+        self.path = path
+        self.matrix = matrix
+        self.genes = tuple(genes)
+        self.gene_of_column = gene_of_column
+        self._root = root
+        self._opened = opened
+        self.columns = tuple(name for name in _columns(root["obs"]))
+
+    n_cells = property(lambda self: self.matrix.shape[0])
+    n_genes = property(lambda self: len(self.genes))
+    obs = property(lambda self: self._root["obs"])
+
+    def __enter__(self) -> Cells:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._opened.close()
+
+    def vector(self, part: str) -> StoredVector:
+        """``data``, ``indices`` or ``indptr`` of a sparse matrix."""
+        return vector_of(self.matrix.node[part], os.fspath(self.path))
+
+    def cell_names(self):
+        """The stored names of the cells, as a 1-D data set of strings."""
+        obs = self.obs
+        return obs[_text(obs.attrs.get("_index", "_index"))]
+
+    def level_labels(self, level: Level) -> Labels:
+        """Labels of every cell at `level`."""
+        parts = [read_labels(self.obs, column) for column in level.columns]
+        return join_labels(parts, f"{self.path}, level {level.name}")
+
+    def check_columns(self, levels: Sequence[Level], sample: str | None) -> list[Finding]:
+        """A finding for every column that is asked for and absent."""
+        wanted = [(f"level {level.name}", column) for level in levels for column in level.columns]
+        wanted += [("sample column", sample)] if sample else []
+        return [
+            Finding(
+                what=f"column '{column}' is absent from obs",
+                where=f"{self.path}, {what}",
+                found=", ".join(self.columns) or "no columns",
+                next=f"Name an existing column for the {what}.",
+            )
+            for what, column in wanted
+            if column not in self.columns
+        ]
+
+
+def open_cells(path: str | Path, *, counts: str = "X", duplicate_genes: str = "refuse") -> Cells:
+    """Open an atlas and settle which matrix holds its counts.
+
+    Parameters
+    ----------
+    path : str or Path
+        An ``.h5ad`` file or a ``.zarr`` directory.
+    counts : str
+        ``X``, ``layers/NAME`` or ``raw/X``: that matrix must hold counts. ``auto``: the first of X, layers
+        and raw that does.
+    duplicate_genes : {"refuse", "sum", "number"}
+        What to do with genes that share a name: refuse, add up their counts per cell, or keep them apart as
+        ``NAME``, ``NAME-1``, ...
+
+    Raises
+    ------
+    InputError
+        With every finding: no counts (saying what each matrix holds), unsound shapes, duplicate genes.
+    RefusedError
+        If the file holds links or codecs that we will not follow.
+    """
+    path = Path(path)
+    if duplicate_genes not in DUPLICATE_GENES:
+        raise InputError(
+            "unknown value",
+            where="duplicate_genes",
+            expected=", ".join(DUPLICATE_GENES),
+            found=duplicate_genes,
+        )
+    with ExitStack() as stack:
+        root = _open_root(path, stack)
+        matrix = _find_counts(root, path, counts)
+        names = _gene_names(root, matrix, path)
+        genes, gene_of_column, findings = _settle_genes(names, duplicate_genes, path)
+        findings += _shape_findings(root, matrix, len(names), path)
+        if findings:
+            raise InputError(findings)
+        return Cells(path, root, matrix, genes, gene_of_column, stack.pop_all())
+
+
+def look_at_values(matrix: Matrix, path: Path) -> ValueKind:
+    """Sample a matrix and say what its values are; up to a million values, spread evenly."""
+    sample = _sample_values(matrix, path)
+    if matrix.dtype.kind == "b":
+        sample = sample.astype(np.int8)
+    if not np.isfinite(sample).all():
+        return ValueKind("not finite", len(sample), 0.0, float("nan"), float("nan"))
+    whole = float(np.mean(sample == np.floor(sample))) if len(sample) else 1.0
+    low, high = (float(sample.min()), float(sample.max())) if len(sample) else (0.0, 0.0)
+    kind = "fractions" if whole < 1 else "negative" if low < 0 else "counts"
+    if low < 0:
+        kind = "negative"
+    return ValueKind(kind, len(sample), whole, low, high)
+
+
+def _open_root(path: Path, stack: ExitStack):
+    if not path.exists():
+        raise InputError("does not exist", where=str(path), expected="an .h5ad file or a .zarr directory")
+    # nothing is read whole, so nothing counts against a budget: every piece is bounded where it is read
+    root = stack.enter_context(open_hdf5(path, streamed=("/",)))
+    for part in ("obs", "var"):
+        if part not in root or hasattr(root[part], "shape"):
+            found = ", ".join(root.keys()) or "nothing"
+            raise InputError(
+                f"has no {part} data frame",
+                where=str(path),
+                expected="an AnnData file written by anndata 0.7 or later",
+                found=found,
+            )
+    return root
+
+
+def _find_counts(root, path: Path, counts: str) -> Matrix:
+    candidates = _matrices(root)
+    if counts != "auto":
+        if counts not in candidates:
+            found = ", ".join(candidates) or "none"
+            raise InputError(
+                f"has no matrix '{counts}'", where=str(path), expected="an existing matrix", found=found
+            )
+        kind = look_at_values(candidates[counts], path)
+        if kind.kind == "counts":
+            return candidates[counts]
+        others = {name: look_at_values(one, path) for name, one in candidates.items() if name != counts}
+        usable = [name for name, other in others.items() if other.kind == "counts"]
+        advice = (
+            f"Counts lie in {', '.join(usable)}: pass --counts {usable[0]} (counts='{usable[0]}')."
+            if usable
+            else "Start from the unnormalised counts: sums of normalised values are not pseudobulk."
+        )
+        looks = "; ".join([f"{counts}: {kind}", *(f"{name}: {other}" for name, other in others.items())])
+        raise InputError(
+            f"{counts} does not hold counts",
+            where=str(path),
+            expected="whole numbers >= 0",
+            found=looks,
+            next=advice,
+        )
+    looks = {}
+    for name, matrix in candidates.items():
+        looks[name] = look_at_values(matrix, path)
+        if looks[name].kind == "counts":
+            return matrix
+    raise InputError(
+        "no matrix holds counts",
+        where=str(path),
+        expected="whole numbers >= 0 in X, a layer or raw/X",
+        found="; ".join(f"{name}: {kind}" for name, kind in looks.items()) or "no matrix",
+        next="Start from the unnormalised counts: sums of normalised values are not pseudobulk.",
+    )
+
+
+def _matrices(root) -> dict[str, Matrix]:
+    """Every matrix over the cells: X, layers (one called counts first), raw."""
+    found = {}
+    layers = root.get("layers", {})
+    names = sorted(layers.keys(), key=lambda name: (name.lower() not in ("counts", "raw_counts"), name))
+    places = [("X", root, "X"), *((f"layers/{name}", layers, name) for name in names)]
+    if "raw" in root and not hasattr(root["raw"], "shape"):
+        places.append(("raw/X", root["raw"], "X"))
+    for where, parent, name in places:
+        if name in parent:
+            matrix = _matrix(where, parent[name])
+            if matrix:
+                found[where] = matrix
+    return found
+
+
+def _matrix(where: str, node) -> Matrix | None:
+    encoding = _text(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
+    if hasattr(node, "shape"):
+        if len(node.shape) != 2 or node.dtype.kind not in "iufb":
+            return None
+        return Matrix(where, "dense", tuple(node.shape), node.dtype, int(np.prod(node.shape)), node)
+    form = _FORMS.get(encoding)
+    if form not in ("csr", "csc") or not all(part in node for part in ("data", "indices", "indptr")):
+        return None
+    shape = node.attrs.get("shape", node.attrs.get("h5sparse_shape"))
+    if shape is None or len(shape) != 2:
+        return None
+    return Matrix(
+        where, form, (int(shape[0]), int(shape[1])), np.dtype(node["data"].dtype), node["data"].shape[0], node
+    )
+
+
+def _sample_values(matrix: Matrix, path: Path) -> np.ndarray:
+    if matrix.form == "dense":
+        n_rows = matrix.shape[0]
+        per_window = max(1, _WINDOW // max(1, matrix.shape[1]))
+        pieces = [matrix.node[s : s + per_window] for s in _window_starts(n_rows, per_window)]
+        return np.concatenate([np.asarray(piece).ravel() for piece in pieces]) if pieces else np.empty(0)
+    vector = vector_of(matrix.node["data"], os.fspath(path))
+    try:
+        starts = _window_starts(vector.length, _WINDOW)
+        pieces = [vector.read(s, min(s + _WINDOW, vector.length)) for s in starts]
+    finally:
+        vector.close()
+    return np.concatenate(pieces) if pieces else np.empty(0)
+
+
+def _window_starts(length: int, window: int) -> list[int]:
+    if length <= window * _WINDOWS:
+        return list(range(0, length, window))
+    return [int(start) for start in np.linspace(0, length - window, _WINDOWS)]
+
+
+def _gene_names(root, matrix: Matrix, path: Path) -> list[str]:
+    var = root["raw"]["var"] if matrix.where == "raw/X" else root["var"]
+    index = _text(var.attrs.get("_index", "_index"))
+    if index not in var:
+        raise InputError("var has no index", where=f"{path}, {matrix.where}", found=", ".join(var.keys()))
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in var[index][...]]
+
+
+def _settle_genes(names: list[str], rule: str, path: Path) -> tuple[list[str], np.ndarray, list[Finding]]:
+    first: dict[str, int] = {}
+    for name in names:
+        first.setdefault(name, len(first))
+    if len(first) == len(names):
+        return names, np.arange(len(names), dtype=np.int32), []
+    if rule == "sum":
+        return list(first), np.array([first[name] for name in names], np.int32), []
+    if rule == "number":
+        return _numbered(names), np.arange(len(names), dtype=np.int32), []
+    repeated = _repeated(names)
+    finding = Finding(
+        what=f"{len(repeated)} gene names occur more than once",
+        where=str(path),
+        expected="one column per gene",
+        found=", ".join(repeated[:20]) + (" ..." if len(repeated) > 20 else ""),
+        next="Pass --duplicate-genes sum to add up their counts, or number to keep them apart.",
+    )
+    return names, np.arange(len(names), dtype=np.int32), [finding]
+
+
+def _repeated(names: list[str]) -> list[str]:
+    seen: set[str] = set()
+    twice: dict[str, None] = {}
+    for name in names:
+        if name in seen:
+            twice[name] = None
+        seen.add(name)
+    return list(twice)
+
+
+def _numbered(names: list[str]) -> list[str]:
+    taken, next_number, numbered = set(names), {}, []
+    seen: set[str] = set()
+    for name in names:
+        if name not in seen:
+            seen.add(name)
+            numbered.append(name)
+            continue
+        number = next_number.get(name, 1)
+        while f"{name}-{number}" in taken:
+            number += 1
+        next_number[name] = number + 1
+        taken.add(f"{name}-{number}")
+        numbered.append(f"{name}-{number}")
+    return numbered
+
+
+def _shape_findings(root, matrix: Matrix, n_names: int, path: Path) -> list[Finding]:
+    where = f"{path}, {matrix.where}"
+    n_cells, n_genes = matrix.shape
+    findings = []
+    index = _text(root["obs"].attrs.get("_index", "_index"))
+    n_obs = root["obs"][index].shape[0] if index in root["obs"] else None
+    if n_obs != n_cells:
+        what = "the matrix and obs disagree on the number of cells"
+        findings.append(Finding(what=what, where=where, expected=str(n_obs), found=str(n_cells)))
+    if n_names != n_genes:
+        what = "the matrix and var disagree on the number of genes"
+        findings.append(Finding(what=what, where=where, expected=str(n_names), found=str(n_genes)))
+    if n_cells == 0 or n_genes == 0:
+        findings.append(Finding(what="is empty", where=where, found=f"{n_cells} cells x {n_genes} genes"))
+    if matrix.form != "dense":
+        findings.extend(_sparse_findings(matrix, where))
+    return findings
+
+
+def _sparse_findings(matrix: Matrix, where: str) -> list[Finding]:
+    node = matrix.node
+    major = matrix.shape[0] if matrix.form == "csr" else matrix.shape[1]
+    n_stored = matrix.n_stored
+    expected = {"indptr": major + 1, "indices": n_stored}
+    findings = []
+    for part, length in expected.items():
+        if node[part].shape != (length,):
+            what = f"{part} has the wrong length"
+            findings.append(
+                Finding(what=what, where=where, expected=str(length), found=str(node[part].shape))
+            )
+        if node[part].dtype.kind not in "iu":
+            findings.append(
+                Finding(what=f"{part} is not whole numbers", where=where, found=str(node[part].dtype))
+            )
+    if not findings and int(node["indptr"][major]) != n_stored:
+        what = "indptr does not end at the number of stored values"
+        findings.append(
+            Finding(what=what, where=where, expected=str(n_stored), found=str(int(node["indptr"][major])))
+        )
+    return findings
+
+
+def _columns(obs) -> list[str]:
+    index = _text(obs.attrs.get("_index", "_index"))
+    return [name for name in obs if name not in (index, "__categories")]
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,336 @@
+"""The inner loops: cells of one block added to integer accumulators.
+
+A block of a sparse matrix comes in (compressed along cells or along genes); counts, numbers of expressing
+cells and fixed-point log1p(CPM) sums of it are added to accumulators. Everything that is added is a whole
+number, so no order of cells, blocks, batches or threads can change a bit of the result; logs enter rounded
+to 2^-k with k chosen from the number of cells alone (``fixed_point_bits``), an error below 10^-9.
+All functions release the interpreter lock, and different threads never share a row of an accumulator.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from cytopipe.atlas.bootstrap import stream_weight, unit_stream
+from cytopipe.atlas.logarithm import log1p
+
+__all__ = [
+    "BAD_COLUMN",
+    "BAD_TOTAL",
+    "BAD_VALUE",
+    "GOOD",
+    "accumulate_columns",
+    "accumulate_rows",
+    "accumulate_weighted_columns",
+    "accumulate_weighted_rows",
+    "column_totals",
+    "dense_to_rows",
+    "fixed_point_bits",
+]
+
+GOOD, BAD_VALUE, BAD_COLUMN, BAD_TOTAL = 0, 1, 2, 3
+LARGEST_COUNT = 1 << 31  # of one gene in one cell, and of one cell: far above any assay
+_TABLE = 16  # log1p(CPM) of counts 1..15 is tabulated per cell: they are 95% of all non-zeros
+
+
+def fixed_point_bits(n_cells: int) -> int:
+    """Bits after the binary point such that squares of log1p(CPM) of `n_cells` cells fit 63 bits.
+
+    log1p(10^6)^2 < 191 < 2^8, so 2^8 * n_cells * 2^bits must stay below 2^62; never more than 40.
+    """
+    return min(40, 62 - 8 - max(1, n_cells - 1).bit_length())
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def accumulate_rows(
+    rows, indptr, indices, data, gene_of_column, unit_of_row, leaf_of_unit, bits,
+    sums, expressing, logs, squares, cross, total_squares, with_squares,
+):  # fmt: skip
+    """Add cells of a block to the accumulators.
+
+    Parameters
+    ----------
+    rows : ndarray, (n,) int64
+        Rows of the block to add, sorted by unit for locality.
+    indptr, indices, data : ndarray
+        The block in CSR form; `data` of any numeric type.
+    gene_of_column : ndarray, (n_columns,) int32
+        Genes that share a name share a number; their counts in a cell are added before the log.
+    unit_of_row : ndarray, (n_rows,) int32
+    leaf_of_unit : ndarray, (n_units,) int32
+    bits : int
+        As from :func:`fixed_point_bits`.
+    sums : ndarray, (n_units, n_genes) int64
+        Counts.
+    expressing : ndarray, (n_leaves, n_genes) int32
+        Cells with at least one count.
+    logs : ndarray, (n_genes, 2) int64
+        Fixed-point sums of y and y^2 where y = log1p(CPM); rows are genes.
+    squares, cross : ndarray, (n_leaves, n_genes) int64
+    total_squares : ndarray, (n_leaves,) int64
+        Sums over cells of x^2, x * t and t^2 (t the cell's total); used where `with_squares`.
+
+    Returns
+    -------
+    status, row : int
+        ``GOOD``, or why the first bad row is bad: a fraction or a negative value, a gene index out of range,
+        a count too large.
+    """
+    n_columns = len(gene_of_column)
+    n_genes = sums.shape[1]
+    scale = 2.0**bits
+    stamp = np.full(n_genes, -1, np.int64)
+    place = np.empty(n_genes, np.int64)
+    merged_gene = np.empty(n_genes, np.int32)
+    merged_count = np.empty(n_genes, np.int64)
+    table = np.empty(_TABLE, np.int64)
+    table2 = np.empty(_TABLE, np.int64)
+    for position in range(len(rows)):
+        row = rows[position]
+        begin, end = indptr[row], indptr[row + 1]
+        total = np.int64(0)
+        previous = np.int64(-1)
+        rising = True
+        for k in range(begin, end):
+            value = data[k]
+            if not (value >= 0 and value < LARGEST_COUNT):
+                return BAD_VALUE, row
+            count = np.int64(value)
+            if count != value:
+                return BAD_VALUE, row
+            column = np.int64(indices[k])
+            if column < 0 or column >= n_columns:
+                return BAD_COLUMN, row
+            gene = np.int64(gene_of_column[column])
+            if gene <= previous:
+                rising = False
+            previous = gene
+            total += count
+        if total >= LARGEST_COUNT:
+            return BAD_TOTAL, row
+        if total == 0:
+            continue
+        factor = 1e6 / total
+        for count in range(1, _TABLE):
+            y = log1p(count * factor)
+            table[count] = np.int64(np.rint(y * scale))
+            table2[count] = np.int64(np.rint(y * y * scale))
+        unit = unit_of_row[row]
+        leaf = leaf_of_unit[unit]
+        if with_squares:
+            total_squares[leaf] += total * total
+        n = end - begin
+        if not rising:  # unsorted or repeated entries: bring those of one gene together first
+            n = 0
+            for k in range(begin, end):
+                gene = np.int64(gene_of_column[indices[k]])
+                if stamp[gene] != position:
+                    stamp[gene] = position
+                    place[gene] = n
+                    merged_gene[n] = gene
+                    merged_count[n] = 0
+                    n += 1
+                merged_count[place[gene]] += np.int64(data[k])
+        for k in range(n):
+            if rising:
+                gene = np.int64(gene_of_column[indices[begin + k]])
+                count = np.int64(data[begin + k])
+            else:
+                gene = np.int64(merged_gene[k])
+                count = merged_count[k]
+            if count == 0:  # stored zeros express nothing
+                continue
+            sums[unit, gene] += count
+            expressing[leaf, gene] += 1
+            if count < _TABLE:
+                logs[gene, 0] += table[count]
+                logs[gene, 1] += table2[count]
+            else:
+                y = log1p(count * factor)
+                logs[gene, 0] += np.int64(np.rint(y * scale))
+                logs[gene, 1] += np.int64(np.rint(y * y * scale))
+            if with_squares:
+                squares[leaf, gene] += count * count
+                cross[leaf, gene] += count * total
+    return GOOD, np.int64(-1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def accumulate_weighted_rows(
+    rows, indptr, indices, data, gene_of_column, leaf_of_row, weights, by_run, run_of_row, boot
+):  # fmt: skip
+    """Add cells to one accumulator per resample.
+
+    Parameters
+    ----------
+    rows, indptr, indices, data, gene_of_column
+        As in :func:`accumulate_rows`; rows are known to be good.
+    leaf_of_row : ndarray, (n_rows,) int32
+    weights : ndarray, (n_runs or n_rows, n_slots) int64
+        Weight of every sample (`by_run`) or of every row, per resample.
+    by_run : bool
+        Whether neighbouring rows of one run (one sample of one leaf) share their weights: their counts are
+        then added up first and weighted once, a rank-1 update.
+    run_of_row : ndarray, (n_rows,) int32
+        Row of `weights`; -1 takes no part.
+    boot : ndarray, (n_leaves, n_genes, n_slots) int64
+    """
+    n_genes, n_slots = boot.shape[1], boot.shape[2]
+    buffer = np.zeros(n_genes, np.int64)
+    touched = np.empty(n_genes, np.int64)
+    n_touched = 0
+    for position in range(len(rows)):
+        row = rows[position]
+        run = run_of_row[row]
+        if run >= 0:
+            for k in range(indptr[row], indptr[row + 1]):
+                gene = np.int64(gene_of_column[indices[k]])
+                count = np.int64(data[k])
+                if buffer[gene] == 0 and count != 0:
+                    touched[n_touched] = gene
+                    n_touched += 1
+                buffer[gene] += count
+        last = position + 1 == len(rows)
+        goes_on = False
+        if by_run and not last:
+            after = rows[position + 1]
+            goes_on = run_of_row[after] == run and leaf_of_row[after] == leaf_of_row[row]
+        if goes_on:
+            continue
+        leaf = leaf_of_row[row]
+        for j in range(n_touched):
+            gene = touched[j]
+            count = buffer[gene]
+            buffer[gene] = 0
+            for slot in range(n_slots):
+                boot[leaf, gene, slot] += count * weights[run, slot]
+        n_touched = 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def column_totals(first, last, indptr, indices, data, n_cells, totals):
+    """Add columns of a CSC block to the totals of the cells (the first of two passes).
+
+    Returns
+    -------
+    status, column : int
+        As in :func:`accumulate_rows`.
+    """
+    for column in range(first, last):
+        for k in range(indptr[column], indptr[column + 1]):
+            value = data[k]
+            if not (value >= 0 and value < LARGEST_COUNT) or np.int64(value) != value:
+                return BAD_VALUE, column
+            cell = np.int64(indices[k])
+            if cell < 0 or cell >= n_cells:
+                return BAD_COLUMN, column
+            totals[cell] += np.int64(value)
+    return GOOD, np.int64(-1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def accumulate_columns(
+    genes, columns_of_gene, starts, indptr, indices, data, totals, unit_of_cell, leaf_of_unit, bits,
+    sums, expressing, logs, squares, cross, with_squares,
+):  # fmt: skip
+    """Add genes of a CSC block to the accumulators (the second of two passes).
+
+    Parameters
+    ----------
+    genes : ndarray, (n,) int64
+        Genes whose columns all lie in the block.
+    columns_of_gene, starts : ndarray
+        Columns of gene ``genes[i]`` in the block: ``columns_of_gene[starts[i]:starts[i + 1]]``.
+    totals : ndarray, (n_cells,) int64
+    others
+        As in :func:`accumulate_rows`.
+    """
+    n_cells = len(totals)
+    scale = 2.0**bits
+    merged = np.zeros(n_cells, np.int64)
+    for i in range(len(genes)):
+        gene = genes[i]
+        for j in range(starts[i], starts[i + 1]):
+            column = columns_of_gene[j]
+            for k in range(indptr[column], indptr[column + 1]):
+                merged[indices[k]] += np.int64(data[k])
+        y_sum = np.int64(0)
+        y2_sum = np.int64(0)
+        for j in range(starts[i], starts[i + 1]):
+            column = columns_of_gene[j]
+            for k in range(indptr[column], indptr[column + 1]):
+                cell = indices[k]
+                count = merged[cell]
+                if count == 0:
+                    continue
+                merged[cell] = 0
+                unit = unit_of_cell[cell]
+                leaf = leaf_of_unit[unit]
+                sums[unit, gene] += count
+                expressing[leaf, gene] += 1
+                y = log1p(count * (1e6 / totals[cell]))
+                y_sum += np.int64(np.rint(y * scale))
+                y2_sum += np.int64(np.rint(y * y * scale))
+                if with_squares:
+                    squares[leaf, gene] += count * count
+                    cross[leaf, gene] += count * totals[cell]
+        logs[gene, 0] += y_sum
+        logs[gene, 1] += y2_sum
+    return GOOD, np.int64(-1)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def accumulate_weighted_columns(
+    genes, columns_of_gene, starts, indptr, indices, data, leaf_of_cell,
+    weights, run_of_cell, keys, seed, resample, attempt, thresholds, boot,
+):  # fmt: skip
+    """Add genes of a CSC block to one accumulator per resample.
+
+    Parameters
+    ----------
+    genes, columns_of_gene, starts, indptr, indices, data
+        As in :func:`accumulate_columns`.
+    leaf_of_cell : ndarray, (n_cells,) int32
+    weights : ndarray, (n_runs, n_slots) int64
+        Weight of every sample per resample; with no rows, cells are weighted one by one from `keys`.
+    run_of_cell : ndarray, (n_cells,) int32
+        Row of `weights`; -1 takes no part.
+    keys, seed, resample, attempt, thresholds
+        As in :func:`cytopipe.atlas.bootstrap.poisson_weights`.
+    boot : ndarray, (n_leaves, n_genes, n_slots) int64
+    """
+    n_slots = boot.shape[2]
+    for i in range(len(genes)):
+        for j in range(starts[i], starts[i + 1]):
+            column = columns_of_gene[j]
+            for k in range(indptr[column], indptr[column + 1]):
+                cell = indices[k]
+                count = np.int64(data[k])
+                if count == 0 or run_of_cell[cell] < 0:
+                    continue
+                leaf = leaf_of_cell[cell]
+                if len(weights):
+                    for slot in range(n_slots):
+                        boot[leaf, genes[i], slot] += count * weights[run_of_cell[cell], slot]
+                else:
+                    stream = unit_stream(keys[cell], seed)
+                    for slot in range(n_slots):
+                        weight = stream_weight(stream, resample[slot], attempt[slot], thresholds)
+                        boot[leaf, genes[i], slot] += count * weight
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def dense_to_rows(values, indptr, indices, data):
+    """The non-zeros of a dense block in CSR form; the outputs are long enough for all values."""
+    n = 0
+    indptr[0] = 0
+    for row in range(values.shape[0]):
+        for column in range(values.shape[1]):
+            value = values[row, column]
+            if value != 0:
+                indices[n] = column
+                data[n] = value
+                n += 1
+        indptr[row + 1] = n
+    return n
