@@ -314,7 +314,7 @@ def _parts(cells, units: Units, settings: Settings, slots, layout: str, threads:
         "expressing cells": n_leaves * n_genes * 4,
         "log sums": (threads + 1) * n_genes * 16,
         "blocks of the matrix": block_bytes(cells.matrix) + 3_000_000 * 16,
-        "profiles of a level": largest * n_genes * (8 + 8 + 4 + 4 + 4 + 4) + groups * 200,
+        "profiles": groups * n_genes * (8 + 8 + 4 + 4) + largest * n_genes * (8 + 4 + 4),
         "resamples being written": 4 * threads * task,
     }
     if layout == "resamples":
@@ -324,8 +324,6 @@ def _parts(cells, units: Units, settings: Settings, slots, layout: str, threads:
         parts["labels of the cells"] += cells.n_cells * 8
     if cells.matrix.form == "csc":
         parts["totals of the cells"] = cells.n_cells * 8 * (threads + 2)
-    if settings.sample_profiles:
-        parts["sample profiles"] = n_rows * n_genes * 4
     return parts
 
 

@@ -25,10 +25,10 @@ from cytopipe.errors import InputError
 __all__ = [
     "Profiles",
     "Resampler",
+    "SampleProfiles",
     "Statistics",
     "atlas_statistics",
     "level_profiles",
-    "sample_profiles",
     "zscore",
 ]
 
@@ -167,29 +167,38 @@ def level_profiles(plan: PassPlan, accumulators: Accumulators, level: int) -> Pr
     return Profiles(grouping, kept, counts, X, se, expressing, n_samples, totals)
 
 
-def sample_profiles(plan: PassPlan, accumulators: Accumulators, level: int):
-    """One profile per sample and group.
+class SampleProfiles:
+    """One profile per sample and group of a level, a piece at a time.
 
-    Returns
-    -------
+    Attributes
+    ----------
     groups, samples : ndarray, (n,) int64
         Of each profile; sorted by group, then sample.
-    n_cells : ndarray, (n,) int64
-    counts : ndarray, (n, n_genes) int64
+    n_cells, total_counts : ndarray, (n,) int64
     """
-    units = plan.units
-    group = units.groupings[level].group_of_unit.astype(np.int64)
-    known = np.flatnonzero((group >= 0) & (units.sample_of_unit >= 0))
-    pair = group[known] * len(units.samples) + units.sample_of_unit[known]
-    pairs, place = np.unique(pair, return_inverse=True)
-    counts = np.zeros((len(pairs), plan.n_genes), np.int64)
-    n_cells = np.zeros(len(pairs), np.int64)
-    np.add.at(n_cells, place, units.n_cells[known])
-    for unit, row in zip(known, place, strict=True):
-        counts[row] += accumulators.sums[unit]
-    large = n_cells >= plan.settings.min_cells
-    pairs = pairs[large]
-    return pairs // len(units.samples), pairs % len(units.samples), n_cells[large], counts[large]
+
+    def __init__(self, plan: PassPlan, accumulators: Accumulators, level: int) -> None:
+        units, self._sums = plan.units, accumulators.sums
+        group = units.groupings[level].group_of_unit.astype(np.int64)
+        known = np.flatnonzero((group >= 0) & (units.sample_of_unit >= 0))
+        pair = group[known] * len(units.samples) + units.sample_of_unit[known]
+        pairs, place = np.unique(pair, return_inverse=True)
+        n_cells = np.bincount(place, units.n_cells[known], len(pairs)).astype(np.int64)
+        large = n_cells >= plan.settings.min_cells
+        row = np.where(large, np.cumsum(large) - 1, -1)[place]
+        order = np.argsort(row, kind="stable")[np.count_nonzero(row < 0) :]
+        self._rows, self._units = row[order], known[order]
+        self.groups, self.samples = pairs[large] // len(units.samples), pairs[large] % len(units.samples)
+        self.n_cells = n_cells[large]
+        self.total_counts = np.zeros(len(self.groups), np.int64)
+        np.add.at(self.total_counts, self._rows, accumulators.sums.sum(axis=1)[self._units])
+
+    def piece(self, row: int, stop: int, first: int, last: int) -> np.ndarray:
+        """Counts of profiles ``row:stop`` and genes ``first:last``, int64."""
+        low, high = np.searchsorted(self._rows, [row, stop])
+        out = np.zeros((stop - row, last - first), np.int64)
+        _gather(self._sums, self._units[low:high], self._rows[low:high] - row, first, out)
+        return out
 
 
 class Resampler:

@@ -361,7 +361,7 @@ def _run_pass(
         total = cells.matrix.shape[1] * 2 if by_gene else cells.n_cells
         for position in steps(cells, plan, adder, start, batch_size):
             if progress:
-                progress(position.done + (total // 2 if position.stage == "columns" else 0), total)
+                progress(_done(position, total), total)
             stopping = stop()
             due = time.monotonic() - saved_at >= every_s and _batches(saved, position) >= batch_size
             if stopping or due:
@@ -370,13 +370,18 @@ def _run_pass(
                 saved_at, saved = time.monotonic(), position
             if stopping:
                 raise Interrupted(
-                    f"stopped at {position.done:,} of {total:,}; the same command continues from there",
+                    f"stopped at {_done(position, total):,} of {total:,}; the same command continues there",
                     where=f"atlas {job.atlas}",
                 )
         adder.settle()
         if every_s == 0 or time.monotonic() - saved_at >= every_s:  # writing may be interrupted too
             checkpoint.save(job.store, job.checkpoint, belongs_to, position, accumulators)
-        return accumulators, adder.device, start.done
+        return accumulators, adder.device, _done(start, total)
+
+
+def _done(position: checkpoint.Position, total: int) -> int:
+    """Steps behind: the second of two passes begins half-way."""
+    return position.done + (total // 2 if position.stage == "columns" else 0)
 
 
 def _batches(since: checkpoint.Position, now: checkpoint.Position) -> int:
@@ -406,14 +411,15 @@ def _steps_by_gene(
             adder.finish_totals()
             position = checkpoint.Position("columns", 0)
             yield position
+        if position.done == n_columns:
+            return
         columns_per_gene = np.bincount(cells.gene_of_column, minlength=cells.n_genes)
-        if position.done < n_columns:
-            for block in stream.blocks(position.done, n_columns):
-                genes = cells.gene_of_column[block.start : block.stop].astype(np.int64)
-                columns = np.flatnonzero(columns_per_gene[genes] == 1)
-                adder.add_columns(block, genes[columns], columns, np.arange(len(columns) + 1))
-                if block.stop < n_columns:
-                    yield checkpoint.Position("columns", block.stop)
+        for block in stream.blocks(position.done, n_columns):
+            genes = cells.gene_of_column[block.start : block.stop].astype(np.int64)
+            columns = np.flatnonzero(columns_per_gene[genes] == 1)
+            adder.add_columns(block, genes[columns], columns, np.arange(len(columns) + 1))
+            if block.stop < n_columns:
+                yield checkpoint.Position("columns", block.stop)
         for gene in np.flatnonzero(columns_per_gene > 1):  # genes whose columns lie apart
             columns = np.flatnonzero(cells.gene_of_column == gene)
             block = stream.gather(columns)
@@ -431,7 +437,7 @@ def _write_levels(
         level: profiles.level_profiles(plan, accumulators, plan.levels.index(level)) for level in missing
     }
     by_sample = {
-        level: profiles.sample_profiles(plan, accumulators, plan.levels.index(level))
+        level: profiles.SampleProfiles(plan, accumulators, plan.levels.index(level))
         for level in missing
         if job.settings.sample_profiles
     }
@@ -467,10 +473,12 @@ def _carried(job: _Job, plan: PassPlan, rolled, by_sample) -> dict[tuple[str, Le
         of_unit = one.grouping.group_of_unit
         groups["profiles", level] = (of_unit[units.of_cell], one.kept)
         if level in by_sample:
-            group, sample = by_sample[level][:2]
             known = (of_unit >= 0) & (units.sample_of_unit >= 0)
             pair = np.where(known, of_unit.astype(np.int64) * len(units.samples) + units.sample_of_unit, -1)
-            groups["samples", level] = (pair[units.of_cell], group * len(units.samples) + sample)
+            groups["samples", level] = (
+                pair[units.of_cell],
+                by_sample[level].groups * len(units.samples) + by_sample[level].samples,
+            )
     columns = constant_columns(job.cells, job.settings.carry)
     return carried_columns(job.cells, columns, groups)
 

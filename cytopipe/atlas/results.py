@@ -21,12 +21,14 @@ from isal import isal_zlib
 from threadpoolctl import threadpool_limits
 
 from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
-from cytopipe.atlas.profiles import Profiles, Resampler, Statistics, zscore
+from cytopipe.atlas.profiles import Profiles, Resampler, SampleProfiles, Statistics, zscore
 from cytopipe.errors import DamagedError
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Published, Store
 
 __all__ = ["write_profiles", "write_resampled", "write_sample_profiles"]
+
+_ROWS_PER_CHUNK = 64
 
 Pieces = Iterable[Callable[[], Mapping[str, tuple[tuple[int, int], np.ndarray]]]]
 
@@ -149,7 +151,7 @@ def write_sample_profiles(
     store: Store,
     path: Path,
     plan: PassPlan,
-    parts: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    profiles: SampleProfiles,
     level: int,
     carried: Mapping[str, object],
     genes: tuple[str, ...],
@@ -157,25 +159,35 @@ def write_sample_profiles(
     provenance: Provenance,
 ) -> Published:
     """Write one profile per sample and group: ``X`` whole counts (int64) for DESeq2, edgeR or limma."""
-    groups, samples, n_cells, counts = parts
     grouping = plan.units.groupings[level]
-    cell_types = [grouping.names[group] for group in groups]
-    sample_names = [plan.units.samples[sample] for sample in samples]
+    cell_types = [grouping.names[group] for group in profiles.groups]
+    sample_names = [plan.units.samples[sample] for sample in profiles.samples]
     index = [f"{cell_type}|{sample}" for cell_type, sample in zip(cell_types, sample_names, strict=True)]
     obs = pd.DataFrame(
         {
             "cell_type": pd.Categorical(cell_types),
             "sample": pd.Categorical(sample_names),
-            "n_cells": n_cells,
-            "total_counts": counts.sum(axis=1),
+            "n_cells": profiles.n_cells,
+            "total_counts": profiles.total_counts,
         },
         index=index,
     )
     for name, values in carried.items():
         obs[name] = values
     uns = {"atlas": atlas, "level": grouping.level.name}
-    shapes = {"X": (counts.shape, counts.dtype)}
-    return _publish(store, path, plan, obs, genes, uns, shapes, _matrix_pieces({"X": counts}), provenance)
+    n_genes = len(genes)
+    shapes = {"X": ((len(index), n_genes), np.dtype(np.int64))}
+
+    def pieces() -> Iterator[Callable]:
+        for row in range(0, len(index), _ROWS_PER_CHUNK):
+            stop = min(len(index), row + _ROWS_PER_CHUNK)
+            for first in range(0, n_genes, GENES_PER_CHUNK):
+                last = min(n_genes, first + GENES_PER_CHUNK)
+                yield lambda row=row, stop=stop, first=first, last=last: {
+                    "X": ((row, first), profiles.piece(row, stop, first, last))
+                }
+
+    return _publish(store, path, plan, obs, genes, uns, shapes, pieces(), provenance)
 
 
 def _publish(
@@ -188,7 +200,7 @@ def _publish(
     shapes: Mapping[str, tuple[tuple[int, int], np.dtype]],
     pieces: Pieces,
     provenance: Provenance,
-    rows_per_chunk: int = 64,
+    rows_per_chunk: int = _ROWS_PER_CHUNK,
 ) -> Published:
     def write(draft: Path) -> None:
         with h5py.File(draft, "w", libver="earliest", track_order=False) as file:
@@ -266,7 +278,9 @@ def _encoder(dataset: h5py.Dataset) -> Callable[[np.ndarray], bytes]:
     return encode
 
 
-def _matrix_pieces(matrices: Mapping[str, np.ndarray], rows_per_chunk: int = 64) -> Iterator[Callable]:
+def _matrix_pieces(
+    matrices: Mapping[str, np.ndarray], rows_per_chunk: int = _ROWS_PER_CHUNK
+) -> Iterator[Callable]:
     """Chunks of whole matrices, in order."""
     for name, matrix in matrices.items():
         for row in range(0, matrix.shape[0], rows_per_chunk):
