@@ -172,17 +172,18 @@ def write_activity(
     store: Store, path: str | Path, inferred: InferredActivity, *, provenance: Provenance | None = None
 ) -> Published:
     """Publish an activity as h5ad: reopened and checked before it appears."""
-    made = inferred.as_anndata()
+    from cytopipe.storage.h5ad import write_h5ad
 
-    def write(draft: Path) -> None:
-        made.copy().write_h5ad(draft, compression="gzip", compression_opts=1)
+    made = inferred.as_anndata()
 
     def validate(draft: Path) -> None:
         with open_matrix(draft) as file:
             if file.shape != made.shape or not np.array_equal(file.read("X"), made.X):
                 raise DamagedError("the activity was not written as meant", where=str(path))
 
-    return store.publish_file(path, write, validate=validate, provenance=provenance or inferred.provenance())
+    return store.publish_file(
+        path, write_h5ad(made), validate=validate, provenance=provenance or inferred.provenance()
+    )
 
 
 def read_activity(path: str | Path, layer: str = "X") -> pd.DataFrame:
