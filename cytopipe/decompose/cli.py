@@ -1,0 +1,348 @@
+"""``cytopipe decompose``: a command line over `Decomposition`, and nothing more.
+
+``cytopipe decompose INPUT.fasta -o DIR`` begins or continues, ``--resume DIR`` continues; the other verbs
+look at a directory, compare it, extend it, go back in it or put it right. Everything here is parsing,
+telling and exit codes; heavy modules are imported when a command runs, so that ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cytopipe.decompose.layout import DEFAULT_DIRECTORY
+from cytopipe.decompose.parameters import GAP_METHODS, NEIGHBOUR_KINDS, Parameters
+
+__all__ = ["decompose"]
+
+_PATH = click.Path(path_type=Path)
+_DIR = click.argument("directory", type=_PATH)
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks: errors only.")
+_ENGINE = click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    metavar="SPEC",
+    help="serial, local[:N] or dask[:ADDRESS].",
+)
+_ACCEPT = click.option(
+    "--accept-missing", is_flag=True, help="Take records whose files are gone as deleted on purpose."
+)
+
+#: Every parameter by name: the name of its value and what it does. A test keeps it complete.
+_PARAMETERS = {
+    "min_split": ("DIST", "Never split below this distance"),
+    "max_lump": ("DIST", "Never lump beyond this distance"),
+    "target_percentile": ("P", "Percentile that stands for a distance"),
+    "gap_method": ("", "Which barcode gap is made widest"),
+    "gap_alpha": ("A", "How strongly few clusters are preferred"),
+    "neighbours": ("", "Who finds similar sequences"),
+    "blast_max_hits": ("N", "Hits per query"),
+    "blast_evalue": ("E", "Largest e-value of a hit"),
+    "blast_threads": ("N", "Threads of blastn"),
+    "min_identity": ("PERCENT", "Smallest identity of a hit"),
+    "parity": ("", "Follow the reference implementation step by step"),
+}
+_CHOICES = {"gap_method": GAP_METHODS, "neighbours": NEIGHBOUR_KINDS}
+_UNSAID = {"blast_threads": "all", "min_identity": "90"}
+
+
+def _parameter_options(command: Callable) -> Callable:
+    """An option per parameter; one that is not given is None, and keeps what is there."""
+    for name, (metavar, text) in reversed(_PARAMETERS.items()):
+        default = getattr(Parameters(), name)
+        words = f"{text} [default: {_UNSAID.get(name, default)}]."
+        flag = f"--{name.replace('_', '-')}"
+        if name == "parity":
+            option = click.option(flag, is_flag=True, default=None, help=f"{text}.")
+        elif name in _CHOICES:
+            option = click.option(flag, type=click.Choice(_CHOICES[name]), help=words)
+        else:
+            kind = int if name in ("blast_max_hits", "blast_threads") else float
+            option = click.option(flag, type=kind, metavar=metavar, help=words)
+        command = option(command)
+    return command
+
+
+EXAMPLES = """\
+\b
+Examples:
+  cytopipe decompose its.fasta -o russula            # cluster, resolve conflicts, refine
+  cytopipe decompose its.fasta -o russula --finalize # and number by size: cluster_001.fasta ...
+  cytopipe decompose its.fasta -o russula --max-clusters 100
+  cytopipe decompose --resume russula --max-clusters 200
+  cytopipe decompose --resume russula --resolve-conflicts --refine-close-clusters 0.015
+  cytopipe decompose --resume russula --finalize --cleanup
+  cytopipe decompose its.fasta -o amanita --targets amanita.fasta
+  cytopipe decompose add russula new.fasta
+  cytopipe decompose compare russula truth.tsv
+  cytopipe decompose export russula --format uc --format spart
+"""
+
+
+class _DefaultGroup(click.Group):
+    """A group whose first argument may also be an input: then it is the verb `run`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "INPUT.fasta [-o DIR] [OPTIONS]")
+        formatter.write_usage(ctx.command_path, "--resume DIR [OPTIONS]")
+        formatter.write_usage(ctx.command_path, "COMMAND DIR ...")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        run = self.commands["run"]
+        click.Command.format_options(run, click.Context(run, info_name="run", parent=ctx), formatter)
+        self.format_commands(ctx, formatter)
+
+
+@click.group(
+    cls=_DefaultGroup,
+    epilog=EXAMPLES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+def decompose() -> None:
+    """Split DNA barcodes into species-like clusters, in stages that can be looked at, edited and resumed.
+
+    The clusters are FASTA files in a flat directory, and the files are the truth: merge two, delete or
+    move records, split or rename files, and the next stage goes on from what you left. A run saves itself
+    every few iterations; stopped or killed at any point, --resume continues it to the same result.
+    """
+
+
+@decompose.command(name="run", hidden=True)
+@click.argument("fasta", metavar="INPUT.fasta", type=_PATH, required=False)
+@click.option("-o", "--output", type=_PATH, help=f"Directory of the result [default: {DEFAULT_DIRECTORY}].")
+@click.option(
+    "--resume", type=_PATH, metavar="DIR", help="Continue the decomposition in DIR; needs no input."
+)
+@click.option(
+    "--max-clusters", type=int, metavar="N", help="Stop when N clusters exist in all (0: no limit)."
+)
+@click.option(
+    "--max-sequences", type=int, metavar="N", help="Stop when N records are clustered in all (0: no limit)."
+)
+@click.option("--targets", type=_PATH, metavar="FASTA", help="Grow clusters from these sequences only.")
+@click.option("--distances", type=_PATH, metavar="FILE", help="Distances from a square table (.tsv, .npz).")
+@click.option("--resolve-conflicts", is_flag=True, help="Make overlapping clusters disjoint.")
+@click.option(
+    "--refine-close-clusters",
+    "refine",
+    type=float,
+    multiple=True,
+    metavar="DIST",
+    help="Look again at clusters whose medoids are within DIST; may be repeated, and chained later.",
+)
+@click.option("--finalize", is_flag=True, help="Number the newest stage by size and complete the run.")
+@click.option("--cleanup", is_flag=True, help="With --finalize: remove the stage files and .blast/.")
+@click.option(
+    "--checkpoint-interval",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Iterations between checkpoints [default: 5].",
+)
+@click.option("--force-input-change", is_flag=True, help="Continue although the input has changed.")
+@click.option(
+    "--keep-blast-db/--no-keep-blast-db", default=None, help="Keep the search database [default: keep]."
+)
+@_parameter_options
+@_ACCEPT
+@click.option("--truth", type=_PATH, metavar="FILE", help="Known clusters the report is compared with.")
+@click.option("--no-report", is_flag=True, help="Write no tables and figures.")
+@_ENGINE
+@click.option("-n", "--dry-run", is_flag=True, help="Say what would be done and what it needs; do nothing.")
+@_QUIET
+def run_command(**given: Any) -> int:
+    """Begin or continue a decomposition."""
+    from cytopipe.decompose.session import Session
+
+    return Session(given, _command_line()).run()
+
+
+@decompose.command()
+@_DIR
+def status(directory: Path) -> None:
+    """Where a decomposition stands, what was edited by hand, and what can be gone back to."""
+    from cytopipe.decompose.session import describe
+
+    for line in describe(directory):
+        click.echo(line)
+
+
+@decompose.command()
+@_DIR
+def edits(directory: Path) -> None:
+    """What was edited by hand since the newest stage was written, as a diff of records."""
+    from cytopipe.decompose.run import Decomposition
+
+    for line in Decomposition.inspect(directory).edits.lines():
+        click.echo(line)
+
+
+@decompose.command()
+@_DIR
+@click.argument("fasta", metavar="NEW.fasta", type=_PATH)
+@_ACCEPT
+@_ENGINE
+@_QUIET
+def add(directory: Path, fasta: Path, accept_missing: bool, engine: str, quiet: bool) -> None:
+    """Put new sequences into the clusters of DIR; nothing that is there moves, no id changes."""
+    from cytopipe.decompose.extend import add_sequences
+    from cytopipe.decompose.progress import open_progress
+    from cytopipe.engine import open_engine
+
+    with open_engine(engine) as opened, open_progress(quiet=quiet) as progress:
+        added = add_sequences(
+            directory,
+            fasta,
+            engine=opened,
+            progress=progress,
+            command=_command_line(),
+            accept_missing=accept_missing,
+        )
+    for what, files in (("joined", added.joined), ("founded", added.founded)):
+        for record, file in sorted(files.items()):
+            click.echo(f"{record}\t{what}\t{file}")
+    for record in added.waiting:
+        click.echo(f"{record}\tunassigned\t")
+    for record in added.known:
+        click.echo(f"{record}\tknown\t")
+
+
+@decompose.command()
+@click.argument("partition", type=_PATH)
+@click.argument("reference", type=_PATH)
+@click.option("--field", default="name", show_default=True, help="Header field that names the cluster.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None:
+    """How well PARTITION agrees with REFERENCE: ARI, homogeneity, completeness.
+
+    Either may be a decomposition, a folder of FASTA files, a FASTA file with name="..." in its headers, a
+    table of record and cluster, a .uc or a .spart file.
+    """
+    import json
+
+    from cytopipe.decompose.compare import compare as agreement
+    from cytopipe.decompose.compare import read_assignment
+
+    row = agreement(read_assignment(partition, field=field), read_assignment(reference, field=field)).as_row()
+    if as_json:
+        click.echo(json.dumps(row, indent=2))
+        return
+    for name, value in row.items():
+        click.echo(f"{name}\t{value:.6f}" if isinstance(value, float) else f"{name}\t{value}")
+
+
+@decompose.command()
+@_DIR
+@click.option(
+    "--format",
+    "formats",
+    type=click.Choice(["tsv", "uc", "spart"]),
+    multiple=True,
+    required=True,
+    help="May be repeated.",
+)
+@click.option("-o", "--output", type=_PATH, help="Folder to write to [default: DIR/exports].")
+def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> None:
+    """Write the newest clusters as .uc, SPART or a plain table."""
+    from cytopipe.decompose.exporting import export_newest
+
+    for path in export_newest(directory, formats, output):
+        click.echo(str(path))
+
+
+@decompose.command()
+@_DIR
+@click.option(
+    "--to",
+    metavar="STAGE|POINT",
+    help="initial, deconflicted, refined, or a point such as 0002-deconflicted.",
+)
+@click.option("--list", "listing", is_flag=True, help="Show what can be gone back to.")
+def rollback(directory: Path, to: str | None, listing: bool) -> None:
+    """Make an earlier stage the newest again; what is left behind is kept as a point."""
+    from cytopipe.decompose.repair import rollback as go_back
+    from cytopipe.decompose.session import describe_points, summary
+    from cytopipe.errors import ParameterError
+
+    if listing:
+        for line in describe_points(directory):
+            click.echo(line)
+    elif to is None:
+        raise ParameterError("nothing was chosen to go back to", next="Name it with --to, or see --list.")
+    else:
+        click.echo(summary(go_back(directory, to, command=_command_line())))
+
+
+@decompose.command()
+@_DIR
+def restore(directory: Path) -> None:
+    """Write the newest stage and the state again as the last checkpoint held them.
+
+    Files that differ from it are moved into DIR/set_aside, not deleted.
+    """
+    from cytopipe.decompose.repair import restore as put_back
+    from cytopipe.decompose.session import summary
+
+    click.echo(summary(put_back(directory, command=_command_line())))
+
+
+@decompose.command()
+@_DIR
+@click.option(
+    "--input",
+    "fasta",
+    type=_PATH,
+    required=True,
+    metavar="INPUT.fasta",
+    help="The sequences it was made from.",
+)
+@_parameter_options
+@_ACCEPT
+def rebuild(directory: Path, fasta: Path, accept_missing: bool, **given: Any) -> None:
+    """Write a new state for a directory of FASTA files whose state.json is lost."""
+    from cytopipe.decompose.repair import rebuild as build_again
+    from cytopipe.decompose.session import summary
+
+    parameters = Parameters(**{name: value for name, value in given.items() if value is not None})
+    click.echo(
+        summary(
+            build_again(directory, fasta, parameters, accept_missing=accept_missing, command=_command_line())
+        )
+    )
+
+
+@decompose.command()
+@_DIR
+def verify(directory: Path) -> int:
+    """Compare every file with what was published; exit 3 if anything differs."""
+    from cytopipe.decompose.run import Decomposition
+    from cytopipe.errors import StorageError
+
+    differences = Decomposition.inspect(directory).verify()
+    for difference in differences:
+        click.echo(str(difference))
+    return StorageError.exit_code if differences else 0
+
+
+@decompose.command()
+def schema() -> None:
+    """Print the JSON Schema of state.json."""
+    import json
+
+    from cytopipe.decompose.state import state_schema
+
+    click.echo(json.dumps(state_schema(), indent=2))
+
+
+def _command_line() -> str:
+    return shlex.join(["cytopipe", *sys.argv[1:]])
