@@ -22,6 +22,7 @@ from cytopipe.storage.draft import Draft, watched
 from cytopipe.storage.filesystem import Sync, flush_commit, flush_file, flush_folder, kind_at, locked, replace
 from cytopipe.storage.manifest import (
     Difference,
+    Entry,
     Manifest,
     compare_file,
     digest_bytes,
@@ -30,9 +31,18 @@ from cytopipe.storage.manifest import (
     now,
     parse_manifests,
     read_manifests,
+    read_regular,
 )
 
-__all__ = ["commit_file", "sidecar_of", "verify_file", "vouched_bytes", "vouched_file", "write_file"]
+__all__ = [
+    "commit_file",
+    "match_bytes",
+    "sidecar_of",
+    "verify_file",
+    "vouched_bytes",
+    "vouched_file",
+    "write_file",
+]
 
 
 def sidecar_of(path: Path) -> Path:
@@ -137,17 +147,20 @@ def vouched_bytes(target: Path) -> tuple[bytes, Manifest]:
         There is no such artifact.
     """
 
-    def read() -> tuple[object, bytes]:
-        data = target.read_bytes()
-        return digest_bytes(data), data
-
-    manifest, data = _vouched(target, read)
+    manifest, data = _vouched(target, _read_bytes)
     return data, manifest
+
+
+def match_bytes(target: Path) -> bytes | None:
+    """The content of a published file where it is one of the versions its sidecar lists, read once; else
+    None.
+    """
+    return _match(target, _read_bytes)[1]
 
 
 def vouched_file(target: Path) -> Manifest:
     """Prove a published file against its sidecar without holding it in memory; errors as `vouched_bytes`."""
-    manifest, _ = _vouched(target, lambda: (digest_file(target), None))
+    manifest, _ = _vouched(target, lambda path: (digest_file(path), None))
     return manifest
 
 
@@ -164,12 +177,17 @@ def _vouched(target: Path, read: Callable) -> tuple[Manifest, object]:
     raise DamagedError(_finding(target))
 
 
+def _read_bytes(path: Path) -> tuple[Entry, bytes]:
+    data = read_regular(path)
+    return digest_bytes(data), data
+
+
 def _match(target: Path, read: Callable) -> tuple[Manifest | None, object]:
     if kind_at(target) == "link":
         raise DamagedError("a link stands where a file was published", where=str(target))
     try:
         raw = sidecar_of(target).read_bytes()
-        entry, content = read()
+        entry, content = read(target)
     except (FileNotFoundError, IsADirectoryError):
         return None, None
     for version in parse_manifests(raw, sidecar_of(target)):

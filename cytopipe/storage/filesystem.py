@@ -347,13 +347,25 @@ def _probe(folder: Path, device: int) -> FileSystem | None:
         remove_tree(scratch)
 
 
+_CANNOT = {
+    errno.ENOSYS,
+    errno.ENOTSUP,
+    errno.EPERM,
+    errno.EACCES,
+    errno.EINVAL,
+    errno.EEXIST,
+    errno.ENOLCK,
+    errno.EXDEV,
+}
+
+
 def _tries(attempt, scratch: Path) -> bool:
     try:
         return attempt(scratch)
-    except (OSError, StorageError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.EIO, errno.ENOSPC, errno.EDQUOT):
-            raise  # a fault of the moment says nothing about what the file system can do
-        return False
+    except OSError as error:
+        if error.errno in _CANNOT or isinstance(error, BusyError):
+            return False
+        raise  # a fault of the moment (full disk, EIO, a limit) says nothing about what the place can do
 
 
 def _try_replace(scratch: Path) -> bool:

@@ -259,7 +259,12 @@ def format_manifests(versions: Iterable[Manifest | None]) -> bytes:
     head = {"format": FORMAT, "kind": first.kind, "name": first.name}
     text = json.dumps(head, indent=2, ensure_ascii=False)[:-2] + ',\n  "versions": [\n' + body + "\n  ]"
     raw = text.encode()
-    return raw + _CHECKSUM + hashlib.sha256(raw).hexdigest().encode() + b'"\n}\n'
+    return raw + _checksum(raw)
+
+
+def _checksum(body: bytes) -> bytes:
+    """The end of the document: a last key with the SHA-256 of all that stands before it."""
+    return _CHECKSUM + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
 def _format_version(manifest: Manifest) -> str:
@@ -299,8 +304,8 @@ def read_manifests(path: Path) -> list[Manifest | None]:
 
 def parse_manifests(raw: bytes, path: Path) -> list[Manifest | None]:
     """Parse a manifest document; errors as :func:`read_manifests`."""
-    body, mark, tail = raw.rpartition(_CHECKSUM)
-    if not mark or tail[:64] != hashlib.sha256(body).hexdigest().encode():
+    body, mark, _ = raw.rpartition(_CHECKSUM)
+    if not mark or raw != body + _checksum(body):
         raise DamagedError(
             "the manifest is not what was written",
             where=str(path),

@@ -25,7 +25,7 @@ from pathlib import Path
 from cytopipe.errors import DamagedError, Finding, InputError, ParameterError, ResumeError, StorageError
 from cytopipe.storage.draft import STAGING, drafting
 from cytopipe.storage.fasta import parse_fasta
-from cytopipe.storage.files import sidecar_of, standing_manifest
+from cytopipe.storage.files import match_bytes, sidecar_of, standing_manifest
 from cytopipe.storage.filesystem import (
     Sync,
     flush_file,
@@ -468,8 +468,11 @@ def _digest_or_none(path: Path) -> str | None:
 # --------------------------------------------------------------------------- reading
 
 
-def read_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> tuple[dict[str, bytes], Manifest]:
-    """Every file of a set, proved against its manifest, with writers kept out while reading.
+def read_set(
+    folder: Path, name: str, extra: tuple[str, ...] = (), sync: Sync = Sync.FULL
+) -> tuple[dict[str, bytes], Manifest]:
+    """Every file of a set, and `extra` files of the same transaction, proved, with writers kept out
+    meanwhile.
 
     Raises
     ------
@@ -496,6 +499,12 @@ def read_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> tuple[dict[str,
                 findings.append(Finding(what="differs from its manifest", where=str(folder / file)))
         for file in sorted(owned(folder, manifest.owns).keys() - manifest.files.keys()):
             findings.append(Finding(what="is not of the set as it was published", where=str(folder / file)))
+        for file in extra:
+            content = match_bytes(folder / file)
+            if content is None:
+                findings.append(Finding(what="is not what was published", where=str(folder / file)))
+            else:
+                data[file] = content
     if findings:
         raise DamagedError(findings)
     return data, manifest

@@ -283,8 +283,17 @@ class Store:
         with explained("reading", target):
             return trees.vouched_tree(target)[0] if check else trees.resolve_tree(target)
 
-    def read_set(self, folder: Path | str, name: str) -> dict[str, bytes]:
+    def read_set(
+        self, folder: Path | str, name: str, *, extra: str | tuple[str, ...] = ()
+    ) -> dict[str, bytes]:
         """Read a whole set, proved against its manifest.
+
+        Parameters
+        ----------
+        folder, name
+            As :meth:`publish_set`.
+        extra : str or tuple of str
+            Files committed along with the set, such as ``state.json``, to be read in the same moment.
 
         Raises
         ------
@@ -295,7 +304,8 @@ class Store:
         """
         directory = self._target(folder)
         with explained("reading", directory):
-            return sets.read_set(directory, name, self.sync)[0]
+            extra = (extra,) if isinstance(extra, str) else tuple(extra)
+            return sets.read_set(directory, name, extra, self.sync)[0]
 
     def manifest(self, path: Path | str, name: str | None = None) -> Manifest:
         """The manifest of the version that stands at `path`; with `name`, of that set in the folder `path`.

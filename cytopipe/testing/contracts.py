@@ -143,10 +143,12 @@ def _publish_set(store: Store, version: int) -> None:
 
 
 def _read_set(store: Store) -> int:
-    files = store.read_set(SET_FOLDER, SET_NAME)
+    files = store.read_set(SET_FOLDER, SET_NAME, extra="state.json")
+    state = json.loads(files.pop("state.json"))
     first = parse_fasta(files["initial.cluster_0000.fasta"])[0]
     version = int(first.description.removeprefix("version="))
     _expect(files == _set_files(version), "a set of two versions")
+    _expect(state == {"version": version}, "a state of another version than its set")
     return version
 
 
