@@ -8,6 +8,7 @@ is noticed as such; every difference between a manifest and the disk is listed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -62,13 +63,17 @@ class Entry:
     mtime_ns: int | None = None
     records: Mapping[str, str] | None = field(default=None, compare=False)
 
-    def as_json(self) -> dict[str, object]:
+    @functools.cached_property
+    def text(self) -> str:
+        """The entry as it stands in a manifest; kept, since most entries of a set outlive many versions of
+        it.
+        """
         found: dict[str, object] = {"size_bytes": self.size_bytes, "sha256": self.sha256}
         if self.mtime_ns is not None:
             found["mtime_ns"] = self.mtime_ns
         if self.records is not None:
             found["records"] = dict(self.records)
-        return found
+        return json.dumps(found, ensure_ascii=False)
 
 
 @dataclass(frozen=True)
@@ -280,7 +285,7 @@ def _format_version(manifest: Manifest) -> str:
         "provenance": manifest.provenance,
     }
     rows = ",\n".join(
-        f"      {json.dumps(name, ensure_ascii=False)}: {json.dumps(entry.as_json(), ensure_ascii=False)}"
+        f"      {json.dumps(name, ensure_ascii=False)}: {entry.text}"
         for name, entry in sorted(manifest.files.items())
     )
     lines = ",\n".join(

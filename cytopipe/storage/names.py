@@ -21,6 +21,7 @@ MAX_KEY_CHARACTERS = 1000
 MAX_SLUG_BYTES = 120  # leaves room for the affixes of sidecars and versions within 255 bytes
 MAX_FILE_NAME_BYTES = 255 - len("..manifest.json")
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}")
 _CLEAN = re.compile(r"[a-z0-9_][a-z0-9._-]*(?<!\.)")
 _TAGGED = re.compile(r".*--[a-z2-7]{20}")
 _DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # what Windows and SMB take for devices
@@ -97,6 +98,8 @@ def check_file_name(name: str, *, hidden: bool = False) -> None:
         The name holds a separator or a control character, is ``.``, ``..`` or blank, is hidden, or is longer
         than 240 bytes (255 less what its sidecar adds).
     """
+    if isinstance(name, str) and _PLAIN.fullmatch(name):
+        return  # nearly every name there is, without a look at each character
     if not isinstance(name, str):
         raise UnsafeNameError("a file name must be text", expected="a string", found=type(name).__name__)
     fault = _fault_of_text(name)

@@ -15,7 +15,6 @@ import fnmatch
 import hashlib
 import os
 import stat
-import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -68,12 +67,17 @@ def set_manifest(folder: Path, name: str) -> Manifest | None:
     DamagedError
         It is not what was written.
     """
+    path = set_manifest_path(folder, name)
     try:
-        manifest = read_manifests(set_manifest_path(folder, name))[0]
+        key = _status_key(path.lstat())
+        manifest = _manifests.get(key)
+        if manifest is None:
+            manifest = read_manifests(path)[0]
     except FileNotFoundError:
         return None
-    if manifest is None or manifest.kind != "set":
-        raise DamagedError("is the manifest of something else", where=str(set_manifest_path(folder, name)))
+    if manifest is None or manifest.kind != "set" or manifest.name != name:
+        raise DamagedError("is the manifest of something else", where=str(path))
+    _manifests.put(key, manifest)
     return manifest
 
 
@@ -90,35 +94,49 @@ def owned(folder: Path, patterns: tuple[str, ...]) -> dict[str, os.stat_result]:
 # --------------------------------------------------------------------------- what is known without reading
 
 
-class _Seen:
-    """Digests of files by their status, so that an unchanged file is not read again.
+def _status_key(status: os.stat_result) -> tuple[int, ...]:
+    """What changes whenever a file does."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
-    Kept in memory, never on disk. As git does, a digest taken within a clock tick of the file's last change
-    is not believed.
+
+class _Seen:
+    """What was read from files, by their status, so that an unchanged file is not read again.
+
+    Kept in memory, never on disk, and forgotten all at once when there is too much of it.
     """
 
-    _TICK_NS = 50_000_000
-    _MOST = 200_000
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._known: dict[tuple[int, ...], object] = {}
 
-    def __init__(self) -> None:
-        self._known: dict[tuple, Entry] = {}
-        self._lock = threading.Lock()
+    def get(self, key: tuple[int, ...]):
+        return self._known.get(key)
 
-    def entry(self, path: Path, status: os.stat_result) -> Entry:
-        key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        entry = self._known.get(key)
-        if entry is None:
-            settled = time.time_ns() - status.st_ctime_ns > self._TICK_NS
-            entry = digest_file(path)
-            if settled:
-                with self._lock:
-                    if len(self._known) >= self._MOST:
-                        self._known.clear()
-                    self._known[key] = entry
-        return entry
+    def put(self, key: tuple[int, ...], value) -> None:
+        if len(self._known) >= self.most:
+            self._known = {}
+        self._known[key] = value
 
 
-_seen = _Seen()
+_TICK_NS = 50_000_000
+_entries_seen = _Seen(200_000)
+_manifests = _Seen(64)
+
+
+def _entry_of(folder: Path, file: str, status: os.stat_result) -> Entry:
+    """Size and digest of a file, read only where it was not read before in this state.
+
+    As git does, a digest taken within a clock tick of the file's last change is not kept: a second change in
+    the same tick would not be seen.
+    """
+    key = _status_key(status)
+    entry = _entries_seen.get(key)
+    if entry is None:
+        settled = time.time_ns() - status.st_ctime_ns > _TICK_NS
+        entry = digest_file(folder / file)
+        if settled:
+            _entries_seen.put(key, entry)
+    return entry
 
 
 def records_of(name: str, data: bytes) -> dict[str, str] | None:
@@ -177,7 +195,8 @@ def publish_set(
             provenance=provenance,
             owns=owns,
         )
-        _transact(folder, new, plan, extra, sync)
+        new = _transact(folder, new, plan, extra, sync)
+        _manifests.put(_status_key(set_manifest_path(folder, name).lstat()), new)
         return new
 
 
@@ -235,7 +254,7 @@ def _plan(
     before = {} if old is None else old.files
     findings, remove, found = [], {}, {}
     for file in sorted(standing.keys() | before.keys() | entries.keys()):
-        entry = _standing_entry(folder / file, standing.get(file), findings)
+        entry = _standing_entry(folder, file, standing.get(file), findings)
         found[file] = entry
         was, will = before.get(file), entries.get(file)
         if _same(entry, will):
@@ -255,13 +274,16 @@ def _same(one: Entry | None, other: Entry | None) -> bool:
     return one is other or (one is not None and other is not None and one.sha256 == other.sha256)
 
 
-def _standing_entry(path: Path, status: os.stat_result | None, findings: list[Finding]) -> Entry | None:
+def _standing_entry(
+    folder: Path, file: str, status: os.stat_result | None, findings: list[Finding]
+) -> Entry | None:
     if status is None:
         return None
     if not stat.S_ISREG(status.st_mode):
-        findings.append(Finding(what="is not a regular file", where=str(path), next="Move it away."))
+        where = str(folder / file)
+        findings.append(Finding(what="is not a regular file", where=where, next="Move it away."))
         return None
-    return _seen.entry(path, status)
+    return _entry_of(folder, file, status)
 
 
 def _edit(path: Path, was: Entry | None, found: Entry | None, will: Entry | None) -> Finding:
@@ -283,7 +305,7 @@ def _edit(path: Path, was: Entry | None, found: Entry | None, will: Entry | None
 # --------------------------------------------------------------------------- the transaction
 
 
-def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, bytes], sync: Sync) -> None:
+def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, bytes], sync: Sync) -> Manifest:
     with drafting(folder / STAGING) as draft:
         entries = dict(new.files)
         for file, data in plan.write.items():
@@ -332,6 +354,7 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
         draft.kept = False
     with suppress(OSError):
         (folder / STAGING).rmdir()
+    return new
 
 
 def _extras(folder: Path, extra: Mapping[str, bytes], new: Manifest) -> dict[str, bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from cytopipe.errors import BudgetError, InputError
 __all__ = ["format_json", "parse_json", "read_json"]
 
 MAX_JSON_BYTES = 256 << 20
-MAX_DEPTH = 100
 
 
 def format_json(value: object, *, where: str = "") -> bytes:
@@ -69,14 +67,14 @@ def parse_json(data: bytes, *, where: str = "", max_bytes: int = MAX_JSON_BYTES)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise InputError("is not UTF-8 text", where=f"{where}:{line}") from None
-    if _depth(text) > MAX_DEPTH:
-        raise InputError(f"JSON is nested deeper than {MAX_DEPTH}", where=where)
     try:
         return json.loads(
             text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite
         )
     except json.JSONDecodeError as error:
         raise InputError(f"is not JSON: {error.msg}", where=f"{where}:{error.lineno}") from None
+    except RecursionError:
+        raise InputError("JSON is nested too deeply", where=where) from None
     except ValueError as error:
         raise InputError(f"JSON that is refused: {error}", where=where) from None
 
@@ -99,22 +97,6 @@ def _plain(value: object, where: str) -> object:
     if hasattr(value, "tolist"):  # NumPy scalars and arrays
         return _plain(value.tolist(), where)
     raise InputError(f"JSON has no word for {type(value).__name__}", where=where)
-
-
-def _depth(text: str) -> int:
-    """Nesting of brackets outside of strings, counted before a recursive parser sees the text."""
-    depth = deepest = 0
-    for token in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text):
-        first = text[token.start()]
-        if first in "[{":
-            depth += 1
-            if depth > deepest:
-                deepest = depth
-                if deepest > MAX_DEPTH:
-                    return deepest
-        elif first in "]}":
-            depth -= 1
-    return deepest
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
