@@ -29,10 +29,10 @@ __all__ = [
     "METHODS",
     "MIN_COMMON_GENES",
     "Activity",
+    "ActivitySettings",
     "Fitted",
     "Method",
     "Overlap",
-    "Settings",
     "find_overlap",
     "fit",
     "score",
@@ -42,7 +42,7 @@ MIN_COMMON_GENES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class ActivitySettings:
     """How an activity is inferred; every value decides the result.
 
     Parameters
@@ -122,7 +122,7 @@ class Settings:
         if findings:
             raise ParameterError(findings)
 
-    def for_signature(self, signature: Signature) -> Settings:
+    def for_signature(self, signature: Signature) -> ActivitySettings:
         """These settings with the signature's own penalty where none was chosen."""
         if self.method != "ridge" or self.regularization is not None:
             return self
@@ -167,7 +167,7 @@ class Activity:
     z, beta, se, pvalue, fdr : ndarray, (groups, targets) float64
         fdr is Benjamini-Hochberg over the targets of a group.
     overlap : Overlap
-    settings : Settings
+    settings : ActivitySettings
         With the penalty that was used.
     signature : str
         Name of the signature.
@@ -181,7 +181,7 @@ class Activity:
     pvalue: np.ndarray
     fdr: np.ndarray
     overlap: Overlap
-    settings: Settings
+    settings: ActivitySettings
     signature: str
 
     def parameters(self) -> dict[str, object]:
@@ -209,7 +209,7 @@ class Method:
     """
 
     name: str
-    fit: Callable[[np.ndarray, Settings], Callable[[np.ndarray, int], Estimate]]
+    fit: Callable[[np.ndarray, ActivitySettings], Callable[[np.ndarray, int], Estimate]]
     describe: str
     reference: str
 
@@ -218,7 +218,7 @@ def score(
     values: np.ndarray,
     genes: Sequence[str],
     signature: Signature,
-    settings: Settings | None = None,
+    settings: ActivitySettings | None = None,
     *,
     groups: Sequence[str] | None = None,
     workers: int = 1,
@@ -233,7 +233,7 @@ def score(
     genes : sequence of str
         Their gene symbols, in any order.
     signature : Signature
-    settings : Settings, optional
+    settings : ActivitySettings, optional
     groups : sequence of str, optional
         Names of the profiles.
     workers : int
@@ -258,7 +258,7 @@ class Fitted:
     """A signature fitted to one set of genes, ready for any number of profiles of them."""
 
     signature: Signature
-    settings: Settings
+    settings: ActivitySettings
     overlap: Overlap
     columns: np.ndarray
     where: str
@@ -294,12 +294,12 @@ class Fitted:
 
 
 def fit(
-    genes: Sequence[str], signature: Signature, settings: Settings | None = None, *, where: str = ""
+    genes: Sequence[str], signature: Signature, settings: ActivitySettings | None = None, *, where: str = ""
 ) -> Fitted:
     """Do once what depends on genes and signature alone; parameters as in :func:`score`."""
     from threadpoolctl import threadpool_limits
 
-    settings = (settings or Settings()).for_signature(signature)
+    settings = (settings or ActivitySettings()).for_signature(signature)
     overlap = find_overlap(genes, signature, where=where)
     column = {gene: place for place, gene in enumerate(genes)}
     row = {gene: place for place, gene in enumerate(signature.genes)}
@@ -379,7 +379,7 @@ EXPRESSION_PREPARATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = Mapp
 )
 
 
-def _ridge(signature: np.ndarray, settings: Settings) -> Callable[[np.ndarray, int], Estimate]:
+def _ridge(signature: np.ndarray, settings: ActivitySettings) -> Callable[[np.ndarray, int], Estimate]:
     regularization = settings.regularization or 0.0
     project = ridge.projection(signature, regularization)
 

@@ -128,6 +128,18 @@ class Catalogue:
 
     # what must be there --------------------------------------------------------------------------
 
+    def require_atlas(self, atlas: str) -> list[str]:
+        """The levels of an atlas that has results.
+
+        Raises
+        ------
+        NotFoundError
+            If it has none; the atlases that have are listed.
+        """
+        if not (levels := self.levels(atlas)):
+            raise NotFoundError(f"no results of atlas {atlas}", found=_listed(self.atlases()))
+        return levels
+
     def require_level(self, atlas: str, level: str) -> str:
         """The level as it stands in file names.
 
@@ -136,11 +148,8 @@ class Catalogue:
         NotFoundError
             If the atlas or the level has no results; those that have are listed.
         """
-        check_name(atlas, "atlas")
         part = self._part(level)
-        if atlas not in (atlases := self.atlases()):
-            raise NotFoundError(f"no results of atlas {atlas}", where="atlas", found=_listed(atlases))
-        if part not in (levels := self.levels(atlas)):
+        if part not in (levels := self.require_atlas(atlas)):
             raise NotFoundError(f"no results of level {level}", where=f"atlas {atlas}", found=_listed(levels))
         return part
 

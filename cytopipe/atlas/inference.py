@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.activity import Activity, Settings, find_overlap, fit
+from cytopipe.atlas.activity import Activity, ActivitySettings, find_overlap, fit
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.signatures import Signature, load_signature
-from cytopipe.errors import DamagedError, InputError
+from cytopipe.errors import DamagedError
 from cytopipe.provenance import Input, Provenance, library_versions, sha256_bytes, sha256_file
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class InferredActivity:
 def infer_activity(
     pseudobulk_path: str | Path,
     signature: Signature | str,
-    settings: Settings | None = None,
+    settings: ActivitySettings | None = None,
     *,
     source: str | Path | None = None,
     workers: int = 1,
@@ -124,7 +124,7 @@ def infer_activity(
         h5ad with X = log1p(CPM), obs ``cell_type`` and, if resampled, ``bootstrap_idx``.
     signature : Signature or str
         A name is looked for as :func:`load_signature` does, in `source`.
-    settings : Settings, optional
+    settings : ActivitySettings, optional
         Of resamples only z is kept, so no permutations are drawn for them.
     workers : int
         Threads; the result does not depend on it.
@@ -147,7 +147,7 @@ def infer_activity(
         places = np.array([place for place, gene in enumerate(file.columns) if gene in wanted])
         genes = [file.columns[place] for place in places]
         resampled = "bootstrap_idx" in file.obs
-        chosen = settings or Settings()
+        chosen = settings or ActivitySettings()
         if resampled:
             chosen = replace(chosen, n_permutations=0, moments="exact")
         fitted = fit(genes, signature, chosen, where=str(path))
@@ -197,7 +197,7 @@ def infer_activities(
     atlas: str,
     levels: list[str] | None = None,
     signatures: tuple[str, ...] = ("cytosig",),
-    settings: Settings | None = None,
+    settings: ActivitySettings | None = None,
     *,
     source: str | Path | None = None,
     workers: int = 1,
@@ -225,10 +225,8 @@ def infer_activities(
         Every activity file that stands now, in order.
     """
     catalogue = Catalogue(store.root)
-    wanted = [catalogue.require_level(atlas, level) for level in (levels or catalogue.levels(atlas))]
-    if not wanted:
-        raise InputError(f"atlas {atlas} has no pseudobulk file", where=str(store.root))
-    settings = settings or Settings()
+    wanted = [catalogue.require_level(atlas, level) for level in levels or catalogue.require_atlas(atlas)]
+    settings = settings or ActivitySettings()
     done = []
     for name in signatures:
         signature = load_signature(name, source)
@@ -252,7 +250,7 @@ def infer_activities(
 
 
 def _stands(
-    store: Store, path: Path, profiles: Path, signature: Signature, settings: Settings, kind: str
+    store: Store, path: Path, profiles: Path, signature: Signature, settings: ActivitySettings, kind: str
 ) -> bool:
     """Whether `path` is whole and was made by the same recipe."""
     if not path.is_file() or store.verify(path):
@@ -271,7 +269,7 @@ def _stands(
     return Provenance.from_json(made).recipe() == expected.recipe()
 
 
-def _parameters(settings: Settings, signature: Signature) -> dict[str, object]:
+def _parameters(settings: ActivitySettings, signature: Signature) -> dict[str, object]:
     from dataclasses import asdict
 
     return {"signature": signature.name, **asdict(settings)}

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.activity import MIN_COMMON_GENES, Settings, fit
+from cytopipe.atlas.activity import MIN_COMMON_GENES, ActivitySettings, fit
 from cytopipe.atlas.gene_names import cytokine_of_target
 from cytopipe.atlas.signatures import Signature
 from cytopipe.atlas.statistics import pearson
@@ -107,7 +107,7 @@ def cell_type_correlation(rho: Sequence[float]) -> float:
 
 
 def gene_fold_stability(
-    values: np.ndarray, genes: Sequence[str], signature: Signature, settings: Settings | None = None
+    values: np.ndarray, genes: Sequence[str], signature: Signature, settings: ActivitySettings | None = None
 ) -> float:
     """How far activities stay when a fifth of the genes is left out.
 
@@ -120,7 +120,7 @@ def gene_fold_stability(
     float
         NaN if too few genes remain without a fold, or fewer than three groups.
     """
-    settings = replace(settings or Settings(), n_permutations=0, moments="exact")
+    settings = replace(settings or ActivitySettings(), n_permutations=0, moments="exact")
     full = fit(genes, signature, settings)
     fold = {gene: hashlib.sha256(gene.encode()).digest()[0] % FOLDS for gene in full.overlap.common}
     z = full.score(values).z

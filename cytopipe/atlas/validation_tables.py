@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cytopipe.atlas import figures, quality
-from cytopipe.atlas.activity import Settings
+from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.atlas.expression import (
     ExpressionActivity,
@@ -315,7 +315,7 @@ def _sample_r2(path: Path, signature: Signature) -> float | None:
         counts = file.read("X").astype(float)
         totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         values = np.log1p(counts / totals * 1e6)
-        scorer = fit(file.columns, signature, Settings(n_permutations=0), where=str(path))
+        scorer = fit(file.columns, signature, ActivitySettings(n_permutations=0), where=str(path))
         z = scorer.score(values).z
         return quality.sample_r_squared(expression_of_targets(values, file.columns, signature.targets), z)
 

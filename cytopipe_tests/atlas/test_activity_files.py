@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from cytopipe.atlas.activity import Settings, score
+from cytopipe.atlas.activity import ActivitySettings, score
 from cytopipe.atlas.catalogue import Catalogue, NotFoundError
 from cytopipe.atlas.inference import infer_activities, infer_activity, read_activity, write_activity
 from cytopipe.atlas.matrix_file import open_matrix
@@ -21,7 +21,7 @@ from cytopipe.errors import BudgetError, CytopipeError, InputError, RefusedError
 from cytopipe.storage import Store, Sync
 from cytopipe_tests.atlas.made_results import LABELS, N_RESAMPLES, TARGETS, write_pseudobulk, write_signature
 
-QUICK = Settings(n_permutations=50)
+QUICK = ActivitySettings(n_permutations=50)
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_a_file_and_a_matrix_give_the_same_numbers(made):
 def test_resamples_are_scored_one_resample_at_a_time(made, expression):
     root, table = made
     signature = load_signature("mine", table)
-    settings = Settings(expression=expression)
+    settings = ActivitySettings(expression=expression)
     whole = anndata.read_h5ad(profiles(root, "resampled"))
     found = infer_activity(profiles(root, "resampled"), signature, settings)
     assert found.resampled and found.activity.z.shape == (len(LABELS) * N_RESAMPLES, len(TARGETS))
@@ -112,7 +112,7 @@ def test_a_second_run_writes_nothing_and_a_changed_input_only_its_own(root, made
     before = [path.read_bytes() for path in first]
     run()
     assert [line.rpartition(" ")[2] for line in said] == ["unchanged", "unchanged"]
-    run(settings=Settings(n_permutations=60))
+    run(settings=ActivitySettings(n_permutations=60))
     assert [line.rpartition(" ")[2] for line in said] == ["written", "unchanged"]
     run()
     assert [path.read_bytes() for path in first] == before  # the same bytes again

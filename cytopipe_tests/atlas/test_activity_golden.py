@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cytopipe.atlas.activity import Settings, score
+from cytopipe.atlas.activity import ActivitySettings, score
 from cytopipe.atlas.signatures import Signature, load_signature
 from cytopipe.errors import MissingToolError
 
@@ -54,8 +54,8 @@ def case(golden):
     )
 
 
-def reference(**changes) -> Settings:
-    return Settings(
+def reference(**changes) -> ActivitySettings:
+    return ActivitySettings(
         **{
             "regularization": 5e5,
             "scale_signature": False,
@@ -91,7 +91,7 @@ def test_both_sides_scaled_with_cytosigs_own_penalty_is_reproduced(case, cytosig
 
 def test_names_and_order_are_those_of_the_reference(case, cytosig, golden):
     values, genes, expected = case
-    found = score(values, genes, cytosig, Settings(n_permutations=0))
+    found = score(values, genes, cytosig, ActivitySettings(n_permutations=0))
     assert list(found.overlap.common) == expected["genes"].tolist()
     assert list(found.targets) == names(golden / "atlas" / "activity_cytosig_l2.npz", "features")
 
@@ -99,7 +99,7 @@ def test_names_and_order_are_those_of_the_reference(case, cytosig, golden):
 def test_exact_moments_lie_within_sampling_error_of_the_references(case, cytosig):
     """1000 permutations know the standard error to about 1/sqrt(2000) = 2.2 %; six sigma are 13 %."""
     values, genes, expected = case
-    settings = Settings(regularization=5e5, scale_signature=False, n_permutations=0)
+    settings = ActivitySettings(regularization=5e5, scale_signature=False, n_permutations=0)
     found = score(values, genes, cytosig, settings)
     np.testing.assert_allclose(found.se.T, expected["colscale_srand_se"], rtol=0.14)
     assert np.abs(found.z.T - expected["colscale_srand_zscore"]).max() < 0.5

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cytopipe.atlas import regression, ridge
-from cytopipe.atlas.activity import METHODS, Settings, find_overlap, score
+from cytopipe.atlas.activity import METHODS, ActivitySettings, find_overlap, score
 from cytopipe.atlas.permutation import permutations
 from cytopipe.atlas.signatures import Signature
 from cytopipe.errors import InputError, ParameterError
@@ -120,9 +120,9 @@ def test_glibcs_generator_is_reproduced():
 def test_gene_order_does_not_reach_the_result(drawn):
     values, genes, signature = drawn
     order = np.random.default_rng(0).permutation(len(genes))
-    first = score(values, genes, signature, Settings(n_permutations=20))
+    first = score(values, genes, signature, ActivitySettings(n_permutations=20))
     second = score(
-        values[:, order], [genes[i] for i in order], signature, Settings(n_permutations=20), workers=4
+        values[:, order], [genes[i] for i in order], signature, ActivitySettings(n_permutations=20), workers=4
     )
     for name in ("z", "beta", "se", "pvalue", "fdr"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name), err_msg=name)
@@ -133,7 +133,7 @@ def test_a_planted_activity_is_found_and_the_rest_is_not(drawn):
     _, _, signature = drawn
     rng = np.random.default_rng(8)
     profile = 3 * signature.weights[:, 2] + rng.normal(size=150)
-    found = score(profile[None], signature.genes, signature, Settings(regularization=10.0))
+    found = score(profile[None], signature.genes, signature, ActivitySettings(regularization=10.0))
     assert found.z[0].argmax() == 2
     assert found.fdr[0, 2] < 0.05
     assert found.pvalue[0, 2] == 1 / 1001
@@ -155,8 +155,8 @@ def test_scaled_activity_ignores_the_units_of_expression(seed, scale, shift):
     rng = np.random.default_rng(seed)
     signature = signature_of(rng.normal(size=(120, 4)))
     values = rng.normal(size=(3, 120))
-    plain = score(values, signature.genes, signature, Settings(n_permutations=0))
-    other = score(values * scale + shift, signature.genes, signature, Settings(n_permutations=0))
+    plain = score(values, signature.genes, signature, ActivitySettings(n_permutations=0))
+    other = score(values * scale + shift, signature.genes, signature, ActivitySettings(n_permutations=0))
     np.testing.assert_allclose(plain.z, other.z, atol=1e-7)
     assert ((plain.pvalue >= 0) & (plain.fdr >= plain.pvalue) & (plain.fdr <= 1)).all()
 
@@ -205,7 +205,7 @@ def test_second_opinions_equal_decouplers(drawn, method):
         columns=["source", "target", "weight"],
     )
     theirs = getattr(decoupler.mt, method)(frame, net, tmin=5, verbose=False)[0]
-    chosen = Settings(method=method, expression="raw", scale_signature=False)
+    chosen = ActivitySettings(method=method, expression="raw", scale_signature=False)
     ours = score(values, genes, signature, chosen)
     np.testing.assert_allclose(ours.z, theirs[list(signature.targets)].to_numpy(), rtol=1e-4, atol=1e-5)
 
@@ -213,8 +213,8 @@ def test_second_opinions_equal_decouplers(drawn, method):
 def test_ridge_and_ulm_agree_on_what_is_active(drawn):
     """With a penalty that swamps X'X, ridge orders groups exactly as simple regression does."""
     values, genes, signature = drawn
-    first = score(values, genes, signature, Settings(regularization=1e12, n_permutations=0))
-    second = score(values, genes, signature, Settings(method="ulm"))
+    first = score(values, genes, signature, ActivitySettings(regularization=1e12, n_permutations=0))
+    second = score(values, genes, signature, ActivitySettings(method="ulm"))
     for target in range(6):
         assert stats.spearmanr(first.z[:, target], second.z[:, target])[0] == pytest.approx(1.0)
 
@@ -246,7 +246,7 @@ def test_ensembl_names_are_recognised(drawn):
 def test_a_gene_named_twice_is_left_out_and_said_so(drawn):
     values, genes, signature = drawn
     twice = [*genes, "G0007"]
-    found = score(np.hstack([values, values[:, :1]]), twice, signature, Settings(n_permutations=0))
+    found = score(np.hstack([values, values[:, :1]]), twice, signature, ActivitySettings(n_permutations=0))
     assert found.overlap.ambiguous == ("G0007",)
     assert len(found.overlap.common) == 149
 
@@ -261,7 +261,7 @@ def test_missing_values_are_refused_by_gene_and_group(drawn):
 
 def test_settings_report_all_their_faults_at_once():
     with pytest.raises(ParameterError) as caught:
-        Settings(
+        ActivitySettings(
             method="lasso", expression="log", regularization=-1.0, n_permutations=-5, seed=-1, stream="r"
         )
     assert {finding.where for finding in caught.value.findings} == {

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import uvicorn
 
-from cytopipe.atlas.activity import Settings
+from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.api import create_app, serve
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.atlas.inference import infer_activities
@@ -34,7 +34,7 @@ def store(tmp_path_factory) -> Store:
     store = Store(folder / "results", sync=Sync.NONE)
     for atlas in ATLASES:
         write_pseudobulk(store.root, atlas)
-        infer_activities(store, atlas, None, ("mine",), Settings(n_permutations=20), source=table)
+        infer_activities(store, atlas, None, ("mine",), ActivitySettings(n_permutations=20), source=table)
         validate_atlas(store, atlas, "l1", "mine", source=table, draw=False)
     cross_atlas(store, dict.fromkeys(ATLASES, "l1"), "mine", draw=False)
     return store

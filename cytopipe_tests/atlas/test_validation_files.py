@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from cytopipe.atlas import figures
-from cytopipe.atlas.activity import Settings
+from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import Catalogue, NotFoundError
 from cytopipe.atlas.inference import infer_activities, read_activity
 from cytopipe.atlas.matrix_file import open_matrix
@@ -33,7 +33,7 @@ def done(tmp_path_factory):
     single = {}
     for atlas in ATLASES:
         write_pseudobulk(store.root, atlas)
-        infer_activities(store, atlas, None, ("mine",), Settings(n_permutations=50), source=table)
+        infer_activities(store, atlas, None, ("mine",), ActivitySettings(n_permutations=50), source=table)
         single[atlas] = validate_atlas(store, atlas, "L1", signature)
     across = cross_atlas(store, dict.fromkeys(ATLASES, "L1"), "mine")
     return store, signature, single, across
@@ -121,7 +121,7 @@ def test_without_resamples_and_samples_less_is_said_and_nothing_invented(tmp_pat
     at = Catalogue(store.root)
     for kind in ("resampled", "samples"):
         at.pseudobulk("aa", "l1", kind).unlink()
-    infer_activities(store, "aa", None, ("mine",), Settings(n_permutations=0), source=table)
+    infer_activities(store, "aa", None, ("mine",), ActivitySettings(n_permutations=0), source=table)
     found = validate_atlas(store, "aa", "l1", "mine", source=table, draw=False)
     assert found.expression.targets["ci_low"].isna().all()
     assert (found.expression.targets["n_resamples"] == 0).all()
@@ -133,7 +133,7 @@ def test_activity_of_older_profiles_is_refused(tmp_path):
     table = write_signature(tmp_path / "mine.tsv")
     store = Store(tmp_path / "results", sync=Sync.NONE)
     write_pseudobulk(store.root, "aa")
-    infer_activities(store, "aa", None, ("mine",), Settings(n_permutations=0), source=table)
+    infer_activities(store, "aa", None, ("mine",), ActivitySettings(n_permutations=0), source=table)
     import anndata
 
     path = Catalogue(store.root).pseudobulk("aa", "l1")

@@ -82,10 +82,7 @@ def list_atlases(results: Results, window: Asked) -> models.Page[models.Atlas]:
 @router.get("/atlases/{atlas}/levels", tags=["atlases"])
 def list_levels(results: Results, window: Asked, atlas: AtlasName) -> models.Page[models.Level]:
     """Annotation levels of an atlas, their sizes, and the signatures inferred for them."""
-    results_of = results.levels(atlas)
-    if not results_of:
-        results.require_level(atlas, "any")
-    page = window.page(results_of)
+    page = window.page(results.require_atlas(atlas))
     return page | {"items": reading.levels(results, atlas, page["items"])}
 
 
