@@ -3,7 +3,7 @@
 An atlas of 10^5 to 10^7 annotated cells comes in as one h5ad or zarr. One streaming pass leaves, for
 every annotation level, a pseudobulk file and its bootstrap resamples; signatures then give activities,
 and the atlases are compared with one another. Every file is written whole or not at all, and the same
-cells give the same bytes whatever their batches, threads or machine.
+cells give the same bytes whatever their batches, threads and order.
 """
 
 from __future__ import annotations
@@ -23,10 +23,25 @@ _DOOR = {
     "aggregate_all_levels": "pseudobulk",
     "verify_outputs": "verify",
     "resample_weights": "bootstrap",
-    "Settings": "plan",
+    "Settings": "settings",
     "zscore": "profiles",
     "SyntheticAtlas": "synthetic",
     "write_synthetic_atlas": "synthetic",
+    # from profiles to activity
+    "Signature": "signatures",
+    "load_signature": "signatures",
+    "ActivitySettings": "activity",
+    "infer_activity": "inference",
+    "infer_activities": "inference",
+    "write_activity": "inference",
+    "read_activity": "inference",
+    # what atlases agree on
+    "read_harmonisation": "harmonise",
+    "validate_atlas": "validation_tables",
+    "cross_atlas": "validation_tables",
+    "meta_analyse": "meta",
+    "Catalogue": "catalogue",
+    "create_app": "api",
 }
 
 __all__ = list(_DOOR)

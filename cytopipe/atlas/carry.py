@@ -14,7 +14,6 @@ import pandas as pd
 from numba import njit
 
 from cytopipe.atlas.cells import Cells
-from cytopipe.atlas.labels import read_labels
 
 __all__ = ["carried_columns", "constant_columns"]
 
@@ -47,7 +46,7 @@ def carried_columns(
     """
     carried: dict[str, dict[str, pd.Categorical]] = {key: {} for key in groups}
     for column in columns:
-        labels = read_labels(cells.obs, column)
+        labels = cells.labels(column)
         for key, (group_of_cell, kept) in groups.items():
             n_groups = int(kept.max(initial=-1)) + 1
             codes = np.full(n_groups, _UNSET, np.int64)

@@ -144,9 +144,25 @@ class Cells:
         obs = self.obs
         return obs[_text(obs.attrs.get("_index", "_index"))]
 
+    def labels(self, column: str) -> Labels:
+        """Labels of every cell in one obs column.
+
+        Raises
+        ------
+        InputError
+            If the column is not one value per cell.
+        """
+        found = read_labels(self.obs, column)
+        if len(found.codes) != self.n_cells:
+            raise InputError(
+                f"column '{column}' has {len(found.codes):,} values for {self.n_cells:,} cells",
+                where=f"{self.path}, obs",
+            )
+        return found
+
     def level_labels(self, level: Level) -> Labels:
         """Labels of every cell at `level`."""
-        parts = [read_labels(self.obs, column) for column in level.columns]
+        parts = [self.labels(column) for column in level.columns]
         return join_labels(parts, f"{self.path}, level {level.name}")
 
     def check_columns(self, levels: Sequence[Level], sample: str | None) -> list[Finding]:
@@ -157,7 +173,7 @@ class Cells:
             Finding(
                 what=f"column '{column}' is absent from obs",
                 where=f"{self.path}, {what}",
-                found=", ".join(self.columns) or "no columns",
+                found=_some(self.columns) or "no columns",
                 next=f"Name an existing column for the {what}.",
             )
             for what, column in wanted
@@ -354,7 +370,7 @@ def _settle_genes(names: list[str], rule: str, path: Path) -> tuple[list[str], n
         what=f"{len(repeated)} gene names occur more than once",
         where=str(path),
         expected="one column per gene",
-        found=", ".join(repeated[:20]) + (" ..." if len(repeated) > 20 else ""),
+        found=_some(repeated, 20),
         next="Pass --duplicate-genes sum to add up their counts, or number to keep them apart.",
     )
     return names, np.arange(len(names), dtype=np.int32), [finding]
@@ -428,6 +444,11 @@ def _sparse_findings(matrix: Matrix, where: str) -> list[Finding]:
             Finding(what=what, where=where, expected=str(n_stored), found=str(int(node["indptr"][major])))
         )
     return findings
+
+
+def _some(names: Sequence[str], n: int = 40) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
 def _columns(obs) -> list[str]:

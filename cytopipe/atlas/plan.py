@@ -11,84 +11,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 
 from cytopipe.atlas.bootstrap import Slots, assign_slots, name_keys
 from cytopipe.atlas.cells import Cells
-from cytopipe.atlas.labels import Units, joint_units, read_labels
+from cytopipe.atlas.labels import Units, joint_units
 from cytopipe.atlas.registry import Level, check_levels
+from cytopipe.atlas.settings import Settings
 from cytopipe.atlas.stream import block_bytes
-from cytopipe.errors import BudgetError, Finding, InputError, ParameterError
+from cytopipe.errors import BudgetError, Finding, InputError
 
-__all__ = ["BOOTSTRAPS", "GENES_PER_CHUNK", "PassPlan", "Settings", "plan_pass"]
+__all__ = ["GENES_PER_CHUNK", "PassPlan", "plan_pass", "units_digest"]
 
-BOOTSTRAPS = ("samples", "cells", "parity")
 GENES_PER_CHUNK = 1024
 _NAMES_AT_ONCE = 100_000
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What decides the bytes of the outputs, besides the cells.
-
-    Parameters
-    ----------
-    n_bootstrap : int
-        Resamples per group; 0 writes none.
-    bootstrap : {"samples", "cells", "parity"}
-        Poisson weights on samples (the default) or on single cells, or the draws of the reference
-        implementation, which average CPM of samples.
-    seed : int
-        Of the weights; parity has its own fixed one.
-    min_cells : int
-        Groups with fewer cells are left out.
-    min_counts : int
-        Groups with fewer counts are left out.
-    min_samples : int
-        Groups with fewer samples are not resampled.
-    sample_profiles : bool
-        Also write one profile per sample x group.
-    resampled_zscore : bool
-        Also store z-scores of the resamples, which :func:`cytopipe.atlas.zscore` derives on demand.
-    carry : "auto" or tuple of str
-        obs columns to carry into obs of the profiles where they are constant within every group.
-    compression : {"gzip", "none"}
-        Of the matrices written. gzip can be read anywhere.
-    """
-
-    n_bootstrap: int = 100
-    bootstrap: str = "samples"
-    seed: int = 0
-    min_cells: int = 10
-    min_counts: int = 0
-    min_samples: int = 5
-    sample_profiles: bool = False
-    resampled_zscore: bool = False
-    carry: str | tuple[str, ...] = "auto"
-    compression: str = "gzip"
-
-    def __post_init__(self) -> None:
-        lowest = {
-            "n_bootstrap": 0, "seed": 0, "min_cells": 1, "min_counts": 0, "min_samples": 1,
-        }  # fmt: skip
-        findings = [
-            Finding(what=f"{name} is out of range", expected=f"a whole number >= {low}", found=repr(value))
-            for name, low in lowest.items()
-            if not isinstance(value := getattr(self, name), int) or value < low or value >= 1 << 62
-        ]
-        for name, choices in (("bootstrap", BOOTSTRAPS), ("compression", ("gzip", "none"))):
-            if getattr(self, name) not in choices:
-                found = repr(getattr(self, name))
-                findings.append(Finding(what=f"unknown {name}", expected=", ".join(choices), found=found))
-        if findings:
-            raise ParameterError(findings)
-
-    def as_json(self) -> dict[str, object]:
-        """All fields as JSON values."""
-        fields = asdict(self)
-        return fields | {"carry": self.carry if isinstance(self.carry, str) else list(self.carry)}
 
 
 @dataclass(frozen=True)
@@ -182,7 +120,7 @@ def plan_pass(
         If neither layout fits; both numbers are in the message.
     """
     _check(cells, levels, sample, settings)
-    samples = read_labels(cells.obs, sample) if sample else None
+    samples = cells.labels(sample) if sample else None
     labels = [(level, cells.level_labels(level)) for level in levels]
     empty = [
         Finding(what="no cell has a label", where=f"{cells.path}, level {level.name}", found=str(level))

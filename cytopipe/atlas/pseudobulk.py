@@ -25,8 +25,9 @@ from cytopipe.atlas.accumulate import Accumulators, Adder, open_adder
 from cytopipe.atlas.carry import carried_columns, constant_columns
 from cytopipe.atlas.cells import Cells, open_cells
 from cytopipe.atlas.identity import input_identity
-from cytopipe.atlas.plan import PassPlan, Settings, plan_pass, units_digest
+from cytopipe.atlas.plan import PassPlan, plan_pass, units_digest
 from cytopipe.atlas.registry import AtlasEntry, Level, get_atlas, load_registry, resolve_path
+from cytopipe.atlas.settings import Settings
 from cytopipe.atlas.stream import open_stream
 from cytopipe.engine import available_cores
 from cytopipe.errors import CytopipeError, Interrupted, ParameterError
@@ -132,7 +133,8 @@ def aggregate_all_levels(
     project_root : Path, optional
         What relative paths of the registry are relative to.
     settings : Settings, optional
-        Everything else that decides the bytes; its `n_bootstrap` gives way to the argument.
+        Everything else that decides the bytes, in place of the registry's; its `n_bootstrap` gives way to
+        the argument.
     **options
         As for :func:`aggregate`.
 
@@ -148,11 +150,11 @@ def aggregate_all_levels(
         Path(output_dir) / atlas_name / "pseudobulk",
         atlas=atlas_name,
         sample=entry.sample or None,
-        settings=replace(settings or Settings(), n_bootstrap=n_bootstrap),
+        settings=replace(settings or entry.settings, n_bootstrap=n_bootstrap),
         batch_size=batch_size,
         use_gpu=use_gpu,
         skip_existing=skip_existing,
-        **{"counts": entry.counts, **options},  # type: ignore[arg-type]
+        **{"counts": entry.counts, "duplicate_genes": entry.duplicate_genes, **options},  # type: ignore[arg-type]
     )
 
 

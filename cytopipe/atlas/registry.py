@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from importlib.resources import files
 from pathlib import Path
 
 import yaml
 
+from cytopipe.atlas.settings import Settings
 from cytopipe.errors import Finding, ParameterError
 
 __all__ = [
@@ -94,6 +95,10 @@ class AtlasEntry:
         Size as published, 0 where unknown; for listings and SLURM requests only.
     description : str
         One line for people.
+    duplicate_genes : str
+        As for :func:`cytopipe.atlas.open_cells`.
+    settings : Settings
+        Everything that decides the bytes of the outputs; its fields stand in the entry by their own names.
     """
 
     name: str
@@ -104,6 +109,8 @@ class AtlasEntry:
     n_cells: int = 0
     n_genes: int = 0
     description: str = ""
+    duplicate_genes: str = "refuse"
+    settings: Settings = field(default_factory=Settings)
 
     def level(self, name: str) -> Level:
         """The level called `name`, whatever its case.
@@ -147,9 +154,9 @@ def load_registry(extra: Mapping[str, Mapping[str, object]] | None = None) -> di
     findings: list[Finding] = []
     registry: dict[str, AtlasEntry] = {}
     for source in (packaged, extra or {}):
-        for name, fields in source.items():
+        for name, declared in source.items():
             try:
-                registry[name] = entry_from_mapping(name, fields, base=registry.get(name))
+                registry[name] = entry_from_mapping(name, declared, base=registry.get(name))
             except ParameterError as error:
                 findings.extend(error.findings)
     if findings:
@@ -175,16 +182,17 @@ def get_atlas(name: str, registry: Mapping[str, AtlasEntry] | None = None) -> At
     return registry[name]
 
 
-def entry_from_mapping(name: str, fields: object, *, base: AtlasEntry | None = None) -> AtlasEntry:
+def entry_from_mapping(name: str, declared: object, *, base: AtlasEntry | None = None) -> AtlasEntry:
     """Turn one declaration into an entry.
 
     Parameters
     ----------
     name : str
         Key of the entry.
-    fields : mapping
+    declared : mapping
         ``levels`` (mapping of level name to column, ``a+b``, or list of columns), ``sample``, ``path``,
-        ``counts``, ``n_cells``, ``n_genes``, ``description``.
+        ``counts``, ``duplicate_genes``, ``n_cells``, ``n_genes``, ``description``, and any field of
+        :class:`cytopipe.atlas.Settings`.
     base : AtlasEntry, optional
         Supplies the fields that are not given.
 
@@ -194,15 +202,18 @@ def entry_from_mapping(name: str, fields: object, *, base: AtlasEntry | None = N
         With every finding at once.
     """
     where = f"atlas {name}"
-    if not isinstance(fields, Mapping):
-        raise ParameterError("is not a mapping", where=where, found=type(fields).__name__)
+    if not isinstance(declared, Mapping):
+        raise ParameterError("is not a mapping", where=where, found=type(declared).__name__)
     findings = [] if _SAFE_NAME.fullmatch(str(name)) else [_unsafe(str(name), where)]
     given: dict[str, object] = {}
-    for key, value in fields.items():
+    chosen: dict[str, object] = {}
+    for key, value in declared.items():
         if key == "levels":
             levels, problems = _levels_from(value, where)
             findings.extend(problems)
             given["levels"] = levels
+        elif key in _SETTINGS:
+            chosen[key] = tuple(value) if isinstance(value, list) else value
         elif key in _FIELD_TYPES:
             kind = _FIELD_TYPES[key]
             if not isinstance(value, kind) or isinstance(value, bool):
@@ -214,8 +225,13 @@ def entry_from_mapping(name: str, fields: object, *, base: AtlasEntry | None = N
                 )
             given[key] = value
         else:
-            known = ", ".join(["levels", *_FIELD_TYPES])
+            known = ", ".join(["levels", *_FIELD_TYPES, *_SETTINGS])
             findings.append(Finding(what=f"unknown field '{key}'", where=where, expected=known))
+    if chosen:
+        try:
+            given["settings"] = replace(base.settings if base else Settings(), **chosen)  # type: ignore[arg-type]
+        except ParameterError as error:
+            findings += [replace(one, where=where) for one in error.findings]
     if base is None and not given.get("levels"):
         findings.append(Finding(what="declares no levels", where=where, expected="levels: {L1: column}"))
     if findings:
@@ -245,10 +261,12 @@ _FIELD_TYPES: dict[str, type] = {
     "sample": str,
     "path": str,
     "counts": str,
+    "duplicate_genes": str,
     "n_cells": int,
     "n_genes": int,
     "description": str,
 }
+_SETTINGS = tuple(one.name for one in fields(Settings))
 
 
 def _levels_from(value: object, where: str) -> tuple[tuple[Level, ...], list[Finding]]:
