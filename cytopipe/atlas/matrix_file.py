@@ -97,7 +97,7 @@ class MatrixFile:
             return _dense_part(node, self.shape, columns)
         if columns is None:
             return node[...]
-        if len(columns) <= 4:
+        if 0 < len(columns) <= 4:
             return np.stack([node[:, int(column)] for column in columns], axis=1)
         found = np.empty((self.shape[0], width), dtype)
         rows = max(1, BLOCK_BYTES // max(self.shape[1] * dtype.itemsize, 1))

@@ -13,10 +13,10 @@ feedback generator r[i] = r[i-3] + r[i-31] mod 2**32).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Literal, get_args
 
-import numba
 import numpy as np
 
 from cytopipe.errors import ParameterError
@@ -59,9 +59,9 @@ def permutations(n: int, count: int, *, seed: int = 0, stream: Stream = "counter
         yield from (state.permutation(n).astype(np.int64) for _ in range(count))
     elif stream == "srand":
         state = _glibc_state(seed)
-        order = np.arange(n)
+        order, shuffle = np.arange(n), _compiled_shuffle()
         for _ in range(count):
-            state = _shuffle(order, state)
+            state = shuffle(order, state)
             yield order.copy()
     else:
         raise ParameterError(
@@ -106,7 +106,14 @@ def _glibc_state(seed: int) -> np.ndarray:
     return np.array(words[-31:], dtype=np.uint32)
 
 
-@numba.njit(cache=True)
+@functools.cache
+def _compiled_shuffle():
+    """`_shuffle` in machine code; numba takes half a second to import, and only this stream needs it."""
+    import numba
+
+    return numba.njit(cache=True)(_shuffle)
+
+
 def _shuffle(order: np.ndarray, state: np.ndarray) -> np.ndarray:
     """Shuffle `order` in place with C's ``rand``: swap i with i + rand() / (RAND_MAX / (n - i) + 1)."""
     n = order.size
