@@ -71,8 +71,8 @@ class SequenceSet(_ParameterFields):
     """FASTA file, or a pattern such as incoming/*.fasta: every file it finds is a data set of its own."""
 
     truth: FilePath | None = None
-    """Known species, with which the result is compared: a table with the columns record and cluster, or a FASTA
-    file (the input itself, perhaps) whose headers carry name="..."."""
+    """Known species, with which the result is compared: a table with the columns record and cluster, or a
+    FASTA file (the input itself, perhaps) whose headers carry name="..."."""
 
     targets: FilePath | None = None
     """FASTA of sequences from which clusters are grown (directed mode); none: all of them."""

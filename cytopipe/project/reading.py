@@ -174,7 +174,7 @@ def read_project(file: Path) -> Project:
 
 
 def _source(file: Path) -> Document:
-    """The file as values that know their lines; whatever keeps it from being read is a fault of the project."""
+    """The file as values that know their lines; what keeps it from being read is a fault of the project."""
     try:
         return load_yaml(file, max_bytes=_LARGEST_FILE_BYTES)
     except FileNotFoundError as error:

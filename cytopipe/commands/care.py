@@ -1,0 +1,108 @@
+"""``verify``, ``sweep`` and ``reap``: the health of what lies on disk and of what is said to run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cytopipe.cli import Options
+from cytopipe.errors import ParameterError, StorageError
+
+__all__ = ["reap", "sweep", "verify"]
+
+
+@click.command()
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.pass_obj
+def verify(options: Options, paths: tuple[Path, ...], as_json: bool) -> int:
+    """Compare every artifact (or those under PATHS) with its manifest: names, sizes, SHA-256.
+
+    Every difference is told; exit code 3 if there is any. A file edited by hand is a difference too, until
+    a run takes it up.
+    """
+    from cytopipe.project import load_project
+    from cytopipe.storage import Store
+
+    project = load_project(options.project)
+    if not project.output.is_dir():
+        click.echo("nothing to verify: nothing was made yet")
+        return 0
+    store = Store(project.output)
+    differences = [one for path in (paths or (None,)) for one in store.verify(path)]
+    if as_json:
+        click.echo(
+            json.dumps(
+                [
+                    {"path": str(one.path), "kind": one.kind, "expected": one.expected, "found": one.found}
+                    for one in differences
+                ],
+                indent=2,
+            )
+        )
+    else:
+        for one in differences:
+            click.echo(
+                f"{one.kind:10} {project.relative(one.path)}  expected {one.expected}, found {one.found}"
+            )
+        count = len(differences)
+        click.echo(f"{count} difference{'' if count == 1 else 's'}" if count else "all as published")
+    return StorageError.exit_code if differences else 0
+
+
+@click.command()
+@click.option("--older-than", help="Age of versions that go, such as '3 days' [default: keep_versions].")
+@click.pass_obj
+def sweep(options: Options, older_than: str | None) -> None:
+    """Remove drafts of dead writers, and versions of artifacts past their age."""
+    from cytopipe.project import load_project
+    from cytopipe.storage import Store
+
+    project = load_project(options.project)
+    if not project.output.is_dir():
+        click.echo("nothing to sweep: nothing was made yet")
+        return
+    age_s = project.settings.keep_versions if older_than is None else _seconds(older_than)
+    swept = Store(project.output).sweep(age_s)
+    click.echo(
+        f"removed {swept.drafts} dead drafts and {swept.versions} old versions ({swept.size_bytes:,} bytes), "
+        f"finished {swept.recovered} interrupted writes, kept {swept.kept} drafts and versions"
+    )
+    for problem in swept.problems:
+        click.echo(f"cytopipe: {problem}", err=True)
+
+
+@click.command()
+@click.option(
+    "--gone", "gone", multiple=True, metavar="HOST", help="A host that is gone for good. Repeatable."
+)
+@click.pass_obj
+def reap(options: Options, gone: tuple[str, ...]) -> None:
+    """End runs whose process is gone, so that their data sets can be resumed.
+
+    A run of another host is left alone unless --gone names that host.
+    """
+    from cytopipe.commands.opened import open_project
+    from cytopipe.defs.reaping import reap as end_dead_runs
+
+    with open_project(options, look=False) as opened:
+        for one in (outcomes := end_dead_runs(opened.instance, gone_hosts=gone)):
+            click.echo(f"{one.run_id[:8]}  {one.outcome:8}  {one.why}")
+    if not outcomes:
+        click.echo("no run is dead")
+    elif any(one.outcome == "failed" for one in outcomes):
+        click.echo("Go on with: cytopipe resume")
+
+
+def _seconds(text: str) -> float:
+    from pydantic import TypeAdapter, ValidationError
+
+    from cytopipe.project.units import Duration_s
+
+    try:
+        return TypeAdapter(Duration_s).validate_python(text)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ParameterError(message, where="--older-than", found=repr(text)) from error

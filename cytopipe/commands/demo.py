@@ -1,0 +1,84 @@
+"""``demo``: the example project, made and run, and where to look afterwards."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from cytopipe.cli import Options
+from cytopipe.errors import MissingToolError, ProjectError
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default="demo")
+@click.pass_obj
+def demo(options: Options, directory: Path) -> int:
+    """Make the example project in DIRECTORY (default: demo) and materialize its graph.
+
+    Run again, it goes on with what is there: what is done is not done twice.
+    """
+    from cytopipe.commands.carrying import carry_out, choose
+    from cytopipe.commands.opened import open_project
+
+    file = _copy_example(directory)
+    with open_project(Options(project=file, debug=options.debug)) as opened:
+        code = carry_out(opened, choose(opened))
+        click.echo()
+        for domain, data_sets in opened.project.data_sets.items():
+            for data in data_sets.values():
+                click.echo(f"{domain:10} {data.key:8} {opened.project.relative(data.folder)}")
+    click.echo()
+    for line in _optional_parts():
+        click.echo(line)
+    where = f"--project {directory}" if directory != Path() else ""
+    click.echo(
+        f"\nLook:  cytopipe {where} status\n"
+        f"       cytopipe {where} lineage decompose/final:meadow\n"
+        f"       cytopipe {where} ui        (or: make ui), then open the address it prints"
+    )
+    return code
+
+
+def _copy_example(directory: Path) -> Path:
+    """The example project in `directory`; a project that is there already stays as it is."""
+    from cytopipe.project import PROJECT_FILE, write_schema
+
+    file = directory / PROJECT_FILE
+    if file.exists():
+        return file
+    example = Path(__file__).resolve().parents[2] / "data"
+    if not (example / PROJECT_FILE).is_file():
+        raise MissingToolError(
+            "the example project is not beside this installation",
+            where=str(example),
+            next="It comes with the repository: clone it and say `make demo`, or begin with `cytopipe init`.",
+        )
+    if directory.exists() and any(directory.iterdir()):
+        raise ProjectError(
+            "holds other files and no project",
+            where=str(directory),
+            next="Name an empty or new directory.",
+        )
+    shutil.copytree(
+        example, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns("*.py", "__pycache__")
+    )
+    home = directory / ".cytopipe"
+    home.mkdir(exist_ok=True)
+    write_schema(home)
+    return file
+
+
+def _optional_parts() -> list[str]:
+    """What of the optional parts this machine has, one line each."""
+    blast = shutil.which("blastn")
+    gpu = shutil.which("nvidia-smi")
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return [
+        f"BLAST    {blast or 'not found: the embedded k-mer search is used instead'}",
+        f"GPU      {'found' if gpu else 'not found: everything runs on the CPU'}",
+        f"browser  {browser or 'none found here: from another machine, open the address through ssh -L'}",
+    ]

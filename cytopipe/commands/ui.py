@@ -1,0 +1,39 @@
+"""``ui``: the project in a browser, for this machine and nobody else."""
+
+from __future__ import annotations
+
+import click
+
+from cytopipe.cli import Options
+
+__all__ = ["ui"]
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Port on loopback [default: 3000 or the next].")
+@click.option("--read-only", is_flag=True, help="Look, and change nothing; no daemon either.")
+@click.option("--token", is_flag=True, help="Ask for a secret that is part of the printed address.")
+@click.option("--host-name", "hosts", multiple=True, help="A name under which a proxy shows this server.")
+@click.pass_obj
+def ui(options: Options, port: int | None, read_only: bool, token: bool, hosts: tuple[str, ...]) -> None:
+    """Serve the project's web interface on loopback, behind a fence, until Ctrl-C.
+
+    The graph, every data set with its history, metadata and pictures, runs, schedules and sensors. The daemon
+    runs beside it. The server listens on 127.0.0.1 only; from elsewhere, use ssh -L 3000:127.0.0.1:3000.
+    On a machine with other users add --token.
+    """
+    from cytopipe.commands.opened import open_project
+    from cytopipe.defs.serving import Served, free_port, new_token, serve
+
+    with open_project(options) as opened:
+        served = Served(
+            port=free_port(port), token=new_token() if token else "", read_only=read_only, hosts=hosts
+        )
+        click.echo(f"starting the web interface of {opened.project.directory} ...")
+        serve(
+            opened.project,
+            opened.instance,
+            served,
+            ready=lambda: click.echo(f"open {served.address}   (Ctrl-C stops it)"),
+        )
+        click.echo("stopped")

@@ -1,0 +1,85 @@
+"""``materialize`` and ``resume``: the plan, with its reasons, and then the runs that carry it out."""
+
+from __future__ import annotations
+
+import click
+
+from cytopipe.cli import Options
+from cytopipe.errors import UserError
+
+__all__ = ["materialize", "resume"]
+
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Say only what has to be known.")
+_DRY = click.option("-n", "--dry-run", is_flag=True, help="Say what would be done, and why; do nothing.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="With --dry-run: the plan as JSON.")
+
+
+@click.command()
+@click.argument("assets", nargs=-1)
+@click.option(
+    "-p", "--partition", "partitions", multiple=True, help="A data set, or a range FIRST..LAST. Repeatable."
+)
+@click.option("--all", "everything", is_flag=True, help="Everything that is missing, stale or failed.")
+@click.option("--only", is_flag=True, help="Exactly the assets named, not what they are made from.")
+@click.option("--again", is_flag=True, help="Also what is done: it is vouched for again.")
+@_DRY
+@_JSON
+@_QUIET
+@click.pass_obj
+def materialize(
+    options: Options,
+    assets: tuple[str, ...],
+    partitions: tuple[str, ...],
+    everything: bool,
+    only: bool,
+    again: bool,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Make what is missing or stale, as Dagster runs that the browser shows.
+
+    ASSETS are names such as decompose/final, or a domain; what they are made from is made first. What
+    history says is done is left. Ctrl-C saves a checkpoint and ends the run as canceled; the same command
+    goes on from there.
+
+    \b
+      cytopipe materialize --all
+      cytopipe materialize decompose -p russula
+      cytopipe materialize decompose/final -p a..f --dry-run
+    """
+    from cytopipe.commands.carrying import carry_out, choose, show_plan
+    from cytopipe.commands.opened import open_project
+
+    if not (assets or partitions or everything):
+        raise UserError(
+            "nothing was chosen", next="Name assets or a domain, data sets with -p, or say --all."
+        )
+    with open_project(options) as opened:
+        chosen = choose(opened, assets, partitions, only=only, again=again)
+        if dry_run:
+            show_plan(opened, chosen, as_json=as_json)
+            return 0
+        return carry_out(opened, chosen, quiet=quiet)
+
+
+@click.command()
+@_DRY
+@_JSON
+@_QUIET
+@click.pass_obj
+def resume(options: Options, dry_run: bool, as_json: bool, quiet: bool) -> int:
+    """Go on with what was interrupted or failed, from its last checkpoints.
+
+    Runs that a dead process left as started are ended first.
+    """
+    from cytopipe.commands.carrying import carry_out, choose, show_plan
+    from cytopipe.commands.opened import open_project
+
+    with open_project(options) as opened:
+        begun = {one.partition for one in choose(opened) if one.state in ("failed", "interrupted")}
+        chosen = [one for one in choose(opened) if one.partition in begun]
+        if dry_run:
+            show_plan(opened, chosen, as_json=as_json)
+            return 0
+        return carry_out(opened, chosen, quiet=quiet)
