@@ -21,6 +21,7 @@ from cytopipe.atlas.labels import Labels, join_labels, read_labels
 from cytopipe.atlas.registry import Level
 from cytopipe.errors import Finding, InputError
 from cytopipe.storage.guard.hdf5 import open_hdf5
+from cytopipe.storage.guard.zarr_store import survey_zarr
 
 __all__ = ["Cells", "Matrix", "ValueKind", "look_at_values", "open_cells"]
 
@@ -119,7 +120,7 @@ class Cells:
         self.gene_of_column = gene_of_column
         self._root = root
         self._opened = opened
-        self.columns = tuple(name for name in _columns(root["obs"]))
+        self.columns = tuple(sorted(_columns(root["obs"])))  # stores list them in orders of their own
 
     n_cells = property(lambda self: self.matrix.shape[0])
     n_genes = property(lambda self: len(self.genes))
@@ -240,7 +241,7 @@ def _open_root(path: Path, stack: ExitStack):
     if not path.exists():
         raise InputError("does not exist", where=str(path), expected="an .h5ad file or a .zarr directory")
     # nothing is read whole, so nothing counts against a budget: every piece is bounded where it is read
-    root = stack.enter_context(open_hdf5(path, streamed=("/",)))
+    root = _open_zarr(path) if path.is_dir() else stack.enter_context(open_hdf5(path, streamed=("/",)))
     for part in ("obs", "var"):
         if part not in root or hasattr(root[part], "shape"):
             found = ", ".join(root.keys()) or "nothing"
@@ -251,6 +252,17 @@ def _open_root(path: Path, stack: ExitStack):
                 found=found,
             )
     return root
+
+
+def _open_zarr(path: Path):
+    """A zarr store, after its metadata was read by us; consolidated copies of it are not trusted."""
+    import zarr
+
+    survey_zarr(path)
+    try:
+        return zarr.open_group(path, mode="r", use_consolidated=False)
+    except (ValueError, KeyError, FileNotFoundError, TypeError) as error:  # zarr's words for no group
+        raise InputError(f"is not a zarr group: {error}", where=str(path)) from error
 
 
 def _find_counts(root, path: Path, counts: str) -> Matrix:
@@ -438,6 +450,12 @@ def _sparse_findings(matrix: Matrix, where: str) -> list[Finding]:
             findings.append(
                 Finding(what=f"{part} is not whole numbers", where=where, found=str(node[part].dtype))
             )
+    for part in ("data", "indices", "indptr"):
+        # zarr reads a chunk that is absent as zeros, and a stored sparse vector has no chunk of zeros
+        absent = getattr(node[part], "nchunks", 0) - getattr(node[part], "nchunks_initialized", 0)
+        if absent and not hasattr(node[part], "id"):
+            what = f"{absent} chunks of {part} are absent"
+            findings.append(Finding(what=what, where=where, expected=str(node[part].nchunks)))
     if not findings and int(node["indptr"][major]) != n_stored:
         what = "indptr does not end at the number of stored values"
         findings.append(

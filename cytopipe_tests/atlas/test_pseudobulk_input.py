@@ -237,6 +237,42 @@ def test_a_pass_that_would_not_fit_is_refused_with_both_numbers(cells, run, tmp_
     _expect(tmp_path, "at most 1,000,000 bytes", "bytes projected")(error)
 
 
+ZARR_CHATTER = pytest.mark.filterwarnings("ignore:.*[zZ]arr")  # on defaults of releases to come
+
+
+@ZARR_CHATTER
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("form", FORMS)
+def test_zarr_gives_the_same_bytes_as_h5ad(cells, run, tmp_path, form, version):
+    """Both versions of the format, every form of the matrix."""
+    run(write(cells, tmp_path / "input.h5ad"))
+    expected = bytes_of(tmp_path / "out")
+    with ad.settings.override(zarr_write_format=version):
+        path = write(cells, tmp_path / "input.zarr", form)
+    run(path, skip_existing=False)
+    assert bytes_of(tmp_path / "out") == expected
+
+
+@ZARR_CHATTER
+def test_a_zarr_chunk_that_is_absent_is_found(cells, run, tmp_path):
+    """Zarr itself would read it as zeros."""
+    path = write(cells, tmp_path / "input.zarr")
+    chunk = next(file for file in sorted((path / "X/data").rglob("*")) if file.name in ("0", "c0", "0.0"))
+    chunk.unlink()
+    with pytest.raises(InputError) as error:
+        run(path)
+    _expect(tmp_path, "chunks of data are absent")(error)
+
+
+@ZARR_CHATTER
+def test_a_zarr_store_with_a_link_is_refused(cells, run, tmp_path):
+    """Links inside a store may lead anywhere."""
+    path = write(cells, tmp_path / "input.zarr")
+    (path / "layers" / "counts").symlink_to(tmp_path)
+    with pytest.raises(RefusedError):
+        run(path)
+
+
 def _cut_chunk(file):
     offset, size = file["X/data"].id.get_chunk_info(0).byte_offset, file["X/data"].id.get_chunk_info(0).size
     return ("write", offset, b"\xff" * size)
