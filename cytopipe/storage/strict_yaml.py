@@ -101,6 +101,8 @@ def parse_yaml(data: bytes | str, *, where: str = "YAML") -> Document:
         mark = error.problem_mark or error.context_mark
         line = 1 if mark is None else mark.line + 1
         context = f", {error.context}" if error.context else ""
+        if error.context_mark is not None and error.context_mark.line + 1 != line:
+            context += f" that begins in line {error.context_mark.line + 1}"
         builder.findings.append(Finding(what=f"{error.problem}{context}", where=f"{where}:{line}"))
     except yaml.YAMLError as error:  # a character YAML does not allow
         line = data[: getattr(error, "position", 0) or 0].count("\n") + 1

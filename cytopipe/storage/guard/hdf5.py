@@ -111,11 +111,13 @@ class _Walk:
         self.where = where
         self.survey = Hdf5Survey()
         self.findings: list[Finding] = []
+        self.groups: set[int] = set()  # addresses in the file
 
     def group(self, group: h5py.Group, path: str, above: tuple[int, ...]) -> None:
         import h5py
 
         here = h5py.h5o.get_info(group.id).addr
+        self.groups.add(here)
         if len(above) > MAX_DEPTH:
             raise RefusedError(f"groups are nested deeper than {MAX_DEPTH}", where=f"{self.where}{path}")
         for name in group:
@@ -140,8 +142,11 @@ class _Walk:
         if found is None:
             self._refuse(full, "a link that leads nowhere")
         elif isinstance(found, h5py.Group):
-            if h5py.h5o.get_info(found.id).addr in above:
+            at = h5py.h5o.get_info(found.id).addr
+            if at in above:
                 self._refuse(full, "a cycle of groups")
+            elif at in self.groups:  # a web of n groups has 2^n paths, and a reader takes them all
+                self._refuse(full, "a group that has another name already")
             else:
                 self.group(found, full, above)
         elif isinstance(found, h5py.Dataset):

@@ -1,0 +1,186 @@
+"""TIFF files of others: what every page declares, before a pixel is allocated.
+
+In comes a path; out go the pages' shapes. What must hold: the chain of directories is finite, a page that
+declares 10^6 x 10^6 pixels is refused with both numbers, and strips or tiles lie inside the file.
+
+The layout is that of TIFF 6.0 (Adobe, 1992) and BigTIFF: a header, then a chain of directories of tagged
+fields.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from cytopipe.errors import CytopipeError, InputError, RefusedError
+from cytopipe.storage.guard.budget import require_budget
+
+__all__ = ["TiffPage", "survey_tiff"]
+
+MAX_PAGES = 100_000
+MAX_VALUES = 50_000_000
+_SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+_FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
+_WIDTH, _LENGTH, _BITS, _SAMPLES, _SUBIFDS = 256, 257, 258, 277, 330
+_OFFSETS, _COUNTS = (273, 324), (279, 325)
+
+
+@dataclass(frozen=True)
+class TiffPage:
+    """One page.
+
+    Parameters
+    ----------
+    width_px, length_px, samples : int
+    bits : int
+        Of one pixel, all samples together.
+    """
+
+    width_px: int
+    length_px: int
+    samples: int
+    bits: int
+
+    @property
+    def declared_bytes(self) -> int:
+        """Memory the page would take, decoded."""
+        return self.width_px * self.length_px * max(self.bits, 8) // 8
+
+
+def survey_tiff(path: Path | str, *, budget: int | None = None) -> tuple[TiffPage, ...]:
+    """Walk the directories of a TIFF or BigTIFF.
+
+    Parameters
+    ----------
+    path : Path or str
+    budget : int, optional
+        Bytes all pages together may declare; half of the available memory by default.
+
+    Raises
+    ------
+    InputError
+        Not a TIFF, or cut off: a directory, strip or tile lies outside of the file.
+    RefusedError
+        The chain of directories has a cycle, or more than 100,000 pages.
+    BudgetError
+        It declares more than the budget.
+    """
+    where = str(path)
+    try:
+        with Path(path).open("rb") as stream:
+            pages = tuple(_Reader(stream, where).pages())
+    except CytopipeError:  # some of ours are OSErrors too
+        raise
+    except struct.error:
+        raise InputError("is a TIFF that is cut off", where=where) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=where) from None
+    require_budget(sum(page.declared_bytes for page in pages), budget, what="the image", where=where)
+    return pages
+
+
+class _Reader:
+    def __init__(self, stream: BinaryIO, where: str) -> None:
+        self.stream, self.where = stream, where
+        self.size = stream.seek(0, 2)
+        stream.seek(0)
+        mark = stream.read(4)
+        self.order = {b"II": "<", b"MM": ">"}.get(mark[:2])
+        version = struct.unpack(f"{self.order}H", mark[2:])[0] if self.order and len(mark) == 4 else 0
+        if version not in (42, 43):
+            raise InputError("is not a TIFF", where=where)
+        self.big = version == 43
+        if self.big:
+            stream.read(4)
+        self.offset = "Q" if self.big else "I"
+
+    def pages(self) -> Iterator[TiffPage]:
+        pending, seen = [self._read(self.offset)], set()
+        while pending:
+            at = pending.pop()
+            if at == 0:
+                continue
+            if at in seen:
+                raise RefusedError("has a cycle in its chain of pages", where=self.where)
+            if len(seen) >= MAX_PAGES:
+                raise RefusedError(f"has more than {MAX_PAGES:,} pages", where=self.where)
+            seen.add(at)
+            fields, following = self._directory(at)
+            pending.append(following)
+            pending += self._values(fields, _SUBIFDS)
+            yield self._page(fields)
+
+    def _directory(self, at: int) -> tuple[dict[int, tuple[int, int, bytes]], int]:
+        """Fields as tag to (type, count, value or offset), and where the next directory is."""
+        if at >= self.size:
+            raise InputError("has a page outside of the file", where=self.where)
+        self.stream.seek(at)
+        fields = {}
+        for _ in range(self._read("Q" if self.big else "H")):
+            tag, kind, count = self._read("H"), self._read("H"), self._read(self.offset)
+            fields[tag] = (kind, count, self.stream.read(8 if self.big else 4))
+            if self.stream.tell() >= self.size:
+                raise InputError("has a directory that is cut off", where=self.where)
+        return fields, self._read(self.offset)
+
+    def _page(self, fields: dict) -> TiffPage:
+        width, length = self._values(fields, _WIDTH), self._values(fields, _LENGTH)
+        if not width or not length:
+            raise InputError("has a page without width or length", where=self.where)
+        samples = (self._values(fields, _SAMPLES) or [1])[0]
+        bits = self._values(fields, _BITS) or [1]
+        for offsets, counts in zip(_OFFSETS, _COUNTS, strict=True):
+            for start, count in zip(
+                self._values(fields, offsets), self._values(fields, counts), strict=False
+            ):
+                if start + count > self.size:
+                    raise InputError(
+                        "is cut off: pixels lie beyond its end",
+                        where=self.where,
+                        expected=f"at least {start + count} bytes",
+                        found=f"{self.size} bytes",
+                    )
+        total = sum(bits) if len(bits) == samples else bits[0] * samples
+        return TiffPage(width[0], length[0], samples, total)
+
+    def _values(self, fields: dict, tag: int) -> list[int]:
+        if tag not in fields:
+            return []
+        kind, count, inline = fields[tag]
+        if kind not in _FORMATS or count > MAX_VALUES:
+            raise InputError(f"has a field {tag} that cannot be read", where=self.where)
+        length = count * _SIZES[kind]
+        data = inline[:length]
+        if length > len(inline):
+            start = struct.unpack(f"{self.order}{self.offset}", inline)[0]
+            if start + length > self.size:
+                raise InputError(f"has a field {tag} outside of the file", where=self.where)
+            here = self.stream.tell()
+            self.stream.seek(start)
+            data = self.stream.read(length)
+            self.stream.seek(here)
+        return list(struct.unpack(f"{self.order}{count}{_FORMATS[kind]}", data))
+
+    def _read(self, format: str) -> int:
+        packed = self.stream.read(struct.calcsize(f"={format}"))
+        return struct.unpack(f"{self.order}{format}", packed)[0]

@@ -1,0 +1,374 @@
+"""Binary files of others, each made to read another file, run code, or fill the memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pickle
+import struct
+import zlib
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import zarr
+
+from cytopipe.errors import BudgetError, CytopipeError, InputError, RefusedError
+from cytopipe.storage.guard.budget import load_npy
+from cytopipe.storage.guard.hdf5 import open_hdf5
+from cytopipe.storage.guard.tiff import survey_tiff
+from cytopipe.storage.guard.trees import survey_tree
+from cytopipe.storage.guard.zarr_store import survey_zarr
+from cytopipe.storage.h5ad import check_h5ad, read_h5ad
+
+# --------------------------------------------------------------------------- HDF5
+
+
+def _external_link(file, folder):
+    file["secret"] = h5py.ExternalLink(folder / "other.h5", "/x")
+
+
+def _external_storage(file, folder):
+    (folder / "raw.bin").write_bytes(b"secret!!")
+    file.create_dataset("secret", (8,), "u1", external=[(str(folder / "raw.bin"), 0, 8)])
+
+
+def _virtual(file, folder):
+    layout = h5py.VirtualLayout((3,), "f8")
+    layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "x", shape=(3,))
+    file.create_virtual_dataset("secret", layout)
+
+
+def _hard_cycle(file, folder):
+    group = file.create_group("a/b")
+    group["back"] = file["a"]
+
+
+def _soft_cycle(file, folder):
+    group = file.create_group("a/b")
+    group["back"] = h5py.SoftLink("/a")
+
+
+def _soft_through_external(file, folder):
+    file["door"] = h5py.ExternalLink(folder / "other.h5", "/")
+    file["secret"] = h5py.SoftLink("/door/x")
+
+
+def _dangling(file, folder):
+    file["secret"] = h5py.SoftLink("/nowhere")
+
+
+def _web(file, folder):
+    """Thirty groups, each holding the next one twice: 2^30 paths."""
+    group = file.create_group("g0")
+    for level in range(30):
+        inner = file.create_group(f"x{level}")
+        group["left"] = inner
+        group["right"] = inner
+        group = inner
+
+
+def _deep(file, folder):
+    file.create_group("/".join(["g"] * 100))
+
+
+HDF5 = [
+    _external_link,
+    _external_storage,
+    _virtual,
+    _hard_cycle,
+    _soft_cycle,
+    _soft_through_external,
+    _dangling,
+    _web,
+    _deep,
+]
+
+
+@pytest.mark.parametrize("make", HDF5)
+def test_hdf5_that_leads_elsewhere_or_nowhere_is_refused(make, tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["x"] = [1.0, 2.0, 3.0]
+    with h5py.File(tmp_path / "x.h5ad", "w") as file:
+        make(file, tmp_path)
+    for opener in (check_h5ad, read_h5ad):
+        with pytest.raises(RefusedError, match=r"x\.h5ad"):
+            opener(tmp_path / "x.h5ad")
+
+
+def test_hdf5_that_declares_more_than_memory_is_not_read(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("huge", (10**7, 10**7), "f8", chunks=(100, 100))
+    with pytest.raises(BudgetError, match="800,000,000,000,000 bytes"), open_hdf5(tmp_path / "x.h5"):
+        pass
+
+
+def test_hdf5_with_a_chunk_beyond_its_limit_is_not_read(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("huge", (10**6, 10**6), "u1", chunks=(50_000, 50_000), compression="gzip")
+    with pytest.raises(BudgetError, match="a chunk"), open_hdf5(tmp_path / "x.h5", streamed=("/",)):
+        pass
+
+
+def test_hdf5_with_flipped_bits_never_crashes(tmp_path):
+    """Every 97th byte of a small file inverted in turn: read, or told in one error."""
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_group("a")["d"] = np.arange(10)
+        file["s"] = ["x", "y"]
+    whole = (tmp_path / "x.h5").read_bytes()
+    for at in range(0, len(whole), 97):
+        broken = bytearray(whole)
+        broken[at] ^= 0xFF
+        (tmp_path / "y.h5").write_bytes(broken)
+        try:
+            with open_hdf5(tmp_path / "y.h5"):
+                pass
+        except CytopipeError:
+            pass
+
+
+# --------------------------------------------------------------------------- zarr
+
+
+def _v2(folder: Path, **changes) -> Path:
+    """A small version 2 array, with some of its metadata changed."""
+    store = folder / "x.zarr"
+    array = zarr.create_array(store, shape=(64, 64), chunks=(16, 16), dtype="u2", zarr_format=2)
+    array[:] = 7
+    document = json.loads((store / ".zarray").read_text()) | changes
+    (store / ".zarray").write_text(json.dumps(document))
+    return store
+
+
+def _v3(folder: Path, **arguments) -> Path:
+    store = folder / "x.zarr"
+    array = zarr.create_array(store, shape=(64, 64), chunks=(16, 16), dtype="u2", **arguments)
+    array[:] = np.arange(64 * 64).reshape(64, 64)
+    return store
+
+
+class _Evil:
+    def __reduce__(self):
+        return os.mkdir, (os.environ["CYTOPIPE_EVIL"],)
+
+
+def test_a_pickle_filter_is_refused_before_it_can_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYTOPIPE_EVIL", str(tmp_path / "owned"))
+    store = _v2(tmp_path, dtype="|O", filters=[{"id": "pickle", "protocol": 4}], compressor=None)
+    for chunk in store.glob("[0-9]*"):
+        chunk.write_bytes(pickle.dumps(_Evil()))
+    with pytest.raises(RefusedError, match="'pickle'"):
+        survey_zarr(store, inflate_chunks=True)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"filters": [{"id": "json2"}]},
+        {"filters": [{"id": "msgpack2"}]},
+        {"compressor": {"id": "imagecodecs_tiff"}},
+        {"dtype": "|O", "filters": None},
+    ],
+    ids=str,
+)
+def test_a_codec_that_is_not_on_the_list_is_refused(tmp_path, changes):
+    with pytest.raises(RefusedError):
+        survey_zarr(_v2(tmp_path, **changes))
+
+
+def test_a_pickle_filter_hidden_in_consolidated_metadata_is_refused(tmp_path):
+    group = zarr.open_group(tmp_path / "x.zarr", mode="w", zarr_format=2)
+    group.create_array("a", shape=(4,), dtype="u1")
+    hidden = {"shape": [4], "chunks": [4], "dtype": "|O", "filters": [{"id": "pickle"}], "compressor": None}
+    document = {"zarr_consolidated_format": 1, "metadata": {"a/.zarray": hidden}}
+    (tmp_path / "x.zarr" / ".zmetadata").write_text(json.dumps(document))
+    with pytest.raises(RefusedError, match="'pickle'"):
+        survey_zarr(tmp_path / "x.zarr")
+
+
+@pytest.mark.parametrize("codec", ["numcodecs.pickle", "my_codec"])
+def test_a_version_3_codec_that_is_not_on_the_list_is_refused(tmp_path, codec):
+    store = _v3(tmp_path)
+    document = json.loads((store / "zarr.json").read_text())
+    document["codecs"].append({"name": codec, "configuration": {}})
+    (store / "zarr.json").write_text(json.dumps(document))
+    with pytest.raises(RefusedError, match=codec):
+        survey_zarr(store)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"shards": (32, 32)},
+        {"compressors": None},
+        {"compressors": zarr.codecs.BloscCodec()},
+        {"compressors": zarr.codecs.GzipCodec()},
+        {"compressors": [zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec()]},
+    ],
+    ids=["zstd", "shards", "none", "blosc", "gzip", "zstd and crc32c"],
+)
+def test_a_whole_store_passes_with_every_chunk_inflated(tmp_path, arguments):
+    survey = survey_zarr(_v3(tmp_path, **arguments), inflate_chunks=True)
+    assert survey.declared_bytes == 64 * 64 * 2
+
+
+def test_a_whole_version_2_store_passes(tmp_path):
+    assert survey_zarr(_v2(tmp_path), inflate_chunks=True).declared_bytes == 8192
+
+
+def _blosc_bomb() -> bytes:
+    from numcodecs import blosc
+
+    return blosc.compress(b"\0" * (8 << 20), b"lz4", 5, 1)
+
+
+def _zstd_bomb() -> bytes:
+    from numcodecs.zstd import Zstd
+
+    return Zstd().encode(b"\0" * (8 << 20))
+
+
+BOMBS = {
+    "gzip": lambda: gzip.compress(b"\0" * (8 << 20)),
+    "zlib": lambda: zlib.compress(b"\0" * (8 << 20)),
+    "blosc": _blosc_bomb,
+    "zstd": _zstd_bomb,
+}
+
+
+@pytest.mark.parametrize("codec", BOMBS)
+def test_a_chunk_that_inflates_beyond_its_size_is_stopped(tmp_path, codec):
+    compressor = {"id": codec} | ({"level": 1} if codec != "blosc" else {})
+    store = _v2(tmp_path, compressor=compressor)
+    for chunk in store.glob("[0-9]*"):
+        chunk.write_bytes(BOMBS[codec]())
+    with pytest.raises(BudgetError, match=f"{codec} data inflates"):
+        survey_zarr(store, inflate_chunks=True)
+
+
+def test_a_shard_whose_index_lies_is_told(tmp_path):
+    store = _v3(tmp_path, shards=(32, 32))
+    shard = next(path for path in store.rglob("c/*/*"))
+    shard.write_bytes(shard.read_bytes()[:-30])
+    with pytest.raises(InputError):
+        survey_zarr(store, inflate_chunks=True)
+
+
+def test_a_chunk_that_declares_too_much_is_refused(tmp_path):
+    with pytest.raises(BudgetError):
+        survey_zarr(_v2(tmp_path, shape=[10**9, 10**9], chunks=[10**6, 10**6]))
+
+
+def test_a_store_that_declares_more_than_its_budget_is_refused(tmp_path):
+    with pytest.raises(BudgetError, match="2,000,000,000,000 bytes"):
+        survey_zarr(_v2(tmp_path, shape=[10**6, 10**6]), budget=10**9)
+
+
+@pytest.mark.parametrize("shape", [[-1, 4], ["x", 4], None, [1.5, 2]], ids=str)
+def test_a_shape_that_is_none_is_told(tmp_path, shape):
+    with pytest.raises(InputError, match="cannot be used"):
+        survey_zarr(_v2(tmp_path, shape=shape))
+
+
+def test_a_link_inside_a_store_is_refused(tmp_path):
+    store = _v3(tmp_path)
+    (store / "c" / "9").symlink_to("/etc")
+    with pytest.raises(RefusedError, match="symbolic link"):
+        survey_zarr(store)
+
+
+def test_a_pipe_inside_a_store_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RefusedError, match="pipe"):
+        survey_tree(tmp_path)
+
+
+def test_a_directory_without_metadata_is_no_zarr(tmp_path):
+    with pytest.raises(InputError, match="not a zarr store"):
+        survey_zarr(tmp_path)
+
+
+# --------------------------------------------------------------------------- NumPy
+
+
+def test_a_pickled_array_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CYTOPIPE_EVIL", str(tmp_path / "owned"))
+    np.save(tmp_path / "x.npy", np.array([_Evil()], dtype=object), allow_pickle=True)
+    with pytest.raises(RefusedError, match="pickled"):
+        load_npy(tmp_path / "x.npy")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_an_array_that_declares_too_much_or_is_cut_off_is_told(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(10))
+    assert load_npy(tmp_path / "x.npy").sum() == 45
+    raw = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "cut.npy").write_bytes(raw[:-8])
+    with pytest.raises(InputError, match="cut off"):
+        load_npy(tmp_path / "cut.npy")
+    (tmp_path / "huge.npy").write_bytes(raw.replace(b"(10,), }" + b" " * 12, b"(10000000000000,), }"))
+    with pytest.raises(BudgetError, match="80,000,000,000,000 bytes"):
+        load_npy(tmp_path / "huge.npy")
+    (tmp_path / "text.npy").write_bytes(b"hello")
+    with pytest.raises(InputError, match=r"not a \.npy"):
+        load_npy(tmp_path / "text.npy")
+
+
+# --------------------------------------------------------------------------- TIFF
+
+
+def _tiff(
+    width: int, length: int, *, data: bytes = b"\0" * 16, following: int = 0, start: int | None = None
+) -> bytes:
+    fields = [
+        (256, 4, 1, width),
+        (257, 4, 1, length),
+        (258, 3, 1, 16),
+        (273, 4, 1, 8 if start is None else start),
+        (277, 3, 1, 1),
+        (279, 4, 1, len(data)),
+    ]
+    directory = struct.pack("<H", len(fields))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in fields)
+    directory += struct.pack("<I", following)
+    return b"II*\0" + struct.pack("<I", 8 + len(data)) + data + directory + b"\0\0"
+
+
+def test_a_tiff_is_surveyed_page_by_page(tmp_path):
+    (tmp_path / "x.tif").write_bytes(_tiff(4, 2))
+    (page,) = survey_tiff(tmp_path / "x.tif")
+    assert (page.width_px, page.length_px, page.declared_bytes) == (4, 2, 16)
+
+
+def test_a_tiff_that_declares_a_million_squared_is_refused(tmp_path):
+    (tmp_path / "x.tif").write_bytes(_tiff(10**6, 10**6))
+    with pytest.raises(BudgetError, match="2,000,000,000,000 bytes"):
+        survey_tiff(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (_tiff(4, 2, following=24), "cycle"),
+        (_tiff(4, 2)[:40], "cut off"),
+        (_tiff(4, 2, start=10**6), "pixels lie beyond its end"),
+        (b"II*\0\xff\xff\xff\xff", "outside of the file"),
+        (b"II*\0", "cut off"),
+        (b"hello", "not a TIFF"),
+        (b"", "not a TIFF"),
+    ],
+    ids=["cycle", "cut", "pixels", "directory", "header", "text", "empty"],
+)
+def test_a_tiff_with_a_fault_is_told(tmp_path, data, told):
+    (tmp_path / "x.tif").write_bytes(data)
+    with pytest.raises(CytopipeError, match=told):
+        survey_tiff(tmp_path / "x.tif")
+
+
+def test_real_tiffs_pass(real_data):
+    for path in sorted((real_data / "screen").glob("*.tif")):
+        assert survey_tiff(path)[0].width_px == 512
