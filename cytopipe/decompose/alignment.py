@@ -18,7 +18,14 @@ import numpy as np
 
 from cytopipe.decompose.scoring import score_block
 
-__all__ = ["Scores", "adjusted_distance", "oriented", "score_pairs", "scores_to_distances"]
+__all__ = [
+    "Scores",
+    "adjusted_distance",
+    "oriented",
+    "reverse_complement",
+    "score_pairs",
+    "scores_to_distances",
+]
 
 # The oracle complements these; U is absent there and stays as it is.
 _COMPLEMENT = str.maketrans("ATGCRYSWKMBDHVN", "TACGYRSWMKVHDBN")
@@ -87,6 +94,11 @@ def scores_to_distances(edits: np.ndarray, scored: np.ndarray) -> np.ndarray:
     return np.where(edits < 0, 1.0, 1.0 - identity)
 
 
+def reverse_complement(sequence: str) -> str:
+    """The other strand of an upper-case sequence, IUPAC codes included."""
+    return sequence.translate(_COMPLEMENT)[::-1]
+
+
 def score_pairs(sequences: Sequence[str], first: np.ndarray, second: np.ndarray) -> Scores:
     """Align and score a block of oriented pairs.
 
@@ -100,7 +112,7 @@ def score_pairs(sequences: Sequence[str], first: np.ndarray, second: np.ndarray)
     used = sorted(set(first.tolist()) | set(second.tolist()))
     place = {index: at for at, index in enumerate(used)}
     forward = [sequences[index] for index in used]
-    reverse = [sequence.translate(_COMPLEMENT)[::-1] for sequence in forward]
+    reverse = [reverse_complement(sequence) for sequence in forward]
     queries = [place[index] for index in first.tolist()]
     targets = [place[index] for index in second.tolist()]
     m = len(queries)

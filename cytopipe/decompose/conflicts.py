@@ -1,24 +1,22 @@
 """Clusters that may overlap in, disjoint clusters out.
 
-Clusters that share sequences, directly or through others, form a component; its union is partitioned anew by
-the gap core. Clusters in no conflict pass through as they are. Components of any size are resolved. What
+Clusters that share sequences, directly or through others, form a component; its union is partitioned anew.
+Clusters in no conflict pass through as they are. Components of any size are resolved. What
 leaves holds exactly the sequences that came in, each once; that is checked before it is returned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 
+from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
-from cytopipe.decompose.gap import GapResult, gap_core
 from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.partitioning import partition
 
-__all__ = ["Clusters", "conflicted", "in_order", "overlapping_components", "partition", "resolve_conflicts"]
-
-Clusters = tuple[tuple[int, ...], ...]
+__all__ = ["conflicted", "overlapping_components", "resolve_conflicts"]
 
 
 def resolve_conflicts(
@@ -67,48 +65,8 @@ def conflicted(clusters: Iterable[Collection[int]]) -> set[int]:
 
 def overlapping_components(clusters: Sequence[Collection[int]]) -> list[list[int]]:
     """Groups of positions in `clusters` whose clusters are connected by shared sequences."""
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    if not clusters:
-        return []
-    members = np.concatenate([np.fromiter(set(c), np.int64) for c in clusters] + [np.empty(0, np.int64)])
-    owners = np.repeat(np.arange(len(clusters)), [len(set(c)) for c in clusters])
-    _, members = np.unique(members, return_inverse=True)
-    size = len(clusters) + len(members)
-    graph = coo_array((np.ones(len(owners), np.int8), (owners, len(clusters) + members)), (size, size))
-    _, labels = connected_components(graph, directed=False)
-    groups: dict[int, list[int]] = {}
-    for at, label in enumerate(labels[: len(clusters)].tolist()):
-        groups.setdefault(label, []).append(at)
-    return list(groups.values())
-
-
-def partition(indices: Sequence[int], distances: Distances, parameters: Parameters) -> GapResult:
-    """Partition the sequences at `indices` by the gap core; the clusters hold members of `indices`."""
-    result = gap_core(
-        distances.matrix(indices),
-        min_split=parameters.min_split,
-        max_lump=parameters.max_lump,
-        percentile=parameters.target_percentile,
-        method="global" if parameters.parity else parameters.gap_method,
-        triangle_filter=parameters.parity,
-        alpha=parameters.gap_alpha,
-    )
-    clusters = tuple(tuple(sorted(int(indices[k]) for k in cluster)) for cluster in result.clusters)
-    return replace(result, clusters=clusters)
-
-
-def in_order(clusters: Iterable[Collection[int]], expected: Collection[int]) -> Clusters:
-    """Clusters in their one order, proved disjoint and to hold exactly `expected`.
-
-    Raises
-    ------
-    AssertionError
-        If a sequence is lost, doubled or came from nowhere: a fault of ours, never of the user's.
-    """
-    ordered = tuple(sorted((tuple(sorted(map(int, c))) for c in clusters if c), key=lambda c: (-len(c), c)))
-    members = [index for cluster in ordered for index in cluster]
-    if len(members) != len(set(members)) or set(members) != set(expected):
-        raise AssertionError("clusters do not hold every sequence exactly once")
-    return ordered
+    first: dict[int, int] = {}
+    edges = []
+    for at, cluster in enumerate(clusters):
+        edges += [(first.setdefault(int(index), at), at) for index in cluster]
+    return [group.tolist() for group in connected(len(clusters), np.array(edges or [(0, 0)]).T)]

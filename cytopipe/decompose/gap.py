@@ -19,6 +19,9 @@ __all__ = ["CurvePoint", "GapResult", "gap_core", "without_triangle_violations"]
 #: Excess over a two-step path that makes a distance implausible (an alignment that went astray).
 TRIANGLE_SLACK = 0.05
 
+#: Length, as a share of the longer of two sequences, from which a third can bear witness against them.
+WITNESS_LENGTH = 0.8
+
 #: Percentile of the linkages of the local gap.
 LOCAL_PERCENTILE = 90.0
 
@@ -137,10 +140,20 @@ def gap_core(
     )
 
 
-def without_triangle_violations(D: np.ndarray) -> np.ndarray:
-    """Copy of `D` with NaN where a distance exceeds a two-step path by more than 0.05."""
+def without_triangle_violations(D: np.ndarray, lengths: np.ndarray | None = None) -> np.ndarray:
+    """Copy of `D` with NaN where a distance exceeds a two-step path by more than 0.05.
+
+    Parameters
+    ----------
+    D : ndarray, (n, n) float64
+    lengths : ndarray, (n,) int, optional
+        Sequence lengths, bp. With them a path counts only over a sequence at least 0.8 times as long as
+        the longer of the two: a fragment of the conserved gene is close to every species, and would make
+        all that is between species look implausible.
+    """
     D = np.array(D, np.float64, order="C")
-    D[violates_triangle(D, TRIANGLE_SLACK)] = np.nan
+    known = np.zeros(len(D), np.int64) if lengths is None else np.asarray(lengths, np.int64)
+    D[violates_triangle(D, TRIANGLE_SLACK, known, WITNESS_LENGTH)] = np.nan
     return D
 
 

@@ -16,15 +16,21 @@ __all__ = ["merge_certain", "merge_for_gap", "violates_triangle"]
 
 
 @numba.njit(cache=True, nogil=True)
-def violates_triangle(distances, slack):
-    """Which distances exceed some two-step path by more than `slack`, (n, n) bool."""
+def violates_triangle(distances, slack, lengths, least_share):
+    """Which distances exceed some two-step path by more than `slack`, (n, n) bool.
+
+    A path counts if the sequence it goes over is at least `least_share` as long as the longer of the two.
+    """
     n = len(distances)
     violates = np.zeros((n, n), np.bool_)
     for i in range(n):
         for j in range(i + 1, n):
             limit = distances[i, j]
+            if not limit > slack:
+                continue
+            least = least_share * max(lengths[i], lengths[j])
             for k in range(n):
-                if limit > distances[i, k] + distances[j, k] + slack:
+                if lengths[k] >= least and limit > distances[i, k] + distances[j, k] + slack:
                     violates[i, j] = True
                     violates[j, i] = True
                     break

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 
+from cytopipe.decompose.kmers import kmers
 from cytopipe.decompose.neighbours import Hits
 from cytopipe.decompose.parameters import Parameters
 
@@ -35,7 +36,7 @@ class Kmers:
     def __init__(self, sequences: Sequence[str], parameters: Parameters) -> None:
         self._max_hits = parameters.blast_max_hits
         self._min_share = _share((parameters.min_identity or 90.0) / 100.0)
-        words = [_words(sequence) for sequence in sequences]
+        words = [kmers(sequence, K) for sequence in sequences]
         self._bounds = np.zeros(len(words) + 1, np.int64)
         np.cumsum([len(w) for w in words], out=self._bounds[1:])
         flat = np.concatenate(words) if words else np.empty(0, np.int64)
@@ -61,17 +62,6 @@ class Kmers:
             hits = hits[np.lexsort((hits, -share[hits]))][: self._max_hits]
             rows.append((hits, _identity(share[hits])))
         return Hits.from_rows(rows)
-
-
-def _words(sequence: str) -> np.ndarray:
-    """Distinct k-mers of unambiguous letters as integers, ascending."""
-    codes = np.full(256, -1, np.int64)
-    codes[np.frombuffer(b"ACGT", np.uint8)] = np.arange(4)
-    letters = codes[np.frombuffer(sequence.encode("ascii"), np.uint8)]
-    if len(letters) < K:
-        return np.empty(0, np.int64)
-    windows = np.lib.stride_tricks.sliding_window_view(letters, K)
-    return np.unique(windows[(windows >= 0).all(axis=1)] @ (4 ** np.arange(K)))
 
 
 def _share(identity: float) -> float:

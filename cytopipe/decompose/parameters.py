@@ -16,7 +16,7 @@ from cytopipe.errors import Finding, ParameterError
 
 __all__ = ["GAP_METHODS", "NEIGHBOUR_KINDS", "SHAPING", "Parameters"]
 
-GAP_METHODS = ("local", "global")
+GAP_METHODS = ("median", "local", "global")
 NEIGHBOUR_KINDS = ("auto", "blast", "kmer", "exhaustive")
 
 #: The fields that decide which clusters are made: they may not change while the initial clustering runs.
@@ -36,9 +36,10 @@ class Parameters:
     target_percentile : float
         Percentile, in percent, that stands for "the" distance within a cluster and, mirrored, between
         clusters: 95 tolerates one odd read in twenty.
-    gap_method : {"local", "global"}
-        Whether the gap being maximised is that of every cluster to its nearest one, or that of all
-        pairs pooled.
+    gap_method : {"median", "local", "global"}
+        Median: clusters are joined while the median of their distances is within `max_lump`. Local or
+        global: of the permitted joins those are made that leave the widest gap, of every cluster to its
+        nearest one or of all pairs pooled.
     gap_alpha : float
         Power of the number of clusters by which the local gap is divided (0: a plain sum).
     neighbours : {"auto", "blast", "kmer", "exhaustive"}
@@ -70,8 +71,8 @@ class Parameters:
     min_split: float = 0.005
     max_lump: float = 0.02
     target_percentile: float = 95.0
-    gap_method: str = "local"
-    gap_alpha: float = 0.0
+    gap_method: str = "median"
+    gap_alpha: float = 0.5
     neighbours: str = "auto"
     blast_max_hits: int = 1000
     blast_evalue: float = 1e-5

@@ -12,10 +12,11 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from cytopipe.decompose.conflicts import Clusters, in_order, partition
+from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.neighbours import Neighbours
 from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.partitioning import partition
 
 __all__ = ["medoid", "refine_close"]
 
@@ -54,7 +55,8 @@ def refine_close(
     medoids = np.array([medoid(cluster, distances) for cluster in ordered], np.int64)
     near = _nearest_clusters(medoids, distances, neighbours)
     refined: list[tuple[int, ...]] = []
-    for component in _components(len(ordered), [(a, b) for a, b, d in near if d <= threshold]):
+    close = np.array([(a, b) for a, b, value in near if value <= threshold] or [(0, 0)]).T
+    for component in connected(len(ordered), close):
         if len(component) == 1:
             refined.append(ordered[component[0]])
         else:
@@ -84,24 +86,7 @@ def _nearest_clusters(
         return []
     a, b = np.array(sorted(pairs)).T
     values = distances.pairs(medoids[a], medoids[b])
-    return sorted(zip(a.tolist(), b.tolist(), values.tolist(), strict=True), key=lambda p: (p[2], p))
-
-
-def _components(n: int, pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
-    parent = list(range(n))
-
-    def root(at: int) -> int:
-        while parent[at] != at:
-            parent[at] = parent[parent[at]]
-            at = parent[at]
-        return at
-
-    for a, b in pairs:
-        parent[max(root(a), root(b))] = min(root(a), root(b))
-    groups: dict[int, list[int]] = {}
-    for at in range(n):
-        groups.setdefault(root(at), []).append(at)
-    return list(groups.values())
+    return sorted(zip(a.tolist(), b.tolist(), values.tolist(), strict=True), key=lambda pair: (pair[2], pair))
 
 
 def _refine(

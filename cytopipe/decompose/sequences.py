@@ -34,13 +34,18 @@ class SequenceSet:
         Distinct sequences, upper case, longest first and alphabetical within one length.
     records : tuple of tuple
         ``records[i]`` are the records whose sequence is ``sequences[i]``, ordered by id.
+    turned : tuple of str
+        Ids of the records whose reverse complement stands here for them.
     """
 
     sequences: tuple[str, ...]
     records: tuple[tuple[Any, ...], ...]
+    turned: tuple[str, ...] = ()
 
     @classmethod
-    def from_records(cls, records: Iterable[Any], *, where: str = "") -> SequenceSet:
+    def from_records(
+        cls, records: Iterable[Any], *, where: str = "", one_strand: bool = False
+    ) -> SequenceSet:
         """Collapse records (objects with ``id`` and ``sequence``) to unique sequences.
 
         Parameters
@@ -49,6 +54,9 @@ class SequenceSet:
             Anything with attributes ``id`` and ``sequence``; ``line`` is used in messages if present.
         where : str, optional
             Name of the file the records come from, for messages.
+        one_strand : bool
+            Turn records that were read from the other strand than most (see
+            `cytopipe.decompose.orientation`); the records themselves stay as they are.
 
         Raises
         ------
@@ -66,10 +74,14 @@ class SequenceSet:
             carriers.setdefault(sequence, []).append(record)
         if findings:
             raise InputError(findings)
-        order = sorted(carriers, key=lambda sequence: (-len(sequence), sequence))
+        turned: list[str] = []
+        if one_strand:
+            carriers, turned = _on_one_strand(carriers)
+        order = sorted(carriers, key=_canonical)
         return cls(
             sequences=tuple(order),
             records=tuple(tuple(sorted(carriers[s], key=lambda record: str(record.id))) for s in order),
+            turned=tuple(sorted(turned)),
         )
 
     def __len__(self) -> int:
@@ -87,8 +99,13 @@ class SequenceSet:
 
     @cached_property
     def index_of(self) -> dict[str, int]:
-        """Position of every sequence."""
-        return {sequence: index for index, sequence in enumerate(self.sequences)}
+        """Position of every sequence, as it stands here and as its records spell it."""
+        spelt = {
+            normalise(record.sequence): index
+            for index, records in enumerate(self.records)
+            for record in records
+        }
+        return spelt | {sequence: index for index, sequence in enumerate(self.sequences)}
 
     def indices_of(self, records: Iterable[Any]) -> list[int]:
         """Sorted distinct positions of the sequences of `records`.
@@ -123,6 +140,26 @@ def normalise(sequence: str) -> str:
 def sequence_digest(sequence: str) -> bytes:
     """First 16 bytes of the SHA-256 of a sequence."""
     return hashlib.sha256(sequence.encode("ascii")).digest()[:16]
+
+
+def _canonical(sequence: str) -> tuple[int, str]:
+    return -len(sequence), sequence
+
+
+def _on_one_strand(carriers: dict[str, list[Any]]) -> tuple[dict[str, list[Any]], list[str]]:
+    """The same records under sequences of one strand, and the ids of those that were turned."""
+    from cytopipe.decompose.alignment import reverse_complement
+    from cytopipe.decompose.orientation import reversed_strand
+
+    order = sorted(carriers, key=_canonical)
+    united: dict[str, list[Any]] = {}
+    turned: list[str] = []
+    for sequence, other_strand in zip(order, reversed_strand(order).tolist(), strict=True):
+        here = reverse_complement(sequence) if other_strand else sequence
+        united.setdefault(here, []).extend(carriers[sequence])
+        if other_strand:
+            turned += [str(record.id) for record in carriers[sequence]]
+    return united, turned
 
 
 def _finding(record: Any, sequence: str, where: str) -> Finding | None:

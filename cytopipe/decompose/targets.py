@@ -1,23 +1,31 @@
 """Targets in, clusters out, one at a time: the initial clustering.
 
-A target's neighbourhood is pruned to the N sequences within `max_lump` of it and the N nearest beyond. The
-cluster grows from the target by the sequence whose 95th percentile distance to it is smallest, while that is
-at most `max_lump`; the configuration with the widest gap to the rest of the neighbourhood wins. The next
-target is the first sequence, in canonical order, that no cluster covers: a function of what is covered and of
-nothing else, so that a run resumed from its files continues exactly as an uninterrupted one.
+The next target is the first sequence, in canonical order, that no cluster covers: a function of what is
+covered and of nothing else, so that a run resumed from its files continues exactly as an uninterrupted one.
+
+By default a target's cluster is the one it has in the partition of its *closure*: everything a chain of
+similar sequences leads to from it. Whichever member of a closure becomes a target, the partition is the same,
+so clusters never overlap and nothing depends on order. The reference instead grows each target on its own
+(`parity`): from the N sequences within `max_lump` of it and the N nearest beyond, the next is the one with
+the smallest 95th percentile distance, and the configuration with the widest gap wins. Two targets of one
+species make two clusters that overlap in part, which conflict resolution then has to put right, and a random
+order of targets decides which: its ARI on one set of 500 is 0.73, with 0.64 between two orders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
+from cytopipe.decompose.candidates import Candidates, candidates
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.gap import without_triangle_violations
 from cytopipe.decompose.neighbours import Neighbours
 from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.partitioning import partition
 
 __all__ = ["Growth", "grow", "grow_all", "grow_in"]
 
@@ -68,25 +76,66 @@ def grow_all(
     Growth
         Stop taking them at any time; pass the union of what was taken as `covered` to continue.
     """
+    grower = _Grower(distances, neighbours, parameters)
     done = set(covered)
     for target in range(len(sequences)) if targets is None else targets:
-        if target not in done:
-            growth = grow(target, distances, neighbours, parameters)
-            done.update(growth.members)
-            yield growth
+        if target in done:
+            continue
+        growth = grower.grow(target)
+        if not parameters.parity:
+            # Files edited by hand may cover part of a cluster already.
+            growth = replace(growth, members=tuple(k for k in growth.members if k not in done))
+        done.update(growth.members)
+        yield growth
 
 
 def grow(target: int, distances: Distances, neighbours: Neighbours, parameters: Parameters) -> Growth:
-    """Grow the cluster of one target."""
-    candidates = neighbours.search([target]).of(0)
-    near = distances.pairs(np.full(len(candidates), target), candidates)
-    order = np.lexsort((candidates, near))
-    candidates, near = candidates[order], near[order]
-    within = candidates[near <= parameters.max_lump]
-    beyond = candidates[near > parameters.max_lump][: len(within) + 1]
-    hood = np.concatenate([[target], within, beyond]).astype(np.int64)
-    members, gap = grow_in(distances.matrix(hood), parameters.max_lump, parameters.target_percentile)
-    return Growth(target, tuple(sorted(hood[members].tolist())), gap)
+    """The cluster of one target."""
+    return _Grower(distances, neighbours, parameters).grow(target)
+
+
+class _Grower:
+    """Grows targets, searching in batches and partitioning each closure once."""
+
+    def __init__(self, distances: Distances, neighbours: Neighbours, parameters: Parameters) -> None:
+        self._distances = distances
+        self._neighbours = neighbours
+        self._parameters = parameters
+        self._partitioned: dict[int, tuple[tuple[int, ...], float]] = {}
+
+    def grow(self, target: int) -> Growth:
+        if self._parameters.parity:
+            return self._grow_alone(target)
+        if target not in self._partitioned:
+            self._partition_closure(target)
+        members, gap = self._partitioned[target]
+        return Growth(target, members, gap)
+
+    @cached_property
+    def _candidates(self) -> Candidates:
+        return candidates(self._neighbours, self._distances.lengths, self._parameters)
+
+    @cached_property
+    def _closures(self) -> dict[int, np.ndarray]:
+        """The closure of every sequence."""
+        return {index: closure for closure in self._candidates.closures() for index in closure.tolist()}
+
+    def _partition_closure(self, target: int) -> None:
+        result = partition(self._closures[target], self._distances, self._parameters, self._candidates)
+        for cluster, gap in zip(result.clusters, result.gaps, strict=True):
+            self._partitioned.update(dict.fromkeys(cluster, (cluster, gap)))
+
+    def _grow_alone(self, target: int) -> Growth:
+        candidates = self._neighbours.search([target]).of(0)
+        near = self._distances.pairs(np.full(len(candidates), target), candidates)
+        order = np.lexsort((candidates, near))
+        candidates, near = candidates[order], near[order]
+        within = candidates[near <= self._parameters.max_lump]
+        beyond = candidates[near > self._parameters.max_lump][: len(within) + 1]
+        hood = np.concatenate([[target], within, beyond]).astype(np.int64)
+        matrix = self._distances.matrix(hood)
+        members, gap = grow_in(matrix, self._parameters.max_lump, self._parameters.target_percentile)
+        return Growth(target, tuple(sorted(hood[members].tolist())), gap)
 
 
 def grow_in(matrix: np.ndarray, max_lump: float, percentile: float) -> tuple[list[int], float]:

@@ -1,0 +1,131 @@
+"""Distances between weighted representatives in, clusters by their typical distance out.
+
+Two clusters are joined while the median of the distances between their members is within the limit, closest
+first. Why the median: an average is dragged away by the few alignments that went astray, a nearest neighbour
+(single linkage) lets one chimera or one short, conserved fragment chain two species together, a farthest one
+(or a 95th percentile) splits every species that holds a partial sequence. On the labelled barcode sets all
+quantiles up to the median agree and all beyond it fall behind; the median is the one that resists from both
+sides. An even split counts as far: more than half of the pairs must be close.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = ["median_linkage"]
+
+
+def median_linkage(
+    D: np.ndarray, weights: np.ndarray, limit: float, groups: np.ndarray | None = None
+) -> tuple[tuple[int, ...], ...]:
+    """Agglomerate by weighted median distance up to a limit.
+
+    Parameters
+    ----------
+    D : ndarray, (n, n) float64
+        Symmetric distances; NaN where one is to be ignored.
+    weights : ndarray, (n,) int64
+        Sequences that each row stands for; a pair of rows counts as their product.
+    limit : float
+        Largest median at which two clusters are still joined.
+    groups : ndarray, (n,) int64, optional
+        First row of the group that each row is in from the start; by default each is alone.
+
+    Returns
+    -------
+    tuple of tuple of int
+        Disjoint and exhaustive; each ascending, in the order of their first members.
+
+    Notes
+    -----
+    Equal medians: the clusters with the smaller first members go first. Time is
+    ``O(n**2)`` per merge at worst, memory ``2 n**2`` float64.
+    """
+    labels = _agglomerate(
+        np.ascontiguousarray(D, np.float64),
+        np.ascontiguousarray(weights, np.int64),
+        float(limit),
+        np.arange(len(D)) if groups is None else np.ascontiguousarray(groups, np.int64),
+    )
+    joined: dict[int, list[int]] = {}
+    for at, label in enumerate(labels.tolist()):
+        joined.setdefault(label, []).append(at)
+    return tuple(map(tuple, joined.values()))
+
+
+@numba.njit(cache=True, nogil=True)
+def _agglomerate(D, weights, limit, groups):
+    """Label of each row: the first member of its cluster."""
+    n = len(weights)
+    labels = groups.copy()
+    members = np.full((n, n), -1, np.int64)
+    sizes = np.zeros(n, np.int64)
+    for i in range(n):
+        members[groups[i], sizes[groups[i]]] = i
+        sizes[groups[i]] += 1
+    values = np.empty(n * n)
+    loads = np.empty(n * n, np.int64)
+    link = np.full((n, n), np.inf)
+    for a in range(n):
+        for b in range(a):
+            if sizes[a] and sizes[b]:
+                link[a, b] = link[b, a] = _between(D, weights, members, sizes, a, b, values, loads)
+    nearest = np.empty(n, np.int64)
+    for i in range(n):
+        nearest[i] = np.argmin(link[i])
+    while True:
+        # The first row with the smallest link is the smaller first member of the pair, and so is its column.
+        a = -1
+        for i in range(n):
+            height = link[i, nearest[i]] if sizes[i] else np.inf
+            if height <= limit and (a < 0 or height < link[a, nearest[a]]):
+                a = i
+        if a < 0:
+            return labels
+        b = nearest[a]
+        for k in range(sizes[b]):
+            members[a, sizes[a] + k] = members[b, k]
+            labels[members[b, k]] = a
+        sizes[a] += sizes[b]
+        sizes[b] = 0
+        link[b, :] = np.inf
+        link[:, b] = np.inf
+        for c in range(n):
+            if c != a and sizes[c]:
+                link[a, c] = link[c, a] = _between(D, weights, members, sizes, a, c, values, loads)
+        for i in range(n):
+            if not sizes[i]:
+                continue
+            old = nearest[i]
+            if i == a or old in (a, b):
+                nearest[i] = np.argmin(link[i])
+            elif link[i, a] < link[i, old] or (link[i, a] == link[i, old] and a < old):
+                nearest[i] = a
+
+
+@numba.njit
+def _between(D, weights, members, sizes, a, b, values, loads):
+    """Weighted median of the distances between two clusters."""
+    m = 0
+    for x in range(sizes[a]):
+        for y in range(sizes[b]):
+            value = D[members[a, x], members[b, y]]
+            if not np.isnan(value):
+                values[m] = value
+                loads[m] = weights[members[a, x]] * weights[members[b, y]]
+                m += 1
+    return _upper_median(values[:m], loads[:m])
+
+
+@numba.njit
+def _upper_median(values, loads):
+    """Smallest value that more than half of the load does not exceed; infinite without values."""
+    order = np.argsort(values)
+    half = loads.sum() // 2
+    passed = 0
+    for k in order:
+        passed += loads[k]
+        if passed > half:
+            return values[k]
+    return np.inf

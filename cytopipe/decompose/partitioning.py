@@ -1,0 +1,180 @@
+"""A set of sequences in, its clusters out: the one place that knows the rules of partition.
+
+The default rule joins by median distance (`linkage`) in four steps: what is within `min_split` is represented
+by a leader; leaders that a search calls similar are compared; those linked within `max_lump` form components;
+in each, with all its distances, clusters are joined by their median. The two barcode-gap cores (`gap`) can be
+asked for instead, and `parity` follows the reference. Common to all but parity: distances that contradict the
+others, exceeding a path over a third sequence by more than 0.05, are alignments that went astray (two partial
+sequences that hardly overlap are aligned all the same) and are left out. And no size is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cytopipe.decompose.candidates import Candidates, candidates_among
+from cytopipe.decompose.clusters import Clusters, connected, in_order
+from cytopipe.decompose.distance import Distances
+from cytopipe.decompose.gap import gap_core, without_triangle_violations
+from cytopipe.decompose.leaders import absorb, pairs_between_groups, representatives
+from cytopipe.decompose.linkage import median_linkage
+from cytopipe.decompose.parameters import Parameters
+
+__all__ = ["DENSE", "Partitioned", "partition"]
+
+#: Sequences up to which all their distances are computed: 1,500 are 1.1 million pairs.
+DENSE = 1_500
+
+
+#: Sequences that a group of near-identical ones is measured by. One would do, were there no bad reads.
+REPRESENTATIVES = 9
+
+
+@dataclass(frozen=True)
+class Partitioned:
+    """A partition and its gaps.
+
+    Attributes
+    ----------
+    clusters : tuple of tuple of int
+        Disjoint and exhaustive, largest first.
+    gap : float
+        What the gap core maximised; for the median rule the smallest of `gaps`.
+    gaps : tuple of float
+        For each cluster, ``Q_{1-p}(to the nearest other) - Q_p(within)`` over the distances that were
+        computed; 0 where there is no other to compare with.
+    """
+
+    clusters: Clusters
+    gap: float
+    gaps: tuple[float, ...]
+
+
+def partition(
+    indices: Iterable[int],
+    distances: Distances,
+    parameters: Parameters,
+    among: Candidates | None = None,
+) -> Partitioned:
+    """Partition the sequences at `indices`.
+
+    Parameters
+    ----------
+    indices : iterable of int
+        Distinct positions, in any order.
+    distances : Distances
+    parameters : Parameters
+    among : Candidates, optional
+        What is worth comparing; by default what a k-mer search among the sequences finds.
+
+    Returns
+    -------
+    Partitioned
+    """
+    members = np.array(sorted(map(int, indices)), np.int64)
+    by_gap = parameters.parity or parameters.gap_method != "median"
+    if by_gap and len(members) <= DENSE:
+        return _by_gap(members, np.arange(len(members)), distances, parameters)
+    if among is None:
+        among = candidates_among(members, distances.sequences, parameters)
+    leader_of = absorb(members, among, distances, parameters.min_split)
+    leaders = np.unique(leader_of)
+    low, high = pairs_between_groups(members, leader_of, among)
+    near = distances.pairs(low, high) <= parameters.max_lump
+    joined: list[tuple[int, ...]] = []
+    linked = leader_of[np.searchsorted(members, np.stack([low[near], high[near]]))]
+    for component in connected(len(leaders), np.searchsorted(leaders, linked)):
+        group = leaders[component]
+        own = np.flatnonzero(np.isin(leader_of, group))
+        if len(group) == 1:
+            joined.append(tuple(members[own].tolist()))
+        elif by_gap:
+            joined += _by_gap(members[own], leader_of[own], distances, parameters).clusters
+        else:
+            joined += _by_median(members[own], leader_of[own], among, distances, parameters)
+    clusters = in_order(joined, members.tolist())
+    gaps = _gaps(clusters, low, high, distances, parameters.target_percentile)
+    return Partitioned(clusters, min(gaps, default=0.0), gaps)
+
+
+def _by_median(
+    members: np.ndarray,
+    leader_of: np.ndarray,
+    among: Candidates,
+    distances: Distances,
+    parameters: Parameters,
+) -> list[tuple[int, ...]]:
+    """Clusters of one component, joined by the median of all distances between representatives."""
+    radius = parameters.min_split
+    while len(leaders := np.unique(leader_of)) > DENSE and radius < parameters.max_lump:
+        # More diverse than can be held at once: let each leader stand for more.
+        radius = min(2.0 * max(radius, 1e-6), parameters.max_lump)
+        above = absorb(leaders, among, distances, radius)
+        leader_of = above[np.searchsorted(leaders, leader_of)]
+    if len(leaders) > DENSE:
+        return [tuple(members[leader_of == leader].tolist()) for leader in leaders]
+    per_group = max(1, min(REPRESENTATIVES, DENSE // len(leaders)))
+    positions, groups, weights = representatives(members, leader_of, among, per_group)
+    D = without_triangle_violations(distances.matrix(positions), distances.lengths[positions])
+    joined = []
+    for rows in median_linkage(D, weights, parameters.max_lump, groups):
+        inside = np.isin(leader_of, leader_of[np.searchsorted(members, positions[list(rows)])])
+        joined.append(tuple(members[inside].tolist()))
+    return joined
+
+
+def _by_gap(
+    members: np.ndarray, leader_of: np.ndarray, distances: Distances, parameters: Parameters
+) -> Partitioned:
+    """Clusters by the gap core, over representatives where there are more sequences than fit."""
+    if len(members) <= DENSE:
+        leader_of = members
+    leaders, at = np.unique(leader_of, return_inverse=True)
+    if len(leaders) > DENSE:
+        clusters: Sequence[Sequence[int]] = [(k,) for k in range(len(leaders))]
+        gap = 0.0
+    else:
+        D = distances.matrix(leaders)
+        result = gap_core(
+            D if parameters.parity else without_triangle_violations(D, distances.lengths[leaders]),
+            min_split=parameters.min_split,
+            max_lump=parameters.max_lump,
+            percentile=parameters.target_percentile,
+            method="global" if parameters.parity else parameters.gap_method,
+            triangle_filter=parameters.parity,
+            alpha=parameters.gap_alpha,
+        )
+        clusters, gap = result.clusters, result.gap
+    grouped = [members[np.isin(at, cluster)].tolist() for cluster in clusters]
+    ordered = in_order(grouped, members.tolist())
+    if len(members) > DENSE:
+        return Partitioned(ordered, gap, (gap,) * len(ordered))
+    low, high = np.triu_indices(len(members), 1)
+    gaps = _gaps(ordered, members[low], members[high], distances, parameters.target_percentile)
+    return Partitioned(ordered, gap, gaps)
+
+
+def _gaps(
+    clusters: Clusters, low: np.ndarray, high: np.ndarray, distances: Distances, percentile: float
+) -> tuple[float, ...]:
+    """Gap of each cluster to its nearest other one, over the given pairs."""
+    home = {index: number for number, cluster in enumerate(clusters) for index in cluster}
+    a = np.array([home[index] for index in low.tolist()], np.int64)
+    b = np.array([home[index] for index in high.tolist()], np.int64)
+    values = distances.pairs(low, high)
+    within = np.zeros(len(clusters))
+    nearest = np.full(len(clusters), np.inf)
+    keys = np.minimum(a, b) * len(clusters) + np.maximum(a, b)
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    for group in np.split(order, starts[1:]) if len(order) else []:
+        one, other = int(a[group[0]]), int(b[group[0]])
+        if one == other:
+            within[one] = np.percentile(values[group], percentile)
+        else:
+            between = np.percentile(values[group], 100.0 - percentile)
+            nearest[[one, other]] = np.minimum(nearest[[one, other]], between)
+    return tuple(np.where(np.isfinite(nearest), nearest - within, 0.0).tolist())
