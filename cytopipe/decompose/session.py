@@ -28,7 +28,6 @@ from cytopipe.decompose.layout import (
     INITIAL,
     REFINED,
     REPORT_FOLDER,
-    STATE_FILE,
     Stage,
 )
 from cytopipe.decompose.parameters import Parameters
@@ -177,7 +176,7 @@ class Session:
 
     def _open(self) -> Decomposition:
         given = self._given
-        if given["resume"] is None and not self._exists():
+        if given["resume"] is None and not opening.is_begun(self.directory):
             return Decomposition.create(
                 self.directory,
                 given["fasta"],
@@ -203,9 +202,6 @@ class Session:
             found.folder.remove_caches(distances=False)
         found.prepare(requests=self._requests(found.state.requests), command=self._command)
         return found
-
-    def _exists(self) -> bool:
-        return (self.directory / STATE_FILE).exists() or opening.has_checkpoints(self.directory)
 
     def _same_again(self) -> Decomposition:
         """INPUT -o DIR where DIR holds a decomposition: go on if it is this very one."""
@@ -267,7 +263,7 @@ class Session:
         from cytopipe.decompose.distance import projected_bytes
 
         given = self._given
-        if given["resume"] is None and not self._exists():
+        if given["resume"] is None and not opening.is_begun(self.directory):
             opening.refuse_occupied(self.directory)
             source = SequenceFile.read(given["fasta"])
             parameters = Parameters(**self._parameters())
