@@ -435,7 +435,7 @@ def roll_forward(folder: Path, sync: Sync) -> bool:
     for file, digests in journal["replace"].items():
         standing = _digest_or_none(folder / file)
         if kind_at(draft / file) is not None:
-            if digests["editable"] and standing not in (digests["old"], digests["new"]):
+            if digests["editable"] and standing not in (digests["old"], digests["new"], None):
                 edited.append(file)
         elif standing is None:
             lost.append(file)

@@ -85,3 +85,14 @@ def test_a_limit_on_file_size_is_told_and_the_old_version_stands(name, limit, tm
     assert writer.exitcode in (0, 10)
     assert writer.exitcode == 10 or limit > 0
     assert contract.read(Store(tmp_path)) == (2 if writer.exitcode == 0 else 1)
+
+
+def test_a_read_only_place_can_be_read_and_says_so_when_written(small_disk):
+    Store(small_disk).publish_bytes("out/a.json", b"1")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    store = Store(small_disk / "out")
+    assert store.filesystem is None
+    assert store.read_bytes("a.json") == b"1"
+    assert store.verify() == []
+    with pytest.raises(StorageError, match="read-only"):
+        store.publish_bytes("a.json", b"2")
