@@ -177,6 +177,7 @@ def aggregate(
     progress: Progress | None = None,
     announce: Callable[[PassPlan], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    on_checkpoint: Progress | None = None,
     store: Store | None = None,
 ) -> Aggregation:
     """Aggregate levels of any h5ad or zarr in one pass.
@@ -208,6 +209,8 @@ def aggregate(
         Called with the plan, before a cell is read.
     stop : callable, optional
         Asked after every block; True saves a checkpoint and raises Interrupted.
+    on_checkpoint : callable, optional
+        Called with cells (or genes) done and in all, after they were saved.
     store : Store, optional
         By default one at `output_dir`.
 
@@ -244,8 +247,9 @@ def aggregate(
         if announce:
             announce(plan)
         accumulators, device, resumed_at = _run_pass(
-            job, plan, batch_size, use_gpu, checkpoint_every_s, progress, stop or (lambda: False)
-        )
+            job, plan, batch_size, use_gpu, checkpoint_every_s, progress or _unheard, on_checkpoint or _unheard,
+            stop or (lambda: False),
+        )  # fmt: skip
         passed = time.perf_counter()
         finished |= _write_levels(job, plan, accumulators, missing, wanted)
         checkpoint.discard(job.checkpoint)
@@ -337,7 +341,8 @@ def _run_pass(
     batch_size: int,
     use_gpu: bool,
     every_s: float,
-    progress: Progress | None,
+    progress: Progress,
+    on_checkpoint: Progress,
     stop: Callable[[], bool],
 ) -> tuple[Accumulators, str, int]:
     """Stream the cells into accumulators, from the checkpoint if there is one."""
@@ -362,14 +367,14 @@ def _run_pass(
         saved_at, saved = time.monotonic(), position
         total = cells.matrix.shape[1] * 2 if by_gene else cells.n_cells
         for position in steps(cells, plan, adder, start, batch_size):
-            if progress:
-                progress(_done(position, total), total)
+            progress(_done(position, total), total)
             stopping = stop()
             due = time.monotonic() - saved_at >= every_s and _batches(saved, position) >= batch_size
             if stopping or due:
                 adder.settle()
                 checkpoint.save(job.store, job.checkpoint, belongs_to, position, accumulators)
                 saved_at, saved = time.monotonic(), position
+                on_checkpoint(_done(position, total), total)
             if stopping:
                 raise Interrupted(
                     f"stopped at {_done(position, total):,} of {total:,}; the same command continues there",
@@ -483,6 +488,10 @@ def _carried(job: _Job, plan: PassPlan, rolled, by_sample) -> dict[tuple[str, Le
             )
     columns = constant_columns(job.cells, job.settings.carry)
     return carried_columns(job.cells, columns, groups)
+
+
+def _unheard(done: int, total: int) -> None:
+    """Progress that nobody asked for."""
 
 
 def _check_options(batch_size: int, threads: int | None, checkpoint_every_s: float) -> None:

@@ -214,6 +214,8 @@ def entry_from_mapping(name: str, declared: object, *, base: AtlasEntry | None =
             given["levels"] = levels
         elif key in _SETTINGS:
             chosen[key] = tuple(value) if isinstance(value, list) else value
+        elif key in _OF_THE_PROJECT:
+            continue
         elif key in _FIELD_TYPES:
             kind = _FIELD_TYPES[key]
             if not isinstance(value, kind) or isinstance(value, bool):
@@ -267,6 +269,11 @@ _FIELD_TYPES: dict[str, type] = {
     "description": str,
 }
 _SETTINGS = tuple(one.name for one in fields(Settings))
+# What an entry of a project file says of the way to its profiles and beyond them; it is checked there.
+_OF_THE_PROJECT = (
+    *("batch_size", "checkpoint_every", "use_gpu"),
+    *("signatures", "activity", "cell_types", "compare_at"),
+)
 
 
 def _levels_from(value: object, where: str) -> tuple[tuple[Level, ...], list[Finding]]:

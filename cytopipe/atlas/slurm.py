@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -81,7 +82,8 @@ class JobState:
     atlas, job_id : str
     state : str
         As SLURM says it (``PENDING``, ``RUNNING``, ...); ``DONE`` or ``FAILED`` once the job has written its
-        outcome, ``UNKNOWN`` where SLURM has forgotten it and no outcome stands.
+        outcome, ``UNKNOWN`` where SLURM has forgotten it, or does not
+        answer, and no outcome stands.
     outcome : mapping
         What ``cytopipe atlas run --json`` said; empty until then.
     """
@@ -146,6 +148,7 @@ def job_script(
         "trap 'kill -TERM $work' TERM",
         "wait $work; code=$?",
         "while kill -0 $work 2>/dev/null; do wait $work; code=$?; done",
+        '[ "$code" -eq 143 ] && code=130  # warned before the program could say that it understood',
         'if [ "$code" -eq 130 ]; then scontrol requeue "$SLURM_JOB_ID"; exit 0; fi',
         f'if [ "$code" -ne 0 ]; then echo "{{\\"exit_code\\": $code}}" > {outcome}.part; fi',
         f"mv {outcome}.part {outcome}",
@@ -192,10 +195,11 @@ def submit_jobs(store: Store, scripts: Mapping[str, str]) -> dict[str, str]:
 def job_states(store: Store) -> list[JobState]:
     """State of every job that was submitted into this folder, sorted by atlas."""
     jobs = _submitted(store)
-    known = {}
+    known: dict[str, str] = {}
     if jobs and shutil.which("squeue"):
-        listing = _slurm("squeue", "--noheader", "--states=all", "--format=%i|%T")
-        known = dict(line.strip().split("|", 1) for line in listing.splitlines() if "|" in line)
+        with suppress(EngineError):  # a controller that does not answer leaves what the jobs themselves wrote
+            listing = _slurm("squeue", "--noheader", "--states=all", "--format=%i|%T")
+            known = dict(line.strip().split("|", 1) for line in listing.splitlines() if "|" in line)
     return [_state(store, atlas, job_id, known) for atlas, job_id in sorted(jobs.items())]
 
 
