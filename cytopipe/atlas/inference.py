@@ -8,8 +8,8 @@ groups, exactly as the main profiles are; the file says in ``uns`` how it was ma
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -203,6 +203,7 @@ def infer_activities(
     workers: int = 1,
     skip_existing: bool = True,
     report: Callable[[str], None] | None = None,
+    of_run: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Infer and publish the activity of every pseudobulk file of an atlas, resampled ones too.
 
@@ -218,6 +219,8 @@ def infer_activities(
         Leave a file that was made from the same inputs, settings and code, as its manifest proves.
     report : callable, optional
         Told one line per file.
+    of_run : mapping of str to str, optional
+        Fields of the provenance that an orchestrator knows: asset, partition, run_id, command.
 
     Returns
     -------
@@ -239,9 +242,8 @@ def infer_activities(
                 if skip_existing and _stands(store, path, profiles, signature, settings, kind):
                     outcome = "unchanged"
                 else:
-                    write_activity(
-                        store, path, infer_activity(profiles, signature, settings, workers=workers)
-                    )
+                    inferred = infer_activity(profiles, signature, settings, workers=workers)
+                    write_activity(store, path, inferred, provenance=inferred.provenance(**(of_run or {})))
                     outcome = "written"
                 done.append(path)
                 if report is not None:
@@ -270,8 +272,6 @@ def _stands(
 
 
 def _parameters(settings: ActivitySettings, signature: Signature) -> dict[str, object]:
-    from dataclasses import asdict
-
     return {"signature": signature.name, **asdict(settings)}
 
 

@@ -92,6 +92,8 @@ class MatrixFile:
         width = self.shape[1] if columns is None else len(columns)
         dtype = (node["data"] if not hasattr(node, "shape") else node).dtype
         needed = declared_bytes((self.shape[0], width), dtype.itemsize)
+        if not hasattr(node, "shape"):  # a sparse matrix is read whole before its columns are picked
+            needed += sum(declared_bytes(node[part].shape, node[part].dtype.itemsize) for part in node)
         require_budget(needed, None, what=f"{layer} of this file", where=str(self.path))
         if not hasattr(node, "shape"):
             return _dense_part(node, self.shape, columns)

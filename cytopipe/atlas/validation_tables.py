@@ -9,7 +9,7 @@ said, never what is true.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cytopipe.atlas import figures, quality
-from cytopipe.atlas.activity import ActivitySettings
+from cytopipe.atlas.activity import ActivitySettings, fit
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.atlas.expression import (
     ExpressionActivity,
@@ -78,7 +78,9 @@ def validate_atlas(
     harmonisation: Harmonisation | None = None,
     biology: Mapping[str, tuple[str, ...]] | None = None,
     source: str | Path | None = None,
+    settings: ActivitySettings | None = None,
     draw: bool = True,
+    of_run: Mapping[str, str] | None = None,
 ) -> AtlasValidation:
     """Compare the activities of a level with the expression of the targets' genes, and score them.
 
@@ -94,8 +96,12 @@ def validate_atlas(
         Expected types, as :func:`cytopipe.atlas.quality.known_biology` reads them.
     source : path, optional
         Where the signature's table lies.
+    settings : ActivitySettings, optional
+        With which the activities were inferred, for the parts of the quality score that infer again.
     draw : bool
         Also the scatter figures of the strongest targets.
+    of_run : mapping of str to str, optional
+        Fields of the provenance that an orchestrator knows: asset, partition, run_id, command.
 
     Returns
     -------
@@ -123,11 +129,21 @@ def validate_atlas(
     compared = compare_expression(
         groups, list(z.columns), expression, z.to_numpy(), resamples, measured=genes
     )
-    score, judged = _quality(
-        catalogue, atlas, level, signature, z, compared, values, signature_genes, harmonisation, biology
+    means = {
+        granularity: type_activity(atlas, z, harmonisation, granularity).values
+        for granularity in ("coarse", "fine")
+    }
+    known = quality.known_biology() if biology is None else biology
+    concordance, judged = quality.biological_concordance(means, known)
+    score = quality.quality_score(
+        sample_r2=_sample_r2(catalogue.pseudobulk(atlas, level, "samples"), signature, settings),
+        cell_type_r=quality.cell_type_correlation(compared.targets["rho"].to_numpy()),
+        gene_coverage=len(signature_genes) / len(signature.genes),
+        cv_stability=quality.gene_fold_stability(values, signature_genes, signature, settings),
+        biological_concordance=concordance,
     )
     inputs = _inputs([profiles_path, activity_path, *resampled_paths])
-    made = _Publisher(store, inputs, f"validation of {name} in {atlas} {level}", {"signature": name})
+    made = _Publisher(store, inputs, f"validation of {name} in {atlas} {level}", {"signature": name}, of_run)
     at = lambda what: catalogue.validation(atlas, level, name, what)  # noqa: E731
     made.table(at("expression.tsv"), compared.targets)
     made.parquet(at("points.parquet"), compared.points)
@@ -155,6 +171,7 @@ def cross_atlas(
     granularity: Granularity = "coarse",
     harmonisation: Harmonisation | None = None,
     draw: bool = True,
+    of_run: Mapping[str, str] | None = None,
 ) -> CrossAtlasValidation:
     """Compare the activities of several atlases, and pool their expression-activity correlations.
 
@@ -170,6 +187,8 @@ def cross_atlas(
     harmonisation : Harmonisation, optional
     draw : bool
         Also the heat map and the forest.
+    of_run : mapping of str to str, optional
+        As for :func:`validate_atlas`.
 
     Returns
     -------
@@ -196,6 +215,7 @@ def cross_atlas(
         _inputs([*paths, *table_paths]),
         f"comparison of {signature} across {', '.join(sorted(levels))}",
         {"signature": signature, "granularity": granularity, "levels": dict(sorted(levels.items()))},
+        of_run,
     )
     at = lambda what: catalogue.comparison(signature, granularity, what)  # noqa: E731
     made.table(at("types.tsv"), _type_table(types))
@@ -285,37 +305,16 @@ def _resamples(
     )
 
 
-def _quality(
-    catalogue, atlas, level, signature, z, compared, values, genes, harmonisation, biology
-) -> tuple[quality.Quality, pd.DataFrame]:
-    harmonisation = harmonisation or default_harmonisation()
-    known = quality.known_biology() if biology is None else biology
-    means = {
-        granularity: type_activity(atlas, z, harmonisation, granularity).values
-        for granularity in ("coarse", "fine")
-    }
-    concordance, judged = quality.biological_concordance(means, known)
-    score = quality.quality_score(
-        sample_r2=_sample_r2(catalogue.pseudobulk(atlas, level, "samples"), signature),
-        cell_type_r=quality.cell_type_correlation(compared.targets["rho"].to_numpy()),
-        gene_coverage=len(set(genes)) / len(signature.genes),
-        cv_stability=quality.gene_fold_stability(values, genes, signature),
-        biological_concordance=concordance,
-    )
-    return score, judged
-
-
-def _sample_r2(path: Path, signature: Signature) -> float | None:
+def _sample_r2(path: Path, signature: Signature, settings: ActivitySettings | None) -> float | None:
     """R^2 over sample profiles (whole counts, brought to log1p CPM); None without the file."""
-    from cytopipe.atlas.activity import fit
-
     if not path.is_file():
         return None
     with open_matrix(path) as file:
         counts = file.read("X").astype(float)
         totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         values = np.log1p(counts / totals * 1e6)
-        scorer = fit(file.columns, signature, ActivitySettings(n_permutations=0), where=str(path))
+        chosen = replace(settings or ActivitySettings(), n_permutations=0, moments="exact")
+        scorer = fit(file.columns, signature, chosen, where=str(path))
         z = scorer.score(values).z
         return quality.sample_r_squared(expression_of_targets(values, file.columns, signature.targets), z)
 
@@ -392,7 +391,14 @@ def _inputs(paths: list[Path]) -> tuple[Input, ...]:
 class _Publisher:
     """Publishes the artifacts of one validation with one provenance, and remembers where."""
 
-    def __init__(self, store: Store, inputs: tuple[Input, ...], what: str, parameters: dict) -> None:
+    def __init__(
+        self,
+        store: Store,
+        inputs: tuple[Input, ...],
+        what: str,
+        parameters: dict,
+        of_run: Mapping[str, str] | None,
+    ) -> None:
         self.store = store
         self.files: dict[str, Path] = {}
         self.provenance = Provenance(
@@ -401,6 +407,7 @@ class _Publisher:
             inputs=inputs,
             code_version=CODE_VERSION,
             libraries=library_versions(LIBRARIES),
+            **(of_run or {}),
         )
 
     def table(self, path: Path, table: pd.DataFrame) -> None:

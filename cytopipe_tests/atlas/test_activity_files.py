@@ -127,8 +127,10 @@ def test_a_second_run_writes_nothing_and_a_changed_input_only_its_own(root, made
 
 def test_the_manifest_names_the_inputs_by_digest(root, made):
     store = Store(root, sync=Sync.NONE)
-    path = infer_activities(store, "aa", ["L1"], ("mine",), QUICK, source=made[1])[0]
+    of_run = {"asset": "atlas/activity", "partition": "aa.l1", "run_id": "r1"}
+    path = infer_activities(store, "aa", ["L1"], ("mine",), QUICK, source=made[1], of_run=of_run)[0]
     provenance = store.manifest(path).provenance
+    assert {name: provenance[name] for name in of_run} == of_run
     assert provenance["parameters"]["regularization"] == 1e4
     assert {one["path"] for one in provenance["inputs"]} == {"aa_pseudobulk_l1.h5ad", str(made[1])}
 
