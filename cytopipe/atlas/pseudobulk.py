@@ -247,8 +247,8 @@ def aggregate(
         if announce:
             announce(plan)
         accumulators, device, resumed_at = _run_pass(
-            job, plan, batch_size, use_gpu, checkpoint_every_s, progress or _unheard, on_checkpoint or _unheard,
-            stop or (lambda: False),
+            job, plan, batch_size, use_gpu, checkpoint_every_s,
+            progress or _unheard, on_checkpoint or _unheard, stop or (lambda: False),
         )  # fmt: skip
         passed = time.perf_counter()
         finished |= _write_levels(job, plan, accumulators, missing, wanted)
