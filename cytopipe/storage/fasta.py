@@ -94,45 +94,27 @@ def parse_fasta(
     """Parse FASTA from bytes; parameters and errors as :func:`read_fasta`."""
     findings = _Findings(where)
     records: list[FastaRecord] = []
-    seen: dict[str, int] = {}
-    header, header_line, parts, usable = "", 0, [], False
     refused = _refused_letters(alphabet)
-
-    def close() -> None:
-        if not header_line:
-            return
-        sequence = "".join(parts)
-        if not sequence and usable:
-            findings.add(header_line, f"record {_id_of(header)!r} has no sequence")
-        identifier, _, description = header.partition(" ")
-        records.append(FastaRecord(identifier, description.strip(), sequence, header_line))
-
+    seen: dict[str, int] = {}
+    current: _Open | None = None
+    headless = False
     for number, line in enumerate(_lines(data, findings), start=1):
         text = line.rstrip()
         if text.startswith(">"):
-            close()
-            header, header_line, parts, usable = " ".join(text[1:].split("\t")).strip(), number, [], True
-            identifier = _id_of(header)
-            if text[1:2].isspace() or not identifier:
-                findings.add(number, "the id after '>' is blank")
-            elif identifier in seen:
-                findings.add(number, f"id {identifier!r} stands already in line {seen[identifier]}")
-            else:
-                seen[identifier] = number
-            if "\0" in header:
-                findings.add(number, "NUL in a header")
-            elif "\r" in header:
-                findings.add(number, "a carriage return inside a line")
+            if current is not None:
+                records.append(current.close(findings))
+            current = _Open(text, number)
+            current.check(findings, seen)
         elif text:
-            if not header_line:
+            if current is None and not headless:
+                headless = True
                 findings.add(number, "text before the first header", found=repr(text[:40]))
-                header_line, usable = -1, False
             if fault := refused.search(text):
                 findings.add(number, _letter_fault(fault.group(), fault.start() + 1))
-            parts.append(text)
-    if header_line > 0:
-        close()
-    records = [record for record in records if record.line > 0]
+            if current is not None:
+                current.parts.append(text)
+    if current is not None:
+        records.append(current.close(findings))
     if not records and not findings and not allow_empty:
         findings.add(None, "holds no sequence", found="an empty file" if not data.strip() else "no header")
     findings.raise_if_any()
@@ -173,6 +155,37 @@ def format_fasta(records: Iterable[FastaRecord | tuple[str, str]], *, width: int
         )
         parts.append(f">{header}\n" + "\n".join(lines) + "\n")
     return "".join(parts).encode()
+
+
+class _Open:
+    """The record that is being read."""
+
+    def __init__(self, text: str, line: int) -> None:
+        self.blank = not text[1:].strip() or text[1].isspace()
+        self.header = text[1:].replace("\t", " ").strip()
+        self.line = line
+        self.parts: list[str] = []
+
+    def check(self, findings: _Findings, seen: dict[str, int]) -> None:
+        """Find what is wrong with the header, and remember its id."""
+        identifier = _id_of(self.header)
+        if self.blank:
+            findings.add(self.line, "the id after '>' is blank")
+        elif identifier in seen:
+            findings.add(self.line, f"id {identifier!r} stands already in line {seen[identifier]}")
+        else:
+            seen[identifier] = self.line
+        if "\0" in self.header:
+            findings.add(self.line, "NUL in a header")
+        elif "\r" in self.header:
+            findings.add(self.line, "a carriage return inside a line")
+
+    def close(self, findings: _Findings) -> FastaRecord:
+        sequence = "".join(self.parts)
+        identifier, _, description = self.header.partition(" ")
+        if not sequence:
+            findings.add(self.line, f"record {identifier!r} has no sequence")
+        return FastaRecord(identifier, description.strip(), sequence, self.line)
 
 
 class _Findings:

@@ -15,7 +15,6 @@ import functools
 import os
 import shutil
 import stat
-import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -301,50 +300,30 @@ def _warn_of_missing_locks(folder: str) -> None:
 # --------------------------------------------------------------------------- what is this place?
 
 
-def probe(folder: Path) -> FileSystem | None:
-    """Try out what the protocol needs, in a scratch directory below `folder`.
-
-    Returns
-    -------
-    FileSystem or None
-        None where nothing may be written: a reader does not need any of it.
+def probe(scratch: Path) -> FileSystem:
+    """Try out what the protocol needs, in an empty directory that the caller removes.
 
     Raises
     ------
     UnsupportedFilesystemError
         A rename does not replace, so that no promise could be kept.
     """
-    found = _probe(folder, folder.stat().st_dev)
-    if found is not None and not found.replaces:
+    found = FileSystem(
+        replaces=_tries(_try_replace, scratch),
+        links_symbolically=_tries(_try_symlink, scratch),
+        links_hard=_tries(_try_link, scratch),
+        locks=_tries(_try_lock, scratch),
+        syncs_whole=hasattr(_libc(), "syncfs"),
+        folds_case=_tries(_try_case, scratch),
+    )
+    if not found.replaces:
         raise UnsupportedFilesystemError(
             "rename does not replace a file here",
-            where=str(folder),
+            where=str(scratch.parent),
             expected="a file system with atomic rename (ext4, xfs, btrfs, zfs, NFS, Lustre ...)",
             next="Set the output root to a directory on another file system.",
         )
     return found
-
-
-@functools.lru_cache(maxsize=64)
-def _probe(folder: Path, device: int) -> FileSystem | None:
-    scratch = folder / f"probe-{uuid.uuid4().hex}"
-    try:
-        scratch.mkdir()
-    except OSError as error:
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            return None
-        raise
-    try:
-        return FileSystem(
-            replaces=_tries(_try_replace, scratch),
-            links_symbolically=_tries(_try_symlink, scratch),
-            links_hard=_tries(_try_link, scratch),
-            locks=_tries(_try_lock, scratch),
-            syncs_whole=hasattr(_libc(), "syncfs"),
-            folds_case=_tries(_try_case, scratch),
-        )
-    finally:
-        remove_tree(scratch)
 
 
 _CANNOT = {
@@ -393,11 +372,13 @@ def _try_link(scratch: Path) -> bool:
 
 
 def _try_lock(scratch: Path) -> bool:
+    folder = scratch / "lock"
+    folder.mkdir()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with locked(scratch):
+        with locked(folder):
             try:
-                with locked(scratch, wait=False):
+                with locked(folder, wait=False):
                     return False
             except BusyError:
                 return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -41,7 +42,8 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> object:
     """Read a JSON file strictly; see :func:`parse_json`."""
     try:
         with Path(path).open("rb") as stream:
-            data = stream.read(max_bytes + 1)
+            size = os.fstat(stream.fileno()).st_size  # read(n) takes n bytes of memory at once
+            data = stream.read(min(size, max_bytes) + 1)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
     return parse_json(data, where=str(path), max_bytes=max_bytes)

@@ -7,6 +7,8 @@ system is told as a StorageError; the protocol itself is in `files`, `trees` and
 
 from __future__ import annotations
 
+import errno
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,7 +80,7 @@ class Store:
             make_folder(root, sync)
             self.root = root.resolve()
             self.sync = sync
-            self.filesystem: FileSystem | None = probe(self.root)
+            self.filesystem: FileSystem | None = _probed(self.root, self.root.stat().st_dev)
             if self.filesystem is not None and kind_at(self.root / STAGING) == "directory":
                 age = 0.0 if self.filesystem.locks else RETIRE_AFTER_S
                 janitor.sweep_staging(self.root / STAGING, age, sync=sync)
@@ -409,6 +411,20 @@ class Store:
 
     def _target(self, path: Path | str) -> Path:
         return inside(self.root, path)
+
+
+@functools.lru_cache(maxsize=64)
+def _probed(root: Path, device: int) -> FileSystem | None:
+    """What the file system of a root does; None where nothing may be written, which a reader does not
+    mind.
+    """
+    try:
+        with drafting(root / STAGING) as draft:
+            return probe(draft.folder)
+    except OSError as error:
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return None
+        raise
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

@@ -6,7 +6,7 @@ makes the kinds of damage a verification must find.
 """
 
 from cytopipe.testing.contracts import CONTRACTS, Contract, Torn
-from cytopipe.testing.crash import Figures, inject_faults, kill_writers, race
+from cytopipe.testing.crash import Figures, inject_faults, kill_writers, race, trace_publication
 from cytopipe.testing.damage import DAMAGES, Damage
 
 __all__ = [
@@ -19,4 +19,5 @@ __all__ = [
     "inject_faults",
     "kill_writers",
     "race",
+    "trace_publication",
 ]

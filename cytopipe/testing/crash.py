@@ -28,7 +28,7 @@ from cytopipe.errors import CytopipeError
 from cytopipe.storage import Store, Sync
 from cytopipe.testing.contracts import Contract
 
-__all__ = ["CALLS", "Figures", "inject_faults", "kill_writers", "race"]
+__all__ = ["CALLS", "Figures", "inject_faults", "kill_writers", "race", "trace_publication"]
 
 CALLS = (
     "openat,read,pread64,write,pwrite64,writev,lseek,ftruncate,fallocate,fsync,fdatasync,syncfs,flock,"
@@ -225,6 +225,14 @@ def inject_faults(contract: Contract, root: Path, fault: str, *, first: int = 1,
     return figures
 
 
+def trace_publication(contract: Contract, root: Path) -> str:
+    """The file-system calls of one undisturbed publication over an existing one, as strace prints them
+    (``-y``).
+    """
+    contract.publish(Store(root), 1)
+    return _publish_traced(contract, root, 2, None)[1]
+
+
 def _calls_of(trace: str) -> list[tuple[str, int]]:
     """Every call of a trace with its number among the calls of its kind and thread, in order, each once."""
     seen: dict[tuple[str, str], int] = {}
@@ -265,7 +273,16 @@ def _publish_once(contract: Contract, root: Path, version: int, ready) -> None:
 @contextlib.contextmanager
 def _strace(pid: int, inject: str | None) -> Iterator[list[str]]:
     """Attach to a process; the list holds the whole trace at the end."""
-    command = ["strace", "-f", "-p", str(pid), "-e", f"trace={CALLS}", *(["-e", inject] if inject else [])]
+    command = [
+        "strace",
+        "-f",
+        "-y",
+        "-p",
+        str(pid),
+        "-e",
+        f"trace={CALLS}",
+        *(["-e", inject] if inject else []),
+    ]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, errors="replace")
     lines: list[str] = []
     for line in process.stderr:

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 import zarr
 
 from cytopipe.errors import BudgetError, CytopipeError, InputError, RefusedError
+from cytopipe.storage.fasta import read_fasta
 from cytopipe.storage.guard.budget import load_npy
 from cytopipe.storage.guard.hdf5 import open_hdf5
 from cytopipe.storage.guard.tiff import survey_tiff
@@ -372,3 +374,27 @@ def test_a_tiff_with_a_fault_is_told(tmp_path, data, told):
 def test_real_tiffs_pass(real_data):
     for path in sorted((real_data / "screen").glob("*.tif")):
         assert survey_tiff(path)[0].width_px == 512
+
+
+# --------------------------------------------------------------------------- memory
+
+
+def _peak_bytes(function) -> int:
+    """Most memory that Python held at once while `function` was refused."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(BudgetError):
+            function()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_bomb_never_takes_more_memory_than_its_budget(tmp_path):
+    """256 MiB of zeros in 260 kB: at most the budget, a piece of it and the file are held."""
+    bomb = gzip.compress(b"\0" * (256 << 20), compresslevel=1)
+    (tmp_path / "x.fasta.gz").write_bytes(bomb)
+    assert _peak_bytes(lambda: list(read_fasta(tmp_path / "x.fasta.gz", max_bytes=4 << 20))) < 16 << 20
+    store = _v2(tmp_path, compressor={"id": "gzip", "level": 1})
+    (store / "0.0").write_bytes(bomb)
+    assert _peak_bytes(lambda: survey_zarr(store, inflate_chunks=True)) < 16 << 20

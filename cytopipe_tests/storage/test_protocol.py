@@ -25,7 +25,7 @@ from cytopipe.errors import (
 )
 from cytopipe.storage import Store, Sync, filesystem, sets
 from cytopipe.storage.draft import drafting, explained, watched
-from cytopipe.storage.filesystem import FileSystem, kind_at, locked, make_folder, probe
+from cytopipe.storage.filesystem import FileSystem, kind_at, locked, make_folder
 
 OWNS = "initial.*.fasta"
 OLD = {"initial.1.fasta": b">a\nAC\n", "initial.2.fasta": b">b\nGG\n"}
@@ -184,10 +184,10 @@ def test_a_lock_is_refused_while_somebody_holds_it(tmp_path):
 
 
 def test_a_place_is_probed_and_nothing_is_left(tmp_path):
-    found = probe(tmp_path)
+    found = Store(tmp_path).filesystem
     assert found.replaces and found.links_symbolically and found.links_hard and found.locks
     assert found.shortcomings() == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / ".staging"]
 
 
 def test_a_place_without_links_or_locks_says_what_happens_instead():
