@@ -66,22 +66,25 @@ class Session:
             for line in self._plan():
                 click.echo(line)
             return 0
-        found = self._open()
-        with open_progress(quiet=given["quiet"]) as progress, stop_on_signals(progress.say) as stop:
+        with (
+            open_engine(given["engine"]) as engine,  # before anything is written: it may not be there
+            open_progress(quiet=given["quiet"]) as progress,
+            stop_on_signals(progress.say) as stop,
+        ):
+            found = self._open()
             for message in found.messages:
                 progress.say(message)
             requests = found.state.requests
-            with open_engine(given["engine"]) as engine:
-                result = found.advance(
-                    _last(requests).asset,
-                    engine=engine,
-                    progress=progress,
-                    stop=stop,
-                    max_clusters=given["max_clusters"],
-                    max_sequences=given["max_sequences"],
-                    report=not given["no_report"],
-                    truth=given["truth"],
-                )
+            result = found.advance(
+                _last(requests).asset,
+                engine=engine,
+                progress=progress,
+                stop=stop,
+                max_clusters=given["max_clusters"],
+                max_sequences=given["max_sequences"],
+                report=not given["no_report"],
+                truth=given["truth"],
+            )
         if not requests.keep_blast_db:
             found.folder.remove_caches(distances=False)
         if not given["quiet"]:
