@@ -9,9 +9,11 @@ and ``*`` in a word stands for any letters.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -19,7 +21,14 @@ from typing import Literal
 
 from cytopipe.errors import Finding, InputError
 
-__all__ = ["Granularity", "Harmonisation", "HarmonisationRule", "default_harmonisation", "read_harmonisation"]
+__all__ = [
+    "Granularity",
+    "Harmonisation",
+    "HarmonisationRule",
+    "default_harmonisation",
+    "joined_harmonisation",
+    "read_harmonisation",
+]
 
 Granularity = Literal["coarse", "fine"]
 COLUMNS = ("atlas", "pattern", "coarse", "fine")
@@ -52,6 +61,12 @@ class Harmonisation:
     rules: tuple[HarmonisationRule, ...]
     source: str = field(default="", compare=False)
 
+    @property
+    def sha256(self) -> str:
+        """Digest of the rules, whatever the file they stand in looks like."""
+        rows = [(rule.atlas, rule.pattern, rule.coarse, rule.fine) for rule in self.rules]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
     def of(self, atlas: str, label: str, granularity: Granularity = "coarse") -> str | None:
         """The harmonised type of one label; None where no row fits or the row has no fine type.
 
@@ -69,6 +84,23 @@ class Harmonisation:
     def types(self, granularity: Granularity) -> tuple[str, ...]:
         """The vocabulary, in the order of the table."""
         return tuple(dict.fromkeys(name for rule in self.rules if (name := getattr(rule, granularity))))
+
+
+def joined_harmonisation(tables: Mapping[str, Harmonisation]) -> Harmonisation:
+    """One table in which every atlas keeps the rules of its own.
+
+    Parameters
+    ----------
+    tables : mapping of str to Harmonisation
+        By atlas.
+    """
+    rules = [
+        replace(rule, atlas=atlas)
+        for atlas, table in tables.items()
+        for rule in table.rules
+        if rule.atlas in ("*", atlas)
+    ]
+    return Harmonisation(tuple(rules), source=", ".join(sorted({one.source for one in tables.values()})))
 
 
 def default_harmonisation() -> Harmonisation:

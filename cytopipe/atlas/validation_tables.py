@@ -9,7 +9,7 @@ said, never what is true.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +108,7 @@ def validate_atlas(
     AtlasValidation
     """
     catalogue = Catalogue(store.root)
+    harmonisation = harmonisation or default_harmonisation()
     level = catalogue.require_level(atlas, level)
     if isinstance(signature, str):
         signature = load_signature(signature, source)
@@ -142,8 +143,21 @@ def validate_atlas(
         cv_stability=quality.gene_fold_stability(values, signature_genes, signature, settings),
         biological_concordance=concordance,
     )
-    inputs = _inputs([profiles_path, activity_path, *resampled_paths])
-    made = _Publisher(store, inputs, f"validation of {name} in {atlas} {level}", {"signature": name}, of_run)
+    samples_path = catalogue.pseudobulk(atlas, level, "samples")
+    read = [profiles_path, activity_path, *resampled_paths]
+    made = _Publisher(
+        store,
+        _inputs([*read, samples_path] if samples_path.is_file() else read),
+        f"validation of {name} in {atlas} {level}",
+        {
+            "signature": name,
+            "signature_sha256": signature.sha256,
+            "cell_types_sha256": harmonisation.sha256,
+            "known_biology": {target: list(types) for target, types in sorted(known.items())},
+            "settings": asdict(settings or ActivitySettings()),
+        },
+        of_run,
+    )
     at = lambda what: catalogue.validation(atlas, level, name, what)  # noqa: E731
     made.table(at("expression.tsv"), compared.targets)
     made.parquet(at("points.parquet"), compared.points)
@@ -214,7 +228,12 @@ def cross_atlas(
         store,
         _inputs([*paths, *table_paths]),
         f"comparison of {signature} across {', '.join(sorted(levels))}",
-        {"signature": signature, "granularity": granularity, "levels": dict(sorted(levels.items()))},
+        {
+            "signature": signature,
+            "granularity": granularity,
+            "levels": dict(sorted(levels.items())),
+            "cell_types_sha256": harmonisation.sha256,
+        },
         of_run,
     )
     at = lambda what: catalogue.comparison(signature, granularity, what)  # noqa: E731

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from cytopipe.atlas.expression import Resamples, compare_expression, expression_of_targets
-from cytopipe.atlas.harmonise import default_harmonisation, read_harmonisation
+from cytopipe.atlas.harmonise import default_harmonisation, joined_harmonisation, read_harmonisation
 from cytopipe.atlas.quality import (
     biological_concordance,
     gene_fold_stability,
@@ -66,6 +66,19 @@ def test_an_atlas_may_have_rows_of_its_own(tmp_path):
     table = read_harmonisation(path)
     assert table.of("mine", "C17", "fine") == "B_memory"
     assert table.of("other", "C17", "coarse") == "Myeloid" and table.of("other", "C17", "fine") is None
+
+
+def test_joined_tables_speak_each_for_its_own_atlas(tmp_path):
+    tables = {}
+    for atlas, lineage in (("aa", "B_cell"), ("bb", "Myeloid")):
+        (tmp_path / atlas).write_text(
+            f"atlas\tpattern\tcoarse\tfine\n*\tc17\t{lineage}\t\nother\tc18\tT_cell\t\n"
+        )
+        tables[atlas] = read_harmonisation(tmp_path / atlas)
+    joined = joined_harmonisation(tables)
+    assert [joined.of(atlas, "c17") for atlas in ("aa", "bb", "cc")] == ["B_cell", "Myeloid", None]
+    assert joined.of("aa", "c18") is None
+    assert tables["aa"].sha256 != tables["bb"].sha256 == read_harmonisation(tmp_path / "bb").sha256
 
 
 def test_all_faults_of_a_users_table_come_with_their_lines(tmp_path):

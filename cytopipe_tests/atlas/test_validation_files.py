@@ -10,6 +10,7 @@ from scipy import stats
 from cytopipe.atlas import figures
 from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import Catalogue, NotFoundError
+from cytopipe.atlas.harmonise import read_harmonisation
 from cytopipe.atlas.inference import infer_activities, read_activity
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.meta import meta_analyse_correlations
@@ -160,7 +161,27 @@ def test_provenance_names_every_file_that_was_read(done):
         "aa_mine_l1.h5ad",
         "aa_pseudobulk_l1_resampled.h5ad",
         "aa_mine_l1_resampled.h5ad",
+        "aa_pseudobulk_l1_samples.h5ad",
     }
+
+
+def test_another_table_of_cell_types_is_another_recipe(done, tmp_path):
+    """What a user edits decides the result, so the manifest knows it."""
+    store, _, _, across = done
+    table = tmp_path / "types.tsv"
+    table.write_text(
+        "atlas\tpattern\tcoarse\tfine\n" + "".join(f"*\t{word}\t{word}\t\n" for word in ("b", "nk", "t"))
+    )
+    path = across.files["mine_coarse_pairs.tsv"]
+    before = store.manifest(path).provenance["parameters"]
+    cross_atlas(
+        store, dict.fromkeys(ATLASES, "l1"), "mine", harmonisation=read_harmonisation(table), draw=False
+    )
+    after = store.manifest(path).provenance["parameters"]
+    assert before["cell_types_sha256"] != after["cell_types_sha256"]
+    assert read_tsv(path)["n_types"].tolist() == [3, 3, 3]
+    cross_atlas(store, dict.fromkeys(ATLASES, "l1"), "mine")
+    assert store.manifest(path).provenance["parameters"] == before
 
 
 # --------------------------------------------------------------------------- figures
