@@ -8,8 +8,6 @@ its own default, so that file, command line and library cannot drift apart. An i
 from __future__ import annotations
 
 import dataclasses
-import re
-import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar, Literal, Self
@@ -18,6 +16,7 @@ from pydantic import Field, create_model
 
 from cytopipe.decompose.parameters import GAP_METHODS, NEIGHBOUR_KINDS, Parameters
 from cytopipe.errors import ParameterError
+from cytopipe.project.dataclass_fields import fields_of
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file, matches
 from cytopipe.project.units import Fraction, Percentile
 
@@ -32,34 +31,7 @@ _STRICTER = {
 }
 
 
-def _documented(cls: type) -> dict[str, str]:
-    """Field name to its paragraph in the class's numpydoc ``Parameters`` section."""
-    section = re.search(
-        r"Parameters\n\s*-+\n(.*?)(?:\n\s*\n\s*\w+\n\s*-{3,}|\Z)", cls.__doc__ or "", re.DOTALL
-    )
-    text: dict[str, str] = {}
-    name = ""
-    for line in (section[1] if section else "").splitlines():
-        if head := re.fullmatch(r" {4}(\w+) : .*", line):
-            name = head[1]
-            text[name] = ""
-        elif name:
-            text[name] = f"{text[name]} {line.strip()}".strip()
-    return {field: re.sub(r"\s*\[\d+\]_", "", words) for field, words in text.items()}
-
-
-def _parameter_fields() -> dict[str, tuple[object, object]]:
-    types, words = typing.get_type_hints(Parameters), _documented(Parameters)
-    return {
-        field.name: (
-            _STRICTER.get(field.name, types[field.name]),
-            Field(default=field.default, description=words.get(field.name)),
-        )
-        for field in dataclasses.fields(Parameters)
-    }
-
-
-_ParameterFields = create_model("_ParameterFields", __base__=Entry, **_parameter_fields())  # type: ignore[call-overload]
+_ParameterFields = create_model("_ParameterFields", __base__=Entry, **fields_of(Parameters, _STRICTER))  # type: ignore[call-overload]
 
 
 class SequenceSet(_ParameterFields):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from cytopipe.provenance import sha256_file
@@ -41,14 +42,27 @@ class Digests:
 
     def sha256(self, path: Path) -> str | None:
         """SHA-256 of a file's content; None where there is no file to read."""
+        return self.of(path, sha256_file)
+
+    def of(self, path: Path, take: Callable[[Path], str], kind: str = "") -> str | None:
+        """A digest of any kind of a file, remembered in the same way; None where there is no file to read.
+
+        Parameters
+        ----------
+        path : Path
+        take : callable
+            Takes the digest of a file.
+        kind : str
+            What tells its digests from those of others: ``inflated``.
+        """
         try:
             resolved = path.resolve(strict=True)
             before = resolved.stat()
             facts = (before.st_size, before.st_mtime_ns, before.st_ctime_ns, before.st_ino)
-            name = self._name(resolved)
+            name = f"{kind}:{self._name(resolved)}" if kind else self._name(resolved)
             if known := self._known(name, facts):
                 return known
-            digest = sha256_file(resolved)
+            digest = take(resolved)
             after = resolved.stat()
         except OSError:
             return None

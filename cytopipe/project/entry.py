@@ -15,6 +15,8 @@ from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from cytopipe.storage.names import slug
+
 __all__ = ["DataSet", "Entry", "FilePath", "Problem", "absent_file", "matches"]
 
 
@@ -46,8 +48,9 @@ class Problem:
 class Entry(BaseModel):
     """What every domain's entry has in common; domains derive from it.
 
-    A domain overrides :meth:`expand` when one entry can stand for several data sets, and
-    :meth:`problems` for what must be looked up on disk.
+    A domain overrides :meth:`expand` when one entry can stand for several data sets, :meth:`place` when
+    they do not lie in folders of their own, and :meth:`problems` for what must be looked up on disk. Models
+    are validated with the context ``{"name": NAME}`` of the entry.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
@@ -61,6 +64,10 @@ class Entry(BaseModel):
         """Yield ``(partition key, entry)`` for every data set this entry stands for."""
         yield name, self
 
+    def place(self, key: str) -> str:
+        """The folder of data set `key`, relative to its domain's folder below the output root."""
+        return slug(key)
+
     def problems(self, base: Path) -> Iterator[Problem]:
         """Yield what is wrong with this entry on disk, relative paths taken from `base`."""
         yield from ()
@@ -70,8 +77,8 @@ class Entry(BaseModel):
 class DataSet:
     """One data set of a project: the partition `key` of the assets of `domain`.
 
-    `entry` is the declaration; `folder` the directory under the output root that belongs to this data
-    set alone; `base` the directory from which the entry's relative paths count.
+    `entry` is the declaration; `folder` the directory under the output root where its artifacts lie;
+    `base` the directory from which the entry's relative paths count.
     """
 
     domain: str

@@ -41,10 +41,8 @@ def explain(
     model : type
         The model that was validated, whose field names are what may be meant.
     """
-    loc = tuple(
-        part for part in error["loc"] if isinstance(part, int) or part in model.model_fields or not place
-    )
-    loc = loc or tuple(error["loc"][:1])
+    known, model = _placed(error["loc"], model) if place else ((), model)
+    loc = known or tuple(error["loc"][:1])
     field = ".".join(map(str, (*place, *loc)))
     where = source.at((*place, *loc))
     kind, context = error["type"], error.get("ctx", {})
@@ -53,7 +51,7 @@ def explain(
     if kind == "extra_forbidden":
         name = str(error["loc"][-1])
         return Finding(
-            what=f"unknown key '{name}' in {'.'.join(place) or 'the project file'}",
+            what=f"unknown key '{name}' in {'.'.join(map(str, (*place, *known))) or 'the project file'}",
             where=source.at((*place, *error["loc"])),
             expected=f"one of {', '.join(model.model_fields)}",
             next=did_you_mean(name, model.model_fields),
@@ -72,6 +70,25 @@ def explain(
     if kind in _EXPECTED:
         return _wrong(field, where, _EXPECTED[kind], error["input"])
     return Finding(what=f"{field}: {_plain(error['msg'])}", where=where, found=_found(error["input"]))
+
+
+def _placed(
+    loc: tuple[str | int, ...], model: type[BaseModel]
+) -> tuple[tuple[str | int, ...], type[BaseModel]]:
+    """The parts of an error's place that stand in the file, and the innermost model they lead into.
+
+    Pydantic also names the members of unions that it tried; those nobody wrote.
+    """
+    kept: list[str | int] = []
+    for part in loc:
+        if isinstance(part, int):
+            kept.append(part)
+        elif part in model.model_fields:
+            kept.append(part)
+            inner = model.model_fields[part].annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                model = inner
+    return tuple(kept), model
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

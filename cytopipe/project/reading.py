@@ -20,7 +20,7 @@ from cytopipe.project.domains import DOMAINS, entry_model
 from cytopipe.project.entry import DataSet, Entry
 from cytopipe.project.findings import did_you_mean, explain
 from cytopipe.project.settings import Settings
-from cytopipe.storage.names import check_key, slug
+from cytopipe.storage.names import check_key
 from cytopipe.storage.strict_yaml import Document, load_yaml
 
 __all__ = ["PROJECT_FILE", "Project", "check_project", "find_project", "load_project", "read_project"]
@@ -239,7 +239,7 @@ class _Entries:
         if not isinstance(written, dict):
             self._break(domain, name, *findings, _not_a_mapping(where, f"{domain}.{name}", written))
             return
-        entry, faults = _validated(model, written)
+        entry, faults = _validated(model, written, name)
         findings += [explain(one, self.source, place, model) for one in faults]
         for problem in entry.problems(self.base) if entry is not None else ():
             findings.append(
@@ -270,27 +270,29 @@ class _Entries:
                     ),
                 )
             else:
-                known[key] = DataSet(domain, key, data_entry, self.output / domain / slug(key), self.base)
+                folder = self.output / domain / data_entry.place(key)
+                known[key] = DataSet(domain, key, data_entry, folder, self.base)
 
     def _break(self, domain: str, name: str, *findings: Finding) -> None:
         self.broken[domain, name] = (*self.broken.get((domain, name), ()), *findings)
 
 
 def _validated(
-    model: type[Entry], written: dict[str, object]
+    model: type[Entry], written: dict[str, object], name: str
 ) -> tuple[Entry | None, list[Mapping[str, Any]]]:
     """The entry and pydantic's errors; with errors, the entry without the fields that have them.
 
     So what only the disk can tell of the other fields is told in the same breath.
     """
+    context = {"name": name}
     try:
-        return model.model_validate(written), []
+        return model.model_validate(written, context=context), []
     except ValidationError as error:
         faults = error.errors()
     wrong = {str(fault["loc"][0]) for fault in faults if fault["loc"]}
     try:
         return model.model_validate(
-            {name: value for name, value in written.items() if name not in wrong}
+            {field: value for field, value in written.items() if field not in wrong}, context=context
         ), faults
     except ValidationError:
         return None, faults
