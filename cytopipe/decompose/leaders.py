@@ -14,7 +14,7 @@ import numpy as np
 
 from cytopipe.decompose.candidates import Candidates
 from cytopipe.decompose.distance import Distances
-from cytopipe.decompose.gap import TRIANGLE_SLACK
+from cytopipe.decompose.gap import TRIANGLE_SLACK, WITNESS_LENGTH
 
 __all__ = ["absorb", "pairs_between_groups", "representatives"]
 
@@ -122,6 +122,9 @@ def _is_absorbed(index: int, leader: int, other: int, distances: Distances, radi
     far = distances.pairs([index], [leader])[0]
     if far <= radius or other == leader or far <= TRIANGLE_SLACK:
         return bool(far <= radius)
-    # Two partial sequences of one gene may hardly overlap and yet both overlap a third one well.
+    # Two reads may fail to align where both align with a third one. A short one bears no witness: a fragment
+    # of the conserved gene is close to every species.
+    if distances.lengths[other] < WITNESS_LENGTH * max(distances.lengths[index], distances.lengths[leader]):
+        return False
     near, step = distances.pairs([index, other], [other, leader])
     return bool(near <= radius and far > near + step + TRIANGLE_SLACK)

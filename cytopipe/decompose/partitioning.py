@@ -29,6 +29,9 @@ __all__ = ["DENSE", "Partitioned", "partition"]
 DENSE = 1_500
 
 
+#: Groups with no known pair within this many times `max_lump` are not measured any closer.
+MEASURED = 2.0
+
 #: Sequences that a group of near-identical ones is measured by. One would do, were there no bad reads.
 REPRESENTATIVES = 9
 
@@ -83,10 +86,12 @@ def partition(
     leader_of = absorb(members, among, distances, parameters.min_split)
     leaders = np.unique(leader_of)
     low, high = pairs_between_groups(members, leader_of, among)
-    near = distances.pairs(low, high) <= parameters.max_lump
+    values = distances.pairs(low, high)
+    ends = leader_of[np.searchsorted(members, np.stack([low, high]))]
+    linked = np.searchsorted(leaders, ends[:, values <= parameters.max_lump])
+    worth_measuring = ends[:, values <= MEASURED * parameters.max_lump]
     joined: list[tuple[int, ...]] = []
-    linked = leader_of[np.searchsorted(members, np.stack([low[near], high[near]]))]
-    for component in connected(len(leaders), np.searchsorted(leaders, linked)):
+    for component in connected(len(leaders), linked):
         group = leaders[component]
         own = np.flatnonzero(np.isin(leader_of, group))
         if len(group) == 1:
@@ -94,7 +99,7 @@ def partition(
         elif by_gap:
             joined += _by_gap(members[own], leader_of[own], distances, parameters).clusters
         else:
-            joined += _by_median(members[own], leader_of[own], among, distances, parameters)
+            joined += _by_median(members[own], leader_of[own], worth_measuring, among, distances, parameters)
     clusters = in_order(joined, members.tolist())
     gaps = _gaps(clusters, low, high, distances, parameters.target_percentile)
     return Partitioned(clusters, min(gaps, default=0.0), gaps)
@@ -103,27 +108,48 @@ def partition(
 def _by_median(
     members: np.ndarray,
     leader_of: np.ndarray,
+    worth_measuring: np.ndarray,
     among: Candidates,
     distances: Distances,
     parameters: Parameters,
 ) -> list[tuple[int, ...]]:
-    """Clusters of one component, joined by the median of all distances between representatives."""
+    """Clusters of one component, joined by the median of the distances between representatives."""
     radius = parameters.min_split
     while len(leaders := np.unique(leader_of)) > DENSE and radius < parameters.max_lump:
         # More diverse than can be held at once: let each leader stand for more.
         radius = min(2.0 * max(radius, 1e-6), parameters.max_lump)
         above = absorb(leaders, among, distances, radius)
+        inside = np.isin(worth_measuring, leaders).all(axis=0)
+        worth_measuring = above[np.searchsorted(leaders, worth_measuring[:, inside])]
         leader_of = above[np.searchsorted(leaders, leader_of)]
     if len(leaders) > DENSE:
         return [tuple(members[leader_of == leader].tolist()) for leader in leaders]
     per_group = max(1, min(REPRESENTATIVES, DENSE // len(leaders)))
     positions, groups, weights = representatives(members, leader_of, among, per_group)
-    D = without_triangle_violations(distances.matrix(positions), distances.lengths[positions])
+    D = _measured(positions, leader_of[np.searchsorted(members, positions)], worth_measuring, distances)
     joined = []
     for rows in median_linkage(D, weights, parameters.max_lump, groups):
         inside = np.isin(leader_of, leader_of[np.searchsorted(members, positions[list(rows)])])
         joined.append(tuple(members[inside].tolist()))
     return joined
+
+
+def _measured(
+    positions: np.ndarray, leader_of: np.ndarray, worth_measuring: np.ndarray, distances: Distances
+) -> np.ndarray:
+    """Distances among representatives, infinite between groups that are far from each other anyway."""
+    leaders, at = np.unique(leader_of, return_inverse=True)
+    close = np.eye(len(leaders), dtype=bool)
+    inside = np.isin(worth_measuring, leaders).all(axis=0)
+    a, b = np.searchsorted(leaders, worth_measuring[:, inside])
+    close[a, b] = close[b, a] = True
+    measured = close[np.ix_(at, at)]
+    D = np.full(measured.shape, np.nan)
+    rows, columns = np.nonzero(np.triu(measured))
+    D[rows, columns] = D[columns, rows] = distances.pairs(positions[rows], positions[columns])
+    D = without_triangle_violations(D, distances.lengths[positions])
+    D[~measured] = np.inf
+    return D
 
 
 def _by_gap(
