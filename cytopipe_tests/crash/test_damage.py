@@ -42,9 +42,23 @@ def _targets(name: str, root: Path, kind: str) -> list[Path]:
 @pytest.mark.parametrize("kind", DAMAGES)
 @pytest.mark.parametrize("name", CONTRACTS)
 def test_damage_is_found_and_never_read_as_whole(name, kind, published, tmp_path):
+    _damage_and_look(name, kind, published, tmp_path, TRIALS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("name", CONTRACTS)
+def test_a_hundred_damages_of_a_kind_are_all_found(name, kind, published, tmp_path):
+    _damage_and_look(name, kind, published, tmp_path, 100)
+    print(f"\n{name}, {kind}: 100 of 100 found")
+
+
+def _damage_and_look(name: str, kind: str, published: dict[str, Path], tmp_path: Path, trials: int) -> None:
+    """Damage a copy, verify it, and read it as a user would; `trials` times."""
     if kind == "extra" and name in ("json", "h5ad"):
         pytest.skip("a single file has no parts to which one could be added")
-    for trial in range(TRIALS):
+    for trial in range(trials):
         rng = random.Random(f"{name} {kind} {trial}")
         root = tmp_path / str(trial)
         shutil.copytree(published[name], root, symlinks=True)
@@ -53,6 +67,7 @@ def test_damage_is_found_and_never_read_as_whole(name, kind, published, tmp_path
         assert store.verify(), f"not found: {done}"
         with pytest.raises(CytopipeError):
             CONTRACTS[name].read(store)
+        shutil.rmtree(root)
 
 
 def test_a_whole_copy_has_no_differences(published, tmp_path):
