@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -69,6 +70,11 @@ class Accumulators:
             total_squares=np.zeros(with_squares, np.int64),
             totals=np.zeros(n_totals, np.int64),
         )
+
+    @cached_property
+    def row_totals(self) -> np.ndarray:
+        """All counts of each row of `sums`, int64; to be asked for when the pass is over."""
+        return self.sums.sum(axis=1)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name, in the order of the fields."""

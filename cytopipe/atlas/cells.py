@@ -250,6 +250,7 @@ def _open_root(path: Path, stack: ExitStack):
                 where=str(path),
                 expected="an AnnData file written by anndata 0.7 or later",
                 found=found,
+                next="Read and write an older file once with a current anndata.",
             )
     return root
 

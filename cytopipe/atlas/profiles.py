@@ -8,7 +8,7 @@ a matrix product gives the same bits whatever library or threads compute it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -139,7 +139,7 @@ def level_profiles(plan: PassPlan, accumulators: Accumulators, level: int) -> Pr
     group_of_leaf = np.full(units.n_leaves, -1, np.int32)
     group_of_leaf[units.leaf_of_unit] = grouping.group_of_unit
     group_of_row = grouping.group_of_unit if plan.rows_are_units else group_of_leaf
-    row_totals = accumulators.sums.sum(axis=1)
+    row_totals = accumulators.row_totals
     known = group_of_row >= 0
     totals = np.zeros(n_groups, np.int64)
     np.add.at(totals, group_of_row[known], row_totals[known])
@@ -154,12 +154,7 @@ def level_profiles(plan: PassPlan, accumulators: Accumulators, level: int) -> Pr
     log1p_cpm(counts, totals[kept].astype(np.float64), X)
     n_samples = np.array([len(_samples(plan, level, group)) for group in range(n_groups)], np.int64)
     if plan.layout == "units" and units.samples:
-        se = (
-            np.stack([_se_over_samples(plan, accumulators, level, group) for group in kept])
-            if len(kept)
-            else X
-        )
-        se = se.astype(np.float32)
+        se = _se_over_samples(plan, accumulators, level, kept)
     elif plan.by_cells:
         se = _se_over_cells(accumulators, group_of_leaf, grouping, kept, counts, totals)
     else:
@@ -191,7 +186,7 @@ class SampleProfiles:
         self.groups, self.samples = pairs[large] // len(units.samples), pairs[large] % len(units.samples)
         self.n_cells = n_cells[large]
         self.total_counts = np.zeros(len(self.groups), np.int64)
-        np.add.at(self.total_counts, self._rows, accumulators.sums.sum(axis=1)[self._units])
+        np.add.at(self.total_counts, self._rows, accumulators.row_totals[self._units])
 
     def piece(self, row: int, stop: int, first: int, last: int) -> np.ndarray:
         """Counts of profiles ``row:stop`` and genes ``first:last``, int64."""
@@ -227,7 +222,7 @@ class Resampler:
         enough = profiles.n_samples >= needed if not plan.by_cells else np.ones(len(profiles.n_samples), bool)
         self.groups = [int(group) for group in profiles.kept if enough[group]]
         self.names = [profiles.grouping.names[group] for group in self.groups]
-        self._row_totals = self._sums.sum(axis=1)
+        self._row_totals = accumulators.row_totals
         self._draws = None
         if settings.bootstrap == "parity":
             sizes = [int(profiles.n_samples[group]) for group in self.groups]
@@ -305,32 +300,45 @@ def _roll_up(values: np.ndarray, group_of_row: np.ndarray, kept: np.ndarray, n_g
     return out
 
 
-def _pieces(n_genes: int) -> Iterator[tuple[int, int]]:
-    for first in range(0, n_genes, GENES_PER_CHUNK):
-        yield first, min(n_genes, first + GENES_PER_CHUNK)
-
-
-def _se_over_samples(plan: PassPlan, accumulators: Accumulators, level: int, group: int) -> np.ndarray:
-    """Delta-method standard error of log1p(CPM), samples as clusters.
+def _se_over_samples(plan: PassPlan, accumulators: Accumulators, level: int, kept: np.ndarray) -> np.ndarray:
+    """Delta-method standard errors of log1p(CPM), samples as clusters, (n_kept, n_genes) float32.
 
     With x_s counts of a gene and t_s all counts of sample s, N = sum t_s and p = sum x_s / N:
     Var = sum (x_s - p t_s)^2 / N^2 and SE = 10^6 sqrt(Var) / (1 + 10^6 p).
     """
     units = plan.units
-    members = np.flatnonzero((units.groupings[level].group_of_unit == group) & (units.sample_of_unit >= 0))
-    samples, place = np.unique(units.sample_of_unit[members], return_inverse=True)
-    out = np.full(plan.n_genes, np.nan)
-    t = np.zeros(len(samples))
-    np.add.at(t, place, accumulators.sums[members].sum(axis=1).astype(np.float64))
-    if len(samples) < 2 or t.sum() == 0:
-        return out
-    for first, last in _pieces(plan.n_genes):
-        x = np.zeros((len(samples), last - first))
-        _gather(accumulators.sums, members, place, first, x)
-        p = x.sum(axis=0) / t.sum()
-        variance = ((x - p * t[:, None]) ** 2).sum(axis=0) / t.sum() ** 2
-        out[first:last] = 1e6 * np.sqrt(variance) / (1 + 1e6 * p)
+    out = np.full((len(kept), plan.n_genes), np.nan, np.float32)
+
+    def fill(row: int) -> None:
+        in_group = units.groupings[level].group_of_unit == kept[row]
+        members = np.flatnonzero(in_group & (units.sample_of_unit >= 0))
+        samples, place = np.unique(units.sample_of_unit[members], return_inverse=True)
+        t = np.bincount(place, accumulators.row_totals[members], len(samples))
+        if len(samples) < 2 or t.sum() == 0:
+            return
+        for first in range(0, plan.n_genes, GENES_PER_CHUNK):
+            x = np.zeros((len(samples), min(GENES_PER_CHUNK, plan.n_genes - first)))
+            _gather(accumulators.sums, members, place, first, x)
+            _delta_se(x, t, out[row, first : first + x.shape[1]])
+
+    with ThreadPoolExecutor(plan.threads) as pool:
+        list(pool.map(fill, range(len(kept))))
     return out
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _delta_se(x, t, out):
+    """Standard errors of one group's genes from counts x (samples, genes) and totals t."""
+    n = t.sum()
+    for gene in range(x.shape[1]):
+        p = 0.0
+        for sample in range(len(t)):
+            p += x[sample, gene]
+        p /= n
+        variance = 0.0
+        for sample in range(len(t)):
+            variance += (x[sample, gene] - p * t[sample]) ** 2
+        out[gene] = 1e6 * np.sqrt(variance) / n / (1 + 1e6 * p)
 
 
 def _se_over_cells(accumulators, group_of_leaf, grouping: Grouping, kept, counts, totals) -> np.ndarray:
