@@ -20,7 +20,7 @@ import numpy as np
 from cytopipe.decompose import steps
 from cytopipe.decompose.layout import GROWN_INPUT_FILE, INITIAL
 from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.placement import Placement, place
+from cytopipe.decompose.placement import Placement, beside_their_twins, place
 from cytopipe.decompose.progress import Progress, Silent
 from cytopipe.decompose.run import Decomposition
 from cytopipe.decompose.sequences import SequenceSet, normalise
@@ -113,7 +113,7 @@ def add_sequences(
             point=True,
             extra={GROWN_INPUT_FILE: data},
         )
-        waiting = tuple(record.id for record in fresh) if unfinished else ()
+        waiting = tuple(one.id for one in fresh if unfinished and one.id not in joined)
         return Added(joined, founded, waiting, known)
 
 
@@ -150,8 +150,9 @@ def _assigned(
     """The newest stage with every new record placed; which joined what, which founded what."""
     before = of.partition
     if before.stage is INITIAL and not of.state.stages.initial_clustering.completed:
-        ids = tuple(record.id for record in fresh)
-        return Partition(INITIAL, before.clusters, (*before.unassigned, *ids), before.deleted), {}, {}
+        ids = [record.id for record in fresh]
+        taken = beside_their_twins(before, ids, records)
+        return taken, {one: taken.cluster_of[one] for one in ids if one in taken.cluster_of}, {}
     gone = set(before.deleted)
     workspace = Workspace(
         (record for record in records.values() if record.id not in gone),

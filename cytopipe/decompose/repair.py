@@ -19,6 +19,7 @@ from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import INITIAL, STAGES, Stage
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
+from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.run import Decomposition
 from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.decompose.state import (
@@ -63,6 +64,8 @@ def rollback(directory: Path | str, to: str, *, command: str = "") -> Decomposit
         if source.sha256 != state.input.fasta_hash:
             opening.check(folder, state)  # says what is wrong with the input
         stage, partition, past = _destination(folder, to, source.records)
+        was_known = past.partition.records() if past is not None else folder.written(stage).records()
+        added = source.records.keys() - set(was_known)
         for one in folder.stages_on_disk():
             _keep(folder, one, state, source.records)
             folder.accept_whatever(one)
@@ -71,6 +74,8 @@ def rollback(directory: Path | str, to: str, *, command: str = "") -> Decomposit
         if past is not None:
             state.stages = past.state.stages.model_copy(deep=True)
         opening.reset_after(state, stage)
+        if stage is INITIAL and added:  # they are still to be clustered
+            state.stages.initial_clustering.completed = False
         state.requests = _requests_until(stage, state, old.requests)
         if command:
             state.metadata.command_history.append(Command(command=command, timestamp=now()))
@@ -203,11 +208,10 @@ def _keep(folder: Folder, stage: Stage, state: State, records: Mapping[str, Fast
 
 
 def _fitted(partition: Partition, records: Mapping[str, FastaRecord]) -> Partition:
-    """A partition of earlier times on the input of today: sequences added since are unassigned."""
+    """A partition of earlier times on the input of today."""
     known = set(partition.records())
-    new = tuple(one for one in records if one not in known)
     kept = partition.without(known - set(records))
-    return Partition(kept.stage, kept.clusters, (*kept.unassigned, *new), kept.deleted)
+    return beside_their_twins(kept, (one for one in records if one not in known), records)
 
 
 def _requests_until(stage: Stage, state: State, requests: Requests) -> Requests:
