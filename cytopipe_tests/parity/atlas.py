@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytopipe.atlas.activity import Settings as ActivitySettings
-from cytopipe.atlas.activity import score
+from cytopipe.atlas.activity import ActivitySettings, score
 from cytopipe.atlas.plan import Settings
 from cytopipe.atlas.pseudobulk import Aggregation, aggregate
 from cytopipe.atlas.registry import Level

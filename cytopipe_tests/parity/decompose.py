@@ -97,8 +97,9 @@ def growth_agrees(folder: Path, case: dict) -> Verdict:
     within = others[matrix[seed, others] <= max_lump]
     hood = np.concatenate([[seed], within, others[len(within) :][: len(within) + 1]])
     members, gap = grow_in(matrix[np.ix_(hood, hood)], max_lump, percentile)
-    if len(within) + 1 != case.get("n_within", len(within) + 1):
-        return fails(f"{len(within) + 1} within max_lump, expected {case['n_within']}")
+    found = {"n_within": len(within) + 1, "n_context": len(hood) - len(within) - 1}
+    if any(case.get(name, count) != count for name, count in found.items()):
+        return fails(f"neighbourhood of {found}, expected {case['n_within']} and {case['n_context']}")
     ours = {ids[hood[k]] for k in members}
     if ours != set(case["cluster"]):
         return fails(_difference({frozenset(ours)}, {frozenset(case["cluster"])}))
