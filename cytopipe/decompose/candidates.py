@@ -16,7 +16,7 @@ import numpy as np
 
 from cytopipe.decompose.clusters import connected
 from cytopipe.decompose.neighbours import Neighbours
-from cytopipe.decompose.neighbours_kmer import K, Kmers
+from cytopipe.decompose.neighbours_kmer import Kmers, expected_share
 from cytopipe.decompose.parameters import Parameters
 
 __all__ = ["Candidates", "candidates", "candidates_among"]
@@ -115,5 +115,5 @@ def _symmetric(
     order = np.lexsort((columns, -identity, rows))
     rows, columns, identity = rows[order], columns[order], identity[order]
     indptr = np.searchsorted(rows, np.arange(n + 1))
-    shared = identity**K * np.minimum(lengths[rows], lengths[columns])
+    shared = expected_share(identity) * np.minimum(lengths[rows], lengths[columns])
     return Candidates(positions, indptr, positions[columns], np.bincount(rows, shared, n))

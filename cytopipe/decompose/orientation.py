@@ -11,18 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numba
 import numpy as np
 
 from cytopipe.decompose.alignment import reverse_complement
-from cytopipe.decompose.kmers import kmers
+from cytopipe.decompose.kmers import distinct_kmers
 
 __all__ = ["reversed_strand"]
 
 K = 9
-#: Share of its k-mers that a strand must find in others, on average over found k-mers, to be believed at all.
-_BELIEVABLE_SHARE = 0.1
+#: Share of its k-mers that a strand must find among the others to be believed at all.
+BELIEVABLE_SHARE = 0.1
 #: How many times more k-mers the other strand must share before a sequence is turned.
-_MARGIN = 2.0
+MARGIN = 2.0
 _ROUNDS = 10
 
 
@@ -39,30 +40,40 @@ def reversed_strand(sequences: Sequence[str]) -> np.ndarray:
     A sequence is turned only if its reverse complement shares at least a tenth of its k-mers with the
     others, and twice as many as the sequence itself does; one unlike everything stays as it is.
     """
-    n = len(sequences)
-    forward = [kmers(sequence, K) for sequence in sequences]
-    reverse = [kmers(reverse_complement(sequence), K) for sequence in sequences]
-    turned = np.zeros(n, bool)
-    counts = np.zeros(4**K, np.int32)
-    for at in range(n):
-        turned[at] = _prefers_reverse(counts, forward[at], reverse[at])
-        counts[reverse[at] if turned[at] else forward[at]] += 1
-    for _ in range(_ROUNDS):
-        before = turned.copy()
-        for at in range(n):
-            counts[reverse[at] if turned[at] else forward[at]] -= 1
+    turned = np.zeros(len(sequences), np.bool_)
+    ahead = distinct_kmers(sequences, K)
+    behind = distinct_kmers([reverse_complement(sequence) for sequence in sequences], K)
+    _turn(*ahead, *behind, turned)
+    return ~turned if 2 * turned.sum() > len(turned) else turned
+
+
+@numba.njit(cache=True, nogil=True)
+def _turn(ahead, ahead_bounds, behind, behind_bounds, turned):
+    holders = np.zeros(4**K, np.int32)
+    for once_more in range(_ROUNDS + 1):
+        changed = False
+        for at in range(len(turned)):
+            one = ahead[ahead_bounds[at] : ahead_bounds[at + 1]]
+            other = behind[behind_bounds[at] : behind_bounds[at + 1]]
             if turned[at]:
-                turned[at] = not _prefers_reverse(counts, reverse[at], forward[at])
-            else:
-                turned[at] = _prefers_reverse(counts, forward[at], reverse[at])
-            counts[reverse[at] if turned[at] else forward[at]] += 1
-        if (turned == before).all():
+                one, other = other, one
+            if once_more:
+                for word in one:
+                    holders[word] -= 1
+            here, there = _found(one, holders), _found(other, holders)
+            if there >= BELIEVABLE_SHARE * len(other) and there > MARGIN * here:
+                turned[at] = not turned[at]
+                one = other
+                changed = True
+            for word in one:
+                holders[word] += 1
+        if once_more and not changed:
             break
-    return ~turned if 2 * turned.sum() > n else turned
 
 
-def _prefers_reverse(counts: np.ndarray, ahead: np.ndarray, behind: np.ndarray) -> bool:
-    """Whether the second strand shares believably more k-mers with the counted sequences."""
-    found_ahead = int((counts[ahead] > 0).sum())
-    found_behind = int((counts[behind] > 0).sum())
-    return found_behind >= _BELIEVABLE_SHARE * len(behind) and found_behind > _MARGIN * found_ahead
+@numba.njit
+def _found(words, holders):
+    found = 0
+    for word in words:
+        found += holders[word] > 0
+    return found
