@@ -11,7 +11,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cytopipe.decompose.compare import Agreement, compare, read_assignment
+    from cytopipe.decompose.compare import Agreement, read_assignment
+    from cytopipe.decompose.compare import compare as compare_partitions
     from cytopipe.decompose.conflicts import resolve_conflicts
     from cytopipe.decompose.distance import Distances
     from cytopipe.decompose.edits import Edits, FileEdit
@@ -41,7 +42,7 @@ __all__ = [
     "StageResult",
     "State",
     "add_sequences",
-    "compare",
+    "compare_partitions",
     "format_spart",
     "format_uc",
     "gap_core",
@@ -73,7 +74,7 @@ _HOME = {
     "restore": "repair",
     "rollback": "repair",
     "Agreement": "compare",
-    "compare": "compare",
+    "compare_partitions": "compare:compare",
     "read_assignment": "compare",
     "format_spart": "exports",
     "format_uc": "exports",
@@ -94,4 +95,5 @@ def __getattr__(name: str) -> object:
     # The command line must answer `--help` before numba and scipy could be imported.
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    module, _, attribute = _HOME[name].partition(":")
+    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)

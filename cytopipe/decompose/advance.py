@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from cytopipe.decompose import opening, reports, steps
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage, stage_named
+from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.progress import Progress
 from cytopipe.decompose.state import (
@@ -24,7 +25,6 @@ from cytopipe.decompose.state import (
     FinalEntry,
     InitialEntry,
     Refinement,
-    State,
     now,
 )
 from cytopipe.decompose.workspace import Workspace
@@ -41,9 +41,9 @@ _CHEAP_CHECKPOINT_S = 1.0
 _MANY_ALIGNMENTS = 2_000
 
 
-def default_thresholds(state: State) -> tuple[float, ...]:
+def default_thresholds(parameters: Parameters) -> tuple[float, ...]:
     """The refinements of a run that was asked for none in particular: clusters within `max_lump`."""
-    return (state.parameters.max_lump,)
+    return (parameters.max_lump,)
 
 
 class Advance:
@@ -79,6 +79,7 @@ class Advance:
         max_sequences: int | None,
         thresholds: Sequence[float] | None,
         report: bool,
+        truth: Path | None,
     ) -> StageResult:
         """Go as far as `stage`."""
         self._check_limits(max_clusters, max_sequences)
@@ -94,7 +95,9 @@ class Advance:
                 made = self._finalize() or made
             result = self._of.result(stage.asset, resumed=not made)
             if report:
-                result = self._report(stage, result)
+                result = self._report(stage, result, truth)
+            if stage is FINAL and self._of.state.requests.cleanup:
+                self._clean_up()
         finally:
             if self._workspace is not None:
                 self._workspace.save()
@@ -172,7 +175,9 @@ class Advance:
         """Close-cluster refinements, those that are not made yet."""
         of = self._of
         entry = of.state.stages.close_cluster_refinement
-        wanted = thresholds or of.state.requests.refine_close_clusters or default_thresholds(of.state)
+        wanted = (
+            thresholds or of.state.requests.refine_close_clusters or default_thresholds(of.state.settings)
+        )
         for threshold in wanted:
             if not 0 <= threshold <= 1:
                 raise ParameterError(
@@ -219,9 +224,6 @@ class Advance:
         """The newest stage, numbered by size."""
         of = self._of
         if self._fresh(FINAL):
-            if of.state.requests.cleanup and not of.state.stages.finalized.cleaned:
-                self._clean_up()
-                return True
             return False
         source = REFINED if of.state.stages.close_cluster_refinement.completed else DECONFLICTED
         self._go_back_to(source)
@@ -235,8 +237,6 @@ class Advance:
         )
         of.state.status = "completed"
         self._commit(after, "stage final finished", point=True)
-        if of.state.requests.cleanup:
-            self._clean_up()
         return True
 
     def _clean_up(self) -> None:
@@ -248,8 +248,9 @@ class Advance:
             self._workspace.save()
             self._workspace = None
         of.folder.remove_caches()
-        of.state.stages.finalized.cleaned = True
-        of.state = of.folder.save_state(of.state)
+        if not of.state.stages.finalized.cleaned:
+            of.state.stages.finalized.cleaned = True
+            of.state = of.folder.save_state(of.state)
 
     # ------------------------------------------------------------------ between the stages
 
@@ -289,18 +290,20 @@ class Advance:
                 where=str(of.directory),
                 next=f"Bring them back with: cytopipe decompose rollback {of.directory} --to {stage.asset}",
             )
-        opening.refuse_edited(of.folder, begun, of.records)
-        partition = of.partition
+        opening.refuse_edited(of.folder, of.state, begun, of.records)
+        partition, on_disk = of.partition, True
         if partition.stage is not stage:
             reading = of.folder.read(stage, of.records)
             partition = reading.or_raise()
+            on_disk = not reading.edits.added
             of.folder.remember(stage)
             if reading.edits.verdict == "edited":
                 of.folder.accept(stage, of.provenance_of(stage, self._command))
+                of.state.entry(stage).edited_by_hand = True
             if reading.edits.added:
                 of.state.stages.initial_clustering.completed &= stage is not INITIAL
         opening.reset_after(of.state, stage)
-        of.stand_on(partition)
+        of.stand_on(partition, on_disk=on_disk)
         self._commit(partition, f"back to stage {stage.asset}")
         for one in begun:
             of.folder.remove_stage(one, of.provenance_of(one, self._command))
@@ -309,7 +312,7 @@ class Advance:
         checkpoint = self._of.commit(
             partition,
             reason,
-            self._of.provenance_of(partition.stage, self._command, self._workspace),
+            self._of.provenance_of(partition.stage, self._command),
             point=point,
         )
         self._on_checkpoint(checkpoint)
@@ -367,10 +370,10 @@ class Advance:
                 next=f"Go on with: cytopipe decompose --resume {self._of.directory}",
             )
 
-    def _report(self, stage: Stage, result: StageResult) -> StageResult:
+    def _report(self, stage: Stage, result: StageResult, truth: Path | None) -> StageResult:
         """Measure a stage and write its tables and figures, unless that was done for these very files."""
         of = self._of
-        if reports.is_current(of.directory, stage, result.sha256):
+        if reports.is_current(of.directory, stage, result.sha256, truth):
             return reports.attached(result)
         partition = (
             of.partition if of.partition.stage is stage else of.folder.read(stage, of.records).partition
@@ -383,6 +386,7 @@ class Advance:
                 of.state,
                 of.provenance_of(stage, self._command),
                 of.records,
+                truth=truth,
                 progress=self._tell("measuring clusters"),
             )
         return reports.attached(result)
@@ -435,6 +439,7 @@ class _Growing:
         return self._entry.model_copy(
             update={
                 "completed": self.completed,
+                "finder": self.workspace.finder or self._entry.finder,
                 "total_iterations": self.iterations,
                 "total_sequences_processed": len(self._clustered),
                 "coverage_percentage": round(100 * len(self._clustered) / max(1, self.n_records), 4),

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cytopipe.decompose.layout import Stage, natural_order
 from cytopipe.decompose.partition import Partition, conservation_findings
+from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.sequences import normalise
 from cytopipe.errors import DamagedError, Finding, InputError, ResumeError
 from cytopipe.storage import SetState
@@ -73,7 +74,8 @@ class Edits:
     findings : tuple of Finding
         What is damaged or contradictory, with file and line.
     added : tuple of str
-        Records that came into the input after this stage was written; they are unassigned in it.
+        Records that came into the input after this stage was written: they are with their exact copies in
+        it, or unassigned.
     """
 
     stage: Stage
@@ -157,14 +159,18 @@ def read_stage(
     absent = _absent(records, found, before, written)
     unread = {record for file in damage for record in before.get(file, ())}
     lost = {file: ids for file, ids in absent.missing.items() if file not in damage}
+    if stage.unassigned_file in before.keys() - found.keys() - damage.keys():
+        lost.setdefault(stage.unassigned_file, ())
     partition = Partition(
         stage=stage,
         clusters={
             file: found[file] for file in natural_order(filter(stage.is_cluster, found)) if found[file]
         },
-        unassigned=_ordered(found.get(stage.unassigned_file, ()), absent.added),
+        unassigned=found.get(stage.unassigned_file, ()),
         deleted=_ordered(found.get(stage.deleted_file, ()), absent.deleted, *lost.values()),
     )
+    if absent.added and records.keys() >= set(partition.records()):
+        partition = beside_their_twins(partition, absent.added, records)
     findings = [finding for faults in damage.values() for finding in faults]
     findings += conservation_findings(partition, set(records) - (unread - set(partition.records())))
     changed = tuple(_differences(before, found, damage)) if written else ()

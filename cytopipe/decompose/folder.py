@@ -36,7 +36,10 @@ from cytopipe.storage.fasta import FastaRecord, format_fasta
 
 __all__ = ["Folder"]
 
-_REPORT_FILES = ("*.tsv", "*.png", "*.json")
+_REPORT_FILES = (
+    *("records.tsv", "clusters.tsv", "conflicts.tsv", "histogram.tsv", "thresholds.tsv", "partitions.tsv"),
+    *("alternatives.tsv", "agreement.tsv", "histogram.png", "thresholds.png", "gaps.png", "summary.json"),
+)
 _LOCK_FILE = ".decompose.lock"
 
 
@@ -114,6 +117,8 @@ class Folder:
         A checkpoint is written before its files, so after a kill the newest may be one ahead of them.
         """
         checkpoints = self.checkpoints.newest_first()
+        if not any((self.path / f".{stage.asset}.manifest.json").exists() for stage in STAGES):
+            return None  # killed before the first commit: there is nothing yet that they describe
         for one in checkpoints:
             with contextlib.suppress(StorageError):
                 manifest = self.store.manifest(self.path, one.stage.asset)

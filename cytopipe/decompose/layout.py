@@ -42,6 +42,7 @@ SEARCH_FOLDER = ".blast"
 DISTANCE_FOLDER = ".distances"
 CHECKPOINT_FOLDER = ".checkpoints"
 REPORT_FOLDER = "report"
+EXPORT_FOLDER = "exports"
 SET_ASIDE_FOLDER = "set_aside"
 GROWN_INPUT_FILE = "input.fasta"
 

@@ -36,7 +36,7 @@ class ClusterMeasures:
     mean_within, percentile_within, max_within : float
         Mean, target percentile and maximum of the distances within; 0 for a single sequence.
     nearest : int
-        The cluster with the nearest sequence outside; -1 if no other is near enough to be found.
+        The cluster with the nearest sequence outside; -1 if there is no other.
     min_between : float
         Distance to that sequence; NaN if there is none.
     gap : float
@@ -69,7 +69,8 @@ class Measures:
     to_medoid : ndarray, (n,) float64
         Distance of every sequence to the medoid of its cluster; NaN for unclustered ones.
     outside : ndarray, (n,) float64
-        Distance of every sequence to the nearest one in another cluster; NaN where none was found.
+        Distance of every sequence to the nearest one in another cluster, among those the finder named (or
+        the medoids of other clusters, where it named none); NaN where there is none.
     within : tuple of ndarray
         Lower and higher position and distance of every pair within a cluster that was measured.
     between : tuple of ndarray
@@ -109,58 +110,58 @@ def measure(
     label = np.full(n, -1, np.int64)
     for number, members in enumerate(clusters):
         label[np.asarray(members, np.int64)] = number
-    between = _nearest_outside(label, distances, neighbours)
-    outside, other = _closest(n, label, between)
     to_medoid = np.full(n, np.nan)
-    found, within = [], []
+    insides = []
     for number, members in enumerate(clusters):
-        ordered = np.sort(np.asarray(members, np.int64))
-        sample = ordered[_even(len(ordered), SAMPLE)]
-        matrix = distances.matrix(sample)
-        medoid = int(sample[np.argmin(matrix @ weights[sample])])
-        to_medoid[ordered] = distances.pairs(np.full(len(ordered), medoid), ordered)
-        rows, columns = np.triu_indices(len(sample), 1)
-        values = matrix[rows, columns]
-        within.append((sample[rows], sample[columns], values))
-        found.append(
-            _one(
-                medoid,
-                values,
-                matrix.max(axis=1),
-                outside[ordered],
-                outside[sample],
-                other[ordered],
-                percentile,
-            )
-        )
+        insides.append(_inside(np.sort(np.asarray(members, np.int64)), weights, distances, to_medoid))
         if progress is not None:
             progress(number + 1, len(clusters))
-    return Measures(tuple(found), to_medoid, outside, _joined(within), between)
+    medoids = np.array([inside.medoid for inside in insides], np.int64)
+    between = _nearest_outside(label, distances, neighbours)
+    between = _with_far_clusters(between, label, clusters, medoids, distances)
+    outside, other = _closest(n, label, between)
+    found = tuple(_one(inside, outside, other, percentile) for inside in insides)
+    within = _joined([inside.pairs for inside in insides])
+    return Measures(found, to_medoid, outside, within, between)
 
 
-def _one(
-    medoid: int,
-    values: np.ndarray,
-    farthest: np.ndarray,
-    outside: np.ndarray,
-    outside_of_sample: np.ndarray,
-    other: np.ndarray,
-    percentile: float,
-) -> ClusterMeasures:
-    known = outside[~np.isnan(outside)]
+@dataclass(frozen=True)
+class _Inside:
+    """A cluster from within: its medoid, the distances measured, each sampled member's farthest."""
+
+    members: np.ndarray
+    sample: np.ndarray
+    medoid: int
+    pairs: tuple[np.ndarray, np.ndarray, np.ndarray]
+    farthest: np.ndarray
+
+
+def _inside(members: np.ndarray, weights: np.ndarray, distances: Distances, to_medoid: np.ndarray) -> _Inside:
+    sample = members[_even(len(members), SAMPLE)]
+    matrix = distances.matrix(sample)
+    medoid = int(sample[np.argmin(matrix @ weights[sample])])
+    to_medoid[members] = distances.pairs(np.full(len(members), medoid), members)
+    rows, columns = np.triu_indices(len(sample), 1)
+    pairs = (sample[rows], sample[columns], matrix[rows, columns])
+    return _Inside(members, sample, medoid, pairs, matrix.max(axis=1))
+
+
+def _one(inside: _Inside, outside: np.ndarray, other: np.ndarray, percentile: float) -> ClusterMeasures:
+    values, here = inside.pairs[2], outside[inside.members]
+    known = here[~np.isnan(here)]
     spread = float(np.percentile(values, percentile)) if len(values) else 0.0
-    gap = float(np.percentile(known, 100 - percentile)) - spread if len(known) else float("nan")
-    nearest = int(np.nanargmin(outside)) if len(known) else -1
-    alone = np.isnan(outside_of_sample) | (outside_of_sample > farthest)
+    nearest = int(inside.members[np.nanargmin(here)]) if len(known) else -1
+    outside_of_sample = outside[inside.sample]
+    alone = np.isnan(outside_of_sample) | (outside_of_sample > inside.farthest)
     return ClusterMeasures(
-        medoid=medoid,
-        measured=len(farthest),
+        medoid=inside.medoid,
+        measured=len(inside.sample),
         mean_within=float(values.mean()) if len(values) else 0.0,
         percentile_within=spread,
         max_within=float(values.max()) if len(values) else 0.0,
         nearest=int(other[nearest]) if nearest >= 0 else -1,
         min_between=float(outside[nearest]) if nearest >= 0 else float("nan"),
-        gap=gap,
+        gap=float(np.percentile(known, 100 - percentile)) - spread if len(known) else float("nan"),
         confidence=float(alone.mean()),
     )
 
@@ -174,15 +175,51 @@ def _nearest_outside(
     for start in range(0, len(queries), _QUERIES_PER_STEP):
         step = queries[start : start + _QUERIES_PER_STEP]
         hits = neighbours.search(step)
+        unranked = bool(np.isnan(hits.identity).all())  # then the nearest may be anywhere among them
         for place, query in enumerate(step):
             near = hits.of(place)
-            near = near[(label[near] >= 0) & (label[near] != label[query])][:NEAREST_OUTSIDE]
+            near = near[(label[near] >= 0) & (label[near] != label[query])]
+            if not unranked:
+                near = near[:NEAREST_OUTSIDE]
             pairs.append((np.full(len(near), query), near))
     first = np.concatenate([one for one, _ in pairs]) if pairs else np.empty(0, np.int64)
     second = np.concatenate([two for _, two in pairs]) if pairs else np.empty(0, np.int64)
     edges = np.unique(np.stack([np.minimum(first, second), np.maximum(first, second)]), axis=1)
     low, high = edges.astype(np.int64)
     return low, high, distances.pairs(low, high)
+
+
+def _with_far_clusters(
+    between: tuple[np.ndarray, np.ndarray, np.ndarray],
+    label: np.ndarray,
+    clusters: Sequence[Sequence[int]],
+    medoids: np.ndarray,
+    distances: Distances,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Add pairs for clusters that lie too far from all others for the finder to see any.
+
+    Each of them is compared, by its medoid, with an even sample of the other medoids, and its members with
+    the nearest of those.
+    """
+    seen = np.zeros(len(clusters), bool)
+    seen[label[between[0]]] = seen[label[between[1]]] = True
+    low, high, values = [between[0]], [between[1]], [between[2]]
+    for number in np.flatnonzero(~seen):
+        others = np.delete(medoids, number)
+        others = np.unique(others[(label[others] != number)])
+        others = others[_even(len(others), SAMPLE)]
+        if not len(others):
+            continue
+        across = distances.pairs(np.full(len(others), medoids[number]), others)
+        members = np.asarray(clusters[number], np.int64)
+        members = members[members != medoids[number]]
+        nearest = np.full(len(members), others[np.argmin(across)])
+        mine = np.concatenate([np.full(len(others), medoids[number]), members])
+        theirs = np.concatenate([others, nearest])
+        low.append(np.minimum(mine, theirs))
+        high.append(np.maximum(mine, theirs))
+        values.append(np.concatenate([across, distances.pairs(members, nearest)]))
+    return np.concatenate(low), np.concatenate(high), np.concatenate(values)
 
 
 def _closest(

@@ -27,6 +27,7 @@ from cytopipe.decompose.layout import (
 from cytopipe.decompose.matrix import GivenDistances
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
+from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.sequences import SequenceSet, normalise
 from cytopipe.decompose.state import DistanceFacts, InputFacts, ParameterValues, State, TargetFacts
 from cytopipe.decompose.workspace import SequenceFile
@@ -48,7 +49,7 @@ def refuse_occupied(directory: Path) -> None:
         raise ResumeError("the output directory is a file", where=str(directory))
     if not directory.is_dir():
         return
-    if (directory / STATE_FILE).exists():
+    if is_begun(directory):
         raise ResumeError(
             "this directory holds a decomposition already",
             where=str(directory),
@@ -130,6 +131,8 @@ class Opened:
         The newest stage as its files say it.
     edits : Edits
     messages : tuple of str
+    input_changed : bool
+        Whether the partition is that of another input than the files on disk.
     """
 
     state: State
@@ -137,6 +140,7 @@ class Opened:
     partition: Partition
     edits: Edits
     messages: tuple[str, ...] = ()
+    input_changed: bool = False
 
 
 def refuse_absent(directory: Path) -> None:
@@ -147,6 +151,16 @@ def refuse_absent(directory: Path) -> None:
             where=str(directory),
             next="Start a decomposition with `cytopipe decompose INPUT.fasta -o DIR`.",
         )
+
+
+def look(folder: Folder, state: State) -> Opened:
+    """The newest stage as it is, without asking whether it can be continued; the input must be there."""
+    findings: list[Finding] = []
+    source = _input(folder.path, state.model_copy(deep=True), None, False, findings)
+    if source is None:
+        raise ResumeError(findings)
+    reading = folder.read(state.newest, source.records)
+    return Opened(state, source, reading.partition, reading.edits)
 
 
 def check(
@@ -169,8 +183,10 @@ def check(
     findings += _companions(state)
     partition = edits = None
     messages: list[str] = []
+    changed = source is not None and source.sha256 != state.input.fasta_hash
     if source is not None:
-        if source.sha256 != state.input.fasta_hash:
+        state.input.fasta_path = _stored_path(folder.path, source.path)
+        if changed:
             partition, edits, messages = _with_changed_input(folder, state, source)
         else:
             reading = folder.read(state.newest, source.records)
@@ -182,9 +198,9 @@ def check(
                 findings += error.findings
     if findings:
         raise (DamagedError if damaged and len(findings) == len(edits.findings) else ResumeError)(findings)
-    if edits.verdict == "edited":
+    if edits.verdict == "edited" and not changed:
         messages.append("edited by hand:\n" + "\n".join(edits.lines()[1:]))
-    return Opened(state, source, partition, edits, tuple(messages))
+    return Opened(state, source, partition, edits, tuple(messages), changed)
 
 
 def _input(
@@ -218,7 +234,6 @@ def _input(
             )
         )
         return None
-    state.input.fasta_path = _stored_path(directory, path)
     return source
 
 
@@ -287,7 +302,7 @@ def _with_changed_input(
             where=str(folder.path),
             next=f"Bring them back with: cytopipe decompose rollback {folder.path} --to initial",
         )
-    refuse_edited(folder, [stage for stage in STAGES[1:] if state.entry(stage).files_digest], old)
+    refuse_edited(folder, state, [stage for stage in STAGES[1:] if state.entry(stage).files_digest], old)
     partition = read_stage(folder.path, INITIAL, old, None).or_raise(accept_missing=True)
     gone = [
         one
@@ -302,7 +317,7 @@ def _with_changed_input(
         for record in records
         if record.id not in known
     ]
-    partition = Partition(INITIAL, kept.clusters, (*kept.unassigned, *new), kept.deleted)
+    partition = beside_their_twins(kept, new, source.records)
     state.input = InputFacts(
         fasta_path=_stored_path(folder.path, source.path),
         fasta_hash=source.sha256,
@@ -325,13 +340,15 @@ def reset_after(state: State, stage: Stage) -> list[Stage]:
     return begun
 
 
-def refuse_edited(folder: Folder, stages: Iterable[Stage], records: Mapping[str, FastaRecord]) -> None:
+def refuse_edited(
+    folder: Folder, state: State, stages: Iterable[Stage], records: Mapping[str, FastaRecord]
+) -> None:
     """Raise if files that would be made anew were edited by hand since they were written."""
     findings = []
     for stage in stages:
         reading = folder.read(stage, records)
-        if reading.edits.verdict != "whole":
-            files = [edit.file for edit in reading.edits.files] or ["header lines"]
+        if reading.edits.verdict != "whole" or state.entry(stage).edited_by_hand:
+            files = [edit.file for edit in reading.edits.files] or [stage.cluster_file_pattern]
             findings.append(
                 Finding(
                     what=f"stage {stage.asset} would be made again, but was edited by hand",
@@ -415,8 +432,18 @@ def clear(folder: Folder, provenance: Provenance) -> None:
         folder.remove_state()
 
 
-def has_checkpoints(directory: Path) -> bool:
-    return (directory / CHECKPOINT_FOLDER).is_dir() and not (directory / STATE_FILE).exists()
+def is_begun(directory: Path) -> bool:
+    """Whether a directory holds a decomposition, be it one whose state was lost.
+
+    A kill before the first commit leaves a checkpoint but no stage: there, nothing was begun.
+    """
+    if not directory.is_dir():
+        return False
+    if not (directory / STATE_FILE).exists():
+        Folder(directory).recover_if_possible()
+    return (directory / STATE_FILE).exists() or (
+        (directory / CHECKPOINT_FOLDER).is_dir() and Folder(directory).newest_checkpoint() is not None
+    )
 
 
 def _few(names: Sequence[str]) -> str:

@@ -9,14 +9,15 @@ members end up. What must hold: no record is lost or doubled on the way there an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cytopipe.decompose.layout import Stage
 from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.sequences import SequenceSet
+from cytopipe.decompose.sequences import SequenceSet, normalise
+from cytopipe.storage.fasta import FastaRecord
 
-__all__ = ["Placement", "partition_from", "place"]
+__all__ = ["Placement", "beside_their_twins", "partition_from", "place"]
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,33 @@ def partition_from(
         clusters=dict(zip(names, found, strict=True)),
         unassigned=before.unassigned,
         deleted=before.deleted,
+    )
+
+
+def beside_their_twins(
+    partition: Partition, new: Iterable[str], records: Mapping[str, FastaRecord]
+) -> Partition:
+    """Take records in that are new to a partition: with their exact copies, or else unassigned.
+
+    Nothing else would bring them there: to the algorithms a sequence that is in a cluster is done.
+    """
+    homes: dict[str, dict[str, None]] = {}
+    for file, members in partition.clusters.items():
+        for one in members:
+            homes.setdefault(normalise(records[one].sequence), {})[file] = None
+    clusters = {file: list(members) for file, members in partition.clusters.items()}
+    unassigned = list(partition.unassigned)
+    for one in new:
+        files = homes.get(normalise(records[one].sequence), ())
+        for file in files:
+            clusters[file].append(one)
+        if not files:
+            unassigned.append(one)
+    return Partition(
+        partition.stage,
+        {file: tuple(members) for file, members in clusters.items()},
+        tuple(unassigned),
+        partition.deleted,
     )
 
 

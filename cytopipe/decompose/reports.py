@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cytopipe.decompose import figures
-from cytopipe.decompose.compare import compare, names_in_headers
+from cytopipe.decompose.compare import compare, names_in_headers, read_assignment
 from cytopipe.decompose.curve import Curve, cut, threshold_curve
 from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import REPORT_FOLDER, Stage
@@ -36,7 +36,7 @@ from cytopipe.decompose.placement import Placement, place
 from cytopipe.decompose.state import State
 from cytopipe.decompose.workspace import Workspace
 from cytopipe.errors import CytopipeError
-from cytopipe.provenance import Provenance
+from cytopipe.provenance import Provenance, sha256_file
 from cytopipe.storage.fasta import FastaRecord
 from cytopipe.storage.state import format_json, read_json
 from cytopipe.storage.tables import format_tsv
@@ -51,9 +51,12 @@ HISTOGRAM_BINS = 100
 HISTOGRAM_TOP = 0.25
 
 
-def is_current(directory: Path, stage: Stage, files_digest: str) -> bool:
-    """Whether the report was made from these very files."""
-    return _summary(directory, stage).get("files_digest") == files_digest
+def is_current(directory: Path, stage: Stage, files_digest: str, truth: Path | None = None) -> bool:
+    """Whether the report was made from these very files, and compared with this truth if one is given."""
+    summary = _summary_at(directory / REPORT_FOLDER / stage.asset)
+    if summary.get("files_digest") != files_digest:
+        return False
+    return truth is None or summary.get("truth") == _truth_digest(truth)
 
 
 def attached(result: StageResult) -> StageResult:
@@ -64,7 +67,9 @@ def attached(result: StageResult) -> StageResult:
         return result
     return replace(
         result,
-        metrics={name: value for name, value in summary.items() if name not in ("files_digest", "stage")},
+        metrics={
+            name: value for name, value in summary.items() if name not in ("files_digest", "stage", "truth")
+        },
         tables={path.stem: path for path in sorted(folder.glob("*.tsv"))},
         figures={path.stem: path for path in sorted(folder.glob("*.png"))},
     )
@@ -78,9 +83,16 @@ def write(
     provenance: Provenance,
     records: Mapping[str, FastaRecord],
     *,
+    truth: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Measure a stage and write its report in one transaction."""
+    """Measure a stage and write its report in one transaction.
+
+    Parameters
+    ----------
+    truth : Path, optional
+        Known clusters to compare with; names in the headers of the input where it is None.
+    """
     placement = place(partition, workspace.sequences)
     measures = measure(
         placement.clusters,
@@ -115,12 +127,13 @@ def write(
             "record": list(conflicts),
             "clusters": [";".join(map(_name_in(partition), files)) for files in conflicts.values()],
         }
-    agreement = _agreement(partition, records)
+    agreement = _agreement(partition, records, truth)
     if agreement is not None:
         tables["agreement"] = {name: [value] for name, value in agreement.items()}
     summary = {
         "stage": partition.stage.name,
         "files_digest": state.entry(partition.stage).files_digest,
+        "truth": _truth_digest(truth) if truth is not None else "",
         **_summary_numbers(partition, clusters, state),
         **({name: agreement[name] for name in _AGREEMENT} if agreement else {}),
     }
@@ -246,7 +259,11 @@ def _alternative_rows(curve: Curve, thresholds: Sequence[float], workspace: Work
     return table
 
 
-def _agreement(partition: Partition, records: Mapping[str, FastaRecord]) -> dict[str, int | float] | None:
+def _agreement(
+    partition: Partition, records: Mapping[str, FastaRecord], truth: Path | None
+) -> dict[str, int | float] | None:
+    if truth is not None:
+        return compare(partition.cluster_of, read_assignment(truth)).as_row()
     names = names_in_headers(records[one] for one in sorted(records))
     if len(set(names.values())) < 2 or not partition.cluster_of.keys() & names.keys():
         return None
@@ -279,8 +296,8 @@ def _name_in(partition: Partition) -> Callable[[str], str]:
     return lambda file: file.removeprefix(prefix).removesuffix(".fasta")
 
 
-def _summary(directory: Path, stage: Stage) -> dict[str, Any]:
-    return _summary_at(directory / REPORT_FOLDER / stage.asset)
+def _truth_digest(truth: Path) -> str:
+    return sha256_file(truth) if truth.is_file() else str(truth)
 
 
 def _summary_at(folder: Path) -> dict[str, Any]:

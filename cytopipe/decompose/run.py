@@ -17,7 +17,7 @@ from cytopipe.decompose import opening, reports
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.edits import Edits
 from cytopipe.decompose.folder import Folder
-from cytopipe.decompose.layout import INITIAL, STATE_FILE, Stage, stage_named
+from cytopipe.decompose.layout import INITIAL, Stage, stage_named
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition, prove_conservation
 from cytopipe.decompose.progress import Progress, Silent
@@ -231,6 +231,18 @@ class Decomposition:
         return found
 
     @classmethod
+    def inspect(cls, directory: Path | str) -> Decomposition:
+        """Open a directory to look at it: hand edits and damage are told in `edits`, not raised."""
+        directory = Path(directory)
+        opening.refuse_absent(directory)
+        folder = Folder(directory)
+        state, said = folder.read_state()
+        opened = opening.look(folder, state)
+        return cls(
+            folder, state, opened.source, opened.partition, opened.edits, [text for text in (said,) if text]
+        )
+
+    @classmethod
     def of(cls, folder: Folder, state: State, source: SequenceFile, partition: Partition) -> Decomposition:
         """A decomposition from its parts, unchecked: for verbs that are about to write it."""
         return cls(folder, state, source, partition, Edits(partition.stage, "whole"))
@@ -261,7 +273,7 @@ class Decomposition:
             If the directory holds another decomposition.
         """
         directory, parameters = Path(directory), parameters or Parameters()
-        if not (directory / STATE_FILE).exists() and not opening.has_checkpoints(directory):
+        if not opening.is_begun(directory):
             return cls.create(directory, fasta, parameters, **choices)
         state, _ = Folder(directory).read_state()
         differences = opening.differences(
@@ -303,6 +315,7 @@ class Decomposition:
         checkpoint_interval: int | None = None,
         on_checkpoint: Callable[[Checkpoint], None] = lambda checkpoint: None,
         report: bool = True,
+        truth: Path | None = None,
         command: str = "",
     ) -> StageResult:
         """Go on until a stage is finished; what is finished already is not done again.
@@ -328,6 +341,8 @@ class Decomposition:
             Called with each checkpoint after it is on disk.
         report : bool
             Whether to measure the stage and write its tables and figures.
+        truth : Path, optional
+            Known clusters for the report to compare with, where the headers of the input do not name them.
         command : str, optional
             The command line, for the history.
 
@@ -358,6 +373,7 @@ class Decomposition:
                 max_sequences=max_sequences,
                 thresholds=thresholds,
                 report=report,
+                truth=None if truth is None else Path(truth),
             )
 
     def result(self, stage: str | None = None, *, resumed: bool = True) -> StageResult:
@@ -421,18 +437,21 @@ class Decomposition:
         self.state, self.partition, self._edits = opened.state, opened.partition, opened.edits
         stage = self.partition.stage
         self.folder.remember(stage)
-        self._on_disk = self.partition
+        self._on_disk = None if opened.input_changed else self.partition
         if said and said not in self.messages:
             self.messages.append(said)
         if self._edits.verdict == "edited":
             self.folder.accept(stage, self.provenance_of(stage, ""))
-            self.commit(self.partition, "hand edit taken over", self.provenance_of(stage, ""), point=True)
+            self.state.entry(stage).edited_by_hand |= not opened.input_changed
+            reason = "changed input taken over" if opened.input_changed else "hand edit taken over"
+            self.commit(self.partition, reason, self.provenance_of(stage, ""), point=True)
             self._edits = Edits(stage, "whole")
         opening.remove_leftovers(self.folder, self.state, self.provenance_of(stage, ""))
 
-    def stand_on(self, partition: Partition) -> None:
-        """Make the partition of another stage, as its files say it, the one the next commit starts from."""
-        self.partition = self._on_disk = partition
+    def stand_on(self, partition: Partition, *, on_disk: bool) -> None:
+        """Make the partition of another stage the one to go on from; `on_disk` if its files hold just that."""
+        self.partition = partition
+        self._on_disk = partition if on_disk else None
 
     def take_input(self, source: SequenceFile, stored_path: str) -> None:
         """Go on with another input, which must hold the records of the partition about to be committed."""
@@ -449,7 +468,7 @@ class Decomposition:
         if command:
             self.state.metadata.command_history.append(Command(command=command, timestamp=now()))
 
-    def provenance_of(self, stage: Stage, command: str, workspace: Workspace | None = None) -> Provenance:
+    def provenance_of(self, stage: Stage, command: str) -> Provenance:
         inputs = [Input(path=self.state.input.fasta_path, sha256=self.state.input.fasta_hash)]
         if self.state.targets is not None:
             inputs.append(Input(path=self.state.targets.fasta_path, sha256=self.state.targets.fasta_hash))
@@ -461,7 +480,7 @@ class Decomposition:
             parameters={
                 **self.state.parameters.model_dump(),
                 "refinements": [one.threshold for one in history],
-                **({"finder": workspace.finder} if workspace is not None and workspace.finder else {}),
+                "finder": self.state.stages.initial_clustering.finder,
             },
             inputs=tuple(inputs),
             code_version=CODE_VERSION,

@@ -89,9 +89,13 @@ class InitialEntry(_Model):
     total_clusters: Count = 0
     max_clusters_limit: int | None = Field(None, ge=1)
     max_sequences_limit: int | None = Field(None, ge=1)
+    finder: str = Field(
+        "", description="Who found similar sequences: blast, kmer, exhaustive, given distances."
+    )
     cluster_file_pattern: str = INITIAL.cluster_file_pattern
     unassigned_file: str = INITIAL.unassigned_file
     files_digest: str = Field("", description="Digest over names and bytes of the stage's files.")
+    edited_by_hand: bool = Field(False, description="True once a hand edit of its files was taken over.")
 
 
 class ConflictEntry(_Model):
@@ -106,6 +110,7 @@ class ConflictEntry(_Model):
     unassigned_file: str = DECONFLICTED.unassigned_file
     source_digest: str = Field("", description="files_digest of the stage it was made from.")
     files_digest: str = ""
+    edited_by_hand: bool = False
 
 
 class Refinement(_Model):
@@ -129,6 +134,7 @@ class RefinementEntry(_Model):
     refinement_history: list[Refinement] = []
     source_digest: str = Field("", description="files_digest of the stage the first refinement read.")
     files_digest: str = ""
+    edited_by_hand: bool = False
 
 
 class FinalEntry(_Model):
@@ -142,6 +148,7 @@ class FinalEntry(_Model):
     source_digest: str = ""
     cleaned: bool = Field(False, description="True once --cleanup has removed the stages it was made from.")
     files_digest: str = ""
+    edited_by_hand: bool = False
 
 
 class StageEntries(_Model):
