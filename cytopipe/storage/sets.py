@@ -86,9 +86,17 @@ def owned(folder: Path, patterns: tuple[str, ...]) -> dict[str, os.stat_result]:
     found = {}
     with suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            if any(fnmatch.fnmatchcase(entry.name, pattern) for pattern in patterns):
+            if _owns(patterns, entry.name):
                 found[entry.name] = entry.stat(follow_symlinks=False)
     return found
+
+
+def _owns(patterns: tuple[str, ...], name: str) -> bool:
+    """As in a shell, a leading dot matches only a dot: ``*.json`` is no claim on our own manifests."""
+    return any(
+        fnmatch.fnmatchcase(name, pattern) and name.startswith(".") <= pattern.startswith(".")
+        for pattern in patterns
+    )
 
 
 # --------------------------------------------------------------------------- what is known without reading
@@ -204,7 +212,7 @@ def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mappin
     check_file_name(name)
     for file in files:
         check_file_name(file)
-        if not any(fnmatch.fnmatchcase(file, pattern) for pattern in owns):
+        if not _owns(owns, file):
             raise ParameterError(
                 f"the set {name!r} does not own the file {file!r}", expected=f"a name like {', '.join(owns)}"
             )
@@ -212,7 +220,7 @@ def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mappin
         check_file_name(file, hidden=True)
         if file in (JOURNAL, STAGING) or file.endswith(".manifest.json"):
             raise ParameterError(f"the name {file!r} is kept for the protocol")
-        if file in files or any(fnmatch.fnmatchcase(file, pattern) for pattern in owns):
+        if file in files or _owns(owns, file):
             raise ParameterError(
                 f"the file {file!r} belongs to the set {name!r} and cannot be an extra of it"
             )
