@@ -96,7 +96,7 @@ def asset_of_file(project: Project, graph: Graph, path: Path) -> tuple[str, str]
     for chain in graph.chains:
         for data in project.data_sets.get(chain.domain, {}).values():
             folder = data.folder.resolve()
-            if full == folder or full.is_relative_to(folder):
+            if full.is_relative_to(folder) and chain.belongs(data, full.relative_to(folder)):
                 asset = chain.asset_of(full.relative_to(folder)) or chain.steps[-1].asset
                 return asset, data.key
     raise UserError(

@@ -12,7 +12,6 @@ from dagster import (
     Failure,
     MaterializeResult,
     MetadataValue,
-    RetryPolicy,
     asset,
 )
 
@@ -69,7 +68,6 @@ def _measured(project: Project) -> tuple[int, int]:
     owners=OWNERS,
     kinds={"python"},
     code_version="1",
-    retry_policy=RetryPolicy(max_retries=1),
     description=(
         "Every artifact under the output root compared with its manifest (names, sizes, SHA-256), then the "
         "drafts of dead writers and versions past their age removed. Fails, naming each file that differs."

@@ -22,14 +22,13 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     BackfillPolicy,
-    Backoff,
     DagsterExecutionInterruptedError,
     DagsterRunStatus,
     DataVersion,
     Failure,
     MaterializeResult,
     MetadataValue,
-    RetryPolicy,
+    RetryRequested,
     multi_asset,
 )
 
@@ -51,6 +50,8 @@ __all__ = ["OWNERS", "POOL", "chain_assets"]
 OWNERS = ["team:cytopipe"]
 POOL = "cytopipe.cpu"
 _TRANSIENT = (EngineError, BusyError)  # what another attempt may cure
+_RETRIES = 2
+_FIRST_WAIT_S = 5.0
 _SECONDS_BETWEEN_NOTES = 5.0
 
 
@@ -77,7 +78,6 @@ def chain_assets(chain: Chain) -> AssetsDefinition:
         partitions_def=partitions_of(chain.domain),
         backfill_policy=BackfillPolicy.multi_run(chain.partitions_per_run),
         pool=POOL,
-        retry_policy=RetryPolicy(max_retries=2, delay=5, backoff=Backoff.EXPONENTIAL),
     )
     def assets(context: AssetExecutionContext, project: ProjectResource):
         yield from _Run(context, graph, chain, project.read(context.instance)).events()
@@ -167,6 +167,10 @@ class _Run:
             listening.begin(step.asset, data.key)
             try:
                 with self._interruptible():
+                    if working.stop():
+                        raise Interrupted(
+                            f"stopped before {step.asset} [{data.key}]; what is finished is saved"
+                        )
                     outcome: Made | BaseException = step.make(data, working)
             except DagsterExecutionInterruptedError:
                 raise
@@ -236,15 +240,21 @@ class _Run:
         self.context.log.error(f"{step.asset} [{key}]: {told}")
 
     def _raise_what_failed(self) -> None:
-        """One failure that names every partition; retried only where another attempt may cure it."""
+        """One failure that names every partition; retried only where another attempt may cure it.
+
+        Not by a retry policy of Dagster's, which would also begin again what a person interrupted.
+        """
         if not self.failed:
             return
         own = {place: error for place, error in self.failed.items() if not isinstance(error, _Upstream)}
+        tried = self.context.retry_number
+        if own and tried < _RETRIES and all(isinstance(error, _TRANSIENT) for error in own.values()):
+            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_FIRST_WAIT_S * 2**tried)
         lines = [f"{asset} [{key}]: {error}" for (asset, key), error in (own or self.failed).items()]
         raise Failure(
             description="\n".join(lines),
             metadata={"failed": MetadataValue.json([list(place) for place in self.failed])},
-            allow_retries=bool(own) and all(isinstance(error, _TRANSIENT) for error in own.values()),
+            allow_retries=False,
         )
 
     def _interruptible(self):

@@ -22,7 +22,9 @@ from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.steps import Step
 from cytopipe.errors import CytopipeError
 
-__all__ = ["standing_checks"]
+__all__ = ["AS_PUBLISHED", "standing_checks"]
+
+AS_PUBLISHED = "bytes_as_published"
 
 
 def standing_checks(chain: Chain) -> list[AssetChecksDefinition]:
@@ -33,7 +35,7 @@ def standing_checks(chain: Chain) -> list[AssetChecksDefinition]:
 def _bytes_as_published(chain: Chain, step: Step) -> AssetChecksDefinition:
     @asset_check(
         asset=books.asset_key(step.asset),
-        name="bytes_as_published",
+        name=AS_PUBLISHED,
         description="Digests of the files on disk equal those of the newest materialization.",
         partitions_def=partitions_of(chain.domain),
     )

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dagster import Definitions, in_process_executor
 
+from cytopipe.defs.atlas import ATLAS
 from cytopipe.defs.care import archive_health
 from cytopipe.defs.chain import OWNERS, chain_assets
 from cytopipe.defs.checks import standing_checks
+from cytopipe.defs.cross_atlas import cross_atlas_asset
 from cytopipe.defs.decompose import DECOMPOSE
 from cytopipe.defs.graph import Graph
 from cytopipe.defs.io_managers import ArtifactIOManager
@@ -23,7 +25,7 @@ from cytopipe.defs.source_assets import source_assets
 
 __all__ = ["GRAPH", "definitions"]
 
-GRAPH = Graph((DECOMPOSE,))
+GRAPH = Graph((DECOMPOSE, ATLAS))
 
 project = ProjectResource()
 
@@ -32,6 +34,7 @@ definitions = Definitions(
         *(source_assets(chain, OWNERS) for chain in GRAPH.chains),
         *(chain_assets(chain) for chain in GRAPH.chains),
         *overview_assets(GRAPH),
+        cross_atlas_asset(OWNERS),
         archive_health,
     ],
     asset_checks=[check for chain in GRAPH.chains for check in standing_checks(chain)],

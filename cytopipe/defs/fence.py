@@ -26,7 +26,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import parse_qs, unquote, urlencode
+from urllib.parse import parse_qs, urlencode
 
 __all__ = ["Fence", "allowed_hosts"]
 
@@ -157,7 +157,7 @@ class Fence:
         if scope["method"] == "POST":
             await _respond(send, 405, b"Artifacts are only read.\n")
             return
-        file = _regular_file_below(self.output, unquote(scope["path"].removeprefix(_ARTIFACTS)))
+        file = _regular_file_below(self.output, scope["path"].removeprefix(_ARTIFACTS))
         if file is None:
             await _respond(send, 404, b"No such artifact.\n")
             return

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from cytopipe.defs.steps import Source, Step
+from cytopipe.project import DataSet
 
 __all__ = ["Chain", "Graph"]
 
@@ -25,6 +26,10 @@ class Chain:
         seconds and an event a few milliseconds.
     asset_of : callable
         To which asset a file in a data set's folder belongs, if to one; its path is relative to that folder.
+    belongs : callable
+        Whether a file in a data set's folder belongs to this data set, where several share a folder.
+    gathered : tuple of str
+        Assets without partitions that gather all data sets, besides the overview; made after them.
     """
 
     domain: str
@@ -33,6 +38,8 @@ class Chain:
     steps: tuple[Step, ...]
     partitions_per_run: int
     asset_of: Callable[[PurePath], str | None] = lambda path: None
+    belongs: Callable[[DataSet, PurePath], bool] = lambda data, path: True
+    gathered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

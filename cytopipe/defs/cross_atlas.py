@@ -1,0 +1,275 @@
+"""What the atlases of a project agree on: the fan-in at the end of the atlas chain.
+
+In come the activities of every atlas at the level that stands for it (`compare_at`), for each signature that
+two atlases share; out go the tables and figures of `cytopipe atlas compare`, for lineages and for fine types.
+What was compared already, from the same files with the same tables of cell types, is vouched for again.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of contexts and resources.
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetsDefinition,
+    AssetSpec,
+    DagsterInstance,
+    DataVersion,
+    Failure,
+    MaterializeResult,
+    multi_asset,
+)
+
+from cytopipe.defs import books
+from cytopipe.defs.plan import as_input
+from cytopipe.defs.resources import ProjectResource
+from cytopipe.defs.standing_atlases import (
+    CODE,
+    catalogue_of,
+    digest_of,
+    published,
+    standing_activity,
+    vocabulary_of,
+)
+from cytopipe.defs.steps import Made
+from cytopipe.errors import CytopipeError
+from cytopipe.project import DataSet, Project
+from cytopipe.provenance import Input
+
+__all__ = ["cross_atlas_asset"]
+
+ASSET = "atlas/cross_atlas"
+TABLES = ("pairs", "targets", "conserved", "consistency", "meta", "types", "labels")
+GRANULARITIES = ("coarse", "fine")
+_LEAST_TYPES = 3
+_LEAST_PLACED = 0.5
+
+
+def cross_atlas_asset(owners: list[str]) -> AssetsDefinition:
+    """The asset over all atlases."""
+    key = books.asset_key(ASSET)
+
+    @multi_asset(
+        name="cross_atlas",
+        specs=[
+            AssetSpec(
+                key,
+                deps=[books.asset_key("atlas/activity"), books.asset_key("atlas/validation")],
+                description="Atlases compared with one another: correlation of activity per pair and per "
+                "target, which targets are conserved, how consistent they are, and correlations with expression "
+                "pooled over atlases. Nothing is made while fewer than two atlases share a signature.",
+                group_name="atlas",
+                code_version=CODE,
+                owners=owners,
+                kinds={"python", "table"},
+                skippable=True,
+            )
+        ],
+        check_specs=[
+            AssetCheckSpec(
+                "types_shared",
+                asset=key,
+                description=f"Every pair of atlases shares at least {_LEAST_TYPES} cell types.",
+            ),
+            AssetCheckSpec(
+                "labels_placed",
+                asset=key,
+                description="At least half of every atlas's labels have a place in the vocabulary.",
+            ),
+        ],
+        can_subset=True,
+        description="Compare the atlases of the project.",
+    )
+    def cross_atlas(context: AssetExecutionContext, project: ProjectResource):
+        found = project.read(context.instance)
+        comparisons = list(_comparisons(found))
+        if not comparisons:
+            context.log.info("fewer than two atlases have an activity of the same signature")
+            return
+        began = time.monotonic()
+        recipe = digest_of([one.recipe() for one in comparisons])
+        made, refused = _standing(comparisons, context.instance, recipe), {}
+        if made is None:
+            made, refused = _compare(comparisons, context.run_id)
+        inputs = tuple(_inputs(context.instance, comparisons))
+        how = "vouched for again" if made.reused else "made"
+        made = replace(made, notes={**made.notes, "recipe": recipe, **refused})
+        yield MaterializeResult(
+            asset_key=key,
+            metadata=books.describe(
+                found,
+                made,
+                code_version=CODE,
+                inputs=inputs,
+                duration_s=time.monotonic() - began,
+                how=how,
+            ),
+            data_version=DataVersion(made.sha256),
+            check_results=list(_checks(key, comparisons)),
+        )
+
+    return cross_atlas
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """One signature in the atlases that share it: each atlas at the level that stands for it."""
+
+    signature: str
+    atlases: Mapping[str, DataSet]
+
+    @property
+    def levels(self) -> dict[str, str]:
+        return {atlas: data.entry.level.name for atlas, data in self.atlases.items()}
+
+    @property
+    def vocabulary(self):
+        from cytopipe.atlas.harmonise import joined_harmonisation
+
+        return joined_harmonisation({atlas: vocabulary_of(data) for atlas, data in self.atlases.items()})
+
+    def path(self, granularity: str, what: str) -> Path:
+        return catalogue_of(next(iter(self.atlases.values()))).comparison(self.signature, granularity, what)
+
+    def recipe(self) -> list[object]:
+        """What decides the tables, as JSON values."""
+        used: dict[str, str] = {}
+        for atlas, data in self.atlases.items():
+            catalogue, level = catalogue_of(data), data.entry.level.name
+            for path in (
+                catalogue.activity(atlas, level, self.signature),
+                catalogue.validation(atlas, level, self.signature, "expression.tsv"),
+            ):
+                if (manifest := published(data, path)) is not None:
+                    used[path.name] = manifest.sha256
+        return [self.signature, self.levels, self.vocabulary.sha256, used, CODE]
+
+
+def _comparisons(project: Project) -> Iterator[_Comparison]:
+    """Every signature that at least two atlases have an activity of."""
+    representing: dict[str, DataSet] = {}
+    for data in project.data_sets.get("atlas", {}).values():
+        if data.entry.level.name == data.entry.compared_level and standing_activity(data) is not None:
+            representing[data.entry.atlas] = data
+    names = dict.fromkeys(name for data in representing.values() for name in data.entry.signatures)
+    for name in names:
+        sharing = {
+            atlas: data for atlas, data in sorted(representing.items()) if name in data.entry.signatures
+        }
+        if len(sharing) >= 2:
+            yield _Comparison(name, sharing)
+
+
+def _compare(comparisons: list[_Comparison], run_id: str) -> tuple[Made, dict[str, str]]:
+    """Compare, and tell which comparisons were refused and why; all of them refused is a failure."""
+    from cytopipe.atlas.validation_tables import cross_atlas
+    from cytopipe.storage import Store
+
+    refused = {}
+    for one in comparisons:
+        data = next(iter(one.atlases.values()))
+        for granularity in GRANULARITIES:
+            try:
+                cross_atlas(
+                    Store(data.folder),
+                    one.levels,
+                    one.signature,
+                    granularity=granularity,
+                    harmonisation=one.vocabulary,
+                    of_run={"asset": ASSET, "run_id": run_id},
+                )
+            except CytopipeError as error:
+                refused[f"refused_{one.signature}_{granularity}"] = str(error)
+    made = _described(comparisons)
+    if made is None:
+        raise Failure(description="\n".join(refused.values()), allow_retries=False)
+    return made, refused
+
+
+def _standing(comparisons: list[_Comparison], instance: DagsterInstance, recipe: str) -> Made | None:
+    """What stands, if history says that it was made by this recipe and it is whole."""
+    newest = books.records(instance, ASSET, kinds=("made",), limit=1)
+    if not newest or newest[0].metadata.get("recipe") != recipe:
+        return None
+    try:
+        made = _described(comparisons)
+    except CytopipeError:
+        return None
+    whole = made is not None and made.sha256 == newest[0].version
+    return replace(made, reused=True) if made is not None and whole else None
+
+
+def _described(comparisons: list[_Comparison]) -> Made | None:
+    """The comparisons that stand, as the asset's value; None if none does."""
+    from cytopipe.storage.tables import read_tsv
+
+    digests, size, tables, pictures, classes = {}, 0, {}, [], {}
+    for one in comparisons:
+        data = next(iter(one.atlases.values()))
+        for granularity in GRANULARITIES:
+            files = {what: one.path(granularity, f"{what}.tsv") for what in TABLES}
+            manifests = {what: published(data, path) for what, path in files.items()}
+            if None in manifests.values():
+                continue
+            for what, path in files.items():
+                digests[path.name] = manifests[what].sha256
+                size += manifests[what].size_bytes
+                tables[path.name] = path
+            conserved = read_tsv(files["conserved"], columns=["conservation"], text=["target"])
+            if granularity == "coarse":
+                for name, count in conserved["conservation"].value_counts().items():
+                    classes[f"n_{name}"] = classes.get(f"n_{name}", 0) + int(count)
+            pictures += [one.path(granularity, what) for what in ("forest.png", "heat_map.png")]
+    if not digests:
+        return None
+    atlases = sorted({atlas for one in comparisons for atlas in one.atlases})
+    present = [path for path in pictures if path.is_file()]
+    return Made(
+        path=next(iter(tables.values())).parent,
+        sha256=digest_of(digests),
+        size_bytes=size,
+        counts={"n_atlases": len(atlases), "n_signatures": len(comparisons), **dict(sorted(classes.items()))},
+        parameters={one.signature: one.levels for one in comparisons},
+        tables=tables | {path.name: path for path in present},
+        picture=present[0] if present else None,
+    )
+
+
+def _inputs(instance: DagsterInstance, comparisons: list[_Comparison]) -> Iterator[Input]:
+    keys = dict.fromkeys(data.key for one in comparisons for data in one.atlases.values())
+    for asset in ("atlas/activity", "atlas/validation"):
+        for key in keys:
+            yield as_input(asset, key, books.latest(instance, asset, key))
+
+
+def _checks(key, comparisons: list[_Comparison]) -> Iterator[AssetCheckResult]:
+    """What makes a comparison weak: too few types in common, labels without a place."""
+    from cytopipe.storage.tables import read_tsv
+
+    few, placeless = [], []
+    for one in comparisons:
+        pairs, labels = one.path("coarse", "pairs.tsv"), one.path("coarse", "labels.tsv")
+        if not pairs.is_file() or not labels.is_file():
+            few.append(f"{one.signature}: nothing could be compared")
+            continue
+        for row in read_tsv(pairs, columns=["n_types"], text=["atlas_a", "atlas_b"]).itertuples():
+            if row.n_types < _LEAST_TYPES:
+                few.append(f"{one.signature}, {row.atlas_a} / {row.atlas_b}: {row.n_types} types")
+        found = read_tsv(labels, columns=["cell_type"], text=["atlas", "label", "cell_type"])
+        for atlas, part in found.groupby("atlas"):
+            share = float((part["cell_type"].fillna("") != "").mean())
+            if share < _LEAST_PLACED:
+                placeless.append(f"{atlas}: {share:.0%} of {len(part)} labels")
+    for name, findings in (("types_shared", few), ("labels_placed", placeless)):
+        yield AssetCheckResult(
+            asset_key=key,
+            check_name=name,
+            passed=not findings,
+            severity=AssetCheckSeverity.WARN,
+            description="; ".join(findings) or "holds",
+        )

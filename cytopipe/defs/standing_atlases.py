@@ -1,0 +1,342 @@
+"""What the results folder of an atlas says of itself: what stands, vouched for, and what it was made from.
+
+Read from the manifests of the files, which name the recipe and the digests of inputs, never from names
+alone. Files written by `cytopipe atlas` are read the same as those of a run. Files reach gigabytes and this
+is asked every half minute, so a digest is taken once per content and remembered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cytopipe.defs.steps import Made
+from cytopipe.errors import CytopipeError, DamagedError, StorageError
+from cytopipe.project import DataSet, Project
+from cytopipe.project.digests import Digests
+from cytopipe.provenance import sha256_bytes
+
+if TYPE_CHECKING:
+    from cytopipe.atlas.catalogue import Catalogue
+    from cytopipe.storage.manifest import Manifest
+
+__all__ = [
+    "CODE",
+    "TABLES",
+    "catalogue_of",
+    "cells_version",
+    "digest_of",
+    "published",
+    "recipe_parameters",
+    "recipe_version",
+    "signatures_version",
+    "standing_activity",
+    "standing_profiles",
+    "standing_resamples",
+    "standing_validation",
+    "vocabulary_of",
+    "vocabulary_version",
+]
+
+# As CODE_VERSION of pseudobulk, inference and validation_tables, which a test compares: importing those costs
+# every process that loads the definitions seconds of numba, anndata and pandas.
+CODE = "1"
+TABLES = ("expression.tsv", "points.parquet", "biology.tsv", "quality.json")
+_UNKNOWN = "unknown"
+
+
+def catalogue_of(data: DataSet) -> Catalogue:
+    """Where results of the atlas domain lie: the layout of the plain commands."""
+    from cytopipe.atlas.catalogue import Catalogue
+
+    return Catalogue(data.folder)
+
+
+# --------------------------------------------------------------------------- sources
+
+
+def cells_version(project: Project, data: DataSet) -> str | None:
+    """Identity of the cells; None where there is no file."""
+    from cytopipe.atlas.identity import input_identity
+
+    path = data.resolve(data.entry.path)
+    if path.is_dir():
+        return input_identity(path)
+    return Digests(project.home).of(path, input_identity, "cells")
+
+
+def recipe_parameters(data: DataSet) -> dict[str, object]:
+    """What decides a level's files besides the cells, as their provenance says it."""
+    entry = data.entry
+    return entry.settings.as_json() | {
+        "level": str(entry.level),
+        "sample": entry.sample,
+        "counts": entry.counts,
+        "duplicate_genes": entry.duplicate_genes,
+    }
+
+
+def recipe_version(project: Project, data: DataSet) -> str:
+    """Digest of :func:`recipe_parameters`."""
+    return digest_of([recipe_parameters(data), CODE])
+
+
+def signatures_version(project: Project, data: DataSet) -> str | None:
+    """Digest of the signatures' tables and of how activity is inferred; None where a table is lacking."""
+    tables = {}
+    for name, source in data.entry.signatures.items():
+        sha256 = _table_digest(data, name, source)
+        if sha256 is None:
+            return None
+        tables[name] = [sha256, _inference_of(data, name)]
+    return digest_of([tables, CODE])
+
+
+def vocabulary_version(project: Project, data: DataSet) -> str | None:
+    """Digest of the table of cell types; None where it cannot be read."""
+    try:
+        return digest_of([vocabulary_of(data).sha256, CODE])
+    except CytopipeError:
+        return None
+
+
+def vocabulary_of(data: DataSet):
+    """The table that brings the atlas's labels to one vocabulary."""
+    from cytopipe.atlas.harmonise import default_harmonisation, read_harmonisation
+
+    table = data.entry.cell_types
+    return read_harmonisation(data.resolve(table)) if table else default_harmonisation()
+
+
+def _table_digest(data: DataSet, name: str, source: str | None) -> str | None:
+    from cytopipe.atlas.signatures import find_signature, table_digest
+
+    try:
+        found = find_signature(name, data.resolve(source) if source else None)
+        return Digests(data.base / ".cytopipe").of(
+            found.path, lambda path: table_digest(found), f"table {found.member}"
+        )
+    except CytopipeError:
+        return None
+
+
+def _inference_of(data: DataSet, name: str) -> dict[str, object]:
+    """The settings of an activity as its file's provenance says them, the penalty filled in."""
+    from dataclasses import asdict
+
+    from cytopipe.atlas.signatures import regularization_of
+
+    settings = asdict(data.entry.activity_settings)
+    if settings["method"] == "ridge" and settings["regularization"] is None:
+        settings["regularization"] = regularization_of(name)
+    return settings
+
+
+# --------------------------------------------------------------------------- steps
+
+
+def standing_profiles(data: DataSet) -> Made | None:
+    """What stands of a level's profiles (and of its sample profiles, where they are asked for)."""
+    catalogue, entry = catalogue_of(data), data.entry
+    path = catalogue.pseudobulk(entry.atlas, entry.level.name)
+    found = published(data, path)
+    if found is None:
+        return None
+    tables = {}
+    if entry.sample_profiles:
+        samples = catalogue.pseudobulk(entry.atlas, entry.level.name, "samples")
+        if published(data, samples) is None:
+            return None
+        tables["samples"] = samples
+    return _profiles_made(data, path, found, tables)
+
+
+def standing_resamples(data: DataSet) -> Made | None:
+    """What stands of a level's resamples; an empty artifact where none are asked for."""
+    entry = data.entry
+    if not entry.n_bootstrap:
+        return _nothing(data, "no resamples are asked for")
+    path = catalogue_of(data).pseudobulk(entry.atlas, entry.level.name, "resampled")
+    found = published(data, path)
+    return None if found is None else _profiles_made(data, path, found, {})
+
+
+def standing_activity(data: DataSet) -> Made | None:
+    """What stands of the activity of every signature of a level, main file and resamples."""
+    catalogue, entry = catalogue_of(data), data.entry
+    if not entry.signatures:
+        return _nothing(data, "no signatures are asked for")
+    files: dict[str, Manifest] = {}
+    for name in entry.signatures:
+        for kind in ("", "resampled") if entry.n_bootstrap else ("",):
+            path = catalogue.activity(entry.atlas, entry.level.name, name, kind)
+            found = published(data, path)
+            if found is None:
+                return None
+            files[path.name] = found
+    used: dict[str, set[str]] = {"atlas/pseudobulk": set(), "atlas/resampled": set()}
+    tables = {}
+    for manifest in files.values():
+        made = manifest.provenance or {}
+        inputs = list(made.get("inputs", ()))
+        kind = "atlas/resampled" if manifest.name.endswith("_resampled.h5ad") else "atlas/pseudobulk"
+        used[kind].add(str(inputs[0]["sha256"]) if inputs else _UNKNOWN)
+        if kind == "atlas/pseudobulk":
+            settings = dict(made.get("parameters", {}))
+            name = str(settings.pop("signature", _UNKNOWN))
+            tables[name] = [str(inputs[1]["sha256"]) if len(inputs) > 1 else _UNKNOWN, settings]
+    codes = {str((one.provenance or {}).get("code_version", "")) for one in files.values()}
+    made_from = {asset: _one_of(digests) for asset, digests in used.items() if digests}
+    made_from["atlas/signatures"] = digest_of([tables, _one_of(codes)])
+    digests = {name: one.sha256 for name, one in files.items()}
+    first = next(iter(entry.signatures))
+    return Made(
+        path=catalogue.activity(entry.atlas, entry.level.name, first).parent,
+        sha256=digest_of(digests),
+        size_bytes=sum(one.size_bytes for one in files.values()),
+        counts={"n_signatures": len(entry.signatures), "n_files": len(files)},
+        parameters={"signatures": list(entry.signatures), **_inference_of(data, first)},
+        made_from=made_from,
+        reused=True,
+    )
+
+
+def standing_validation(data: DataSet) -> Made | None:
+    """What stands of the validation of every signature of a level: the tables, not the figures."""
+    catalogue, entry = catalogue_of(data), data.entry
+    if not entry.signatures:
+        return _nothing(data, "no signatures are asked for")
+    digests, size, scores = {}, 0, {}
+    activities: dict[str, str] = {}
+    used: dict[str, set[str]] = {"atlas/pseudobulk": set(), "atlas/resampled": set()}
+    vocabularies: set[str] = set()
+    for name in entry.signatures:
+        for what in TABLES:
+            path = catalogue.validation(entry.atlas, entry.level.name, name, what)
+            found = published(data, path)
+            if found is None:
+                return None
+            digests[path.name] = found.sha256
+            size += found.size_bytes
+            if what == "quality.json":
+                scores[name] = _score(path, found.sha256)
+                made = found.provenance or {}
+                inputs = {str(one["path"]): str(one["sha256"]) for one in made.get("inputs", ())}
+                chosen = dict(made.get("parameters", {}))
+                vocabularies.add(
+                    digest_of([chosen.get("cell_types_sha256", _UNKNOWN), made.get("code_version", "")])
+                )
+                for asset, kind in (("atlas/pseudobulk", ""), ("atlas/resampled", "resampled")):
+                    profiles = catalogue.pseudobulk(entry.atlas, entry.level.name, kind).name
+                    if profiles in inputs:
+                        used[asset].add(inputs[profiles])
+                    file = catalogue.activity(entry.atlas, entry.level.name, name, kind).name
+                    if file in inputs:
+                        activities[file] = inputs[file]
+    made_from = {asset: _one_of(seen) for asset, seen in used.items() if seen}
+    made_from |= {"atlas/activity": digest_of(activities), "atlas/cell_types": _one_of(vocabularies)}
+    quality = sum(scores.values()) / len(scores)
+    return Made(
+        path=catalogue.validation(entry.atlas, entry.level.name, next(iter(scores)), TABLES[0]).parent,
+        sha256=digest_of(digests),
+        size_bytes=size,
+        counts={"n_signatures": len(scores), "quality": round(quality, 4)},
+        parameters={"signatures": list(entry.signatures), "cell_types": entry.cell_types or "packaged"},
+        notes={f"quality_{name}": round(score, 4) for name, score in scores.items()},
+        made_from=made_from,
+        reused=True,
+    )
+
+
+def published(data: DataSet, path: Path) -> Manifest | None:
+    """The manifest of a file that stands as it was published; None where there is none, or no manifest.
+
+    Raises
+    ------
+    DamagedError
+        If the content is not what was published.
+    """
+    from cytopipe.storage import Store
+
+    if not path.is_file():
+        return None
+    try:
+        manifest = Store(data.folder).manifest(path)
+    except DamagedError:
+        raise
+    except StorageError:
+        return None  # a file that nobody published proves nothing
+    found = Digests(data.base / ".cytopipe").sha256(path)
+    if found != manifest.sha256:
+        raise DamagedError(
+            "its content is not what was published",
+            where=str(path),
+            expected=f"sha256 {manifest.sha256[:12]}",
+            found=(found or "nothing")[:12],
+            next="Materialize it again.",
+        )
+    return manifest
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True).encode())
+
+
+def _profiles_made(data: DataSet, path: Path, manifest: Manifest, tables: Mapping[str, Path]) -> Made:
+    made = manifest.provenance or {}
+    inputs = list(made.get("inputs", ()))
+    used = dict(made.get("parameters", {}))
+    if data.entry.counts == "auto" and "counts" in used:
+        used["counts"] = "auto"  # the file says which matrix was found to hold counts
+    n_rows, n_genes = _shape(path, manifest.sha256)
+    if data.entry.n_bootstrap and path.name.endswith("_resampled.h5ad"):
+        counts = {"n_groups": n_rows // data.entry.n_bootstrap, "n_resamples": data.entry.n_bootstrap}
+    else:
+        counts = {"n_groups": n_rows}
+    return Made(
+        path=path,
+        sha256=manifest.sha256,
+        size_bytes=manifest.size_bytes,
+        counts={**counts, "n_genes": n_genes},
+        parameters=recipe_parameters(data),
+        tables=tables,
+        made_from={
+            "atlas/cells": str(inputs[0]["sha256"]) if inputs else _UNKNOWN,
+            "atlas/recipe": digest_of([used, str(made.get("code_version", ""))]),
+        },
+        reused=True,
+    )
+
+
+def _nothing(data: DataSet, words: str) -> Made:
+    """The artifact of a step for which the project file asks nothing."""
+    return Made(
+        path=data.folder,
+        sha256=sha256_bytes(words.encode()),
+        size_bytes=0,
+        notes={"nothing": words},
+        reused=True,
+    )
+
+
+def _one_of(values: set[str]) -> str:
+    """The one value; where there are several, something that equals none of them."""
+    return next(iter(values)) if len(values) == 1 else digest_of(sorted(values))
+
+
+@lru_cache(maxsize=512)
+def _shape(path: Path, sha256: str) -> tuple[int, int]:
+    import h5py  # the file is the one we published: its digest was compared
+
+    with h5py.File(path) as file:
+        rows, columns = file["X"].shape
+        return int(rows), int(columns)
+
+
+@lru_cache(maxsize=512)
+def _score(path: Path, sha256: str) -> float:
+    return float(json.loads(path.read_text(encoding="utf-8"))["score"])

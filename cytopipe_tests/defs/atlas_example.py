@@ -1,0 +1,55 @@
+"""A small project with atlases: seeded cells of three levels, a signature table of its own, a vocabulary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cytopipe.project import Project, load_project
+from cytopipe_tests.atlas.atlases import small_cells, write
+
+__all__ = ["ENTRY", "N_GENES", "make_atlas_project", "write_cells", "write_signature"]
+
+N_GENES = 160
+TARGETS = ("G20", "G21", "G22", "G23")  # named like their own genes, so that expression can be compared
+
+ENTRY = """\
+    path: {name}.h5ad
+    levels: {{fine: fine, organ_type: tissue+coarse, coarse: coarse}}
+    sample: sample
+    n_bootstrap: 4
+    use_gpu: false
+    signatures: {{mine: mine.tsv}}
+    activity: {{n_permutations: 20}}
+    cell_types: types.tsv
+    compare_at: coarse
+"""
+
+VOCABULARY = "atlas\tpattern\tcoarse\tfine\n*\tb\tB\t\n*\tt\tT\t\n*\tnk\tNK\t\n"
+
+
+def make_atlas_project(folder: Path, *names: str, entry: str = ENTRY, extra: str = "") -> Project:
+    """A project with an atlas per name, each of other cells."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_signature(folder / "mine.tsv")
+    (folder / "types.tsv").write_text(VOCABULARY)
+    lines = "output: outputs\nengine: serial\natlas:\n"
+    for number, name in enumerate(names):
+        write_cells(folder / f"{name}.h5ad", seed=number)
+        lines += f"  {name}:\n{entry.format(name=name)}"
+    (folder / "cytopipe.yaml").write_text(lines + extra)
+    return load_project(folder)
+
+
+def write_cells(path: Path, seed: int = 0, n_cells: int = 400) -> Path:
+    """Cells with counts, missing labels, and a group too small to be kept."""
+    return write(small_cells(n_cells, N_GENES, seed), path)
+
+
+def write_signature(path: Path, seed: int = 11) -> Path:
+    """Effects of four targets on most of the genes."""
+    weights = np.random.default_rng(seed).normal(size=(N_GENES, len(TARGETS)))
+    rows = [f"G{gene}\t" + "\t".join(map(repr, row)) for gene, row in enumerate(weights.tolist())]
+    path.write_text("\t".join(TARGETS) + "\n" + "\n".join(rows) + "\n")
+    return path

@@ -1,0 +1,376 @@
+"""Running: first starts that race, processes that die, runs that are stopped, clocks, sensors, backfills."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+
+import pytest
+from dagster import (
+    AssetKey,
+    DagsterRunStatus,
+    RunRequest,
+    RunsFilter,
+    SkipReason,
+    build_run_status_sensor_context,
+    build_schedule_context,
+    build_sensor_context,
+)
+
+from cytopipe.defs import books
+from cytopipe.defs.definitions import GRAPH, definitions
+from cytopipe.defs.ranges import range_tags, ranges_of
+from cytopipe.defs.reaping import reap
+from cytopipe.defs.running import plan_runs, run_assets
+from cytopipe_tests.defs.example import fasta, make_project
+
+DONE = ["done"] * 4
+
+
+def repository():
+    return definitions.get_repository_def()
+
+
+def test_six_first_starts_at_once_all_succeed(tmp_path):
+    """Dagster's tables are made by whoever comes first; most of them died of that race."""
+    project = make_project(tmp_path, "meadow")
+    code = (
+        "import sys\n"
+        "from cytopipe.defs.instance import open_instance\n"
+        "from cytopipe.project import load_project\n"
+        "with open_instance(load_project(sys.argv[1])) as instance:\n"
+        "    instance.add_dynamic_partitions('decompose', [sys.argv[2]])\n"
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(project.file), f"key{number}"], stderr=subprocess.PIPE
+        )
+        for number in range(6)
+    ]
+    said = [process.communicate()[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 6, said
+    from cytopipe.defs.instance import open_instance
+
+    with open_instance(project) as instance:
+        assert set(instance.get_dynamic_partitions("decompose")) == {f"key{number}" for number in range(6)}
+
+
+def test_settings_are_written_once_and_then_the_users(tmp_path):
+    from cytopipe.defs.instance import open_instance, prepare_home
+
+    project = make_project(tmp_path, "meadow")
+    settings = prepare_home(project) / "dagster.yaml"
+    settings.write_text(settings.read_text().replace("max_concurrent_runs: 4", "max_concurrent_runs: 7"))
+    with open_instance(project) as instance:
+        assert instance.get_concurrency_config().run_queue_config.max_concurrent_runs == 7
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert instance.run_monitoring_enabled and instance.run_retries_enabled
+
+
+def command(project, *arguments: str) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "cytopipe.cli", "--project", str(project.file), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_checkpoint(opened, process: subprocess.Popen) -> None:
+    """Until the initial clustering has saved something and is still at it."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if books.records(opened.instance, "decompose/initial", "meadow", kinds=("checkpoint",)):
+            return
+        time.sleep(0.02)
+    pytest.fail(f"no checkpoint: {process.communicate()}")
+
+
+def test_a_killed_run_is_reaped_and_resumed_to_the_same_bytes(begin):
+    """kill -9 leaves a run started for ever; it is ended, and the rest is made from its checkpoint."""
+    opened = begin("meadow", specimens=(6,) * 12)
+    _slow(opened)
+    process = command(opened.project, "materialize", "--all", "--quiet")
+    wait_for_checkpoint(opened, process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    (left,) = opened.instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
+    (reaped,) = reap(opened.instance)
+    assert (reaped.run_id, reaped.outcome) == (left.run_id, "failed")
+    assert "is gone" in reaped.why
+    assert reap(opened.instance) == []
+    opened.look()
+    assert opened.states("meadow")[0] == "interrupted"
+    opened.make()
+    assert opened.states("meadow") == DONE
+    killed = books.latest(opened.instance, "decompose/final", "meadow").version
+    assert killed == _made_without_a_stop(opened)
+
+
+def test_ctrl_c_saves_and_ends_the_run_as_canceled(begin):
+    opened = begin("meadow", specimens=(6,) * 12)
+    _slow(opened)
+    process = command(opened.project, "materialize", "--all")
+    wait_for_checkpoint(opened, process)
+    process.send_signal(signal.SIGINT)
+    out, said = process.communicate(timeout=120)
+    assert process.returncode == 130, (out, said)
+    assert "cytopipe resume" in said
+    (run,) = opened.instance.get_runs(limit=1)
+    assert run.status is DagsterRunStatus.CANCELED
+    opened.look()
+    assert opened.states("meadow")[0] == "interrupted"
+    resumed = command(opened.project, "resume", "--quiet")
+    out, said = resumed.communicate(timeout=240)
+    assert resumed.returncode == 0, said
+    assert opened.states("meadow") == DONE
+
+
+def _slow(opened) -> None:
+    """A checkpoint after every target, so that there is a middle in which to stop."""
+    file = opened.project.file
+    file.write_text(file.read_text() + "    checkpoint_interval: 1\n")
+    opened.again()
+
+
+def _made_without_a_stop(opened) -> str:
+    """The digest of the same data set, made at one go elsewhere."""
+    from cytopipe.decompose import Decomposition
+
+    data = opened.project.data_set("decompose", "meadow")
+    folder = opened.project.directory / "other"
+    whole = Decomposition.create(folder, data.resolve(data.entry.input), data.entry.parameters)
+    return whole.advance("final", thresholds=[data.entry.max_lump], report=False).sha256
+
+
+def test_a_run_of_another_host_or_a_living_process_is_left_alone(finished):
+    from cytopipe.defs import reaping
+
+    job = definitions.resolve_implicit_global_asset_job_def()
+    run = finished.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED)
+    reaping.claim(finished.instance, run.run_id)
+    assert reap(finished.instance) == []
+    finished.instance.add_run_tags(run.run_id, {reaping._WORKER: "elsewhere boot 1 1"})
+    assert [one.outcome for one in reap(finished.instance)] == ["unknown"]
+    assert [one.outcome for one in reap(finished.instance, gone_hosts=("elsewhere",))] == ["failed"]
+    assert finished.instance.get_run_by_id(run.run_id).status is DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_nobody_claimed_is_dead_after_a_while_and_one_being_canceled_is_canceled(finished):
+    job = definitions.resolve_implicit_global_asset_job_def()
+    finished.instance.create_run_for_job(job, status=DagsterRunStatus.STARTING)
+    canceling = finished.instance.create_run_for_job(job, status=DagsterRunStatus.CANCELING)
+    assert reap(finished.instance) == []
+    outcomes = {one.run_id: one.outcome for one in reap(finished.instance, start_timeout_s=0)}
+    assert sorted(outcomes.values()) == ["canceled", "failed"]
+    assert outcomes[canceling.run_id] == "canceled"
+
+
+def test_the_sensor_registers_new_entries_and_new_files(finished):
+    file = finished.project.file
+    file.write_text(file.read_text() + "  plate:\n    input: incoming/*.fasta\n")
+    sensor = repository().get_sensor_def("new_data")
+    context = build_sensor_context(instance=finished.instance, repository_def=repository())
+    assert isinstance(sensor(context), SkipReason)
+    (file.parent / "incoming").mkdir()
+    (file.parent / "incoming" / "p1.fasta").write_text(fasta("p1"))
+    (request,) = sensor(context).dynamic_partitions_requests
+    assert (request.partitions_def_name, list(request.partition_keys)) == ("decompose", ["plate.p1"])
+
+
+def test_the_sensor_says_what_is_wrong_with_the_project_file(finished):
+    finished.project.file.write_text("decompose: [")
+    context = build_sensor_context(instance=finished.instance, repository_def=repository())
+    for name in ("new_data", "outside_work"):
+        assert "cytopipe.yaml:1" in repository().get_sensor_def(name)(context).skip_message
+
+
+def test_the_sensor_notices_a_hand_edit(finished):
+    from cytopipe_tests.defs.example import edit_by_hand
+
+    edit_by_hand(finished.project.data_set("decompose", "meadow").folder, "refined")
+    context = build_sensor_context(instance=finished.instance, repository_def=repository())
+    said = repository().get_sensor_def("outside_work")(context).skip_message
+    assert said == "decompose/refined [meadow] changed outside Dagster"
+    assert finished.states("meadow") == ["done", "done", "done", "stale"]
+
+
+def test_the_failure_sensor_writes_a_line_that_tools_can_follow(begin):
+    opened = begin("broken")
+    (opened.project.directory / "broken.fasta").write_text(">a\nAC1\n")
+    opened.make()
+    run = opened.instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.FAILURE]))[0]
+    event = next(
+        one.dagster_event
+        for one in opened.instance.all_logs(run.run_id)
+        if one.dagster_event and one.dagster_event.is_run_failure
+    )
+    context = build_run_status_sensor_context(
+        sensor_name="failures", dagster_event=event, dagster_instance=opened.instance, dagster_run=run
+    ).for_run_failure()
+    repository().get_sensor_def("failures")(context)
+    (line,) = (opened.project.home / "failures.log").read_text().splitlines()
+    assert json.loads(line)["run_id"] == run.run_id
+    assert "broken.fasta" in json.loads(line)["errors"][0]
+
+
+def test_the_nightly_schedule_asks_for_what_is_missing_or_stale_and_not_for_what_failed(finished):
+    schedule = repository().get_schedule_def("decompose_nightly")
+
+    def tick() -> list:
+        context = build_schedule_context(
+            instance=finished.instance,
+            scheduled_execution_time=datetime(2030, 1, 1, 2, tzinfo=UTC),
+            repository_def=repository(),
+        )
+        return list(schedule.evaluate_tick(context).run_requests)
+
+    assert tick() == []
+    (finished.project.directory / "forest.fasta").write_text(fasta("forest", (4, 3, 3)))
+    (request,) = tick()
+    assert isinstance(request, RunRequest)
+    assert request.tags["dagster/partition"] == "forest"
+    job = repository().get_job("decompose_all")
+    assert job.execute_in_process(instance=finished.instance, tags=request.tags, raise_on_error=False).success
+    assert finished.states("forest") == DONE
+    assert tick() == []
+
+
+def test_the_weekly_care_verifies_and_names_what_differs(finished):
+    job = repository().get_job("verify_and_sweep")
+    assert job.execute_in_process(instance=finished.instance).success
+    record = books.latest(finished.instance, "care/archive_health", "")
+    assert record is None or record.metadata["artifacts"] > 0
+    folder = finished.project.data_set("decompose", "forest").folder
+    file = next(folder.glob("cluster_*.fasta"))
+    file.write_bytes(file.read_bytes()[:-50])
+    result = job.execute_in_process(instance=finished.instance, raise_on_error=False)
+    assert not result.success
+    failure = result.failure_data_for_node("care__archive_health").user_failure_data
+    assert file.name in failure.description
+
+
+def test_a_check_that_is_run_later_finds_what_changed_on_disk(finished):
+    folder = finished.project.data_set("decompose", "forest").folder
+    job = definitions.resolve_implicit_global_asset_job_def()
+    key = AssetKey(["decompose", "final"])
+    checks = [one for one in job.asset_layer.asset_graph.asset_check_keys if one.asset_key == key]
+    wanted = [one for one in checks if one.name == "bytes_as_published"]
+
+    def passed() -> bool:
+        subset = job.get_subset(asset_selection=set(), asset_check_selection=set(wanted))
+        result = subset.execute_in_process(instance=finished.instance, partition_key="forest")
+        return result.get_asset_check_evaluations()[0].passed
+
+    assert passed()
+    file = next(folder.glob("cluster_*.fasta"))
+    file.write_text(file.read_text().replace("A", "C", 1))
+    assert not passed()
+
+
+def test_invariants_are_recorded_with_every_partition(finished):
+    from dagster import AssetCheckKey
+
+    for key in ("meadow", "forest"):
+        summary = finished.instance.event_log_storage.get_asset_check_execution_history(
+            AssetCheckKey(AssetKey(["decompose", "final"]), "records_conserved"), limit=10
+        )
+        assert summary, key
+        assert all(one.status.value == "SUCCEEDED" for one in summary)
+
+
+def test_a_single_partition_run_lets_other_domains_share_it(begin):
+    """With one partition the chain yields results, so that an asset downstream of it is not skipped."""
+    opened = begin("meadow")
+    opened.look()
+    outcome = run_assets(opened.instance, [*GRAPH.steps], ["meadow"])
+    assert outcome.outcome == "success"
+    record = books.latest(opened.instance, "decompose/final", "meadow")
+    assert {one.asset for one in record.inputs} == {"decompose/refined"}
+    assert opened.states("meadow") == DONE
+
+
+def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
+    """What `launchPartitionBackfill` stores, carried out as the daemon does."""
+    from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+    from dagster._core.test_utils import create_test_daemon_workspace_context
+    from dagster._core.workspace.load_target import ModuleTarget
+    from dagster._daemon.backfill import execute_backfill_iteration
+
+    opened = begin("meadow", "forest")
+    opened.look()
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id="many",
+        asset_graph=definitions.resolve_asset_graph(),
+        partition_names=["meadow", "forest"],
+        asset_selection=[AssetKey(one.split("/")) for one in GRAPH.steps],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=opened.instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    opened.instance.add_backfill(backfill)
+    target = ModuleTarget(
+        "cytopipe.defs.definitions", "definitions", str(opened.project.directory), "cytopipe"
+    )
+    with create_test_daemon_workspace_context(target, opened.instance) as context:
+        import logging
+
+        list(execute_backfill_iteration(context, logging.getLogger("test")))
+        runs = opened.instance.get_runs(RunsFilter(tags={"dagster/backfill": "many"}))
+        assert len(runs) == 1
+        assert set(runs[0].tags.items()) >= set(range_tags(["meadow", "forest"]).items())
+        assert {key.to_user_string() for key in runs[0].asset_selection} == set(GRAPH.steps)
+    stored = opened.instance.get_backfill("many")
+    assert stored.status is BulkActionStatus.REQUESTED
+
+
+def test_ranges_are_contiguous_and_no_longer_than_asked():
+    order = list("abcdefgh")
+    assert ranges_of(order, "bcegh") == [["b", "c"], ["e"], ["g", "h"]]
+    assert ranges_of(order, order, 3) == [["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
+    assert ranges_of(order, []) == []
+    assert range_tags(["a"]) == {"dagster/partition": "a"}
+
+
+def test_runs_take_contiguous_partitions_that_need_the_same_assets(finished):
+    finished.instance.add_dynamic_partitions("decompose", ["x", "y", "z"])
+    wanted = {"decompose/initial": ["x", "z"], "decompose/final": ["x", "y", "z"]}
+    runs = [(assets, keys) for _, assets, keys in plan_runs(finished.instance, wanted)]
+    assert runs == [
+        (["decompose/initial", "decompose/final"], ["x"]),
+        (["decompose/initial", "decompose/final"], ["z"]),
+        (["decompose/final"], ["y"]),
+    ]
+
+
+def test_children_of_the_interface_die_with_it(begin):
+    """Killed with -9, `cytopipe ui` leaves no code server and no daemon behind."""
+    import psutil
+
+    opened = begin("meadow")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cytopipe.cli", "--project", str(opened.project.file), "ui"],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        for line in process.stdout:
+            if line.startswith("open http"):
+                break
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive
