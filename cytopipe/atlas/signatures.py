@@ -37,6 +37,8 @@ __all__ = [
     "list_signatures",
     "load_signature",
     "read_signature",
+    "regularization_of",
+    "table_digest",
 ]
 
 DISTRIBUTION = "secactpy"
@@ -128,8 +130,7 @@ class Signature:
     @property
     def regularization(self) -> float:
         """The ridge penalty its authors use; 1e4 where nobody has said."""
-        known = KNOWN_SIGNATURES.get(self.name)
-        return known.regularization if known else 1e4
+        return regularization_of(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +144,12 @@ class SignatureSource:
 
     def __str__(self) -> str:
         return f"{self.path}!{self.member}" if self.member else str(self.path)
+
+
+def regularization_of(name: str) -> float:
+    """The ridge penalty that the authors of a signature use; 1e4 where nobody has said."""
+    known = KNOWN_SIGNATURES.get(name)
+    return known.regularization if known else 1e4
 
 
 def load_signature(name: str, source: str | Path | None = None) -> Signature:
@@ -267,6 +274,11 @@ def _missing(name: str, source: str | Path | None) -> MissingToolError:
         where=str(source) if source is not None else f"the installed distribution {DISTRIBUTION}",
         next=advice,
     )
+
+
+def table_digest(source: SignatureSource) -> str:
+    """SHA-256 of the inflated table: the digest of the signature, without reading its weights."""
+    return hashlib.sha256(_inflate(source)).hexdigest()
 
 
 def read_signature(source: SignatureSource) -> Signature:

@@ -122,9 +122,14 @@ def carry_out(opened: Opened, chosen: list[Judgement], *, quiet: bool = False) -
 
 
 def _overviews(opened: Opened, domains: Iterable[str]) -> list[Finished]:
-    """The tables over all data sets of the domains that had runs."""
+    """What gathers all data sets of the domains that had runs: their tables, comparisons."""
     return [
-        run_assets(opened.instance, [overview_key(one)], [], why="its data sets changed")
+        run_assets(
+            opened.instance,
+            [overview_key(one), *GRAPH.chain_of(one).gathered],
+            [],
+            why="its data sets changed",
+        )
         for one in sorted(domains)
     ]
 

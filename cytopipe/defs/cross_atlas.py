@@ -61,8 +61,8 @@ def cross_atlas_asset(owners: list[str]) -> AssetsDefinition:
                 key,
                 deps=[books.asset_key("atlas/activity"), books.asset_key("atlas/validation")],
                 description="Atlases compared with one another: correlation of activity per pair and per "
-                "target, which targets are conserved, how consistent they are, and correlations with expression "
-                "pooled over atlases. Nothing is made while fewer than two atlases share a signature.",
+                "target, which targets are conserved, how consistent they are, and correlations with "
+                "expression, pooled over atlases. Nothing is made while fewer than two atlases share one.",
                 group_name="atlas",
                 code_version=CODE,
                 owners=owners,

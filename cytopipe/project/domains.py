@@ -15,6 +15,7 @@ __all__ = ["DOMAINS", "entry_model"]
 
 DOMAINS: dict[str, str] = {
     "decompose": "cytopipe.project.decompose:SequenceSet",
+    "atlas": "cytopipe.project.atlas:Atlas",
 }
 
 
