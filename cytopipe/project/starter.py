@@ -42,6 +42,21 @@ _EXAMPLE = """\
 #    neighbours: auto               # auto (BLAST where installed) | blast | kmer | exhaustive
 #    refine: [0.01]                 # thresholds of the close-cluster refinement, in order
 #    max_clusters: 100              # stop when so many exist
+
+# Single-cell atlases: profiles per annotation level, cytokine activity, comparison of atlases.
+#atlas:
+#  cima:                            # an atlas of the packaged registry needs only its file
+#    path: data/CIMA.h5ad           # h5ad or zarr, with raw counts
+#    signatures: [cytosig]          # whose activity is inferred: cytosig, secact, ...
+#  mine:
+#    path: data/mine.h5ad
+#    levels: {type: cell_type, organ_type: tissue+cell_type}   # level: obs column, or several joined
+#    sample: donor                  # obs column of the samples: what the bootstrap draws again
+#    counts: layers/counts          # X | raw/X | layers/NAME | auto
+#    n_bootstrap: 100
+#    signatures: {cytosig: null, ours: tables/ours.tsv}        # by name, or a table of genes x targets
+#    cell_types: tables/types.tsv   # brings labels to one vocabulary: cytopipe atlas signatures --table FILE
+#    compare_at: type               # the level that stands for this atlas among others
 """
 
 
