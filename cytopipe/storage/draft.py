@@ -20,7 +20,7 @@ from pathlib import Path
 from cytopipe.errors import CytopipeError, StorageError
 from cytopipe.storage.filesystem import kind_at, locked, remove_tree
 
-__all__ = ["STAGING", "Draft", "drafting", "explained", "watched"]
+__all__ = ["STAGING", "Draft", "drafting", "explained", "watched", "write_draft"]
 
 STAGING = ".staging"
 
@@ -64,6 +64,27 @@ def _new_locked_folder(staging: Path, held: ExitStack) -> Path:
         if kind_at(folder) == "directory":  # a janitor may have come between mkdir and lock
             return folder
         held.close()
+
+
+def write_draft(
+    draft: Draft,
+    name: str,
+    kind: str,
+    write: Callable[[Path], None],
+    validate: Callable[[Path], None] | None,
+) -> Path:
+    """Let `write` write a ``file`` or ``directory`` under its own name in the draft, and validate it."""
+    staged = draft / name
+    with watched():
+        write(staged)
+    found = kind_at(staged)
+    if found != kind:
+        raise StorageError(
+            f"the writer left no {kind} at the path it was given", where=name, found=found or "nothing"
+        )
+    if validate is not None:
+        validate(staged)
+    return staged
 
 
 # --------------------------------------------------------------------------- what a library only muttered

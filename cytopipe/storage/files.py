@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, RefusedError, StorageError
-from cytopipe.storage.draft import Draft, watched
+from cytopipe.storage.draft import Draft
 from cytopipe.storage.filesystem import Sync, flush_commit, flush_file, flush_folder, kind_at, locked, replace
 from cytopipe.storage.manifest import (
     Difference,
@@ -41,7 +41,6 @@ __all__ = [
     "verify_file",
     "vouched_bytes",
     "vouched_file",
-    "write_file",
 ]
 
 
@@ -53,34 +52,14 @@ def sidecar_of(path: Path) -> Path:
 # --------------------------------------------------------------------------- writing
 
 
-def write_file(
-    draft: Draft,
-    name: str,
-    write: Callable[[Path], None],
-    validate: Callable[[Path], None] | None,
-    sync: Sync,
-) -> Path:
-    """Steps 2 to 5: write, validate, fsync; return the finished file in its draft."""
-    staged = draft / name
-    with watched():
-        write(staged)
-    if kind_at(staged) != "file":
-        raise StorageError(
-            "the writer left no file", where=name, expected="one regular file at the path given"
-        )
-    if validate is not None:
-        validate(staged)
-    flush_file(staged, sync)
-    return staged
-
-
 def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync) -> Manifest:
-    """Steps 6 to 8: make the staged file the published one."""
+    """Steps 4 to 8: make the staged file the published one."""
     if (kind := kind_at(target)) not in ("file", None):
         raise RefusedError(
             "a file is to be published where something else stands", where=str(target), found=f"a {kind}"
         )
     entry = digest_file(staged)
+    flush_file(staged, sync)
     with locked(target.parent):
         old = standing_manifest(target)
         new = Manifest(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from cytopipe.errors import StorageError
 from cytopipe.storage import claims, edits, files, janitor, sets, trees
-from cytopipe.storage.draft import STAGING, drafting, explained
+from cytopipe.storage.draft import STAGING, drafting, explained, write_draft
 from cytopipe.storage.edits import SetState
 from cytopipe.storage.filesystem import FileSystem, Sync, kind_at, make_folder, probe, walk
 from cytopipe.storage.manifest import Difference, Manifest, provenance_json, read_manifests
@@ -127,7 +127,7 @@ class Store:
         with explained("publishing", target):
             make_folder(target.parent, self.sync)
             with drafting(self.root / STAGING) as draft:
-                staged = files.write_file(draft, target.name, write, validate, self.sync)
+                staged = write_draft(draft, target.name, "file", write, validate)
                 manifest = files.commit_file(draft, staged, target, provenance_json(provenance), self.sync)
         return _published(target, manifest, files.sidecar_of(target))
 
@@ -173,7 +173,7 @@ class Store:
         with explained("publishing", target):
             make_folder(target.parent, self.sync)
             with drafting(self.root / STAGING) as draft:
-                staged = trees.write_tree(draft, target.name, write, validate)
+                staged = write_draft(draft, target.name, "directory", write, validate)
                 manifest = trees.commit_tree(draft, staged, target, provenance_json(provenance), self.sync)
             return _published(target, manifest, trees.manifest_path(trees.resolve_tree(target)))
 

@@ -13,13 +13,12 @@ never because a newer one exists.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, RefusedError, StorageError
-from cytopipe.storage.draft import Draft, watched
+from cytopipe.storage.draft import Draft
 from cytopipe.storage.filesystem import (
     Sync,
     flush_commit,
@@ -48,7 +47,6 @@ __all__ = [
     "tree_manifest",
     "verify_tree",
     "versions_of",
-    "write_tree",
 ]
 
 
@@ -68,22 +66,6 @@ def retired_path(version: Path) -> Path:
 
 
 # --------------------------------------------------------------------------- writing
-
-
-def write_tree(
-    draft: Draft, name: str, write: Callable[[Path], None], validate: Callable[[Path], None] | None
-) -> Path:
-    """Write and validate a directory in its draft; return it."""
-    staged = draft / name
-    with watched():
-        write(staged)
-    if kind_at(staged) != "directory":
-        raise StorageError(
-            "the writer left no directory", where=name, expected="a directory at the path given"
-        )
-    if validate is not None:
-        validate(staged)
-    return staged
 
 
 def commit_tree(draft: Draft, staged: Path, target: Path, provenance, sync: Sync) -> Manifest:

@@ -69,10 +69,10 @@ PLAIN = Contract("plain json", _publish_plainly, _read_plainly)
 
 def test_the_harness_sees_a_plain_writer_tear(tmp_path: Path):
     """Control: the same kills, on a writer without the protocol."""
-    figures = kill_writers(PLAIN, tmp_path, 30)
+    figures = kill_writers(PLAIN, tmp_path, 20)
     assert figures.torn > 0
 
 
 def test_the_harness_sees_a_plain_writer_fail_at_the_kth_call(tmp_path: Path):
     pytest.importorskip("shutil").which("strace") or pytest.skip("strace is not installed")
-    assert inject_faults(PLAIN, tmp_path, "EIO").torn > 0
+    assert inject_faults(PLAIN, tmp_path, "EIO", stride=4).torn > 0
