@@ -65,6 +65,7 @@ class ActivitySettings:
     n_permutations : int
         Permutations behind p; 0 takes p from the normal tail of the exact moments.
     seed : int
+        Of the permutations.
     stream : {'counter', 'numpy', 'srand'}
         Where permutations come from.
     """

@@ -1,4 +1,4 @@
-"""A small project with atlases: seeded cells of three levels, a signature table of its own, a vocabulary."""
+"""A small project with atlases: seeded cells, a signature table of its own, a vocabulary of cell types."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ import numpy as np
 from cytopipe.project import Project, load_project
 from cytopipe_tests.atlas.atlases import small_cells, write
 
-__all__ = ["ENTRY", "N_GENES", "make_atlas_project", "write_cells", "write_signature"]
+__all__ = ["ENTRY", "make_atlas_project", "write_cells", "write_signature"]
 
 N_GENES = 160
 TARGETS = ("G20", "G21", "G22", "G23")  # named like their own genes, so that expression can be compared
 
 ENTRY = """\
     path: {name}.h5ad
-    levels: {{fine: fine, organ_type: tissue+coarse, coarse: coarse}}
+    levels: {{fine: fine, Organ_type: tissue+coarse}}
     sample: sample
     n_bootstrap: 4
     use_gpu: false
     signatures: {{mine: mine.tsv}}
     activity: {{n_permutations: 20}}
     cell_types: types.tsv
-    compare_at: coarse
+    compare_at: Organ_type
 """
 
 VOCABULARY = "atlas\tpattern\tcoarse\tfine\n*\tb\tB\t\n*\tt\tT\t\n*\tnk\tNK\t\n"
 
 
 def make_atlas_project(folder: Path, *names: str, entry: str = ENTRY, extra: str = "") -> Project:
-    """A project with an atlas per name, each of other cells."""
+    """A project with an atlas per name, each of other cells; `extra` goes below the last entry."""
     folder.mkdir(parents=True, exist_ok=True)
     write_signature(folder / "mine.tsv")
     (folder / "types.tsv").write_text(VOCABULARY)
@@ -48,7 +48,7 @@ def write_cells(path: Path, seed: int = 0, n_cells: int = 400) -> Path:
 
 
 def write_signature(path: Path, seed: int = 11) -> Path:
-    """Effects of four targets on most of the genes."""
+    """Effects of four targets on every gene."""
     weights = np.random.default_rng(seed).normal(size=(N_GENES, len(TARGETS)))
     rows = [f"G{gene}\t" + "\t".join(map(repr, row)) for gene, row in enumerate(weights.tolist())]
     path.write_text("\t".join(TARGETS) + "\n" + "\n".join(rows) + "\n")

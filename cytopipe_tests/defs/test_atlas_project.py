@@ -1,0 +1,186 @@
+"""Atlases in the project file: what the registry completes, what is refused, and where results lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from cytopipe.atlas import ActivitySettings, Settings, load_registry
+from cytopipe.atlas.registry import Level
+from cytopipe.errors import ProjectError
+from cytopipe.project import check_project, load_project, project_schema, start_project
+
+
+def write(folder: Path, text: str) -> Path:
+    (folder / "a.h5ad").write_bytes(b"cells")
+    file = folder / "cytopipe.yaml"
+    file.write_text("output: results\natlas:\n" + text)
+    return file
+
+
+def findings_of(file: Path) -> list[str]:
+    with pytest.raises(ProjectError) as caught:
+        check_project(file)
+    return [str(one).replace(f"{file}:", "") for one in caught.value.findings]
+
+
+def test_an_atlas_of_the_packaged_registry_needs_only_its_path(tmp_path):
+    """Levels, columns, sample column and description come by its name; every level is a data set."""
+    project = check_project(write(tmp_path, "  cima:\n    path: a.h5ad\n    n_bootstrap: 7\n"))
+    data_sets = project.data_sets["atlas"]
+    assert list(data_sets) == ["cima.L1", "cima.L2", "cima.L3", "cima.L4"]
+    third = data_sets["cima.L3"].entry
+    assert third.level == Level("L3", ("cell_type_l3",))
+    assert (third.atlas, third.sample, third.settings) == ("cima", "sample", Settings(n_bootstrap=7))
+    assert third.compared_level == "L1"
+
+
+def test_an_atlas_of_ones_own_declares_its_levels_and_may_override_the_registrys(tmp_path):
+    project = check_project(
+        write(
+            tmp_path,
+            "  mine:\n    path: a.h5ad\n    levels: {organ_celltype: tissue+cellType1, organ: [tissue]}\n"
+            "    sample: donor\n    counts: layers/counts\n    signatures: {cytosig: null}\n"
+            "  scatlas_normal:\n    path: a.h5ad\n    sample: donor\n    levels: {organ: tissue}\n",
+        )
+    )
+    own = project.data_set("atlas", "mine.organ_celltype").entry
+    assert own.level.columns == ("tissue", "cellType1")
+    assert own.signatures == {"cytosig": None}
+    assert project.data_set("atlas", "scatlas_normal.organ").entry.sample == "donor"
+
+
+def test_results_lie_where_the_plain_commands_put_them(tmp_path):
+    """One results root for all atlases, names as they are written."""
+    from cytopipe.defs.standing_atlases import catalogue_of
+
+    project = check_project(
+        write(tmp_path, "  Mine:\n    path: a.h5ad\n    levels: {L1: t}\n    sample: s\n")
+    )
+    data = project.data_set("atlas", "Mine.L1")
+    assert data.folder == tmp_path / "results/atlas"
+    expected = tmp_path / "results/atlas/Mine/pseudobulk/Mine_pseudobulk_l1_resampled.h5ad"
+    assert catalogue_of(data).pseudobulk("Mine", "L1", "resampled") == expected
+
+
+def test_every_fault_of_every_atlas_is_told_at_once_with_its_line(tmp_path):
+    file = write(
+        tmp_path,
+        "  mine:\n"
+        "    path: b.h5ad\n"
+        "    levels: {A: tissue}\n"
+        "    n_bootstrap: -1\n"
+        "    activity: {methd: ulm, n_permutations: 1.5}\n"
+        "    signatures: {x: gone.tsv}\n"
+        "    compare_at: L9\n"
+        "    colour: 3\n"
+        "  other:\n"
+        "    path: a.h5ad\n"
+        '    levels: {A: x, a: y, "b c": z, d: ""}\n'
+        "  nowhere:\n"
+        "    path: a.h5ad\n"
+        "  samples:\n"
+        "    path: a.h5ad\n"
+        "    levels: {A: x}\n"
+        "    counts: raw\n"
+        "  validation:\n"
+        "    path: a.h5ad\n"
+        "    levels: {A: x}\n",
+    )
+    told = findings_of(file)
+    by_line = {int(one.split(":")[0]): one for one in told}
+    assert sorted(by_line) == [3, 4, 6, 7, 8, 9, 10, 13, 14, 16, 19, 20]
+    assert "sample: is needed" in by_line[3]
+    assert "no such file" in by_line[4] and "Did you mean a.h5ad?" in by_line[4]
+    assert "greater than or equal to 0" in by_line[6]
+    assert any("Did you mean 'method'?" in one for one in told)
+    assert "gone.tsv" in by_line[8]
+    assert "is no level; expected A; found L9" in by_line[9]
+    assert "unknown key 'colour' in atlas.mine;" in by_line[10]
+    for part in ("'b c'", "'d='", "'A' and 'a' would write the same files"):
+        assert part in by_line[13]
+    assert "'atlas.nowhere.levels' is missing" in by_line[14]
+    assert "sample: is needed" in by_line[16]
+    assert "expected X, raw/X, layers/NAME or auto" in by_line[19]
+    assert "rename the atlas" in by_line[20]
+
+
+def test_a_broken_atlas_takes_no_other_out(tmp_path):
+    file = write(
+        tmp_path,
+        "  gone:\n    path: gone.h5ad\n    levels: {A: x}\n    sample: s\n  cima:\n    path: a.h5ad\n",
+    )
+    project = load_project(file)
+    assert set(project.data_sets["atlas"]) == {"cima.L1", "cima.L2", "cima.L3", "cima.L4"}
+    with pytest.raises(ProjectError, match=r"gone\.h5ad"):
+        project.data_set("atlas", "gone.A")
+
+
+@pytest.mark.parametrize("name", ["a/b", "a b", "-a", "Ä"])
+def test_a_name_that_cannot_stand_in_file_names_is_refused(tmp_path, name):
+    told = findings_of(
+        write(tmp_path, f'  "{name}":\n    path: a.h5ad\n    levels: {{A: x}}\n    sample: s\n')
+    )
+    assert told and all(one.startswith("3:") for one in told)
+
+
+def test_the_entry_offers_every_setting_with_the_domains_default(tmp_path):
+    """File, command line and library cannot drift apart."""
+    project = check_project(write(tmp_path, "  mine:\n    path: a.h5ad\n    levels: {A: x}\n    sample: s\n"))
+    entry = project.data_set("atlas", "mine.A").entry
+    assert entry.settings == Settings()
+    assert entry.activity_settings == ActivitySettings()
+    schema = project_schema()
+    for cls, offered in (
+        (Settings, schema["$defs"]["atlas"]),
+        (ActivitySettings, schema["$defs"]["ActivityFields"]),
+    ):
+        for field in dataclasses.fields(cls):
+            assert offered["properties"][field.name]["description"]
+
+
+def test_the_plain_commands_read_the_same_entries(tmp_path):
+    """`cytopipe atlas run` inside a project takes no offence at what only assets use."""
+    from cytopipe.project.atlas import Atlas
+
+    every = {
+        "path": "a.h5ad", "levels": {"A": "x"}, "sample": "s", "counts": "auto", "duplicate_genes": "sum",
+        "n_cells": 1, "n_genes": 1, "description": "d", "batch_size": 10, "checkpoint_every": "5 min",
+        "use_gpu": False, "signatures": ["cytosig"], "activity": {"method": "ulm"}, "cell_types": "t.tsv",
+        "compare_at": "A", **Settings().as_json(),
+    }  # fmt: skip
+    assert set(every) == set(Atlas.model_fields)
+    entry = load_registry({"mine": every})["mine"]
+    assert (entry.counts, entry.settings) == ("auto", Settings())
+
+
+def test_the_schema_follows_the_entry():
+    schema = project_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    mine = {
+        "path": "a.h5ad",
+        "levels": {"A": "x", "B": ["x", "y"]},
+        "signatures": {"own": "t.tsv", "cytosig": None},
+    }
+    jsonschema.validate({"atlas": {"cima": {"path": "a.h5ad"}, "mine": mine}}, schema)
+    for bad in ({"levels": {"A": "x"}}, {"path": "a", "levels": {}}, {"path": "a", "n_bootstrap": -1}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"atlas": {"mine": bad}}, schema)
+
+
+def test_the_commented_example_of_a_new_project_is_valid_when_it_is_taken_up(tmp_path):
+    file = start_project(tmp_path)
+    head, _, example = file.read_text().partition("#atlas:")
+    file.write_text(head + "atlas:" + re.sub(r"(?m)^#", "", example))
+    for name in ("CIMA.h5ad", "mine.h5ad"):
+        (tmp_path / "data").mkdir(exist_ok=True)
+        (tmp_path / "data" / name).write_bytes(b"cells")
+    (tmp_path / "tables").mkdir()
+    for name in ("ours.tsv", "types.tsv"):
+        (tmp_path / "tables" / name).write_text("")
+    project = check_project(file)
+    assert list(project.data_sets["atlas"])[4:] == ["mine.type", "mine.organ_type"]
