@@ -114,6 +114,23 @@ def test_hdf5_with_a_chunk_beyond_its_limit_is_not_read(tmp_path):
         pass
 
 
+def test_hdf5_compressed_by_an_absent_filter_is_refused_by_its_number(tmp_path):
+    """zstd, which atlases use, is read; without its filter the file is refused before anything is read."""
+    import hdf5plugin
+
+    path = tmp_path / "zstd.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("genes", data=[b"CD3", b"CD8"], **hdf5plugin.Zstd())
+    with open_hdf5(path) as file:
+        assert file["genes"][:].tolist() == [b"CD3", b"CD8"]
+    h5py.h5z.unregister_filter(hdf5plugin.ZSTD_ID)
+    try:
+        with pytest.raises(RefusedError, match="/genes: holds data compressed by HDF5 filter 32015"):
+            open_hdf5(path).__enter__()
+    finally:
+        hdf5plugin.register("zstd", force=True)
+
+
 def test_hdf5_with_flipped_bits_never_crashes(tmp_path):
     """Every 97th byte of a small file inverted in turn: read, or told in one error."""
     with h5py.File(tmp_path / "x.h5", "w") as file:

@@ -69,6 +69,7 @@ def open_hdf5(
         The datasets, or a single chunk, declare more than allowed.
     """
     import h5py
+    import hdf5plugin  # noqa: F401  registers zstd, blosc, lz4 and bitshuffle with HDF5
 
     where = str(path)
     if not Path(path).is_file():
@@ -186,9 +187,19 @@ class _Walk:
                         expected=f"at most {MAX_CHUNK_BYTES:,} bytes",
                         found=f"{chunk:,} bytes",
                     )
+                for number in _absent_filters(dataset):
+                    self._refuse(full, f"data compressed by HDF5 filter {number}, which is not installed")
 
     def _refuse(self, full: str, what: str) -> None:
         where = f"{self.where}{full}"
         self.findings.append(
             Finding(what=f"holds {what}", where=where, next="Write a file that holds its own data.")
         )
+
+
+def _absent_filters(dataset: h5py.Dataset) -> list[int]:
+    import h5py
+
+    plist = dataset.id.get_create_plist()
+    numbers = [plist.get_filter(k)[0] for k in range(plist.get_nfilters())]
+    return [number for number in numbers if not h5py.h5z.filter_avail(number)]
