@@ -33,7 +33,7 @@ class SyntheticAtlas:
     ----------
     n_cells, n_genes, n_samples : int
     counts_per_cell : float
-        Mean library size; 2,700 over 20,000 genes gives about 1,000 non-zeros per cell.
+        Mean library size; 2,015 over 20,000 genes gives about 1,036 non-zeros per cell.
     missing : float
         Share of cells without a label at level l4, and of cells without a sample.
     sorted_by_sample : bool
@@ -44,7 +44,7 @@ class SyntheticAtlas:
     n_cells: int
     n_genes: int = 2_000
     n_samples: int = 24
-    counts_per_cell: float = 2_700.0
+    counts_per_cell: float = 2_015.0
     missing: float = 0.01
     sorted_by_sample: bool = True
     seed: int = 0

@@ -26,7 +26,8 @@ def atlas_statistics(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation (ddof 1, 0 given as 1) of log1p(CPM) of all cells."""
     y = log_cpm(X.astype(np.float64))
     std = y.std(axis=0, ddof=1)
-    return y.mean(axis=0), np.where(std == 0, 1.0, std)
+    constant = std < 1e-9  # equal values leave rounding, where mathematics leaves 0
+    return y.mean(axis=0), np.where(constant, 1.0, std)
 
 
 def group_sums(X: np.ndarray, labels: list[str | None]) -> dict[str, np.ndarray]:
