@@ -2,7 +2,7 @@
 
 The C library's log1p differs in its last bit between versions, and vector libraries between processors.
 This one is made of IEEE operations only, which never differ, and compiles to vector instructions: 1.7 ns a
-value against 14 ns. v in [0, 2^52]; relative error below 10^-15 / min(v, 1) + 10^-14, far under float32's.
+value against 14 ns. v in [0, 2^52]; error below 3 x 10^-16 + 10^-15 of the value.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def log1p(v):
         exponent += 1
     s = (m - 1.0) / (m + 1.0)
     z = s * s
-    series = 1.0 / 15.0
+    series = 1.0 / 19.0
+    series = series * z + 1.0 / 17.0
+    series = series * z + 1.0 / 15.0
     series = series * z + 1.0 / 13.0
     series = series * z + 1.0 / 11.0
     series = series * z + 1.0 / 9.0
