@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -178,7 +178,7 @@ def run(
     **given,
 ) -> None:
     """Aggregate every level of an atlas of the registry; files go to OUTPUT/ATLAS/pseudobulk/."""
-    registry, root, results = project_registry(_project_option(context))
+    registry, root, results = project_registry(_project_option(context), [name] if name else [])
     if list_atlases:
         _print_registry(registry)
         return
@@ -222,7 +222,7 @@ def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None
 
     if not folder.is_dir():
         raise InputError("is not a folder", where=str(folder))
-    registry = project_registry(_project_option(context))[0] if names else {}
+    registry = project_registry(_project_option(context), names)[0] if names else {}
     expected = [
         path
         for name in names
@@ -265,19 +265,33 @@ def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_
         Store(figure.parent).publish_bytes(figure, image, validate=validate_png)
 
 
-def project_registry(start: Path | None) -> tuple[dict[str, AtlasEntry], Path | None, Path]:
+def project_registry(
+    start: Path | None, needed: Sequence[str] = ()
+) -> tuple[dict[str, AtlasEntry], Path | None, Path]:
     """The registry, extended by the project's ``atlas:`` entries where there is a project.
+
+    Parameters
+    ----------
+    start : Path or None
+        The project; None looks for one at and above the working directory.
+    needed : sequence of str
+        Atlases whose entries must be sound.
 
     Returns
     -------
     registry : dict of str to AtlasEntry
+        Sound entries only, their paths absolute.
     root : Path or None
         The project directory.
     results : Path
         Where results of the domain go.
+
+    Raises
+    ------
+    ProjectError
+        If the project file makes no sense, or the entry of a needed atlas does not.
     """
-    from cytopipe.project import find_project
-    from cytopipe.storage.strict_yaml import load_yaml
+    from cytopipe.project import find_project, read_project
 
     try:
         file = find_project(start)
@@ -285,13 +299,26 @@ def project_registry(start: Path | None) -> tuple[dict[str, AtlasEntry], Path | 
         if start is not None:
             raise
         return load_registry(), None, Path()
-    written = load_yaml(file).data
-    written = written if isinstance(written, Mapping) else {}
-    output = Path(str(written.get("output", "outputs")))
-    entries = written.get("atlas") or {}
-    if not isinstance(entries, Mapping):
-        raise ProjectError("atlas is not a mapping of name to entry", where=str(file))
-    return load_registry(entries), file.parent, file.parent / output / "atlas"
+    project = read_project(file)
+    findings = [one for name in needed for one in project.broken.get(("atlas", name), ())]
+    if findings:
+        raise ProjectError(findings)
+    registry = load_registry()
+    for data in project.data_sets.get("atlas", {}).values():
+        entry = data.entry
+        registry[entry.atlas] = AtlasEntry(
+            name=entry.atlas,
+            levels=tuple(entry.level_named(name) for name in entry.levels),
+            sample=entry.sample,
+            path=str(data.resolve(entry.path)),
+            counts=entry.counts,
+            n_cells=entry.n_cells,
+            n_genes=entry.n_genes,
+            description=entry.description,
+            duplicate_genes=entry.duplicate_genes,
+            settings=entry.settings,
+        )
+    return registry, project.directory, project.output / "atlas"
 
 
 _SETTING_OPTIONS = (

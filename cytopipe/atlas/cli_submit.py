@@ -54,7 +54,7 @@ def submit(
     from cytopipe.atlas.slurm import Resources, job_script, job_states, states_as_json, submit_jobs
     from cytopipe.storage import Store
 
-    registry, root, results = project_registry(getattr(context.obj, "project", None))
+    registry, root, results = project_registry(getattr(context.obj, "project", None), names)
     output = output or results
     if status or collect:
         states = job_states(Store(output))

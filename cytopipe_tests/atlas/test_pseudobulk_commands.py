@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from cytopipe.atlas import Level, aggregate_all_levels, load_registry
 from cytopipe.atlas.cli import COMMANDS, atlas
-from cytopipe.errors import DamagedError, ParameterError
+from cytopipe.errors import DamagedError, ParameterError, ProjectError
 from cytopipe_tests.atlas.atlases import bytes_of, small_cells, write
 
 FILES = [f"a_pseudobulk_{level}{kind}.h5ad" for level in ("coarse", "fine") for kind in ("", "_resampled")]
@@ -32,6 +32,7 @@ def project(tmp_path, path, monkeypatch):
     (tmp_path / "cytopipe.yaml").write_text(
         entry + "    n_bootstrap: 3\n    seed: 4\n  cima:\n    path: elsewhere.h5ad\n"
     )
+    (tmp_path / "elsewhere.h5ad").write_bytes(b"not looked at")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -187,6 +188,17 @@ def test_the_registry_is_listed_without_naming_an_atlas(project):
         assert "organ_celltype=tissue+cellType1" in done.output
     with pytest.raises(ParameterError, match="--atlas cima"):
         call("run")
+
+
+def test_a_broken_entry_is_told_when_it_is_asked_for_and_leaves_the_others_usable(project):
+    """Two faults of one entry at once, with their lines; its neighbour runs."""
+    with (project / "cytopipe.yaml").open("a") as stream:
+        stream.write("  bad:\n    path: gone.h5ad\n    levels: {x: y}\n    sampel: s\n")
+    with pytest.raises(ProjectError) as error:
+        call("run", "--atlas", "bad")
+    assert len(error.value.findings) >= 2
+    assert "cytopipe.yaml:" in str(error.value)
+    call("run", "--atlas", "a", "--levels", "coarse", "-q")
 
 
 def test_verify_lists_every_output_with_its_shape_or_its_error(project):
