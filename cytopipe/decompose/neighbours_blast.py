@@ -20,7 +20,7 @@ from cytopipe.decompose.neighbours import Hits
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.errors import CytopipeError, InputError, MissingToolError
 
-__all__ = ["Blast"]
+__all__ = ["Blast", "require_blast"]
 
 _DATABASE = "sequences"
 _STAMP = "sequences.sha256"
@@ -46,13 +46,7 @@ class Blast:
     def __init__(
         self, sequences: Sequence[str], parameters: Parameters, folder: Path | None, workers: int = 1
     ) -> None:
-        missing = [tool for tool in ("makeblastdb", "blastn") if shutil.which(tool) is None]
-        if missing:
-            raise MissingToolError(
-                f"{' and '.join(missing)} not found on the PATH",
-                where="neighbours: blast",
-                next="Install NCBI BLAST+ (package ncbi-blast+ or blast), or use neighbours: kmer.",
-            )
+        require_blast()
         if folder is None:
             raise InputError("BLAST needs a folder to keep its database in", where="neighbours: blast")
         self._sequences = tuple(sequences)
@@ -103,11 +97,28 @@ class Blast:
         return rows
 
 
+def require_blast() -> None:
+    """Raise `MissingToolError` where BLAST+ is not installed."""
+    missing = [tool for tool in ("makeblastdb", "blastn") if shutil.which(tool) is None]
+    if missing:
+        raise MissingToolError(
+            f"{' and '.join(missing)} not found on the PATH",
+            where="neighbours: blast",
+            next="Install NCBI BLAST+ (package ncbi-blast+ or blast), or use neighbours: kmer.",
+        )
+
+
 def _run(command: list[str], text: str, folder: Path) -> str:
     """Run a BLAST program inside `folder` (its arguments cannot hold paths with spaces); its output."""
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.run(
-            command, input=text, stdout=subprocess.PIPE, stderr=errors, cwd=folder, text=True
+            command,
+            input=text,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=folder,
+            text=True,
+            process_group=0,  # Ctrl-C reaches a whole group: the search at hand is to be finished, not killed
         )
         if process.returncode == 0:
             return process.stdout

@@ -18,6 +18,7 @@ from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.edits import Edits
 from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import INITIAL, Stage, stage_named
+from cytopipe.decompose.neighbours_blast import require_blast
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition, prove_conservation
 from cytopipe.decompose.progress import Progress, Silent
@@ -150,6 +151,8 @@ class Decomposition:
         """
         directory = Path(directory)
         opening.refuse_occupied(directory)
+        if parameters is not None and parameters.neighbours == "blast" and distances is None:
+            require_blast()  # before anything is written
         source = SequenceFile.read(Path(fasta))
         parameters = parameters or Parameters()
         workspace = Workspace(source.records.values(), parameters, directory)
@@ -449,7 +452,7 @@ class Decomposition:
         opening.remove_leftovers(self.folder, self.state, self.provenance_of(stage, ""))
 
     def stand_on(self, partition: Partition, *, on_disk: bool) -> None:
-        """Make the partition of another stage the one to go on from; `on_disk` if its files hold just that."""
+        """Go on from the partition of another stage; `on_disk` if its files hold just that."""
         self.partition = partition
         self._on_disk = partition if on_disk else None
 

@@ -20,17 +20,31 @@ def fasta(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cytopipe(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
-    """Run the command line in a process of its own, in `tmp_path`."""
+def cytopipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> Callable[..., subprocess.CompletedProcess]:
+    """Run the command line in `tmp_path`: in this process, or in one of its own if it gets an environment.
 
-    def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess:
-        return subprocess.run(
-            [sys.executable, "-m", "cytopipe.cli", *map(str, arguments)],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+    Starting a process costs two seconds of CPU for the compiled kernels; most tests need none of their own.
+    """
+    from cytopipe.cli import run as run_here
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*given: object, **environment: str) -> subprocess.CompletedProcess:
+        arguments = list(map(str, given))
+        if environment:
+            return subprocess.run(
+                [sys.executable, "-m", "cytopipe.cli", *arguments],
+                env={**os.environ, **environment},
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+        monkeypatch.setattr(sys, "argv", ["cytopipe", *arguments])
+        capfd.readouterr()
+        code = run_here(arguments)
+        said = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
 
     return run

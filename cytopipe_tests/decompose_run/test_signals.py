@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +22,9 @@ def many(tmp_path: Path) -> Path:
     return write_fasta(tmp_path / "many.fasta", make_barcodes(60, 3, length_bp=300))
 
 
-def start(fasta: Path, directory: Path, *options: str) -> subprocess.Popen:
-    """A run that has made its first checkpoint of the initial clustering."""
-    quick = ("--neighbours", "kmer", "--engine", "serial", "--checkpoint-interval", "1", "--no-report")
+def start(fasta: Path, directory: Path, *options: str, neighbours: str = "kmer") -> subprocess.Popen:
+    """A run, in a process group of its own, that has made its second checkpoint."""
+    quick = ("--neighbours", neighbours, "--engine", "serial", "--checkpoint-interval", "1", "--no-report")
     process = subprocess.Popen(
         [
             sys.executable,
@@ -39,6 +40,7 @@ def start(fasta: Path, directory: Path, *options: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        process_group=0,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     deadline = time.monotonic() + 120
@@ -84,6 +86,19 @@ def test_two_signals_end_at_once_with_130_and_the_last_checkpoint_is_whole(
     assert "stopped at once" in said
     resumed = cytopipe("decompose", "--resume", tmp_path / "run", "--no-report", "-q")
     assert resumed.returncode == 0, resumed.stderr
+
+
+def test_ctrl_c_reaches_the_search_program_too_and_still_everything_is_saved(
+    many: Path, tmp_path: Path
+) -> None:
+    """A terminal sends SIGINT to the whole process group, blastn included."""
+    if shutil.which("blastn") is None:
+        pytest.skip("no blastn: BLAST+ is not installed")
+    process = start(many, tmp_path / "run", neighbours="blast")
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said and "failed" not in said
 
 
 def test_a_second_process_is_told_that_the_directory_is_in_use(many: Path, tmp_path: Path, cytopipe) -> None:
