@@ -137,7 +137,8 @@ def _overviews(opened: Opened, domains: Iterable[str]) -> list[Finished]:
 def _account(opened: Opened, chosen: list[Judgement], finished: list[Finished], *, broken: bool) -> int:
     """Say what came of it, where it lies, and what to do about the rest."""
     after = {(one.asset, one.partition): one for one in judge(opened.project, opened.instance, GRAPH)}
-    made = [after[one.asset, one.partition] for one in chosen if (one.asset, one.partition) in after]
+    meant = [(one.asset, one.partition) for one in chosen if one.state != "broken"]
+    made = [after[place] for place in meant if place in after]
     done = [one for one in made if one.state == "done"]
     click.echo(f"{len(done)} of {len(made)} done in {len(finished)} run{'' if len(finished) == 1 else 's'}")
     for path in dict.fromkeys(str(one.record.metadata.get("path", "")) for one in done if one.record):

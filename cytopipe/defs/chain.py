@@ -37,13 +37,14 @@ from cytopipe.defs import books, listening
 from cytopipe.defs.graph import Chain, Graph
 from cytopipe.defs.observing import observe
 from cytopipe.defs.partitions import partitions_of
-from cytopipe.defs.plan import judge_one, present_inputs
+from cytopipe.defs.plan import Judgement, judge_step
 from cytopipe.defs.reaping import claim
 from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.steps import Made, Step, Working
 from cytopipe.engine import Engine, open_engine
 from cytopipe.errors import BusyError, CytopipeError, EngineError, Interrupted
 from cytopipe.project import DataSet, Project
+from cytopipe.provenance import Input
 
 __all__ = ["OWNERS", "POOL", "chain_assets"]
 
@@ -144,7 +145,8 @@ class _Run:
         self, step: Step, live: list[DataSet], engine: Engine, stop: Callable[[], bool], *, single: bool
     ) -> Iterator[MaterializeResult]:
         """Take the live partitions through one step."""
-        works = [(data, self._working(step, data, engine, stop)) for data in live]
+        judged = judge_step(self.context.instance, self.graph, step, live)
+        works = [(data, self._working(step, data.key, *judged[data.key], engine, stop)) for data in live]
         began = time.monotonic()
         for number, (data, working, outcome) in enumerate(self._outcomes(step, works), start=1):
             listening.partition(step.asset, data.key, number, len(works))
@@ -178,15 +180,22 @@ class _Run:
                 outcome = error
             yield data, working, outcome
 
-    def _working(self, step: Step, data: DataSet, engine: Engine, stop: Callable[[], bool]) -> Working:
-        judgement = judge_one(self.project, self.context.instance, step, data, self.graph)
+    def _working(
+        self,
+        step: Step,
+        key: str,
+        inputs: tuple[Input, ...],
+        judgement: Judgement,
+        engine: Engine,
+        stop: Callable[[], bool],
+    ) -> Working:
         return Working(
             project=self.project,
             engine=engine,
-            inputs=present_inputs(self.project, self.context.instance, self.graph, step, data),
+            inputs=inputs,
             run_id=self.context.run.run_id,
-            progress=lambda what, done, total: listening.progress(step.asset, data.key, what, done, total),
-            checkpoint=_Checkpoints(self.context, step.asset, data.key),
+            progress=lambda what, done, total: listening.progress(step.asset, key, what, done, total),
+            checkpoint=_Checkpoints(self.context, step.asset, key),
             stop=stop,
             changed=judgement.reasons,
         )

@@ -14,7 +14,7 @@ disk counts when its digest is vouched for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
@@ -26,7 +26,7 @@ from cytopipe.defs.steps import Step
 from cytopipe.project import DataSet, Project
 from cytopipe.provenance import Input
 
-__all__ = ["Judgement", "as_input", "judge", "judge_one", "present_inputs"]
+__all__ = ["Judgement", "as_input", "judge", "judge_step", "present_inputs"]
 
 STATES = ("done", "stale", "missing", "failed", "interrupted", "running", "broken")
 
@@ -70,13 +70,32 @@ def judge(
     return judged
 
 
-def judge_one(
-    project: Project, instance: DagsterInstance, step: Step, data: DataSet, graph: Graph
-) -> Judgement:
-    """Judge one partition by itself, its inputs taken as they are."""
-    record = books.latest(instance, step.asset, data.key)
-    inputs = present_inputs(project, instance, graph, step, data)
-    return _judge(step, data, record, None, {one.asset: one for one in inputs}, {}, running=False)
+def judge_step(
+    instance: DagsterInstance, graph: Graph, step: Step, data_sets: Sequence[DataSet]
+) -> dict[str, tuple[tuple[Input, ...], Judgement]]:
+    """Inputs and judgement of one step's partitions, by key, with a few queries for all of them.
+
+    The inputs are taken as history knows them now, whatever their own state; a run asks this before it works.
+    """
+    keys = [data.key for data in data_sets]
+    made = books.latest_by_partition(instance, step.asset, keys)
+    known = {
+        asset: books.latest_by_partition(
+            instance, asset, keys, kind="seen" if asset in graph.sources else "made"
+        )
+        for asset in step.after
+    }
+    judged = {}
+    for data in data_sets:
+        inputs = {asset: as_input(asset, data.key, found.get(data.key)) for asset, found in known.items()}
+        judgement = _judge(step, data, made.get(data.key), None, inputs, {}, running=False)
+        judged[data.key] = (tuple(inputs.values()), judgement)
+    return judged
+
+
+def _kind(graph: Graph, asset: str) -> str:
+    """The kind of event that says which version of an asset there is."""
+    return "seen" if asset in graph.sources else "made"
 
 
 def present_inputs(
