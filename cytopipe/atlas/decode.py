@@ -179,9 +179,9 @@ def _zstd(raw: bytes, size: int) -> bytes:
 def _blosc(raw: bytes, size: int) -> bytes:
     from numcodecs import blosc
 
-    n_bytes, _, _ = blosc.cbuffer_sizes(raw)
-    if n_bytes != size:
-        raise ValueError(f"declares {n_bytes} bytes, not {size}")
+    n_bytes, n_stored = (int.from_bytes(raw[at : at + 4], "little") for at in (4, 12))  # of Blosc's header
+    if n_bytes != size or n_stored != len(raw):
+        raise ValueError(f"declares {n_bytes} bytes in {n_stored}, not {size} in {len(raw)}")
     return blosc.decompress(raw)
 
 
