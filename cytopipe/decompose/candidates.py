@@ -3,8 +3,8 @@
 Candidates are symmetric (if one search of two found the other, both are candidates of each other) and ranked,
 most similar first. They fall into closures, sets that no chain of candidates leaves, and so parts of the
 input that can be partitioned one by one, in any order, with the same result. Each also gets a measure of
-how typical it is, the amount of sequence it shares with its candidates: long and ordinary ones have most,
-fragments and reads full of errors least.
+how typical it is, the amount of sequence it shares with its best candidates: long and ordinary ones share
+most, fragments and reads full of errors least.
 """
 
 from __future__ import annotations
@@ -29,6 +29,10 @@ REACH = 3.0
 #: Candidates kept of one search: enough to find a leader among thousands of near-identical sequences.
 KEPT = 256
 
+#: Candidates that tell how typical a sequence is. All of them would make a fragment of the conserved gene the
+#: most typical of all: it resembles everything.
+BEST = 16
+
 _QUERIES = 1_000
 
 
@@ -43,7 +47,7 @@ class Candidates:
     indptr, indices : ndarray
         Compressed rows: the candidates of ``positions[k]``, as positions, most similar first.
     typical : ndarray, (n,) float64
-        Base pairs shared with the candidates.
+        Base pairs shared with each of the best candidates, on average.
     """
 
     positions: np.ndarray
@@ -115,5 +119,7 @@ def _symmetric(
     order = np.lexsort((columns, -identity, rows))
     rows, columns, identity = rows[order], columns[order], identity[order]
     indptr = np.searchsorted(rows, np.arange(n + 1))
+    best = np.arange(len(rows)) - indptr[rows] < BEST
     shared = expected_share(identity) * np.minimum(lengths[rows], lengths[columns])
-    return Candidates(positions, indptr, positions[columns], np.bincount(rows, shared, n))
+    typical = np.bincount(rows[best], shared[best], n) / np.maximum(np.bincount(rows[best], minlength=n), 1)
+    return Candidates(positions, indptr, positions[columns], typical)

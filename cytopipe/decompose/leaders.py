@@ -61,18 +61,20 @@ def absorb(members: np.ndarray, candidates: Candidates, distances: Distances, ra
 
 
 def pairs_between_groups(
-    members: np.ndarray, leader_of: np.ndarray, candidates: Candidates
+    members: np.ndarray, leader_of: np.ndarray, candidates: Candidates, lengths: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Pairs of sequences worth comparing, to see which groups belong together; each once.
 
-    A leader is compared with the leaders of all its candidates, and with its most similar candidates in
-    other groups: one leader may be the one sequence that it does not align with.
+    A leader is compared with the leaders of all its candidates, and with its most similar candidates of
+    some length in other groups: one leader may be the one sequence that it does not align with.
 
     Parameters
     ----------
     members, leader_of : ndarray, (n,) int64
         Ascending positions and the leader of each.
     candidates : Candidates
+    lengths : ndarray, int64
+        Of all sequences, bp.
     """
     low, high = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
     for leader in np.unique(leader_of).tolist():
@@ -81,7 +83,8 @@ def pairs_between_groups(
         at[at == len(members)] = 0
         at = at[members[at] == others]
         at = at[leader_of[at] != leader]
-        partners = np.union1d(leader_of[at], members[at[:WITNESSES]])
+        whole = at[lengths[members[at]] >= WITNESS_LENGTH * lengths[leader]]
+        partners = np.union1d(leader_of[at], members[whole[:WITNESSES]])
         low.append(np.minimum(partners, leader))
         high.append(np.maximum(partners, leader))
     pairs = np.unique(np.stack([np.concatenate(low), np.concatenate(high)]), axis=1)

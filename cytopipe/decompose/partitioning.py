@@ -85,7 +85,7 @@ def partition(
         among = candidates_among(members, distances.sequences, parameters)
     leader_of = absorb(members, among, distances, parameters.min_split)
     leaders = np.unique(leader_of)
-    low, high = pairs_between_groups(members, leader_of, among)
+    low, high = pairs_between_groups(members, leader_of, among, distances.lengths)
     values = distances.pairs(low, high)
     ends = leader_of[np.searchsorted(members, np.stack([low, high]))]
     linked = np.searchsorted(leaders, ends[:, values <= parameters.max_lump])
