@@ -43,7 +43,7 @@ def _histogram(histogram: Mapping[str, Any], parameters: Parameters) -> bytes:
         share = counts / max(1.0, counts.sum())
         axes.bar(histogram["from"], share, width, align="edge", color=colour, alpha=0.7, label=label)
     _mark(axes, parameters)
-    axes.set_xlabel("distance (fraction of scored positions)")
+    axes.set_xlabel("distance (fraction of scored positions; the last bar holds all beyond)")
     axes.set_ylabel("share of pairs")
     axes.legend(frameon=False)
     return figure_bytes(figure)
@@ -70,7 +70,7 @@ def _gaps(clusters: Mapping[str, Any]) -> bytes:
     confidence = np.asarray(clusters["confidence"], float)
     if len(gaps):
         points = axes.scatter(sizes, gaps, c=confidence, vmin=0, vmax=1, cmap="cividis", s=24)
-        figure.colorbar(points, label="confidence (share of members with a gap of their own)")
+        figure.colorbar(points, label="confidence")
         axes.set_xscale("log")
     axes.axhline(0, color=LINE, linewidth=0.8)
     axes.set_xlabel("records in the cluster")
