@@ -30,6 +30,7 @@ from cytopipe.defs.running import plan_runs, run_assets
 from cytopipe_tests.defs.example import fasta, make_project
 
 DONE = ["done"] * 4
+STEPS = [step.asset for step in GRAPH.steps_of("decompose")]
 
 
 def repository():
@@ -258,7 +259,7 @@ def test_the_weekly_care_verifies_and_names_what_differs(finished):
 
 def test_a_check_that_is_run_later_finds_what_changed_on_disk(finished):
     folder = finished.project.data_set("decompose", "forest").folder
-    job = definitions.resolve_implicit_global_asset_job_def()
+    job = repository().get_job("decompose_all")
     key = AssetKey(["decompose", "final"])
     checks = [one for one in job.asset_layer.asset_graph.asset_check_keys if one.asset_key == key]
     wanted = [one for one in checks if one.name == "bytes_as_published"]
@@ -289,7 +290,7 @@ def test_a_single_partition_run_lets_other_domains_share_it(begin):
     """With one partition the chain yields results, so that an asset downstream of it is not skipped."""
     opened = begin("meadow")
     opened.look()
-    outcome = run_assets(opened.instance, [*GRAPH.steps], ["meadow"])
+    outcome = run_assets(opened.instance, STEPS, ["meadow"])
     assert outcome.outcome == "success"
     record = books.latest(opened.instance, "decompose/final", "meadow")
     assert {one.asset for one in record.inputs} == {"decompose/refined"}
@@ -309,7 +310,7 @@ def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
         backfill_id="many",
         asset_graph=definitions.resolve_asset_graph(),
         partition_names=["meadow", "forest"],
-        asset_selection=[AssetKey(one.split("/")) for one in GRAPH.steps],
+        asset_selection=[AssetKey(one.split("/")) for one in STEPS],
         backfill_timestamp=time.time(),
         tags={},
         dynamic_partitions_store=opened.instance,
@@ -329,7 +330,7 @@ def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
         runs = opened.instance.get_runs(RunsFilter(tags={"dagster/backfill": "many"}))
         assert len(runs) == 1
         assert set(runs[0].tags.items()) >= set(range_tags(["meadow", "forest"]).items())
-        assert {key.to_user_string() for key in runs[0].asset_selection} == set(GRAPH.steps)
+        assert {key.to_user_string() for key in runs[0].asset_selection} == set(STEPS)
     stored = opened.instance.get_backfill("many")
     assert stored.status is BulkActionStatus.REQUESTED
 
