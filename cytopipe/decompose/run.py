@@ -283,13 +283,26 @@ class Decomposition:
             state, Path(fasta), parameters, choices.get("targets"), choices.get("distances")
         )
         if not differences:
-            return cls.open(directory, fasta=fasta)
+            found = cls.open(directory, fasta=fasta)
+            found.limit(choices.get("max_clusters"), choices.get("max_sequences"))
+            return found
         if not restart:
             raise ResumeError(differences)
         opening.clear(Folder(directory), Provenance(what="a decomposition begun anew"))
         return cls.create(directory, fasta, parameters, **choices)
 
     # ------------------------------------------------------------------ go on
+
+    def limit(self, max_clusters: int | None, max_sequences: int | None) -> None:
+        """Set the absolute limits of the initial clustering, None for none."""
+        entry = self.state.stages.initial_clustering
+        if (entry.max_clusters_limit, entry.max_sequences_limit) == (max_clusters, max_sequences):
+            return
+        with self.folder.locked():
+            self.refresh()
+            self.state.stages.initial_clustering.max_clusters_limit = max_clusters
+            self.state.stages.initial_clustering.max_sequences_limit = max_sequences
+            self.state = self.folder.save_state(self.state)
 
     def prepare(self, *, requests: Requests, command: str = "") -> None:
         """Write down what is to be done, so that an interrupted run is continued to its end.
@@ -369,7 +382,9 @@ class Decomposition:
                 on_checkpoint=on_checkpoint,
                 command=command,
             )
-            self.note(command)
+            history = self.state.metadata.command_history
+            if not history or history[-1].command != command:
+                self.note(command)
             return moved.to(
                 stage_named(to),
                 max_clusters=max_clusters,

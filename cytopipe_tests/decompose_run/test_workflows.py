@@ -203,6 +203,13 @@ def test_adopting_another_decomposition_says_what_differs_and_can_begin_anew(
     assert contents(run) == contents(tmp_path / "fresh")
 
 
+def test_adopting_with_another_limit_goes_on_to_that_limit(fasta: Path, tmp_path: Path) -> None:
+    for limit, clusters in ((2, 2), (4, 4), (None, 6)):
+        found = Decomposition.adopt(tmp_path / "run", fasta, KMER, max_clusters=limit, command="a run")
+        assert found.advance("initial", report=False, command="a run").n_clusters == clusters
+    assert [one["command"] for one in state(tmp_path / "run")["metadata"]["command_history"]] == ["a run"]
+
+
 def test_limits_and_thresholds_out_of_range_are_errors(fasta: Path, tmp_path: Path) -> None:
     found = Decomposition.create(tmp_path / "run", fasta, KMER)
     with pytest.raises(ParameterError, match="--max-clusters is out of range"):
