@@ -253,11 +253,13 @@ def observation(
     )
 
 
-def failure_note(asset: str, partition: str, error: str) -> AssetObservation:
-    """The event that says why a partition could not be made; the partition keeps its version."""
-    return AssetObservation(
-        asset_key(asset), partition=partition, description=error, metadata={"event": FAILED, "error": error}
-    )
+def failure_note(asset: str, partition: str, error: str, rejected: str = "") -> AssetObservation:
+    """The event that says why a partition could not be made; the partition keeps its version.
+
+    `rejected` is the digest of what stands there and breaks an invariant: it is not taken up later.
+    """
+    metadata = {"event": FAILED, "error": error} | ({"rejected": rejected} if rejected else {})
+    return AssetObservation(asset_key(asset), partition=partition, description=error, metadata=metadata)
 
 
 def checkpoint_note(asset: str, partition: str, what: str, done: int, total: int) -> AssetObservation:

@@ -211,7 +211,7 @@ class _Run:
                 self.context.log_event(_evaluation(step, data, check, check.name in blocking))
         if broken:
             words = "; ".join(f"{check.name}: {check.description}" for check in broken)
-            self._fail(step, data.key, _Upstream(f"an invariant does not hold: {words}"))
+            self._fail(step, data.key, _Upstream(f"an invariant does not hold: {words}"), made.sha256)
             return
         how = "vouched for again" if made.reused else "made"
         inputs = tuple(
@@ -241,9 +241,10 @@ class _Run:
             ],
         )
 
-    def _fail(self, step: Step, key: str, error: BaseException) -> None:
+    def _fail(self, step: Step, key: str, error: BaseException, rejected: str = "") -> None:
         self.failed[step.asset, key] = error
-        self.context.log_event(books.failure_note(step.asset, key, str(error) or type(error).__name__))
+        brief = str(error) or type(error).__name__
+        self.context.log_event(books.failure_note(step.asset, key, brief, rejected))
         expected = isinstance(error, CytopipeError | _Upstream)
         told = str(error) if expected else "".join(traceback.format_exception(error))
         self.context.log.error(f"{step.asset} [{key}]: {told}")

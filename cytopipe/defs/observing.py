@@ -3,7 +3,8 @@
 Sources get an observation when their digest differs from the last one seen. A step's partition gets a
 materialization when what stands on disk, whole and vouched for, is not what history says: a directory
 made by `cytopipe decompose`, or a FASTA file edited by hand. So history follows the disk, downstream
-becomes stale, and nothing is made twice. Files that are damaged are not taken up.
+becomes stale, and nothing is made twice. Files that are damaged, or were found to break an invariant, are
+not taken up.
 """
 
 from __future__ import annotations
@@ -110,6 +111,9 @@ def _step(
     except CytopipeError:
         return None
     if standing is None or (record is not None and record.version == standing.sha256):
+        return None
+    failed = books.records(instance, step.asset, data.key, kinds=("failed",), limit=1)
+    if failed and failed[0].metadata.get("rejected") == standing.sha256:
         return None
     what = "made outside Dagster, taken up as it is" if record is None else "changed outside Dagster"
     inputs = _inputs_of(project, instance, graph, step, data, standing.made_from, report)

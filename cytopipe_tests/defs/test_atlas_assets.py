@@ -1,0 +1,547 @@
+"""Atlases as assets: one pass for all levels, invariants that notice, history that decides, work resumed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from dagster import AssetKey
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
+
+from cytopipe.atlas import cells, inference, pseudobulk, validation_tables
+from cytopipe.atlas.invariants import profile_invariants, resampled_invariants
+from cytopipe.defs import books, standing_atlases
+from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
+from cytopipe.defs.definitions import GRAPH, definitions
+from cytopipe.defs.instance import open_instance
+from cytopipe.defs.listening import listen
+from cytopipe.defs.running import run_assets
+from cytopipe.provenance import Provenance
+from cytopipe.storage import Store
+from cytopipe_tests.atlas.atlases import bytes_of
+from cytopipe_tests.defs.atlas_example import ENTRY, make_atlas_project, write_cells, write_signature
+from cytopipe_tests.defs.conftest import Opened
+
+DONE = ["done"] * 4
+PASS = ["atlas/pseudobulk", "atlas/resampled"]
+PROFILES_ONLY = ENTRY.replace("    signatures: {{mine: mine.tsv}}\n", "")
+LEVELS = ("fine", "Organ_type")
+
+
+@dataclass
+class Passes:
+    """The passes over cells that were run, really, and from where they went on."""
+
+    levels: list[list[str]] = field(default_factory=list)
+    resumed_at: list[int] = field(default_factory=list)
+
+
+@pytest.fixture
+def passes(monkeypatch) -> Passes:
+    """Counts every pass over the cells of an atlas while it happens."""
+    counted, run_pass = Passes(), pseudobulk._run_pass
+
+    def counting(job, plan, *rest):
+        counted.levels.append([level.name for level in plan.levels])
+        found = run_pass(job, plan, *rest)
+        counted.resumed_at.append(found[2])
+        return found
+
+    monkeypatch.setattr(pseudobulk, "_run_pass", counting)
+    return counted
+
+
+@pytest.fixture(scope="module")
+def made_folder(tmp_path_factory) -> Path:
+    """A project of two atlases of two levels, all of it made in one run; not to be changed."""
+    project = make_atlas_project(tmp_path_factory.mktemp("atlases"), "a", "b")
+    with open_instance(project) as instance:
+        opened = Opened(project, instance)
+        assert [one.outcome for one in opened.make()] == ["success"]
+        assert compare(opened) == "success"
+    return project.directory
+
+
+@pytest.fixture
+def made(made_folder: Path, tmp_path: Path) -> Iterator[Opened]:
+    """A copy of the finished project, moved: to change and to damage."""
+    shutil.copytree(made_folder, tmp_path / "project", symlinks=True)
+    project = make_opened(tmp_path / "project")
+    yield project
+    project.instance.dispose()
+
+
+@pytest.fixture
+def begin_atlases(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
+    """Make and open a fresh project of atlases."""
+    begun = []
+
+    def open_one(*names: str, **options) -> Opened:
+        make_atlas_project(tmp_path / "fresh", *names, **options)
+        begun.append(make_opened(tmp_path / "fresh"))
+        return begun[-1]
+
+    yield open_one
+    for opened in begun:
+        opened.instance.dispose()
+
+
+def make_opened(folder: Path) -> Opened:
+    from cytopipe.project import load_project
+
+    project = load_project(folder)
+    return Opened(project, open_instance(project))
+
+
+def compare(opened: Opened) -> str:
+    """Run what gathers all atlases."""
+    return run_assets(opened.instance, ["atlas/cross_atlas", "atlas/overview"], []).outcome
+
+
+def change(opened: Opened, old: str, new: str) -> None:
+    """Edit the project file and look."""
+    file = opened.project.file
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+    opened.again().look()
+
+
+def dagster_says(opened: Opened, partition: str) -> list[str]:
+    """What the browser calls fresh and stale."""
+    resolver = CachingStaleStatusResolver(
+        opened.instance, definitions.resolve_asset_graph(), LoadingContextForTest(opened.instance)
+    )
+    return [
+        resolver.get_status(AssetKey(step.asset.split("/")), partition).value
+        for step in GRAPH.steps_of("atlas")
+    ]
+
+
+def results(opened: Opened, atlas: str = "a") -> Path:
+    return opened.project.output / "atlas" / atlas / "pseudobulk"
+
+
+# ------------------------------------------------------------------------------------------- the graph
+
+
+def test_the_comparison_gathers_activity_and_validation_of_every_level():
+    node = definitions.resolve_asset_graph().get(AssetKey(["atlas", "cross_atlas"]))
+    assert node.parent_keys == {AssetKey(["atlas", "activity"]), AssetKey(["atlas", "validation"])}
+    assert not node.is_partitioned
+    assert node.group_name == "atlas" and node.description and node.owners
+
+
+def test_the_code_versions_of_the_assets_are_those_of_the_domain():
+    versions = {pseudobulk.CODE_VERSION, inference.CODE_VERSION, validation_tables.CODE_VERSION}
+    assert {step.code_version for step in GRAPH.steps_of("atlas")} == versions == {standing_atlases.CODE}
+
+
+def test_the_levels_of_an_atlas_stand_together(made):
+    """Ranges of keys follow the order in which they were added, so that an atlas is one range."""
+    expected = [f"{atlas}.{level}" for atlas in "ab" for level in LEVELS]
+    assert list(made.instance.get_dynamic_partitions("atlas")) == expected
+
+
+# ------------------------------------------------------------------------------------------- one pass
+
+
+def test_all_levels_of_an_atlas_and_their_resamples_come_of_one_pass(begin_atlases, passes):
+    """One run, two atlases: each file of cells is streamed once; every level has its own materialization."""
+    opened = begin_atlases("a", "b")
+    keys = [f"{atlas}.{level}" for atlas in "ab" for level in LEVELS]
+    opened.look()
+    assert run_assets(opened.instance, PASS, keys).outcome == "success"
+    assert passes.levels == [list(LEVELS)] * 2
+    for key in keys:
+        profiles = books.latest(opened.instance, "atlas/pseudobulk", key)
+        resamples = books.latest(opened.instance, "atlas/resampled", key)
+        assert profiles.run_id == resamples.run_id
+        assert opened.states(key)[:2] == ["done", "done"]
+    assert opened.look() == []
+
+
+def test_every_materialization_tells_what_people_ask_for(made):
+    told = books.latest(made.instance, "atlas/pseudobulk", "a.fine").metadata
+    assert (made.project.directory / told["path"]).is_file()
+    assert (told["n_groups"], told["n_left_out"], told["n_genes"]) == (6, 1, 160)
+    assert told["n_cells"] > 300 and told["n_counts"] > 10_000
+    assert told["parameters"]["level"] == "fine=fine"
+    assert told["picture"].startswith("![")
+    activity = books.latest(made.instance, "atlas/activity", "a.fine").metadata
+    assert activity["picture"].startswith("![") and activity["n_signatures"] == 1
+    validation = books.latest(made.instance, "atlas/validation", "a.fine").metadata
+    assert 0 <= validation["quality_mine"] <= 1
+    comparison = books.records(made.instance, "atlas/cross_atlas", kinds=("made",))[0].metadata
+    assert comparison["n_atlases"] == 2
+    assert {one["partition"] for one in comparison["inputs"]} == {"a.Organ_type", "b.Organ_type"}
+    assert comparison["picture"].startswith("![")
+
+
+def test_what_is_done_is_left_and_the_books_agree_with_the_browser(made, passes):
+    assert made.look() == []
+    for key in (f"{atlas}.{level}" for atlas in "ab" for level in LEVELS):
+        assert made.states(key) == DONE
+    assert dagster_says(made, "b.Organ_type") == ["FRESH"] * 4
+    assert made.make() == []
+    assert passes.levels == []
+
+
+def test_the_lineage_goes_back_from_a_validation_to_the_cells(made):
+    root = ancestry(made.project, made.instance, GRAPH, "atlas/validation", "a.fine")
+    nodes = {node.asset: node for _, node in walk(root)}
+    assert {"atlas/cells", "atlas/recipe", "atlas/signatures", "atlas/cell_types"} <= set(nodes)
+    assert {node.now for node in nodes.values()} == {"same"}
+    for path, asset, key in (
+        ("a/pseudobulk/a_pseudobulk_organ_type.h5ad", "atlas/pseudobulk", "a.Organ_type"),
+        ("b/pseudobulk/b_pseudobulk_fine_resampled.h5ad", "atlas/resampled", "b.fine"),
+        ("a/activity/a_mine_fine.h5ad", "atlas/activity", "a.fine"),
+        ("validation/b/b_mine_organ_type_quality.json", "atlas/validation", "b.Organ_type"),
+    ):
+        found = asset_of_file(made.project, GRAPH, made.project.output / "atlas" / path)
+        assert found == (asset, key)
+
+
+# ------------------------------------------------------------------------------- plain commands and assets
+
+
+def test_files_of_the_plain_commands_are_taken_up_and_not_made_again(begin_atlases, passes):
+    """`cytopipe atlas run` in the project, then activity: history learns of it, byte for byte."""
+    from cytopipe.atlas.cli import atlas
+
+    opened = begin_atlases("a")
+    said = CliRunner().invoke(
+        atlas,
+        ["run", "--atlas", "a", "--no-gpu", "-q"],
+        obj=_Options(opened.project.file),
+        catch_exceptions=False,
+    )
+    assert said.exit_code == 0, said.output
+    written = {path: path.stat().st_mtime_ns for path in results(opened).glob("*.h5ad")}
+    assert len(written) == 4 and len(passes.levels) == 1
+    noticed = opened.look()
+    assert "atlas/pseudobulk [a.fine]" in noticed and "atlas/resampled [a.Organ_type]" in noticed
+    assert opened.states("a.fine")[:2] == ["done", "done"]
+    assert (
+        books.latest(opened.instance, "atlas/pseudobulk", "a.fine").metadata["how"].startswith("made outside")
+    )
+    assert [one.outcome for one in opened.make()] == ["success"]
+    assert opened.states("a.fine") == DONE
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert len(passes.levels) == 1
+
+
+def test_the_plain_functions_leave_what_a_run_made(made, passes):
+    data = made.project.data_set("atlas", "a.fine")
+    entry = data.entry
+    done = pseudobulk.aggregate(
+        data.resolve(entry.path), [entry.level_named(name) for name in LEVELS], results(made),
+        atlas="a", sample=entry.sample, settings=entry.settings, use_gpu=False,
+    )  # fmt: skip
+    assert done.device == "none" and passes.levels == []
+    told: list[str] = []
+    inference.infer_activities(
+        Store(data.folder), "a", ["fine"], ("mine",), entry.activity_settings,
+        source=data.resolve("mine.tsv"), report=told.append,
+    )  # fmt: skip
+    assert [line.split(": ")[1] for line in told] == ["unchanged"] * 2
+
+
+def test_outside_work_with_another_recipe_is_taken_up_as_stale(begin_atlases):
+    opened = begin_atlases("a")
+    data = opened.project.data_set("atlas", "a.fine")
+    pseudobulk.aggregate(
+        data.resolve("a.h5ad"), [data.entry.level], results(opened), atlas="a", sample="sample",
+        settings=pseudobulk.Settings(n_bootstrap=4, min_cells=5), use_gpu=False,
+    )  # fmt: skip
+    opened.look()
+    judged = opened.judged()["atlas/pseudobulk", "a.fine"]
+    assert judged.state == "stale" and "atlas/recipe changed" in judged.reasons[0]
+
+
+# ------------------------------------------------------------------------------------------- staleness
+
+
+def test_other_cells_make_their_own_atlas_stale_and_no_other(made, passes):
+    write_cells(made.project.directory / "a.h5ad", seed=9)
+    assert set(made.look()) == {f"atlas/cells [a.{level}]" for level in LEVELS}
+    assert made.states("a.fine") == made.states("a.Organ_type") == ["stale"] * 4
+    assert made.states("b.fine") == DONE
+    assert dagster_says(made, "a.fine")[0] == "STALE" and dagster_says(made, "b.fine") == ["FRESH"] * 4
+    assert run_assets(made.instance, PASS, [f"a.{level}" for level in LEVELS]).outcome == "success"
+    assert passes.levels == [list(LEVELS)]
+    assert made.states("a.fine") == ["done", "done", "stale", "stale"]
+    assert "atlas/pseudobulk changed" in made.judged()["atlas/activity", "a.fine"].reasons[0]
+
+
+def test_each_change_makes_stale_exactly_what_it_decides(made):
+    write_signature(made.project.directory / "mine.tsv", seed=3)
+    made.look()
+    assert made.states("a.fine") == ["done", "done", "stale", "stale"]
+    write_signature(made.project.directory / "mine.tsv")
+    (made.project.directory / "types.tsv").write_text(
+        (made.project.directory / "types.tsv").read_text() + "*\trare\tother\t\n"
+    )
+    made.look()
+    assert made.states("a.fine") == ["done", "done", "done", "stale"]
+    change(made, "n_permutations: 20", "n_permutations: 30")
+    assert made.states("a.fine") == ["done", "done", "stale", "stale"]
+    change(made, "n_bootstrap: 4", "n_bootstrap: 3")
+    assert made.states("b.fine") == ["stale"] * 4
+    change(made, "n_bootstrap: 3", "n_bootstrap: 4")
+    assert made.states("b.fine")[:2] == ["done", "done"]
+
+
+def test_one_deleted_level_is_made_again_and_its_neighbour_left(made, passes):
+    kept = (results(made) / "a_pseudobulk_fine.h5ad").stat().st_mtime_ns
+    before = bytes_of(results(made))
+    (results(made) / "a_pseudobulk_organ_type.h5ad").unlink()
+    assert made.states("a.Organ_type")[0] == "stale" and made.states("a.fine") == DONE
+    assert run_assets(made.instance, PASS, ["a.Organ_type"]).outcome == "success"
+    assert passes.levels == [["Organ_type"]]
+    assert made.states("a.Organ_type") == DONE
+    assert bytes_of(results(made)) == before
+    assert (results(made) / "a_pseudobulk_fine.h5ad").stat().st_mtime_ns == kept
+
+
+# ------------------------------------------------------------------------------------------- damage
+
+
+def test_damage_is_never_taken_up(made):
+    path = results(made) / "a_pseudobulk_fine.h5ad"
+    path.write_bytes(path.read_bytes()[:-50])
+    made.look()
+    judged = made.judged()["atlas/pseudobulk", "a.fine"]
+    assert judged.state == "stale" and "not what was published" in judged.reasons[0]
+    assert run_assets(made.instance, PASS, ["a.fine"]).outcome == "success"
+    assert made.states("a.fine") == DONE
+
+
+def spoil(path: Path, damage: str) -> None:
+    """Change a pseudobulk file so that one invariant breaks."""
+    with h5py.File(path, "r+") as file:
+        if damage == "one count":
+            smallest = int(np.argmin(file["obs/n_cells"][...]))
+            file["layers/counts"][smallest, 3] += 1
+            file["obs/total_counts"][smallest] += 1
+        elif damage == "total":
+            file["obs/total_counts"][0] += 1
+        elif damage == "cells":
+            file["obs/n_cells"][0] -= 1
+        elif damage == "genes":
+            file["var/_index"][4] = file["var/_index"][5]
+        elif damage == "negative":
+            file["X"][1, 2] = -1.0
+
+
+@pytest.mark.parametrize(
+    ("damage", "broken"),
+    [
+        ("none", set()),
+        ("one count", {"counts_conserved"}),  # only the recount from the cells can see this
+        ("total", {"counts_conserved"}),
+        ("cells", {"groups_complete"}),
+        ("genes", {"genes_unique"}),
+        ("negative", {"no_negative"}),
+    ],
+)
+def test_each_invariant_notices_the_damage_it_is_for(made, tmp_path, damage, broken):
+    data = made.project.data_set("atlas", "a.fine")
+    path = shutil.copy(results(made) / "a_pseudobulk_fine.h5ad", tmp_path / "copy.h5ad")
+    spoil(Path(path), damage)
+    found = profile_invariants(path, data.resolve("a.h5ad"), data.entry.level)
+    assert {one.name for one in found if one.findings} == broken
+
+
+@pytest.mark.parametrize("form", ["csr", "csc", "dense", "zarr"])
+def test_the_smallest_group_is_recounted_in_every_form_of_a_matrix(made, tmp_path, form):
+    from cytopipe_tests.atlas.atlases import small_cells, write
+
+    data = made.project.data_set("atlas", "a.fine")
+    source = write(small_cells(400, 160, 0), tmp_path / f"a.{'zarr' if form == 'zarr' else 'h5ad'}",
+                   "csr" if form == "zarr" else form)  # fmt: skip
+    with cells.open_cells(source) as opened:
+        assert opened.n_cells == 400
+    found = profile_invariants(results(made) / "a_pseudobulk_fine.h5ad", source, data.entry.level)
+    assert not any(one.findings for one in found)
+    assert ("recounted" in found[0].facts) == (form != "csc")
+
+
+def test_resamples_that_lack_one_are_noticed(made, tmp_path):
+    main = results(made) / "a_pseudobulk_fine.h5ad"
+    path = Path(shutil.copy(results(made) / "a_pseudobulk_fine_resampled.h5ad", tmp_path / "copy.h5ad"))
+    with h5py.File(path, "r+") as file:
+        file["obs/bootstrap_idx"][2] = 1
+    complete, positive = resampled_invariants(path, main, 4)
+    assert "3 of 4 resamples" in complete.findings[0] and not positive.findings
+
+
+def test_a_blocking_invariant_that_fails_leaves_the_level_and_its_descendants_unmade(made):
+    """A file with a wrong count, published whole under the right recipe: only the recount can tell."""
+    path = results(made) / "a_pseudobulk_fine.h5ad"
+    store = Store(made.project.output / "atlas")
+    provenance = Provenance.from_json(store.manifest(path).provenance)
+    spoiled = path.with_name("spoiled")
+    shutil.copy(path, spoiled)
+    spoil(spoiled, "one count")
+    store.publish_bytes(path, spoiled.read_bytes(), provenance=provenance)
+    spoiled.unlink()
+    activity = books.latest(made.instance, "atlas/activity", "a.fine")
+    outcome = run_assets(
+        made.instance, [step.asset for step in GRAPH.steps_of("atlas")], ["a.fine", "a.Organ_type"]
+    )
+    assert outcome.outcome == "failure"
+    assert "atlas/pseudobulk [a.fine]" in outcome.errors[0] and "recounted" in outcome.errors[0]
+    assert made.judged()["atlas/pseudobulk", "a.fine"].state == "failed"
+    assert books.latest(made.instance, "atlas/activity", "a.fine").storage_id == activity.storage_id
+    assert made.states("a.Organ_type") == DONE
+
+
+def test_what_broke_an_invariant_is_not_taken_up_later(begin_atlases, monkeypatch):
+    """The files stand, whole and by the right recipe; that they were refused is remembered."""
+    from cytopipe.atlas import invariants
+
+    opened = begin_atlases("a", entry=PROFILES_ONLY)
+    opened.look()
+    refused = (invariants.Invariant("counts_conserved", ("a count is lost",)),)
+    with monkeypatch.context() as patched:
+        patched.setattr(invariants, "profile_invariants", lambda *given, **how: refused)
+        assert run_assets(opened.instance, PASS, ["a.fine"]).outcome == "failure"
+    assert (results(opened) / "a_pseudobulk_fine.h5ad").is_file()
+    assert opened.look() == []
+    assert opened.states("a.fine")[0] == "failed"
+    assert run_assets(opened.instance, PASS, ["a.fine"]).outcome == "success"
+    assert opened.states("a.fine")[0] == "done"
+
+
+# ------------------------------------------------------------------------------------------- faults
+
+
+def test_a_level_whose_column_is_absent_does_not_stop_its_neighbours(begin_atlases):
+    entry = PROFILES_ONLY.replace("fine: fine,", "fine: fine, lost: no_such_column,")
+    opened = begin_atlases("a", entry=entry)
+    (outcome,) = opened.make()
+    assert outcome.outcome == "failure"
+    assert opened.states("a.fine") == opened.states("a.Organ_type") == DONE
+    judged = opened.judged()["atlas/pseudobulk", "a.lost"]
+    assert judged.state == "failed" and "no_such_column" in judged.reasons[0]
+
+
+def test_normalised_values_are_refused_for_their_atlas_alone(begin_atlases):
+    opened = begin_atlases("a", "b", entry=PROFILES_ONLY)
+    with h5py.File(opened.project.directory / "a.h5ad", "r+") as file:
+        file["X/data"][...] = np.log1p(file["X/data"][...])
+    (outcome,) = opened.make()
+    assert outcome.outcome == "failure"
+    assert "does not hold counts" in opened.judged()["atlas/pseudobulk", "a.fine"].reasons[0]
+    assert opened.states("b.fine") == DONE
+
+
+def test_a_signature_that_is_not_here_fails_activity_with_advice_and_nothing_before_it(
+    begin_atlases, monkeypatch
+):
+    monkeypatch.delenv("CYTOPIPE_SIGNATURES", raising=False)
+    opened = begin_atlases("a", entry=ENTRY.replace("{{mine: mine.tsv}}", "[lincytosig]"))
+    assert opened.make()[0].outcome == "failure"
+    assert opened.states("a.fine") == ["done", "done", "failed", "missing"]
+    assert "CellType__Cytokine" in opened.judged()["atlas/activity", "a.fine"].reasons[0]
+
+
+def test_what_is_not_asked_for_is_recorded_as_nothing_and_is_done(begin_atlases):
+    entry = PROFILES_ONLY.replace("n_bootstrap: 4", "n_bootstrap: 0")
+    opened = begin_atlases("a", entry=entry)
+    assert opened.make()[0].outcome == "success"
+    assert opened.states("a.fine") == DONE
+    assert "no resamples" in books.latest(opened.instance, "atlas/resampled", "a.fine").metadata["nothing"]
+    assert len(list(results(opened).glob("*.h5ad"))) == 2
+    assert compare(opened) == "success"
+    assert books.records(opened.instance, "atlas/cross_atlas", kinds=("made",)) == []
+
+
+# ------------------------------------------------------------------------------------------- resume
+
+
+class _StopAt:
+    """Sends SIGINT to this process when the pass has come so far, as Ctrl-C would."""
+
+    def __init__(self, share: float) -> None:
+        self.share, self.sent = share, False
+
+    def begin(self, asset: str, key: str) -> None: ...
+
+    def partition(self, asset: str, key: str, number: int, total: int) -> None: ...
+
+    def say(self, message: str) -> None: ...
+
+    def progress(self, asset: str, key: str, what: str, done: int, total: int) -> None:
+        if not self.sent and what == "cells" and done >= self.share * total:
+            self.sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_stopped_pass_is_canceled_with_a_checkpoint_and_the_next_run_goes_on_from_it(
+    begin_atlases, passes, made
+):
+    """Ctrl-C in the middle of the cells; the bytes are those of a pass that nobody stopped."""
+    opened = begin_atlases("a", entry=ENTRY + "    batch_size: 50\n")
+    opened.look()
+    keys = [f"a.{level}" for level in LEVELS]
+    steps = [step.asset for step in GRAPH.steps_of("atlas")]
+    with listen(_StopAt(0.5)):
+        assert run_assets(opened.instance, steps, keys).outcome == "canceled"
+    assert passes.resumed_at == []
+    assert opened.states("a.fine")[0] == opened.states("a.Organ_type")[0] == "interrupted"
+    assert "of 400" in opened.judged()["atlas/pseudobulk", "a.fine"].reasons[0]
+    assert not list(results(opened).glob("*.h5ad"))
+    assert run_assets(opened.instance, PASS, keys).outcome == "success"
+    assert 200 <= passes.resumed_at[0] < 400 and len(passes.levels) == 2
+    assert opened.states("a.fine") == ["done", "done", "missing", "missing"]
+    assert bytes_of(results(opened)) == bytes_of(results(made))
+
+
+# ------------------------------------------------------------------------------------------- all atlases
+
+
+def test_the_comparison_is_made_once_and_again_when_what_it_stands_on_changed(made):
+    def newest() -> books.Record:
+        return books.records(made.instance, "atlas/cross_atlas", kinds=("made",), limit=1)[0]
+
+    first = newest()
+    folder = made.project.output / "atlas/validation/cross_atlas"
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("mine_*")}
+    assert {"mine_coarse_pairs.tsv", "mine_coarse_heat_map.png"} <= {path.name for path in written}
+    assert compare(made) == "success"
+    assert newest().metadata["how"] == "vouched for again" and newest().version == first.version
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    write_signature(made.project.directory / "mine.tsv", seed=3)
+    assert run_assets(made.instance, ["atlas/activity"], ["a.Organ_type"]).outcome == "success"
+    assert compare(made) == "success"
+    assert newest().metadata["how"] == "made" and newest().version != first.version
+
+
+def test_the_command_line_makes_everything_and_then_says_so(begin_atlases):
+    """`cytopipe materialize atlas`: levels, then what gathers them; a second time there is nothing to do."""
+    from cytopipe.cli import run
+
+    opened = begin_atlases("a", "b", entry=ENTRY.replace("fine: fine, ", ""))
+    where = ["--project", str(opened.project.file)]
+    assert run([*where, "materialize", "atlas", "--quiet"]) == 0
+    assert opened.states("a.Organ_type") == opened.states("b.Organ_type") == DONE
+    assert books.records(opened.instance, "atlas/cross_atlas", kinds=("made",), limit=1)
+    assert (opened.project.output / "values/atlas/overview.tsv").read_text().count("Organ_type") == 2
+    assert run([*where, "materialize", "atlas", "--quiet"]) == 0
+
+
+class _Options:
+    """What the root command hands to a domain's group."""
+
+    def __init__(self, project: Path) -> None:
+        self.project = project
