@@ -20,6 +20,7 @@ __all__ = ["ClusterMeasures", "Measures", "measure"]
 
 SAMPLE = 300
 NEAREST_OUTSIDE = 5
+_FAR_PAIRS, _FAR_LEAST = 4_000, 3
 _QUERIES_PER_STEP = 2_000
 
 
@@ -198,21 +199,24 @@ def _with_far_clusters(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Add pairs for clusters that lie too far from all others for the finder to see any.
 
-    Each of them is compared, by its medoid, with an even sample of the other medoids, and its members with
-    the nearest of those.
+    Each of them is compared, by its medoid, with an even sample of the other medoids, and an even sample of
+    its members with the nearest of those: what results bounds its gap from above. Distant pairs are the most
+    expensive ones to align, so all such clusters share one budget of them.
     """
     seen = np.zeros(len(clusters), bool)
     seen[label[between[0]]] = seen[label[between[1]]] = True
+    at_most = max(_FAR_LEAST, _FAR_PAIRS // max(1, int((~seen).sum())))
     low, high, values = [between[0]], [between[1]], [between[2]]
     for number in np.flatnonzero(~seen):
         others = np.delete(medoids, number)
         others = np.unique(others[(label[others] != number)])
-        others = others[_even(len(others), SAMPLE)]
+        others = others[_even(len(others), at_most)]
         if not len(others):
             continue
         across = distances.pairs(np.full(len(others), medoids[number]), others)
-        members = np.asarray(clusters[number], np.int64)
+        members = np.sort(np.asarray(clusters[number], np.int64))
         members = members[members != medoids[number]]
+        members = members[_even(len(members), at_most)]
         nearest = np.full(len(members), others[np.argmin(across)])
         mine = np.concatenate([np.full(len(others), medoids[number]), members])
         theirs = np.concatenate([others, nearest])
