@@ -12,7 +12,7 @@ from cytopipe_tests.atlas.atlases import small_cells, write
 __all__ = ["ENTRY", "make_atlas_project", "write_cells", "write_signature"]
 
 N_GENES = 160
-TARGETS = ("G20", "G21", "G22", "G23")  # named like their own genes, so that expression can be compared
+TARGETS = ("G20", "G21")  # named like their own genes, so that expression can be compared
 
 ENTRY = """\
     path: {name}.h5ad
@@ -48,7 +48,7 @@ def write_cells(path: Path, seed: int = 0, n_cells: int = 400) -> Path:
 
 
 def write_signature(path: Path, seed: int = 11) -> Path:
-    """Effects of four targets on every gene."""
+    """Effects of two targets on every gene."""
     weights = np.random.default_rng(seed).normal(size=(N_GENES, len(TARGETS)))
     rows = [f"G{gene}\t" + "\t".join(map(repr, row)) for gene, row in enumerate(weights.tolist())]
     path.write_text("\t".join(TARGETS) + "\n" + "\n".join(rows) + "\n")

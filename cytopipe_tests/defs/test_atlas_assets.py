@@ -169,6 +169,24 @@ def test_all_levels_of_an_atlas_and_their_resamples_come_of_one_pass(begin_atlas
     assert opened.look() == []
 
 
+def test_a_registered_atlas_needs_only_its_path_and_agrees_with_the_reference(golden, tmp_path, passes):
+    """The golden cells under the name of an atlas of the registry: four levels, their columns by name."""
+    shutil.copy(golden / "atlas/input.h5ad", tmp_path / "cells.h5ad")
+    file = tmp_path / "cytopipe.yaml"
+    file.write_text("engine: serial\natlas:\n  cima: {path: cells.h5ad, n_bootstrap: 0, use_gpu: false}\n")
+    opened = make_opened(tmp_path)
+    opened.look()
+    levels = ("L1", "L2", "L3", "L4")
+    assert run_assets(opened.instance, PASS, [f"cima.{level}" for level in levels]).outcome == "success"
+    assert passes.levels == [list(levels)]
+    with np.load(golden / "atlas/g1_default.npz", allow_pickle=False) as expected:
+        for level in ("l1", "l2", "l3", "l4"):
+            with h5py.File(results(opened, "cima") / f"cima_pseudobulk_{level}.h5ad") as made:
+                np.testing.assert_array_equal(made["layers/counts"][...], expected[f"{level}/counts"])
+                np.testing.assert_allclose(made["X"][...], expected[f"{level}/X"], 1e-4, 1e-4)
+    opened.instance.dispose()
+
+
 def test_every_materialization_tells_what_people_ask_for(made):
     told = books.latest(made.instance, "atlas/pseudobulk", "a.fine").metadata
     assert (made.project.directory / told["path"]).is_file()
