@@ -6,6 +6,7 @@ deviation of single cells, Poisson(1) weights from SplitMix64 and BLAKE2b in Pyt
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 from fractions import Fraction
@@ -86,5 +87,6 @@ def _mix(z: int) -> int:
     return z ^ (z >> 31)
 
 
+@functools.cache
 def _inverse_e() -> Fraction:
     return sum(Fraction((-1) ** k, math.factorial(k)) for k in range(30))
