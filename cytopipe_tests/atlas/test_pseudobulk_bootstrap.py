@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytopipe.atlas import resample_weights
@@ -14,6 +14,7 @@ from cytopipe_tests.twins import plain_pseudobulk as plain
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=5, unique=True), st.integers(0, 2**63 - 1))
+@settings(max_examples=40, deadline=None)
 def test_weights_equal_the_plain_ones(names, seed):
     """Hash, streams and inversion in Python's own integers."""
     found = resample_weights(names, 3, seed)
@@ -21,6 +22,7 @@ def test_weights_equal_the_plain_ones(names, seed):
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))
+@settings(deadline=None)
 def test_a_weight_depends_on_its_name_alone(order, kept):
     """Other names, their order and the number of resamples change nothing."""
     names = [f"s{number}" for number in range(6)]

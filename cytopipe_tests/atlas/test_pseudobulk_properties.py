@@ -60,6 +60,7 @@ def test_the_logarithm_is_that_of_the_mathematics(values):
 
 
 @given(st.integers(1, 2**40))
+@settings(deadline=None)
 def test_squared_logs_of_all_cells_fit_their_integers(n_cells):
     """The largest possible y^2 in every cell stays below 2^63; 10^7 cells keep 30 bits."""
     bits = fixed_point_bits(n_cells)
@@ -76,6 +77,7 @@ def _labels(values) -> Labels:
 
 
 @given(st.lists(_LABELS, min_size=1, max_size=4), _LABELS)
+@settings(deadline=None)
 def test_units_are_the_label_tuples_that_occur_whatever_the_order_of_cells(columns, samples):
     """Units and their groups equal those of the tuples themselves; reversing the cells renumbers nothing."""
     levels = [(Level(f"l{n}", (f"c{n}",)), _labels(column)) for n, column in enumerate(columns)]
@@ -96,6 +98,7 @@ def test_units_are_the_label_tuples_that_occur_whatever_the_order_of_cells(colum
 
 
 @given(_LABELS, _LABELS)
+@settings(deadline=None)
 def test_joined_labels_are_missing_where_a_part_is(one, two):
     """'a' + 'é' is 'a_é'; with a gap it is a gap."""
     joined = join_labels([_labels(one), _labels(two)], "test", separator="|")
@@ -104,6 +107,7 @@ def test_joined_labels_are_missing_where_a_part_is(one, two):
 
 
 @given(st.lists(st.integers(-1, 3), max_size=20))
+@settings(deadline=None)
 def test_names_are_sorted_used_and_merged_where_equal(codes):
     """Categories may come in any order, unused, or twice under one name."""
     names = ["z", "a", "z", ""]
