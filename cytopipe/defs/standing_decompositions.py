@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["described", "made_from", "standing", "versions"]
 
 _AGREEMENT_WANTED = 0.5
+_SAID_ALREADY = ("records", "clusters", "clustered_records", "unassigned_records")
 
 
 def versions(project: Project, data: DataSet) -> dict[str, str]:
@@ -88,6 +89,7 @@ def described(data: DataSet, decomposition: Decomposition, result: StageResult) 
     """A stage's result as the asset's value, its invariants evaluated."""
     stage = result.stage
     size = sum((result.directory / name).stat().st_size for name in result.files)
+    metrics = {name: value for name, value in result.metrics.items() if name not in _SAID_ALREADY}
     checks, notes = list(_invariants(decomposition, stage)), {}
     if stage == "final" and data.entry.truth:
         checked, notes = _agreement(data, decomposition)
@@ -100,7 +102,7 @@ def described(data: DataSet, decomposition: Decomposition, result: StageResult) 
             "n_clusters": result.n_clusters,
             "n_records": result.n_records,
             "n_unassigned": result.n_unassigned,
-            **{name: value for name, value in result.metrics.items() if not isinstance(value, str)},
+            **{name: value for name, value in metrics.items() if not isinstance(value, str)},
         },
         parameters={
             **decomposition.state.settings.as_json(),
@@ -110,7 +112,7 @@ def described(data: DataSet, decomposition: Decomposition, result: StageResult) 
             ],
         },
         notes={
-            **{name: value for name, value in result.metrics.items() if isinstance(value, str)},
+            **{name: value for name, value in metrics.items() if isinstance(value, str)},
             **notes,
             "n_files": len(result.files),
         },
@@ -247,8 +249,8 @@ def _agreement(data: DataSet, decomposition: Decomposition) -> tuple[Checked, di
 
 
 def _picture(figures: Mapping[str, Path]) -> Path | None:
-    shown = [path for path in figures.values() if path.suffix == ".png"] or list(figures.values())
-    return shown[0] if shown else None
+    """The histogram of distances within and between clusters: the barcode gap as people know it."""
+    return figures.get("histogram") or next(iter(figures.values()), None)
 
 
 def _parameters(

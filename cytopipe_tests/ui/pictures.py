@@ -15,7 +15,6 @@ from cytopipe_tests.ui.browser import browser_page, find_browser, served
 VIEWS = {
     "graph": ("/locations/cytopipe/asset-groups/decompose/lineage", "overview"),
     "partition": ("/assets/decompose/final?view=partitions&partition=meadow", "n_clusters"),
-    "catalog": ("/assets", "sequences"),
 }
 
 
