@@ -347,11 +347,11 @@ def _explicit(context: click.Context) -> set[str]:
 
 def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> None:
     """Run a pass with progress, and tell what became of it."""
-    from cytopipe.atlas.pseudobulk import stop_on_signals
+    from cytopipe.interrupts import stop_on_signals
 
     quiet, as_json, memory_gb = given.pop("quiet"), given.pop("as_json"), given.pop("memory_gb")
     progress = None if quiet else _Progress()
-    with stop_on_signals() as stop:
+    with stop_on_signals(lambda sentence: click.echo(f"\n{sentence}", err=True)) as stop:
         done = work(
             use_gpu=not given.pop("no_gpu"),
             memory_bytes=int(memory_gb * 1e9) if memory_gb else None,

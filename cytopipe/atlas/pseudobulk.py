@@ -10,11 +10,8 @@ Parity with the reference implementation holds to 1e-4 in X, counts, z-scores an
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -268,24 +265,6 @@ def level_paths(folder: Path, atlas: str, level: Level, settings: Settings) -> d
     if settings.sample_profiles:
         paths["samples"] = folder / f"{stem}_samples.h5ad"
     return paths
-
-
-@contextmanager
-def stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """A `stop` that turns True at SIGINT or SIGTERM, for the command line; a second SIGINT is immediate."""
-    asked = threading.Event()
-
-    def ask(number: int, frame: object) -> None:
-        if asked.is_set():
-            raise KeyboardInterrupt
-        asked.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)

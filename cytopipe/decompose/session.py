@@ -20,7 +20,6 @@ from cytopipe.decompose import opening
 from cytopipe.decompose.advance import default_thresholds
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.folder import Folder
-from cytopipe.decompose.interrupts import stop_on_signals
 from cytopipe.decompose.layout import (
     DECONFLICTED,
     DEFAULT_DIRECTORY,
@@ -38,6 +37,7 @@ from cytopipe.decompose.state import Requests
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.engine import open_engine
 from cytopipe.errors import Finding, ParameterError, ResumeError
+from cytopipe.interrupts import stop_on_signals
 
 __all__ = ["Session", "describe", "describe_points", "summary"]
 

@@ -32,7 +32,6 @@ from dagster import (
     multi_asset,
 )
 
-from cytopipe.decompose.interrupts import stop_on_signals
 from cytopipe.defs import books, listening
 from cytopipe.defs.graph import Chain, Graph
 from cytopipe.defs.observing import observe
@@ -43,6 +42,7 @@ from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.steps import Made, Step, Working
 from cytopipe.engine import Engine, open_engine
 from cytopipe.errors import BusyError, CytopipeError, EngineError, Interrupted
+from cytopipe.interrupts import stop_on_signals
 from cytopipe.project import DataSet, Project
 from cytopipe.provenance import Input
 

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM while a decomposition runs: the first asks, the second ends.
+"""SIGINT and SIGTERM while long work runs: the first asks, the second ends.
 
 The first signal sets a flag that the work looks at between iterations: it finishes the one it is in,
 saves, and stops with exit code 130. The second ends the process at once, workers included; since every
