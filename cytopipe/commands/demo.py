@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -34,11 +36,11 @@ def demo(options: Options, directory: Path) -> int:
     click.echo()
     for line in _optional_parts():
         click.echo(line)
-    where = f"--project {directory}" if directory != Path() else ""
+    command = f"{_this_command()} --project {directory}"
     click.echo(
-        f"\nLook:  cytopipe {where} status\n"
-        f"       cytopipe {where} lineage decompose/final:meadow\n"
-        f"       cytopipe {where} ui        (or: make ui), then open the address it prints"
+        f"\nLook:  {command} status\n"
+        f"       {command} lineage decompose/final:meadow\n"
+        f"       {command} ui        (or: make ui), then open the address it prints"
     )
     return code
 
@@ -70,6 +72,14 @@ def _copy_example(directory: Path) -> Path:
     home.mkdir(exist_ok=True)
     write_schema(home)
     return file
+
+
+def _this_command() -> str:
+    """How this command was called: its plain name where the shell finds it, else its path."""
+    called = Path(sys.argv[0])
+    if called.name != "cytopipe" or shutil.which("cytopipe"):
+        return "cytopipe"
+    return os.path.relpath(called)
 
 
 def _optional_parts() -> list[str]:
