@@ -98,7 +98,7 @@ def write(
         placement.clusters,
         workspace.weights,
         workspace.distances,
-        workspace.neighbours,
+        workspace.measuring_neighbours,
         percentile=state.parameters.target_percentile,
         progress=progress,
     )

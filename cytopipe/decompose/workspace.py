@@ -100,7 +100,8 @@ class Workspace:
         keep_search: bool = True,
     ) -> None:
         self.parameters = parameters
-        self.sequences = SequenceSet.from_records(records)
+        # Ready-made distances were measured on the records as they are, and so were the reference's.
+        self.sequences = SequenceSet.from_records(records, one_strand=given is None and not parameters.parity)
         self._directory = directory
         self._engine = engine
         self._given = given
@@ -136,6 +137,18 @@ class Workspace:
         folder = self._directory / SEARCH_FOLDER if self._keep_search else None
         kind = self.parameters.neighbours if self._keep_search else "kmer"
         return open_neighbours(kind, self.sequences.sequences, self.parameters, folder, self._engine)
+
+    @cached_property
+    def measuring_neighbours(self):
+        """The finder that reports use: never BLAST, which would cost as much again as the clustering did.
+
+        So a report is also the same where BLAST is installed and where it is not.
+        """
+        if self._given is not None or self.parameters.neighbours in ("kmer", "exhaustive"):
+            return self.neighbours
+        from cytopipe.decompose.neighbours import open_neighbours
+
+        return open_neighbours("kmer", self.sequences.sequences, self.parameters)
 
     @property
     def finder(self) -> str:
