@@ -43,7 +43,7 @@ class Parameters:
     gap_alpha : float
         Power of the number of clusters by which the local gap is divided (0: a plain sum).
     neighbours : {"auto", "blast", "kmer", "exhaustive"}
-        Who finds similar sequences. "auto" is BLAST+ where it is installed, otherwise k-mers.
+        Who finds similar sequences. "auto" is the embedded k-mer index.
     blast_max_hits : int
         Hits wanted per query. BLAST itself is asked for more than the set holds, because it applies its
         own limit before ranking [1]_.

@@ -39,7 +39,7 @@ _EXAMPLE = """\
 #    min_split: 0.5 %               # never separate below this distance
 #    max_lump: 2 %                  # never join beyond it
 #    target_percentile: 95
-#    neighbours: auto               # auto (BLAST where installed) | blast | kmer | exhaustive
+#    neighbours: auto               # auto (k-mers) | blast | kmer | exhaustive
 #    refine: [0.01]                 # thresholds of the close-cluster refinement, in order
 #    max_clusters: 100              # stop when so many exist
 
