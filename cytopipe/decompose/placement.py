@@ -117,8 +117,11 @@ def beside_their_twins(
 ) -> Partition:
     """Take records in that are new to a partition: with their exact copies, or else unassigned.
 
-    Nothing else would bring them there: to the algorithms a sequence that is in a cluster is done.
+    Nothing else would bring them there: to the algorithms a sequence that is in a cluster is done. A copy may
+    have been read from the other strand.
     """
+    from cytopipe.decompose.alignment import reverse_complement
+
     homes: dict[str, dict[str, None]] = {}
     for file, members in partition.clusters.items():
         for one in members:
@@ -126,7 +129,8 @@ def beside_their_twins(
     clusters = {file: list(members) for file, members in partition.clusters.items()}
     unassigned = list(partition.unassigned)
     for one in new:
-        files = homes.get(normalise(records[one].sequence), ())
+        sequence = normalise(records[one].sequence)
+        files = homes.get(sequence) or homes.get(reverse_complement(sequence), ())
         for file in files:
             clusters[file].append(one)
         if not files:
