@@ -1,0 +1,1 @@
+"""Every command that the documents show is run as it stands."""
