@@ -147,6 +147,9 @@ def _align(query: str, target: str, query_rc: str, target_rc: str) -> tuple[int,
     """Leading overhangs of query and target, start in the target, CIGAR; None without alignment."""
     if not query or not target:
         return None
+    contained = target.find(query)
+    if contained >= 0:  # an exact alignment leaves nothing to choose: the first occurrence, as edlib takes it
+        return 0, 0, contained, f"{len(query)}="
     trim_query = trim_target = 0
     overhang, in_query = _trailing_gap(edlib.align(query_rc, target_rc, mode="HW", task="path")["cigar"])
     if overhang:

@@ -53,9 +53,9 @@ class Kmers:
         percent = IDENTITY_PERCENT if parameters.min_identity is None else parameters.min_identity
         self._max_hits = parameters.blast_max_hits
         self._least_share = expected_share(percent / 100.0)
-        self._words, self._bounds = distinct_kmers(sequences, K)
-        holders = np.bincount(self._words, minlength=4**K)
-        self._weights = np.ones(4**K, np.int32)
+        self._words, self._bounds, n_words = _numbered(*distinct_kmers(sequences, K))
+        holders = np.bincount(self._words, minlength=n_words)
+        self._weights = np.ones(n_words, np.int32)
         common = np.flatnonzero(holders > COMMON)
         # A multiplicative hash decides, so that the words kept are spread over the gene.
         kept = ((common * 2654435761) >> 13) % THINNED == 0
@@ -81,6 +81,14 @@ class Kmers:
             best = np.lexsort((hits, -share))[: self._max_hits]
             rows.append((hits[best], estimated_identity(share[best])))
         return Hits.from_rows(rows)
+
+
+def _numbered(words: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Words numbered without gaps where there are few: a table of all possible ones takes 50 MB."""
+    if len(words) > 4**K // 4:
+        return words, bounds, 4**K
+    found, numbers = np.unique(words, return_inverse=True)
+    return numbers.astype(np.int32), bounds, len(found)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -155,7 +155,7 @@ class Decomposition:
             require_blast()  # before anything is written
         source = SequenceFile.read(Path(fasta))
         parameters = parameters or Parameters()
-        workspace = Workspace(source.records.values(), parameters, directory)
+        workspace = Workspace(source.records.values(), parameters, directory, given=distances)
         everything = workspace.sequences.expand(range(len(workspace.sequences)))
         began = now()
         state = State(
@@ -163,7 +163,7 @@ class Decomposition:
                 fasta_path=str(Path(fasta).absolute()),
                 fasta_hash=source.sha256,
                 total_sequences=len(source.records),
-                deduplicated_sequences=len(workspace.sequences),
+                deduplicated_sequences=workspace.sequences.n_distinct,
             ),
             targets=opening.target_facts(targets, workspace.sequences),
             distances=opening.distance_facts(distances, workspace.sequences),

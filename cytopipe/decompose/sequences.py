@@ -93,6 +93,11 @@ class SequenceSet:
         return sum(map(len, self.records))
 
     @cached_property
+    def n_distinct(self) -> int:
+        """Number of distinct sequences as the records spell them, on either strand."""
+        return len({normalise(record.sequence) for records in self.records for record in records})
+
+    @cached_property
     def digests(self) -> tuple[bytes, ...]:
         """Content digest of every sequence (16 bytes each), the key of persisted distances."""
         return tuple(map(sequence_digest, self.sequences))
