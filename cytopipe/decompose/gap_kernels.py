@@ -38,6 +38,23 @@ def violates_triangle(distances, slack, lengths, least_share):
 
 
 @numba.njit
+def _sort(values):
+    """Sort in place. (Shell's method: numba compiles its own quicksort anew for every kernel, in seconds.)"""
+    step = 1
+    while step < len(values) // 3:
+        step = 3 * step + 1
+    while step > 0:
+        for k in range(step, len(values)):
+            value = values[k]
+            at = k
+            while at >= step and values[at - step] > value:
+                values[at] = values[at - step]
+                at -= step
+            values[at] = value
+        step //= 3
+
+
+@numba.njit
 def _interpolate(low, high, fraction):
     # numpy.percentile's own rounding, so that a gap here is the gap a reader computes with numpy.
     if fraction >= 0.5:
@@ -57,7 +74,14 @@ def _percentile(ordered, n, percentile):
 
 @numba.njit
 def _at_most(ordered, value):
-    return np.searchsorted(ordered, value, side="right")
+    low, high = 0, len(ordered)
+    while low < high:
+        mid = (low + high) // 2
+        if ordered[mid] <= value:
+            low = mid + 1
+        else:
+            high = mid
+    return low
 
 
 @numba.njit
@@ -183,9 +207,8 @@ def merge_certain(distances, percentile, min_split, merges, heights):
             if m == 0:
                 linkage[a, i] = np.inf
             else:
-                block = scratch[:m]
-                block.sort()
-                linkage[a, i] = _percentile(block, m, percentile)
+                _sort(scratch[:m])
+                linkage[a, i] = _percentile(scratch, m, percentile)
             linkage[i, a] = linkage[a, i]
         for i in range(n):
             if birth[i] >= 0:
@@ -277,8 +300,7 @@ def merge_for_gap(
                     if not np.isnan(value):
                         values[at] = value
                         at += 1
-            block = values[begun:at]
-            block.sort()
+            _sort(values[begun:at])
             start[a, b] = start[b, a] = begun
             stop[a, b] = stop[b, a] = at
     total = at
@@ -294,8 +316,8 @@ def merge_for_gap(
                 else:
                     inter[n_inter] = values[k]
                     n_inter += 1
-    inter[:n_inter].sort()
-    intra[:n_intra].sort()
+    _sort(inter[:n_inter])
+    _sort(intra[:n_intra])
 
     pooled = np.full((c, c), np.inf)
     scratch = np.empty(total)
@@ -419,7 +441,8 @@ def _pooled(values, start, stop, a, b, percentile, scratch):
     if m == 0:
         return np.inf
     k = min(int(m * (percentile / 100.0)), m - 1)
-    return np.partition(scratch[:m], k)[k]
+    _sort(scratch[:m])
+    return scratch[k]
 
 
 @numba.njit
@@ -503,7 +526,7 @@ def _local_gap_after(values, start, stop, between, within, order, m, closest, a,
         for k in range(start[x, y], stop[x, y]):
             scratch[pool] = values[k]
             pool += 1
-    scratch[:pool].sort()
+    _sort(scratch[:pool])
     for p in range(3):
         inside = _percentile(scratch, pool, levels[p]) if pool else 0.0
         total += merged_nearest[p] - inside
@@ -559,7 +582,7 @@ def _merge_blocks(values, spare, start, stop, alive, a, b):
                 for k in range(start[a, b], stop[a, b]):
                     spare[at] = values[k]
                     at += 1
-                spare[begun:at].sort()
+                _sort(spare[begun:at])
             else:
                 d = y if x == a else x
                 k, stop_k = start[d, a], stop[d, a]

@@ -39,7 +39,7 @@ def _base_sets() -> np.ndarray:
 _BASES = _base_sets()
 
 
-@numba.njit(inline="always")
+@numba.njit
 def _same(a, b):
     return a == b or (_BASES[a] & _BASES[b]) != 0
 

@@ -1,0 +1,121 @@
+"""Slow plain twins of the clustering kernels: every list written out, every quantile taken by numpy.
+
+What the fast versions must equal to the bit: the two-phase gap core with its triangle filter, and clustering
+by weighted median linkage.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+
+__all__ = ["gap_core_plain", "median_linkage_plain", "triangle_filter_plain"]
+
+LEVELS = (90, 95, 100)
+
+
+def triangle_filter_plain(D, slack=0.05):
+    """NaN where a distance exceeds a path over any third point by more than the slack."""
+    filtered = np.array(D, float)
+    for i, j in itertools.combinations(range(len(D)), 2):
+        if any(D[i, j] > D[i, k] + D[j, k] + slack for k in range(len(D)) if k not in (i, j)):
+            filtered[i, j] = filtered[j, i] = np.nan
+    return filtered
+
+
+def gap_core_plain(D, *, min_split, max_lump, percentile, method, triangle_filter, alpha=0.0):
+    """Clusters (in list order) and gap of the partition with the widest gap."""
+    if triangle_filter:
+        D = triangle_filter_plain(D)
+    p = percentile if method == "global" else 90
+
+    def between(a, b):
+        values = np.array([D[x, y] for x in a for y in b])
+        return values[~np.isnan(values)]
+
+    def within(a):
+        values = np.array([D[x, y] for x, y in itertools.combinations(a, 2)])
+        return values[~np.isnan(values)]
+
+    def linkage(a, b):
+        values = between(a, b)
+        return np.percentile(values, p) if len(values) else np.inf
+
+    def pooled(a, b):
+        values = np.sort(np.concatenate([within(a), within(b), between(a, b)]))
+        return values[min(int(len(values) * (p / 100)), len(values) - 1)] if len(values) else np.inf
+
+    def global_gap(clusters):
+        inter = [between(a, b) for a, b in itertools.combinations(clusters, 2)]
+        inter = np.concatenate(inter) if inter else np.empty(0)
+        intra = np.concatenate([within(a) for a in clusters])
+        if not len(inter) or not len(intra):
+            return 0.0
+        return np.percentile(inter, 100 - percentile) - np.percentile(intra, percentile)
+
+    def local_gap(clusters):
+        if len(clusters) < 2:
+            return 0.0
+        total = 0.0
+        for a in clusters:
+            for level in LEVELS:
+                blocks = [between(a, b) for b in clusters if b is not a]
+                nearest = min(np.percentile(v, 100 - level) if len(v) else np.inf for v in blocks)
+                inside = within(a)
+                total += nearest - (np.percentile(inside, level) if len(inside) else 0.0)
+        return total / len(clusters) ** alpha
+
+    gap_of = global_gap if method == "global" else local_gap
+    clusters = [(k,) for k in range(len(D))]
+
+    def merged(i, j):
+        return [c for k, c in enumerate(clusters) if k not in (i, j)] + [clusters[i] + clusters[j]]
+
+    def pairs():
+        return itertools.combinations(range(len(clusters)), 2)
+
+    while len(clusters) > 1:
+        height, i, j = min((linkage(clusters[i], clusters[j]), i, j) for i, j in pairs())
+        if not height < min_split:
+            break
+        clusters = merged(i, j)
+    seen = [(gap_of(clusters), clusters)]
+    while len(clusters) > 1:
+        best = None
+        for i, j in pairs():
+            if pooled(clusters[i], clusters[j]) <= max_lump:
+                candidate = (gap_of(merged(i, j)), merged(i, j))
+                if best is None or candidate[0] > best[0]:
+                    best = candidate
+        if best is None:
+            break
+        clusters = best[1]
+        seen.append(best)
+    if triangle_filter and len(seen) > 1:
+        seen = seen[1:]
+    gap, clusters = max(seen, key=lambda one: one[0])
+    return clusters, gap
+
+
+def median_linkage_plain(D, weights, limit, groups=None):
+    """Clusters as sets of rows."""
+    groups = range(len(D)) if groups is None else groups
+    clusters = [[k for k in range(len(D)) if groups[k] == first] for first in sorted(set(groups))]
+
+    def median(a, b):
+        values = [
+            D[x, y] for x in a for y in b for _ in range(weights[x] * weights[y]) if not np.isnan(D[x, y])
+        ]
+        return sorted(values)[len(values) // 2] if values else np.inf
+
+    while len(clusters) > 1:
+        height, i, j = min(
+            (median(clusters[i], clusters[j]), i, j)
+            for i, j in itertools.combinations(range(len(clusters)), 2)
+        )
+        if height > limit or height == np.inf:
+            break
+        clusters[i] = clusters[i] + clusters.pop(j)
+        clusters.sort(key=min)
+    return {frozenset(cluster) for cluster in clusters}
