@@ -138,11 +138,9 @@ class _LocalPool(_Pooled):
         import multiprocessing
 
         self.workers = workers
-        self._pool = ProcessPoolExecutor(
-            workers,
-            mp_context=multiprocessing.get_context("forkserver"),
-            initializer=_ignore_keyboard_interrupt,
-        )
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["cytopipe._workers"])
+        self._pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_keyboard_interrupt)
 
     def _submit(self, function, item):
         try:

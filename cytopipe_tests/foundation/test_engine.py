@@ -75,6 +75,27 @@ def test_a_dead_worker_is_an_engine_error():
         list(engine.map(die, [1]))
 
 
+def test_a_signal_to_the_process_group_leaves_the_workers_at_work():
+    """As `timeout` and batch systems send it: the process that listens decides what becomes of the work."""
+    program = (
+        "import signal, time\n"
+        "from cytopipe.engine import open_engine\n"
+        "heard = []\n"
+        "signal.signal(signal.SIGTERM, lambda *_: heard.append(1))\n"
+        "with open_engine('local:2') as engine:\n"
+        "    for result in engine.map(time.sleep, [0.3] * 6):\n"
+        "        print('result', flush=True)\n"
+        "print(f'heard {len(heard)}')\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stdout.readline() == "result\n"
+    os.killpg(process.pid, signal.SIGTERM)
+    rest, _ = process.communicate(timeout=60)
+    assert (process.returncode, rest) == (0, "result\n" * 5 + "heard 1\n")
+
+
 def test_a_running_dask_scheduler_is_used_by_its_address(tmp_path):
     """The address of a scheduler somebody else started is enough."""
     port_file = tmp_path / "scheduler.json"
