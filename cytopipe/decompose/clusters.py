@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
+import numba
 import numpy as np
 
 __all__ = ["Clusters", "connected", "in_order"]
@@ -35,12 +36,26 @@ def connected(n: int, edges: np.ndarray) -> list[np.ndarray]:
     n : int
     edges : ndarray, (2, m) int
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
     if n == 0:
         return []
-    graph = coo_array((np.ones(edges.shape[1], np.int8), (edges[0], edges[1])), (n, n))
-    _, labels = connected_components(graph, directed=False)
+    labels = _first_members(n, np.ascontiguousarray(edges, np.int64))
     order = np.argsort(labels, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
+@numba.njit(cache=True, nogil=True)
+def _first_members(n, edges):
+    """Smallest member of the component of each."""
+    parent = np.arange(n)
+    for k in range(edges.shape[1]):
+        a, b = edges[0, k], edges[1, k]
+        while parent[a] != a:
+            parent[a] = parent[parent[a]]
+            a = parent[a]
+        while parent[b] != b:
+            parent[b] = parent[parent[b]]
+            b = parent[b]
+        parent[max(a, b)] = min(a, b)
+    for k in range(n):
+        parent[k] = parent[parent[k]]
+    return parent
