@@ -35,6 +35,7 @@ def readme_commands() -> list[str]:
     return [line for line in lines if line]
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(
     not (ENVIRONMENT / ".run-ready").exists(), reason=f"{ENVIRONMENT} was not made by the Makefile"
 )
