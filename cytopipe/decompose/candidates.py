@@ -109,17 +109,20 @@ def _symmetric(
     positions: np.ndarray, lengths: np.ndarray, rows: np.ndarray, columns: np.ndarray, identity: np.ndarray
 ) -> Candidates:
     n = len(positions)
-    rows, columns = np.concatenate([rows, columns]), np.concatenate([columns, rows])
-    identity = np.concatenate([identity, identity]).astype(np.float64)
-    order = np.lexsort((-identity, columns, rows))
-    rows, columns, identity = rows[order], columns[order], identity[order]
-    first = np.ones(len(rows), bool)
-    first[1:] = (rows[1:] != rows[:-1]) | (columns[1:] != columns[:-1])
-    rows, columns, identity = rows[first], columns[first], identity[first]
+    keys = np.minimum(rows, columns) * n + np.maximum(rows, columns)
+    order = np.lexsort((-identity, keys))  # of two estimates for a pair the higher one stands
+    keys, identity = keys[order], identity[order]
+    first = np.ones(len(keys), bool)
+    first[1:] = keys[1:] != keys[:-1]
+    low, high = np.divmod(keys[first], n)
+    rows = np.concatenate([low, high]).astype(np.int32)
+    columns = np.concatenate([high, low]).astype(np.int32)
+    identity = np.concatenate([identity[first]] * 2)
     order = np.lexsort((columns, -identity, rows))
     rows, columns, identity = rows[order], columns[order], identity[order]
     indptr = np.searchsorted(rows, np.arange(n + 1))
-    best = np.arange(len(rows)) - indptr[rows] < BEST
-    shared = expected_share(identity) * np.minimum(lengths[rows], lengths[columns])
-    typical = np.bincount(rows[best], shared[best], n) / np.maximum(np.bincount(rows[best], minlength=n), 1)
+    best = np.flatnonzero(np.arange(len(rows)) - indptr[rows] < BEST)
+    rows, others = rows[best], columns[best]
+    shared = expected_share(identity[best].astype(np.float64)) * np.minimum(lengths[rows], lengths[others])
+    typical = np.bincount(rows, shared, n) / np.maximum(np.bincount(rows, minlength=n), 1)
     return Candidates(positions, indptr, positions[columns], typical)

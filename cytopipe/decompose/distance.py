@@ -149,7 +149,7 @@ class Distances:
 
 
 def projected_bytes(
-    n_sequences: int, pairs_per_sequence: float = 200.0, mean_length_bp: float = 700.0
+    n_sequences: int, pairs_per_sequence: float = 100.0, mean_length_bp: float = 700.0
 ) -> int:
     """Memory a decomposition will need at most, projected before it starts.
 
@@ -158,21 +158,21 @@ def projected_bytes(
     n_sequences : int
         Unique sequences.
     pairs_per_sequence : float
-        Distances expected per sequence; the default is generous for barcode sets.
+        Distances expected per sequence; 20,000 mutated barcodes needed 40.
     mean_length_bp : float
         Mean sequence length.
 
     Returns
     -------
     int
-        Bytes of sequences, k-mer index, hits and pair table together with the interpreter.
+        Bytes of the interpreter with its libraries, sequences and k-mer index, candidates while they are
+        ranked, and the pair table while it grows.
     """
-    interpreter = 350 << 20
-    sequences = n_sequences * (mean_length_bp + 200)
-    index = n_sequences * mean_length_bp * 16
-    hits = n_sequences * pairs_per_sequence * 2 * 16
+    interpreter = 450 << 20
+    sequences_and_index = n_sequences * mean_length_bp * 24
+    candidates = n_sequences * 256 * 2 * 40  # as many as `candidates.KEPT`, seen from both sides
     table = n_sequences * pairs_per_sequence * 16 * 4
-    return int(interpreter + sequences + index + hits + table)
+    return int(interpreter + sequences_and_index + candidates + table)
 
 
 def _score_item(item) -> tuple[np.ndarray, np.ndarray]:

@@ -25,7 +25,6 @@ __all__ = ["Blast", "require_blast"]
 _DATABASE = "sequences"
 _STAMP = "sequences.sha256"
 _BATCH = 500
-_IDENTITY_PERCENT = 90.0
 
 
 class Blast:
@@ -78,11 +77,15 @@ class Blast:
     def _search_batch(self, queries: list[int]) -> list[tuple[np.ndarray, np.ndarray]]:
         parameters = self._parameters
         fasta = "".join(f">s{index}\n{self._sequences[index]}\n" for index in queries)
-        identity = _IDENTITY_PERCENT if parameters.min_identity is None else parameters.min_identity
         command = ["blastn", "-task", "megablast", "-db", _DATABASE, "-query", "-"]
         command += ["-outfmt", "6 qseqid sseqid pident bitscore", "-strand", "plus"]
         command += ["-max_target_seqs", str(len(self._sequences) + 1), "-max_hsps", "1"]
-        command += ["-evalue", repr(parameters.blast_evalue), "-perc_identity", repr(identity)]
+        command += [
+            "-evalue",
+            repr(parameters.blast_evalue),
+            "-perc_identity",
+            repr(parameters.search_identity_percent),
+        ]
         command += ["-num_threads", str(self._threads)]
         found: dict[int, list[tuple[float, int, float]]] = {index: [] for index in queries}
         for line in _run(command, fasta, self._folder).splitlines():

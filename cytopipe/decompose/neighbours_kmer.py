@@ -21,8 +21,6 @@ from cytopipe.decompose.parameters import Parameters
 __all__ = ["Kmers", "estimated_identity", "expected_share"]
 
 K = 11
-#: Identity in percent below which nothing is reported, as in the reference's BLAST search.
-IDENTITY_PERCENT = 90.0
 COMMON = 2_000
 THINNED = 8
 
@@ -50,9 +48,8 @@ class Kmers:
     name = "kmer"
 
     def __init__(self, sequences: Sequence[str], parameters: Parameters) -> None:
-        percent = IDENTITY_PERCENT if parameters.min_identity is None else parameters.min_identity
         self._max_hits = parameters.blast_max_hits
-        self._least_share = expected_share(percent / 100.0)
+        self._least_share = expected_share(parameters.search_identity_percent / 100.0)
         self._words, self._bounds, n_words = _numbered(*distinct_kmers(sequences, K))
         holders = np.bincount(self._words, minlength=n_words)
         self._weights = np.ones(n_words, np.int32)

@@ -52,7 +52,7 @@ class Parameters:
     blast_threads : int or None
         Threads of blastn; None: the engine's worker count.
     min_identity : float or None
-        Identity in percent below which a hit is not reported; None: 90.
+        Identity in percent below which a hit is not reported; None: 90, or less for a large `max_lump`.
     parity : bool
         Follow the reference implementation step by step (target growth with conflicts, global gap,
         triangle filter) instead of the default, which is better; see `cytopipe.decompose.targets`.
@@ -104,6 +104,17 @@ class Parameters:
     def as_json(self) -> dict[str, object]:
         """All fields as JSON values, in the order of their definition."""
         return dataclasses.asdict(self)
+
+    @property
+    def search_identity_percent(self) -> float:
+        """Identity in percent below which a search reports nothing.
+
+        90, as in the reference, unless said otherwise; less where `max_lump` reaches further, but not below
+        70, where neither k-mers nor megablast find much any more (an exhaustive search does).
+        """
+        if self.min_identity is not None:
+            return self.min_identity
+        return max(70.0, min(90.0, 100.0 * (1.0 - 3.0 * self.max_lump)))
 
     def shaping(self) -> dict[str, object]:
         """The fields that may not change while the initial clustering is unfinished."""

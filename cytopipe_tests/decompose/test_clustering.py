@@ -246,3 +246,11 @@ def test_all_faulty_parameters_are_reported_at_once():
         Parameters.from_json({"colour": 1})
     assert Parameters.from_json(DEFAULT.as_json()) == DEFAULT
     assert DEFAULT.shaping()["max_lump"] == 0.02
+
+
+def test_a_large_max_lump_reaches_as_far_as_it_says(case):
+    """Whole sequences of different species of the set are all within 0.2 of each other."""
+    far = Case([record for some in case.set.records for record in some], Parameters(max_lump=0.2))
+    assert len(far.grown()) == 1
+    near = Case([record for some in case.set.records for record in some], Parameters(min_split=0, max_lump=0))
+    assert len(near.grown()) > len(case.grown())
