@@ -8,7 +8,7 @@ parameters that may not change now, the stage files. Nothing is written here but
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,15 +179,17 @@ def check(
     damaged = False
     if source is None:
         source = _input(folder.path, state, fasta, force_input_change, findings)
+    before = state.parameters.model_dump()
     findings += _changes(state, parameters or {})
     findings += _companions(state)
     partition = edits = None
-    messages: list[str] = []
+    messages = list(_told_changes(folder, state, before))
     changed = source is not None and source.sha256 != state.input.fasta_hash
     if source is not None:
         state.input.fasta_path = _stored_path(folder.path, source.path)
         if changed:
-            partition, edits, messages = _with_changed_input(folder, state, source)
+            partition, edits, said = _with_changed_input(folder, state, source)
+            messages += said
         else:
             reading = folder.read(state.newest, source.records)
             partition, edits = reading.partition, reading.edits
@@ -267,6 +269,20 @@ def _changes(state: State, parameters: Mapping[str, Any]) -> list[Finding]:
     if not findings:
         state.parameters = ParameterValues.model_validate(wanted.as_json())
     return findings
+
+
+def _told_changes(folder: Folder, state: State, before: Mapping[str, Any]) -> Iterator[str]:
+    """That a parameter changes nothing that is made already: without this, a change would seem to be ignored."""
+    now = state.parameters.model_dump()
+    changed = [f"{name} {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
+    if changed and state.newest is not INITIAL:
+        yield (
+            f"from here on: {', '.join(changed)}; the stages that exist keep what they were made with "
+            f"(to make them again: cytopipe decompose rollback {folder.path} --to initial, then "
+            "--resume with the steps, such as --resolve-conflicts)"
+        )
+    elif changed:
+        yield f"from here on: {', '.join(changed)}; the initial clusters keep what they were made with"
 
 
 def _companions(state: State) -> list[Finding]:

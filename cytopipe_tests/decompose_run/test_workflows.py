@@ -180,6 +180,14 @@ def test_parameters_that_shape_the_clusters_may_not_change_in_the_middle(fasta: 
     assert state(run)["parameters"]["max_lump"] == 0.05, "a finished clustering may be refined with others"
 
 
+def test_a_parameter_that_changes_nothing_that_is_made_is_said_to(fasta: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    Decomposition.create(run, fasta, KMER).advance("deconflicted", report=False)
+    assert Decomposition.open(run, parameters={"max_lump": KMER.max_lump}).messages == []
+    (said,) = Decomposition.open(run, parameters={"max_lump": 0.05}).messages
+    assert "max_lump 0.02 -> 0.05; the stages that exist keep" in said and "--to initial" in said
+
+
 def test_contradictions_of_parameters_are_told_on_resume(fasta: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     Decomposition.create(run, fasta, KMER).advance("initial", report=False)
