@@ -2,11 +2,11 @@
 
 A :class:`Contract` says how a version of an artifact is published and read; `kill_writers`, `inject_faults`
 and `race` publish it under murder, faults and company, and count what a reader finds afterwards; `damages`
-makes the kinds of damage a verification must find.
+makes the kinds of damage a verification must find; `warm_apart` runs a function in a process of its own.
 """
 
 from cytopipe.testing.contracts import CONTRACTS, Contract, Torn
-from cytopipe.testing.crash import Figures, inject_faults, kill_writers, race, trace_publication
+from cytopipe.testing.crash import Figures, inject_faults, kill_writers, race, trace_publication, warm_apart
 from cytopipe.testing.damage import DAMAGES, Damage
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "kill_writers",
     "race",
     "trace_publication",
+    "warm_apart",
 ]

@@ -1,14 +1,17 @@
 """Writers killed, starved and raced; what a reader finds afterwards, counted.
 
 In comes a :class:`~cytopipe.testing.contracts.Contract` and an empty directory; out go :class:`Figures`.
-Writers run in processes forked from a server that has its imports done, so that a kill costs milliseconds and
-falls into the protocol rather than into start-up. What must hold: nothing is counted as whole that was not
+A campaign runs in a process of its own that has every import behind it, and forks its writers from there: a
+kill costs milliseconds and falls into the protocol rather than into start-up, and a library that a fault has
+left damaged dies with its writer. What must hold: nothing is counted as whole that was not
 read and proved; a version that a writer was told is published may never be missing afterwards.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import json
 import multiprocessing
 import os
@@ -20,15 +23,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from cytopipe.errors import CytopipeError
 from cytopipe.storage import Store, Sync
 from cytopipe.testing.contracts import Contract
 
-__all__ = ["CALLS", "Figures", "inject_faults", "kill_writers", "race", "trace_publication"]
+__all__ = ["CALLS", "Figures", "inject_faults", "kill_writers", "race", "trace_publication", "warm_apart"]
 
 CALLS = (
     "openat,read,pread64,write,pwrite64,writev,lseek,ftruncate,fallocate,fsync,fdatasync,syncfs,flock,"
@@ -86,9 +91,45 @@ class Figures:
         return "\n".join([head, *self.notes[:20]])
 
 
+# --------------------------------------------------------------------------- a process of its own
+
+P, R = ParamSpec("P"), TypeVar("R")
+_apart = False  # whether this process is the one that campaigns run in
+
+
+def warm_apart(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function of a module so that calls of it run in a process that has every import behind it.
+
+    The server of :mod:`multiprocessing` would not do: a process has one, and whoever starts it first decides
+    what it has imported.
+    """
+
+    @functools.wraps(function)
+    def call(*arguments: P.args, **named: P.kwargs) -> R:
+        if _apart:
+            return function(*arguments, **named)
+        return _process_apart().submit(call, *arguments, **named).result()
+
+    return call
+
+
+@functools.cache
+def _process_apart() -> ProcessPoolExecutor:
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_warm_up)
+    atexit.register(pool.shutdown, cancel_futures=True)
+    return pool
+
+
+def _warm_up() -> None:
+    global _apart
+    _apart = True
+    import cytopipe.testing.warm  # noqa: F401
+
+
 # --------------------------------------------------------------------------- kill -9 at a random moment
 
 
+@warm_apart
 def kill_writers(
     contract: Contract, root: Path, kills: int, *, seed: int = 0, sync: Sync = Sync.FULL
 ) -> Figures:
@@ -116,7 +157,7 @@ def kill_writers(
         contract.publish(store, version)
     typical_s = (time.perf_counter() - began) / 3
     standing = 4
-    context = _context()
+    context = multiprocessing.get_context("fork")
     acknowledged = context.Value("q", standing, lock=False)
     for _ in range(kills):
         acknowledged.value = standing
@@ -163,16 +204,10 @@ def _count(contract: Contract, root: Path, sync: Sync, acknowledged: int, figure
     return max(found, acknowledged)
 
 
-def _context():
-    """Processes forked from a server that has imported and used everything once."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cytopipe.testing.warm"])
-    return context
-
-
 # --------------------------------------------------------------------------- a fault at the k-th call
 
 
+@warm_apart
 def inject_faults(contract: Contract, root: Path, fault: str, *, first: int = 1, stride: int = 1) -> Figures:
     """Publish under ``strace -e inject`` with a fault at the k-th file-system call, k = first, first + stride
     ...
@@ -225,6 +260,7 @@ def inject_faults(contract: Contract, root: Path, fault: str, *, first: int = 1,
     return figures
 
 
+@warm_apart
 def trace_publication(contract: Contract, root: Path) -> str:
     """The file-system calls of one undisturbed publication over an existing one, as strace prints them
     (``-y``).
@@ -245,7 +281,7 @@ def _calls_of(trace: str) -> list[tuple[str, int]]:
 
 def _publish_traced(contract: Contract, root: Path, version: int, inject: str | None) -> tuple[int, str]:
     """One writer under strace: how it ended, and the trace."""
-    context = _context()
+    context = multiprocessing.get_context("fork")
     ready = context.Event()
     writer = context.Process(target=_publish_once, args=(contract, root, version, ready), daemon=True)
     writer.start()
@@ -307,6 +343,7 @@ def _strace(pid: int, inject: str | None) -> Iterator[list[str]]:
 # --------------------------------------------------------------------------- writers and readers at once
 
 
+@warm_apart
 def race(
     contract: Contract, root: Path, *, writers: int = 8, readers: int = 2, seconds: float = 2.0
 ) -> Figures:
@@ -316,7 +353,7 @@ def race(
     counts them, `untold` the writers that failed.
     """
     contract.publish(Store(root), 1)
-    context = _context()
+    context = multiprocessing.get_context("fork")
     stop = context.Event()
     results = context.Queue()
     processes = [

@@ -1,4 +1,4 @@
-"""Imported by the server from which writers are forked: everything is imported and used once.
+"""Imported by the process from which writers are forked: everything is imported and used once.
 
 A forked writer then does nothing but its publication, so that a kill falls into the protocol.
 """
