@@ -10,6 +10,7 @@ sequences only every eighth is indexed, and counts eightfold.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
@@ -17,12 +18,15 @@ import numpy as np
 from cytopipe.decompose.kmers import distinct_kmers
 from cytopipe.decompose.neighbours import Hits
 from cytopipe.decompose.parameters import Parameters
+from cytopipe.engine import available_cores
 
 __all__ = ["Kmers", "estimated_identity", "expected_share"]
 
 K = 11
 COMMON = 2_000
 THINNED = 8
+
+_WORTH_A_THREAD = 50  # queries; fewer are answered before a thread has started
 
 
 def expected_share(identity):
@@ -60,10 +64,22 @@ class Kmers:
         self._starts, self._owners, self._sizes = _index(self._words, self._bounds, self._weights)
 
     def search(self, query_indices: Sequence[int] | np.ndarray) -> Hits:
-        """Sequences sharing enough k-mers with each query, by share of the shorter one's, best first."""
+        """Sequences sharing enough k-mers with each query, by share of the shorter one's, best first.
+
+        The queries are split over as many threads as there are cores; each answer depends on its query alone.
+        """
+        queries = np.asarray(query_indices, np.int64)
+        parts = np.array_split(queries, max(1, min(available_cores(), len(queries) // _WORTH_A_THREAD)))
+        if len(parts) == 1:
+            return Hits.from_rows(self._rows(queries))
+        with ThreadPoolExecutor(len(parts)) as pool:
+            return Hits.from_rows([row for rows in pool.map(self._rows, parts) for row in rows])
+
+    def _rows(self, queries: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Hits and identities of each query."""
         rows = []
         counts = np.zeros(len(self._sizes), np.int32)
-        for query in np.asarray(query_indices, np.int64).tolist():
+        for query in queries.tolist():
             words = self._words[self._bounds[query] : self._bounds[query + 1]]
             hits, share = _similar(
                 query,
@@ -75,9 +91,12 @@ class Kmers:
                 self._least_share,
                 counts,
             )
+            if len(hits) > self._max_hits:  # a selection first: sorting thousands to keep hundreds costs most
+                least = np.partition(share, -self._max_hits)[-self._max_hits]
+                hits, share = hits[share >= least], share[share >= least]
             best = np.lexsort((hits, -share))[: self._max_hits]
             rows.append((hits[best], estimated_identity(share[best])))
-        return Hits.from_rows(rows)
+        return rows
 
 
 def _numbered(words: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:

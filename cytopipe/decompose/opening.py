@@ -272,7 +272,7 @@ def _changes(state: State, parameters: Mapping[str, Any]) -> list[Finding]:
 
 
 def _told_changes(folder: Folder, state: State, before: Mapping[str, Any]) -> Iterator[str]:
-    """That a parameter changes nothing that is made already: without this, a change would seem to be ignored."""
+    """That a new value changes nothing that is made already: unsaid, it would seem to be ignored."""
     now = state.parameters.model_dump()
     changed = [f"{name} {before[name]} -> {now[name]}" for name in now if now[name] != before[name]]
     if changed and state.newest is not INITIAL:
