@@ -206,7 +206,8 @@ class Advance:
             entry.source_digest = of.state.entry(DECONFLICTED).files_digest
         workspace = self._work(f"refining clusters within {threshold:g}: alignments")
         with self._stoppable():
-            after = steps.refined(before, workspace, threshold)
+            close = self._tell(f"refining clusters within {threshold:g}: close clusters")
+            after = steps.refined(before, workspace, threshold, close)
         entry.completed, entry.threshold = True, threshold
         entry.clusters_before, entry.clusters_after = before.n_clusters, after.n_clusters
         entry.refinement_history.append(

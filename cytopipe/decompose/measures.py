@@ -2,8 +2,8 @@
 
 What comes in are the clusters as positions of unique sequences, with how many records carry each; what
 leaves is one `ClusterMeasures` per cluster, and per sequence its distance to the medoid and to the nearest
-sequence outside. All of it is a function of the partition alone. Clusters of more than `SAMPLE` sequences
-are measured on an even sample of them, and the table says on how many.
+sequence outside. All of it is a function of the partition alone. Large clusters are measured on an even
+sample of their sequences, smaller where there are many such clusters, and the table says on how many.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from cytopipe.decompose.neighbours import Neighbours
 
 __all__ = ["ClusterMeasures", "Measures", "measure"]
 
-SAMPLE = 300
+SAMPLES = (300, 200, 120, 60)
+PAIRS = 400_000
 NEAREST_OUTSIDE = 5
 _FAR_PAIRS, _FAR_LEAST = 4_000, 3
 _QUERIES_PER_STEP = 2_000
@@ -112,9 +113,11 @@ def measure(
     for number, members in enumerate(clusters):
         label[np.asarray(members, np.int64)] = number
     to_medoid = np.full(n, np.nan)
+    sample = _sample_size([len(members) for members in clusters])
     insides = []
     for number, members in enumerate(clusters):
-        insides.append(_inside(np.sort(np.asarray(members, np.int64)), weights, distances, to_medoid))
+        members = np.sort(np.asarray(members, np.int64))
+        insides.append(_inside(members, sample, weights, distances, to_medoid))
         if progress is not None:
             progress(number + 1, len(clusters))
     medoids = np.array([inside.medoid for inside in insides], np.int64)
@@ -137,8 +140,18 @@ class _Inside:
     farthest: np.ndarray
 
 
-def _inside(members: np.ndarray, weights: np.ndarray, distances: Distances, to_medoid: np.ndarray) -> _Inside:
-    sample = members[_even(len(members), SAMPLE)]
+def _sample_size(sizes: Sequence[int]) -> int:
+    """Sequences measured of a cluster at most, so that all clusters have `PAIRS` pairs together."""
+    for size in SAMPLES:
+        if sum(min(n, size) ** 2 for n in sizes) <= 2 * PAIRS:
+            return size
+    return SAMPLES[-1]
+
+
+def _inside(
+    members: np.ndarray, at_most: int, weights: np.ndarray, distances: Distances, to_medoid: np.ndarray
+) -> _Inside:
+    sample = members[_even(len(members), at_most)]
     matrix = distances.matrix(sample)
     medoid = int(sample[np.argmin(matrix @ weights[sample])])
     to_medoid[members] = distances.pairs(np.full(len(members), medoid), members)

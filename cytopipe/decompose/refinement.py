@@ -8,7 +8,7 @@ sequences of the context stay where they are. Every record that came in leaves.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -35,6 +35,8 @@ def refine_close(
     neighbours: Neighbours,
     threshold: float,
     parameters: Parameters,
+    *,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Clusters:
     """Partition close clusters anew.
 
@@ -47,6 +49,8 @@ def refine_close(
     threshold : float
         Medoids at most this far apart make their clusters close.
     parameters : Parameters
+    progress : callable, optional
+        ``progress(done, total)`` in sets of close clusters.
 
     Returns
     -------
@@ -58,11 +62,13 @@ def refine_close(
     near = _nearest_clusters(medoids, distances, neighbours)
     refined: list[tuple[int, ...]] = []
     close = np.array([(a, b) for a, b, value in near if value <= threshold] or [(0, 0)]).T
-    for component in connected(len(ordered), close):
-        if len(component) == 1:
-            refined.append(ordered[component[0]])
-        else:
-            refined += _refine(component, ordered, near, distances, parameters)
+    components = connected(len(ordered), close)
+    together = [component for component in components if len(component) > 1]
+    refined += [ordered[component[0]] for component in components if len(component) == 1]
+    for done, component in enumerate(together, start=1):
+        refined += _refine(component, ordered, near, distances, parameters)
+        if progress is not None:
+            progress(done, len(together))
     return in_order(refined, {index for cluster in ordered for index in cluster})
 
 

@@ -57,7 +57,9 @@ def conflicts_resolved(
     return partition_from(clusters, workspace.sequences, partition, placement, DECONFLICTED)
 
 
-def refined(partition: Partition, workspace: Workspace, threshold: float) -> Partition:
+def refined(
+    partition: Partition, workspace: Workspace, threshold: float, progress: Progress | None = None
+) -> Partition:
     """Clusters whose medoids are within `threshold` of each other, partitioned anew."""
     placement = place(partition, workspace.sequences)
     clusters = refine_close(
@@ -66,6 +68,7 @@ def refined(partition: Partition, workspace: Workspace, threshold: float) -> Par
         workspace.neighbours,
         threshold,
         workspace.parameters,
+        progress=progress,
     )
     return partition_from(clusters, workspace.sequences, partition, placement, REFINED)
 
