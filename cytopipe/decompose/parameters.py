@@ -106,6 +106,11 @@ class Parameters:
         return dataclasses.asdict(self)
 
     @property
+    def gap_decides(self) -> bool:
+        """Whether the width of the barcode gap decides how clusters are cut, not the median distance."""
+        return self.parity or self.gap_method != "median"
+
+    @property
     def search_identity_percent(self) -> float:
         """Identity in percent below which a search reports nothing.
 

@@ -78,8 +78,7 @@ def partition(
     Partitioned
     """
     members = np.array(sorted(map(int, indices)), np.int64)
-    by_gap = parameters.parity or parameters.gap_method != "median"
-    if by_gap and len(members) <= DENSE:
+    if parameters.gap_decides and len(members) <= DENSE:
         return _by_gap(members, np.arange(len(members)), distances, parameters)
     if among is None:
         among = candidates_among(members, distances.sequences, parameters)
@@ -96,7 +95,7 @@ def partition(
         own = np.flatnonzero(np.isin(leader_of, group))
         if len(group) == 1:
             joined.append(tuple(members[own].tolist()))
-        elif by_gap:
+        elif parameters.gap_decides:
             joined += _by_gap(members[own], leader_of[own], distances, parameters).clusters
         else:
             joined += _by_median(members[own], leader_of[own], worth_measuring, among, distances, parameters)

@@ -1,9 +1,10 @@
 """Disjoint clusters and a distance in; clusters that lie closer than it partitioned anew, out.
 
 Each cluster is represented by its medoid. Clusters whose medoids are within the threshold (looked for among
-each medoid's nearest clusters) form components, and the gap core runs on the union of each. Where it finds
-hardly any gap, the nearest cluster further away joins as context, so that "between" means something; the
-sequences of the context stay where they are. Every record that came in leaves.
+each medoid's nearest clusters) form components, and the union of each is partitioned anew. Where a gap
+decides and hardly any is found, the nearest cluster further away joins as context, so that "between" means
+something; the sequences of the context stay where they are. (The median of distances needs none: on all
+labelled sets it gave the same clusters with it.) Every record that came in leaves.
 """
 
 from __future__ import annotations
@@ -121,12 +122,13 @@ def _refine(
     """New clusters of a component's sequences, measured against context while there is hardly a gap."""
     inside, context = set(component), set()
     own = {index for at in inside for index in ordered[at]}
-    for round_ in range(CONTEXT_ROUNDS + 1):
+    rounds = CONTEXT_ROUNDS if parameters.gap_decides else 0
+    for round_ in range(rounds + 1):
         union = sorted(own.union(*(ordered[at] for at in context)))
         result = partition(union, distances, parameters)
         beyond = parameters.max_lump * (1.5 + 0.5 * round_)
         extra = _context_cluster(inside, context, near, beyond)
-        if result.gap >= HARDLY_A_GAP or round_ == CONTEXT_ROUNDS or extra is None:
+        if result.gap >= HARDLY_A_GAP or round_ == rounds or extra is None:
             break
         context.add(extra)
     # Context is only measured against: its own sequences stay where they are.
