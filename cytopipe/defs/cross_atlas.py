@@ -95,7 +95,7 @@ def cross_atlas_asset(owners: list[str]) -> AssetsDefinition:
         recipe = digest_of([one.recipe() for one in comparisons])
         made, refused = _standing(comparisons, context.instance, recipe), {}
         if made is None:
-            made, refused = _compare(comparisons, context.run_id)
+            made, refused = _compare(comparisons, context.run.run_id)
         inputs = tuple(_inputs(context.instance, comparisons))
         how = "vouched for again" if made.reused else "made"
         made = replace(made, notes={**made.notes, "recipe": recipe, **refused})

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import secrets
 import signal
@@ -75,11 +76,11 @@ def serve(project: Project, instance: DagsterInstance, served: Served, *, ready:
         with contextlib.ExitStack() as stack:
             log = stack.enter_context((project.home / "ui.log").open("ab"))
             environment = _environment(project, instance)
-            code = stack.enter_context(_child(_code_server(code_socket), environment, log, "code server"))
+            code = stack.enter_context(_child(_code_server(code_socket), environment, log))
             _wait_for(code_socket, code, project)
             stack.callback(_stop_runs, instance)
             if not served.read_only:
-                stack.enter_context(_child(_daemon(workspace), environment, log, "daemon"))
+                stack.enter_context(_child(_daemon(workspace), environment, log, orphaned=signal.SIGKILL))
             _serve_web(project, instance, served, workspace, ready)
 
 
@@ -185,8 +186,14 @@ def _environment(project: Project, instance: DagsterInstance) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _child(command: list[str], environment: dict[str, str], log, name: str) -> Iterator[subprocess.Popen]:
-    """A process that ends when the block does, and also when this process is killed."""
+def _child(
+    command: list[str], environment: dict[str, str], log, *, orphaned: signal.Signals = signal.SIGTERM
+) -> Iterator[subprocess.Popen]:
+    """A process that ends when the block does, and gets the signal `orphaned` when this process is killed.
+
+    The daemon loses SIGTERM while it starts (it is a KeyboardInterrupt there, which a callback may swallow);
+    what it writes are transactions, so it may be killed.
+    """
     process = subprocess.Popen(
         command,
         env=environment,
@@ -194,7 +201,7 @@ def _child(command: list[str], environment: dict[str, str], log, name: str) -> I
         stdout=log,
         stderr=log,
         start_new_session=True,  # Ctrl-C reaches this process only, which then ends the others in order
-        preexec_fn=_die_with_parent,
+        preexec_fn=functools.partial(_die_with_parent, os.getpid(), orphaned),
     )
     try:
         yield process
@@ -207,9 +214,11 @@ def _child(command: list[str], environment: dict[str, str], log, name: str) -> I
             process.wait()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(parent: int, orphaned: signal.Signals) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, orphaned)  # PR_SET_PDEATHSIG
+        if os.getppid() != parent:  # it died before that was set
+            os._exit(1)
 
 
 def _wait_for(code_socket: Path, process: subprocess.Popen, project: Project) -> None:

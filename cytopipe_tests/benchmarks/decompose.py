@@ -1,6 +1,6 @@
 """How good and how fast the decomposition is, beside its peers, in one command.
 
-    python -m cytopipe_tests.benchmarks.decompose [--data FOLDER] [--large N] [--write FILE]
+    python -m cytopipe_tests.benchmarks.decompose [--data FOLDER] [--large N]
 
 In come the barcode sets beside the checkout; out come tables: agreement with the labels (adjusted Rand
 index), CPU seconds of all processes, wall time and peak memory of cytopipe and of vsearch, each with its
@@ -11,7 +11,6 @@ measured by the operating system when it has ended.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -58,14 +57,11 @@ class Run:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run everything that can run here and print it; write the document if asked to."""
+    """Run everything that can run here and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     shared = os.environ.get("CYTOPIPE_SHARED", Path(__file__).resolve().parents[3] / "shared")
     parser.add_argument("--data", type=Path, default=Path(shared) / "data" / "decompose")
     parser.add_argument("--large", type=int, default=20_000, help="records of the large set; 0 leaves it out")
-    parser.add_argument(
-        "--write", type=Path, help="Markdown file to write; a JSON of the same name beside it"
-    )
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         report = {
@@ -76,12 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "projected": projected(chosen.large),
             "large": [asdict(run) for run in large_set(chosen.data, Path(folder), chosen.large)],
         }
-    text = as_markdown(report)
-    print(text)
-    if chosen.write is not None:
-        chosen.write.parent.mkdir(parents=True, exist_ok=True)
-        chosen.write.write_text(f"# Decomposition\n\n{text}")
-        chosen.write.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n")
+    print(as_markdown(report))
 
 
 def real_sets(data: Path, folder: Path) -> list[Run]:
