@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +36,7 @@ from cytopipe.storage import Published, Store
 __all__ = ["Aggregation", "LevelFiles", "aggregate", "aggregate_all_levels", "level_paths"]
 
 CODE_VERSION = "1"
+_WRITTEN = ("resampled", "samples", "profiles")  # in this order
 _LIBRARIES = ("numpy", "numba", "h5py", "anndata", "isal")
 
 Progress = Callable[[int, int], None]
@@ -417,39 +420,56 @@ def _steps_by_gene(
 def _write_levels(
     job: _Job, plan: PassPlan, accumulators: Accumulators, missing: Sequence[Level], wanted
 ) -> dict[Level, LevelFiles]:
-    """Derive and publish the files of the levels that are missing."""
+    """Derive and publish the files of the levels that are missing.
+
+    Two files at a time: while one is digested and flushed, the next one is compressed.
+    """
     statistics = profiles.atlas_statistics(accumulators.logs, job.cells.n_cells)
-    rolled = {
-        level: profiles.level_profiles(plan, accumulators, plan.levels.index(level)) for level in missing
-    }
+    positions = {level: plan.levels.index(level) for level in missing}
+    with ThreadPoolExecutor(plan.threads) as pool:
+        rolled = dict(
+            zip(
+                missing,
+                pool.map(partial(profiles.level_profiles, plan, accumulators), positions.values()),
+                strict=True,
+            )
+        )
     by_sample = {
-        level: profiles.SampleProfiles(plan, accumulators, plan.levels.index(level))
+        level: profiles.SampleProfiles(plan, accumulators, positions[level])
         for level in missing
         if job.settings.sample_profiles
     }
     carried = _carried(job, plan, rolled, by_sample)
-    genes, written = job.cells.genes, {}
-    for level in missing:
-        position, paths = plan.levels.index(level), wanted[level]
-        published: dict[str, Published] = {}
-        if "resampled" in paths:
-            resampler = profiles.Resampler(plan, accumulators, rolled[level], position)
-            published["resampled"] = results.write_resampled(
-                job.store, paths["resampled"], plan, resampler, statistics, genes, job.atlas,
-                job.provenance(level, "resampled"),
-            )  # fmt: skip
-        if "samples" in paths:
-            published["samples"] = results.write_sample_profiles(
-                job.store, paths["samples"], plan, by_sample[level], position, carried["samples", level],
-                genes, job.atlas, job.provenance(level, "samples"),
-            )  # fmt: skip
-        published["profiles"] = results.write_profiles(
-            job.store, paths["profiles"], plan, rolled[level], statistics, carried["profiles", level], genes,
-            job.atlas, job.provenance(level, "profiles"),
-        )  # fmt: skip
-        digests = {kind: published[kind].sha256 for kind in paths}
-        written[level] = LevelFiles(level, paths, digests, len(rolled[level].kept), True)
-    return written
+
+    def publish(level: Level, kind: str) -> Published:
+        path, provenance = wanted[level][kind], job.provenance(level, kind)
+        common = {"genes": job.cells.genes, "atlas": job.atlas, "provenance": provenance}
+        if kind == "resampled":
+            resampler = profiles.Resampler(plan, accumulators, rolled[level], positions[level])
+            return results.write_resampled(job.store, path, plan, resampler, statistics, **common)
+        if kind == "samples":
+            return results.write_sample_profiles(
+                job.store, path, plan, by_sample[level], positions[level], carried[kind, level], **common
+            )
+        return results.write_profiles(
+            job.store, path, plan, rolled[level], statistics, carried[kind, level], **common
+        )
+
+    # the profiles last: where they stand, the rest of the level stands; large files first, to end together
+    largest = sorted(missing, key=lambda level: -len(rolled[level].kept))
+    files = [(level, kind) for kind in _WRITTEN for level in largest if kind in wanted[level]]
+    with ThreadPoolExecutor(min(2, plan.threads)) as pool:
+        published = dict(zip(files, pool.map(publish, *zip(*files, strict=True)), strict=True))
+    return {
+        level: LevelFiles(
+            level,
+            wanted[level],
+            {kind: published[level, kind].sha256 for kind in wanted[level]},
+            len(rolled[level].kept),
+            True,
+        )
+        for level in missing
+    }
 
 
 def _carried(job: _Job, plan: PassPlan, rolled, by_sample) -> dict[tuple[str, Level], dict]:

@@ -2,8 +2,8 @@
 
 Profiles come in; ``{atlas}_pseudobulk_{level}.h5ad``, ``..._resampled.h5ad`` and, where asked for,
 ``..._samples.h5ad`` leave through the store, with provenance. Compressing is most of the work of writing, so
-chunks are made in threads (shuffle and DEFLATE, as HDF5 itself would) and put into the file in order: the
-same bytes for any number of threads, and plain gzip to every reader.
+chunks are made in threads (:mod:`cytopipe.atlas.encode`) and put into the file in order: the same bytes for
+any number of threads, and plain gzip to every reader.
 """
 
 from __future__ import annotations
@@ -17,9 +17,8 @@ import h5py
 import numpy as np
 import pandas as pd
 from anndata.io import write_elem
-from isal import isal_zlib
-from threadpoolctl import threadpool_limits
 
+from cytopipe.atlas.encode import encoder
 from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
 from cytopipe.atlas.profiles import Profiles, Resampler, SampleProfiles, Statistics, zscore
 from cytopipe.errors import DamagedError
@@ -237,7 +236,7 @@ def _create(file: h5py.File, name: str, shape, dtype, rows_per_chunk: int, compr
 
 def _write_pieces(datasets: Mapping[str, h5py.Dataset], pieces: Pieces, threads: int) -> None:
     """Make and compress pieces in threads, a few ahead; write them in order."""
-    encode = {name: _encoder(dataset) for name, dataset in datasets.items()}
+    encode = {name: encoder(dataset) for name, dataset in datasets.items()}
 
     def make(piece: Callable) -> list[tuple[str, tuple[int, int], bytes]]:
         return [(name, offset, encode[name](values)) for name, (offset, values) in piece().items()]
@@ -246,11 +245,7 @@ def _write_pieces(datasets: Mapping[str, h5py.Dataset], pieces: Pieces, threads:
         for name, offset, data in made:
             datasets[name].id.write_direct_chunk(offset, data)
 
-    # a product of a small matrix gains nothing from more threads inside each of ours
-    with (
-        threadpool_limits(1, user_api="blas"),
-        ThreadPoolExecutor(threads, thread_name_prefix="deflate") as pool,
-    ):
+    with ThreadPoolExecutor(threads, thread_name_prefix="deflate") as pool:
         ahead: deque = deque()
         for piece in pieces:
             ahead.append(pool.submit(make, piece))
@@ -258,24 +253,6 @@ def _write_pieces(datasets: Mapping[str, h5py.Dataset], pieces: Pieces, threads:
                 write(ahead.popleft().result())
         while ahead:
             write(ahead.popleft().result())
-
-
-def _encoder(dataset: h5py.Dataset) -> Callable[[np.ndarray], bytes]:
-    """How a chunk of `dataset` becomes bytes: padded to a whole chunk, shuffled, deflated."""
-    chunk, dtype, compressed = dataset.chunks, dataset.dtype, dataset.compression == "gzip"
-
-    def encode(values: np.ndarray) -> bytes:
-        if values.shape != chunk:
-            whole = np.zeros(chunk, dtype)
-            whole[: values.shape[0], : values.shape[1]] = values
-            values = whole
-        values = np.ascontiguousarray(values, dtype)
-        if not compressed:
-            return values.tobytes()
-        planes = values.view(np.uint8).reshape(-1, dtype.itemsize).T
-        return isal_zlib.compress(np.ascontiguousarray(planes), 1)
-
-    return encode
 
 
 def _matrix_pieces(
