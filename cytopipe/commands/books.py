@@ -59,7 +59,7 @@ def history(options: Options, asset: str, partition: str | None, limit: int, as_
     from cytopipe.defs.definitions import GRAPH
     from cytopipe.project.findings import did_you_mean
 
-    known = [*GRAPH.sources, *GRAPH.steps]
+    known = [*GRAPH.sources, *GRAPH.steps, *GRAPH.gatherings]
     chosen = [one for one in known if asset in ("", one, one.split("/")[0])]
     if not chosen:
         raise UserError(f"no asset '{asset}'", expected=", ".join(known), next=did_you_mean(asset, known))
@@ -74,20 +74,23 @@ def history(options: Options, asset: str, partition: str | None, limit: int, as_
     for one in found:
         moment = datetime.fromtimestamp(one.timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S")
         run = one.run_id[:8] or "outside"
-        click.echo(f"{moment}  {one.kind:11}{one.asset} [{one.partition}]  {_words(one)}  {run}")
+        name = books.named(one.asset, one.partition)
+        click.echo(f"{moment}  {one.kind:11}{name}  {_words(one)}  {run}")
     if not found:
         click.echo("nothing yet")
 
 
 def _table(judged: Iterable) -> None:
+    from cytopipe.defs import books
+
     rows = list(judged)
     if not rows:
         click.echo("no data sets yet: add some to cytopipe.yaml")
         return
-    width = max(len(f"{one.asset} [{one.partition}]") for one in rows)
-    for one in rows:
+    names = [books.named(one.asset, one.partition) for one in rows]
+    width = max(map(len, names))
+    for one, name in zip(rows, names, strict=True):
         state = click.style(f"{one.state:12}", fg=_COLOURS.get(one.state))
-        name = f"{one.asset} [{one.partition}]"
         click.echo(f"{state}{name:{width}}  {'; '.join(one.reasons)}".rstrip())
     counts = {
         state: sum(one.state == state for one in rows) for state in dict.fromkeys(one.state for one in rows)

@@ -25,13 +25,14 @@ def demo(options: Options, directory: Path) -> int:
     """
     from cytopipe.commands.carrying import carry_out, choose
     from cytopipe.commands.opened import open_project
+    from cytopipe.project import DOMAINS
 
     file = _copy_example(directory)
     with open_project(Options(project=file, debug=options.debug)) as opened:
         code = carry_out(opened, choose(opened))
         click.echo()
-        for domain, data_sets in opened.project.data_sets.items():
-            for data in data_sets.values():
+        for domain in DOMAINS:
+            for data in opened.project.data_sets.get(domain, {}).values():
                 click.echo(f"{domain:10} {data.key:8} {opened.project.relative(data.folder)}")
     click.echo()
     for line in _optional_parts():

@@ -29,7 +29,8 @@ __all__ = ["lineage"]
 def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> None:
     """From what WHAT was made, back to the inputs, with the digests that were used then.
 
-    WHAT is a file or folder of the output root, or an asset's partition such as decompose/final:russula. Each
+    WHAT is a file or folder of the output root, an asset's partition such as decompose/final:russula, or an
+    asset that gathers all of them, such as atlas/cross_atlas. Each
     line says whether what lies on disk today is still the same.
     """
     from cytopipe.commands.opened import open_project
@@ -63,9 +64,11 @@ def _meant(opened: Opened, what: str) -> tuple[str, str]:
     from cytopipe.project.findings import did_you_mean
 
     asset, colon, partition = what.partition(":")
-    known = {**GRAPH.sources, **GRAPH.steps}
-    if asset in known:
-        keys = opened.project.data_sets.get(asset.split("/")[0], {})
+    known = {**GRAPH.sources, **GRAPH.steps, **GRAPH.gatherings}
+    if what in GRAPH.gatherings:
+        return what, ""
+    if asset in known and asset not in GRAPH.gatherings:
+        keys = opened.project.data_sets.get(GRAPH.chain_with(asset).partitions, {})
         if not colon and len(keys) == 1:
             return asset, next(iter(keys))
         if partition in keys:
@@ -89,8 +92,10 @@ def _meant(opened: Opened, what: str) -> tuple[str, str]:
 def _line(depth: int, node) -> str:
     from datetime import UTC, datetime
 
+    from cytopipe.defs import books
+
     indent = "   " * (depth - 1) + "└─ " if depth else ""
-    text = f"{indent}{node.asset} [{node.partition}]  {node.sha256[:12]}"
+    text = f"{indent}{books.named(node.asset, node.partition)}  {node.sha256[:12]}"
     record = node.record
     if record is not None:
         moment = datetime.fromtimestamp(record.timestamp, UTC).strftime("%Y-%m-%d %H:%M")

@@ -35,10 +35,10 @@ def check(options: Options) -> None:
 
     project = check_project(options.project)
     click.echo(f"{project.file}: no problems")
-    for domain, data_sets in project.data_sets.items():
+    for data_sets in project.data_sets.values():
         for key, data_set in data_sets.items():
-            about = f"  {data_set.entry.description}" if data_set.entry.description else ""
-            click.echo(f"  {domain}  {key}{about}")
+            about = data_set.entry.description if not data_set.parent else ""
+            click.echo(f"  {data_set.domain}  {key}  {about}".rstrip())
 
 
 @click.command()

@@ -10,6 +10,7 @@ import html
 import json
 from datetime import UTC, datetime
 
+from cytopipe.defs import books
 from cytopipe.defs.ancestry import Node, walk
 from cytopipe.project import Project
 from cytopipe.provenance import Provenance, library_versions
@@ -46,7 +47,7 @@ td:first-child {{ color: #666; white-space: nowrap; width: 11rem }}
 
 def provenance_report(project: Project, root: Node) -> bytes:
     """The report of an artifact and all it was made from, as UTF-8 HTML."""
-    title = f"Provenance of {root.asset} [{root.partition}]"
+    title = f"Provenance of {books.named(root.asset, root.partition)}"
     seen: dict[tuple[str, str, str], Node] = {}
     for _, node in walk(root):
         seen.setdefault((node.asset, node.partition, node.sha256), node)
@@ -68,7 +69,7 @@ def provenance_report(project: Project, root: Node) -> bytes:
 
 def _tree_line(depth: int, node: Node) -> str:
     return (
-        f"{'    ' * depth}{_text(node.asset)} [{_text(node.partition)}]  {node.sha256[:12]}  "
+        f"{'    ' * depth}{_text(books.named(node.asset, node.partition))}  {node.sha256[:12]}  "
         f'<span class="{node.now}">{node.now}</span>'
     )
 
@@ -85,13 +86,13 @@ def _section(node: Node) -> str:
             ("code version", record.code_version),
         ]
         rows += [(name, value) for name, value in record.parameters.items()]
-        rows += [(f"input {one.asset}", one.sha256) for one in record.inputs]
+        rows += [(f"input {books.named(one.asset, one.partition)}", one.sha256) for one in record.inputs]
         counts = {name: value for name, value in record.metadata.items() if isinstance(value, int | float)}
         rows += [(name, value) for name, value in counts.items() if name not in record.parameters]
     cells = "".join(
         f'<tr><td>{_text(name)}</td><td class="mono">{_text(value)}</td></tr>' for name, value in rows
     )
-    return f"<h2>{_text(node.asset)} [{_text(node.partition)}]</h2><table>{cells}</table>"
+    return f"<h2>{_text(books.named(node.asset, node.partition))}</h2><table>{cells}</table>"
 
 
 def _software() -> str:

@@ -39,14 +39,16 @@ def materialize(
 ) -> int:
     """Make what is missing or stale, as Dagster runs that the browser shows.
 
-    ASSETS are names such as decompose/final, or a domain; what they are made from is made first. What
-    history says is done is left. Ctrl-C saves a checkpoint and ends the run as canceled; the same command
-    goes on from there.
+    ASSETS are names such as decompose/final, or a domain; what they are made from is made first. A data set
+    is meant with its parts: cima.L1 with cima.L1.cytosig. What history says is done is left. Ctrl-C saves a
+    checkpoint and ends the run as canceled; the same command goes on from there.
 
     \b
       cytopipe materialize --all
       cytopipe materialize decompose -p russula
       cytopipe materialize decompose/final -p a..f --dry-run
+      cytopipe materialize atlas/activity -p cima.L1.cytosig
+      cytopipe materialize atlas/cross_atlas
     """
     from cytopipe.commands.carrying import carry_out, choose, show_plan
     from cytopipe.commands.opened import open_project
@@ -77,8 +79,10 @@ def resume(options: Options, dry_run: bool, as_json: bool, quiet: bool) -> int:
     from cytopipe.commands.opened import open_project
 
     with open_project(options) as opened:
-        begun = {one.partition for one in choose(opened) if one.state in ("failed", "interrupted")}
-        chosen = [one for one in choose(opened) if one.partition in begun]
+        begun = [one for one in choose(opened) if one.state in ("failed", "interrupted")]
+        keys = dict.fromkeys(one.partition for one in begun if one.partition)
+        chosen = choose(opened, partitions=list(keys)) if keys else []
+        chosen += [one for one in begun if not one.partition]
         if dry_run:
             show_plan(opened, chosen, as_json=as_json)
             return 0

@@ -73,7 +73,7 @@ def ancestry(project: Project, instance: DagsterInstance, graph: Graph, asset: s
     """
     record = books.latest(instance, asset, partition, seen=asset in graph.sources)
     if record is None:
-        raise UserError(f"{asset} [{partition}] was never made", next="See: cytopipe status")
+        raise UserError(f"{books.named(asset, partition)} was never made", next="See: cytopipe status")
     return _node(project, instance, graph, record)
 
 
@@ -87,14 +87,19 @@ def walk(node: Node, depth: int = 0) -> Iterator[tuple[int, Node]]:
 def asset_of_file(project: Project, graph: Graph, path: Path) -> tuple[str, str]:
     """The asset and partition to which a file or folder of the output root belongs.
 
+    The partition of an asset that has none is the empty text.
+
     Raises
     ------
     UserError
         If it belongs to none.
     """
     full = path.absolute().resolve()
+    for gathering in graph.gatherings.values():
+        if full.is_relative_to(gathering.folder(project).resolve()):
+            return gathering.asset, ""
     for chain in graph.chains:
-        for data in project.data_sets.get(chain.domain, {}).values():
+        for data in project.data_sets.get(chain.partitions, {}).values():
             folder = data.folder.resolve()
             if full.is_relative_to(folder) and chain.belongs(data, full.relative_to(folder)):
                 asset = chain.asset_of(full.relative_to(folder)) or chain.steps[-1].asset
@@ -132,17 +137,25 @@ def _record_of(instance: DagsterInstance, graph: Graph, used: Input) -> books.Re
 
 def _now(project: Project, graph: Graph, asset: str, partition: str, sha256: str) -> str:
     """Whether what an asset's partition is today has this digest."""
-    data = project.data_sets.get(asset.split("/")[0], {}).get(partition)
-    if data is None:
-        return "gone"
     try:
-        if asset in graph.sources:
-            version = graph.sources[asset].version(project, data)
-        else:
-            standing = graph.steps[asset].standing(data) if asset in graph.steps else None
-            version = standing.sha256 if standing else None
+        version = _version(project, graph, asset, partition)
     except CytopipeError:
         return "changed"
     if version is None:
         return "gone"
     return "same" if version == sha256 else "changed"
+
+
+def _version(project: Project, graph: Graph, asset: str, partition: str) -> str | None:
+    """What an asset's partition is today; None where nothing stands or nothing of that name is declared."""
+    if asset in graph.gatherings:
+        standing = graph.gatherings[asset].standing(project)
+        return standing.sha256 if standing else None
+    known = asset in graph.sources or asset in graph.steps
+    data = project.data_sets.get(graph.chain_with(asset).partitions, {}).get(partition) if known else None
+    if data is None:
+        return None
+    if asset in graph.sources:
+        return graph.sources[asset].version(project, data)
+    standing = graph.steps[asset].standing(data)
+    return standing.sha256 if standing else None

@@ -1,12 +1,14 @@
-"""Single cells to comparable profiles and activities: the atlas domain as a chain.
+"""Single cells to comparable profiles and activities: the atlas domain as two chains.
 
     cells, recipe -> pseudobulk -+-> activity -> validation
                   -> resampled --+     ^             ^
                          signatures ---+  cell_types-+         all atlases -> cross_atlas
 
-A partition is one level of one atlas (``cima.L1``). A run over the levels of an atlas reads its cells once:
-they are added up for all levels together. Files lie where `cytopipe atlas` puts them, below one results
-root, so work begun on the command line goes on here and the other way round.
+A partition of the first chain is one level of one atlas (``cima.L1``). A run over the levels of an atlas
+reads its cells once: they are added up for all levels together. A partition of the second, from `signatures`
+on, is one signature at one level (``cima.L1.cytosig``), made from the profiles and resamples of its level; an
+entry without signatures has none. Files lie where `cytopipe atlas` puts them, below one results root, so work
+begun on the command line goes on here and the other way round.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 
+from cytopipe.defs.cross_atlas import CROSS_ATLAS
 from cytopipe.defs.graph import Chain
 from cytopipe.defs.standing_atlases import (
     CODE,
+    TABLES,
     catalogue_of,
     cells_version,
+    inference_of,
     recipe_parameters,
     recipe_version,
-    signatures_version,
+    signature_version,
     standing_activity,
     standing_profiles,
     standing_resamples,
@@ -34,7 +39,7 @@ from cytopipe.defs.steps import Batch, Checked, Guard, Made, Source, Working, st
 from cytopipe.errors import CytopipeError, InputError, Interrupted
 from cytopipe.project import DataSet, Project
 
-__all__ = ["ATLAS"]
+__all__ = ["ATLAS_LEVELS", "ATLAS_SIGNATURES"]
 
 Works = Sequence[tuple[DataSet, Working]]
 Outcomes = Iterator[tuple[str, Made | BaseException]]
@@ -249,56 +254,38 @@ def resampled(data: DataSet, at: Working) -> Made:
     code_version=CODE,
     guards=(_ROWS, _ESTIMATES),
     kinds=("hdf5", "anndata"),
-    minutes="0.1 per signature",
+    minutes="0.1",
 )
 def activity(data: DataSet, at: Working) -> Made:
-    """Activity of cytokines and secreted proteins in every group, for each signature of the entry.
+    """Activity of the cytokines or secreted proteins of one signature in every group of a level.
 
-    z, coefficient, standard error, p and FDR; of resamples z alone. A signature whose file stands, made from
-    the same profiles with the same settings, is not inferred again.
+    z, coefficient, standard error, p and FDR; of resamples z alone. Files that stand, made from the same
+    profiles with the same settings, are not inferred again.
     """
     from cytopipe.atlas.inference import infer_activities
     from cytopipe.atlas.invariants import activity_invariants
-    from cytopipe.defs.atlas_pictures import heat_maps
+    from cytopipe.defs.atlas_pictures import heat_map
     from cytopipe.storage import Store
 
-    entry = data.entry
-    written = 0
-    for number, (name, source) in enumerate(entry.signatures.items()):
-        if at.stop():
-            raise Interrupted(f"stopped before {name}; what is finished is saved", where=data.key)
-        told: list[str] = []
-        infer_activities(
-            Store(data.folder),
-            entry.atlas,
-            [entry.level.name],
-            (name,),
-            entry.activity_settings,
-            source=data.resolve(source) if source else None,
-            workers=at.engine.workers,
-            report=told.append,
-            of_run={"asset": "atlas/activity", "partition": data.key, "run_id": at.run_id},
-        )
-        written += sum(line.endswith("written") for line in told)
-        at.progress("signatures", number + 1, len(entry.signatures))
+    entry, source, told = data.entry, data.entry.signature_table, []
+    infer_activities(
+        Store(data.folder),
+        entry.atlas,
+        [entry.level.name],
+        (entry.signature,),
+        entry.activity_settings,
+        source=data.resolve(source) if source else None,
+        workers=at.engine.workers,
+        report=told.append,
+        of_run={"asset": "atlas/activity", "partition": data.key, "run_id": at.run_id},
+    )
     made = _whole(standing_activity(data), data)
-    if not entry.signatures:
-        return made
-    catalogue = catalogue_of(data)
-    invariants: dict[str, list[str]] = {}
-    for name in entry.signatures:
-        for one in activity_invariants(
-            catalogue.activity(entry.atlas, entry.level.name, name),
-            catalogue.pseudobulk(entry.atlas, entry.level.name),
-        ):
-            invariants.setdefault(one.name, []).extend(f"{name}: {finding}" for finding in one.findings)
-    pictures = heat_maps(data)
+    profiles = catalogue_of(data).pseudobulk(entry.atlas, entry.level.name)
     return replace(
         made,
-        picture=next(iter(pictures.values())),
-        tables=pictures,
-        checks=tuple(_outcome(name, findings) for name, findings in invariants.items()),
-        reused=not written,
+        picture=heat_map(data, made),
+        checks=_checked(activity_invariants(made.path, profiles)),
+        reused=not any(line.endswith("written") for line in told),
     )
 
 
@@ -309,54 +296,47 @@ def activity(data: DataSet, at: Working) -> Made:
     code_version=CODE,
     guards=(_FOLLOWS,),
     kinds=("table",),
-    minutes="0.1 per signature",
+    minutes="0.1",
 )
 def validation(data: DataSet, at: Working) -> Made:
-    """How far the activities of a level can be trusted.
+    """How far the activities of a signature at a level can be trusted.
 
     Activity against the expression of the target's own gene, with intervals from the resamples, and a score
-    of five equal parts. Tables per signature; pictures of the strongest targets.
+    of five equal parts. Tables, and pictures of the strongest targets.
     """
     from cytopipe.atlas.signatures import load_signature
     from cytopipe.atlas.validation_tables import validate_atlas
     from cytopipe.storage import Store
 
-    entry = data.entry
+    entry, source = data.entry, data.entry.signature_table
     before = None if at.changed else standing_validation(data)
     if before is None:
-        for name, source in entry.signatures.items():
-            if at.stop():
-                raise Interrupted(f"stopped before {name}; what is finished is saved", where=data.key)
-            validate_atlas(
-                Store(data.folder),
-                entry.atlas,
-                entry.level.name,
-                load_signature(name, data.resolve(source) if source else None),
-                harmonisation=vocabulary_of(data),
-                settings=entry.activity_settings,
-                of_run={"asset": "atlas/validation", "partition": data.key, "run_id": at.run_id},
-            )
-    return _described_validation(data, reused=before is not None or not entry.signatures)
+        validate_atlas(
+            Store(data.folder),
+            entry.atlas,
+            entry.level.name,
+            load_signature(entry.signature, data.resolve(source) if source else None),
+            harmonisation=vocabulary_of(data),
+            settings=entry.activity_settings,
+            of_run={"asset": "atlas/validation", "partition": data.key, "run_id": at.run_id},
+        )
+    return _described_validation(data, reused=before is not None)
 
 
 def _described_validation(data: DataSet, *, reused: bool) -> Made:
-    """A level's validation as the asset's value: the tables, a picture, and whether activity makes sense."""
+    """A validation as the asset's value: the tables, a picture, and whether activity makes sense."""
     from cytopipe.storage.tables import read_tsv
 
-    made, entry, catalogue = _whole(standing_validation(data), data), data.entry, catalogue_of(data)
-    tables, medians, pictures = {}, {}, []
-    for name in entry.signatures:
-        path = catalogue.validation(entry.atlas, entry.level.name, name, "expression.tsv")
-        tables |= {path.name: path}
-        medians[name] = float(read_tsv(path, columns=["rho"], text=["target", "genes"])["rho"].median())
-        pictures += sorted(path.parent.glob(path.name.replace("expression.tsv", "scatter_*.png")))
-    low = [f"{name}: median rho {rho:.2f}" for name, rho in medians.items() if not rho > 0]
+    made, entry = _whole(standing_validation(data), data), data.entry
+    path = catalogue_of(data).validation(entry.atlas, entry.level.name, entry.signature, "expression.tsv")
+    rho = float(read_tsv(path, columns=["rho"], text=["target", "genes"])["rho"].median())
+    pictures = sorted(path.parent.glob(path.name.replace("expression.tsv", "scatter_*.png")))
     return replace(
         made,
-        notes={**made.notes, **{f"median_rho_{name}": round(rho, 4) for name, rho in medians.items()}},
-        tables=tables,
+        notes={"median_rho": round(rho, 4)},
+        tables={path.name: path},
         picture=pictures[0] if pictures else None,
-        checks=(_outcome(_FOLLOWS.name, low),) if medians else (),
+        checks=(_outcome(_FOLLOWS.name, [] if rho > 0 else [f"median rho {rho:.2f}"]),),
         reused=reused,
     )
 
@@ -410,45 +390,42 @@ def _about_cells(project: Project, data: DataSet) -> Mapping[str, object]:
     return about
 
 
-def _about_signatures(project: Project, data: DataSet) -> Mapping[str, object]:
-    return {
-        "signatures": {name: path or "by name" for name, path in data.entry.signatures.items()},
-        "settings": data.entry.activity.model_dump(),
-    }
+def _about_signature(project: Project, data: DataSet) -> Mapping[str, object]:
+    return {"table": data.entry.signature_table or "by name", "settings": inference_of(data)}
 
 
-def _asset_of(path: PurePath) -> str | None:
-    """The asset of a file below the results root: ``cima/pseudobulk/...``, ``validation/cima/...``."""
-    if path.parts[:1] == ("validation",):
-        return "atlas/validation"
-    match path.parts[1:2]:
-        case ("activity",):
-            return "atlas/activity"
-        case ("pseudobulk",):
-            return "atlas/resampled" if path.stem.endswith("_resampled") else "atlas/pseudobulk"
-    return None
+def _asset_of_profiles(path: PurePath) -> str:
+    """The asset of a file of profiles."""
+    return "atlas/resampled" if path.stem.endswith("_resampled") else "atlas/pseudobulk"
 
 
-def _belongs(data: DataSet, path: PurePath) -> bool:
-    """Whether a file below the results root is one of this level's."""
+def _has_profiles(data: DataSet, path: PurePath) -> bool:
+    """Whether a file below the results root is one of this level's: ``cima/pseudobulk/...``."""
     atlas, level = data.entry.atlas, data.entry.level.file_part
-    folder = path.parts[1:2] if path.parts[:1] == ("validation",) else path.parts[:1]
-    kind = f"{atlas}_pseudobulk_"
-    if folder != (atlas,):
-        return False
-    if path.name.startswith(kind):
-        return path.stem.removeprefix(kind) in (level, *(f"{level}_{end}" for end in _ENDS))
-    return any(
-        path.stem == f"{atlas}_{name}_{level}" or path.name.startswith(f"{atlas}_{name}_{level}_")
-        for name in data.entry.signatures
-    )
+    known = {f"{atlas}_pseudobulk_{level}{end}" for end in ("", "_resampled", "_samples", "_groups")}
+    return path.parts[:2] == (atlas, "pseudobulk") and path.stem in known
 
 
-_ENDS = ("resampled", "samples", "groups")
+def _asset_of_signature(path: PurePath) -> str:
+    """The asset of a file of activities or of their validation."""
+    return "atlas/validation" if path.parts[0] == "validation" else "atlas/activity"
 
-ATLAS = Chain(
+
+def _has_signature(data: DataSet, path: PurePath) -> bool:
+    """Whether a file is of this signature at this level: ``cima/activity/...``, ``validation/cima/...``."""
+    entry = data.entry
+    stem = f"{entry.atlas}_{entry.signature}_{entry.level.file_part}"
+    if path.parts[:2] == (entry.atlas, "activity"):
+        return path.stem in {stem, f"{stem}_resampled", f"{stem}_heat_map"}
+    if path.parts[:2] == ("validation", entry.atlas):
+        return path.name in {f"{stem}_{what}" for what in TABLES} or path.name.startswith(f"{stem}_scatter_")
+    return False
+
+
+ATLAS_LEVELS = Chain(
     domain="atlas",
-    description="Single-cell atlases as profiles per group, activity of cytokines, and their validation.",
+    partitions="atlas",
+    description="Single-cell atlases as profiles per group of every level, with resamples.",
     sources=(
         Source(
             asset="atlas/cells",
@@ -466,13 +443,6 @@ ATLAS = Chain(
             kinds=("yaml",),
         ),
         Source(
-            asset="atlas/signatures",
-            description="Tables of the signatures an entry names, and how activity is inferred with them.",
-            version=signatures_version,
-            describe=_about_signatures,
-            kinds=("table",),
-        ),
-        Source(
             asset="atlas/cell_types",
             description="The table that brings the labels of atlases to one vocabulary of cell types.",
             version=vocabulary_version,
@@ -480,10 +450,30 @@ ATLAS = Chain(
             kinds=("table",),
         ),
     ),
-    steps=(pseudobulk, resampled, activity, validation),
+    steps=(pseudobulk, resampled),
     # All levels of an atlas must come into one run, or its cells are read again for the rest of them.
     partitions_per_run=100,
-    asset_of=_asset_of,
-    belongs=_belongs,
-    gathered=("atlas/cross_atlas",),
+    asset_of=_asset_of_profiles,
+    belongs=_has_profiles,
+    counted="atlas/pseudobulk",
+)
+
+ATLAS_SIGNATURES = Chain(
+    domain="atlas",
+    partitions="atlas_signatures",
+    description="Activity of a signature at a level of an atlas, and how far it can be trusted.",
+    sources=(
+        Source(
+            asset="atlas/signatures",
+            description="The table of a signature an entry names, and how activity is inferred with it.",
+            version=signature_version,
+            describe=_about_signature,
+            kinds=("table",),
+        ),
+    ),
+    steps=(activity, validation),
+    partitions_per_run=50,
+    asset_of=_asset_of_signature,
+    belongs=_has_signature,
+    gathered=(CROSS_ATLAS,),
 )

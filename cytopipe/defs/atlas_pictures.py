@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cytopipe.defs.standing_atlases import CODE, catalogue_of, published
+from cytopipe.defs.standing_atlases import CODE, published
 from cytopipe.defs.steps import Made
 from cytopipe.errors import StorageError
 from cytopipe.project import DataSet
@@ -19,7 +19,7 @@ from cytopipe.provenance import Input, Provenance
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["group_sizes", "heat_maps"]
+__all__ = ["group_sizes", "heat_map"]
 
 _TARGETS = 40  # more columns than a screen shows
 
@@ -43,28 +43,24 @@ def group_sizes(data: DataSet, made: Made) -> tuple[pandas.DataFrame, Path, Path
     return quality, picture, table
 
 
-def heat_maps(data: DataSet) -> dict[str, Path]:
-    """A heat map of z per signature, groups x the targets that vary most; by file name."""
-    from cytopipe.atlas.figures import heat_map
+def heat_map(data: DataSet, made: Made) -> Path:
+    """The heat map of a signature's z, groups x the targets that vary most."""
+    from cytopipe.atlas import figures
     from cytopipe.atlas.inference import read_activity
     from cytopipe.storage.figures import figure_bytes
 
-    entry, catalogue = data.entry, catalogue_of(data)
-    pictures = {}
-    for name in entry.signatures:
-        path = catalogue.activity(entry.atlas, entry.level.name, name)
+    entry = data.entry
 
-        def draw(path: Path = path, name: str = name) -> bytes:
-            z = read_activity(path)
-            spread = z.std(axis=0).sort_values(ascending=False, kind="stable")
-            title = f"{entry.atlas} {entry.level.name}: activity of {name}"
-            return figure_bytes(heat_map(z[sorted(spread.index[:_TARGETS])], title, label="z"))
+    def draw() -> bytes:
+        z = read_activity(made.path)
+        spread = z.std(axis=0).sort_values(ascending=False, kind="stable")
+        title = f"{entry.atlas} {entry.level.name}: activity of {entry.signature}"
+        return figure_bytes(figures.heat_map(z[sorted(spread.index[:_TARGETS])], title, label="z"))
 
-        picture = path.with_name(f"{path.stem}_heat_map.png")
-        shown = published(data, path)
-        _keep(data, picture, path, shown.sha256 if shown else "", draw)
-        pictures[picture.name] = picture
-    return pictures
+    picture = made.path.with_name(f"{made.path.stem}_heat_map.png")
+    shown = published(data, made.path)
+    _keep(data, picture, made.path, shown.sha256 if shown else "", draw)
+    return picture
 
 
 def _keep(data: DataSet, path: Path, shows: Path, sha256: str, draw: Callable[[], bytes]) -> None:

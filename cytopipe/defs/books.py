@@ -35,6 +35,7 @@ __all__ = [
     "latest",
     "latest_by_partition",
     "materialization",
+    "named",
     "observation",
     "record_by_id",
     "records",
@@ -88,8 +89,16 @@ def asset_key(asset: str) -> AssetKey:
     return AssetKey(asset.split("/"))
 
 
+def named(asset: str, partition: str) -> str:
+    """A partition in words: ``decompose/initial [meadow]``; of an asset without partitions, its name."""
+    return f"{asset} [{partition}]" if partition else asset
+
+
 def latest(instance: DagsterInstance, asset: str, partition: str, *, seen: bool = False) -> Record | None:
-    """The newest materialization of a partition; with `seen`, the newest observation of a source."""
+    """The newest materialization of a partition; with `seen`, the newest observation of a source.
+
+    The partition of an asset that has none is the empty text.
+    """
     found = records(instance, asset, partition, kinds=("seen",) if seen else ("made",), limit=1)
     return found[0] if found else None
 
@@ -121,8 +130,8 @@ def records(
     kinds: tuple[str, ...] = ("made", "seen", "failed", "checkpoint"),
     limit: int = 100,
 ) -> list[Record]:
-    """Events of an asset (of one partition, if given), newest first."""
-    given = [partition] if partition is not None else None
+    """Events of an asset (of one partition, if one is named), newest first."""
+    given = [partition] if partition else None
     found: list[Record] = []
     if "made" in kinds:
         found += _fetch(
@@ -182,12 +191,17 @@ def _record(asset: str, found: EventLogRecord) -> Record:
     )
 
 
-def version_tags(version: str, code_version: str, inputs: Iterable[Input]) -> dict[str, str]:
-    """Dagster's tags for a partition made from `inputs`: what its staleness is computed from."""
+def version_tags(partition: str, version: str, code_version: str, inputs: Iterable[Input]) -> dict[str, str]:
+    """Dagster's tags for a partition made from `inputs`: what its staleness is computed from.
+
+    An input of another set of partitions gets no pointer: Dagster would compare it with every event of every
+    partition of that set, and call a part stale when another level was made.
+    """
     tags = {_DATA: version, _GIVEN: "true", _CODE: code_version}
     for one in inputs:
+        known = one.storage_id is not None and one.partition == partition
         tags[f"{_INPUT_VERSION}{one.asset}"] = one.sha256
-        tags[f"{_INPUT_POINTER}{one.asset}"] = "NULL" if one.storage_id is None else str(one.storage_id)
+        tags[f"{_INPUT_POINTER}{one.asset}"] = str(one.storage_id) if known else "NULL"
     return tags
 
 
@@ -259,7 +273,9 @@ def failure_note(asset: str, partition: str, error: str, rejected: str = "") -> 
     `rejected` is the digest of what stands there and breaks an invariant: it is not taken up later.
     """
     metadata = {"event": FAILED, "error": error} | ({"rejected": rejected} if rejected else {})
-    return AssetObservation(asset_key(asset), partition=partition, description=error, metadata=metadata)
+    return AssetObservation(
+        asset_key(asset), partition=partition or None, description=error, metadata=metadata
+    )
 
 
 def checkpoint_note(asset: str, partition: str, what: str, done: int, total: int) -> AssetObservation:

@@ -10,14 +10,16 @@ downstream of it can share the run.
 # No `from __future__ import annotations` here: Dagster reads the annotations of contexts and resources.
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from dagster import (
+    AllPartitionMapping,
     AssetCheckEvaluation,
     AssetCheckResult,
     AssetCheckSeverity,
     AssetCheckSpec,
+    AssetDep,
     AssetExecutionContext,
     AssetsDefinition,
     AssetSpec,
@@ -36,7 +38,7 @@ from cytopipe.defs import books, listening
 from cytopipe.defs.graph import Chain, Graph
 from cytopipe.defs.observing import observe
 from cytopipe.defs.partitions import partitions_of
-from cytopipe.defs.plan import Judgement, judge_step
+from cytopipe.defs.plan import Judgement, failed_inputs, judge_step
 from cytopipe.defs.reaping import claim
 from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.steps import Made, Step, Working
@@ -56,27 +58,26 @@ _FIRST_WAIT_S = 5.0
 _SECONDS_BETWEEN_NOTES = 5.0
 
 
-def chain_assets(chain: Chain) -> AssetsDefinition:
-    """The assets of a chain, with their checks, partitions and backfill policy."""
-    graph = Graph((chain,))
+def chain_assets(graph: Graph, chain: Chain) -> AssetsDefinition:
+    """The assets of a chain of the graph, with their checks, partitions and backfill policy."""
 
     @multi_asset(
-        name=chain.domain,
+        name=chain.partitions,
         description=chain.description,
-        specs=[_spec(chain, step) for step in chain.steps],
+        specs=[_spec(graph, chain, step) for step in chain.steps],
         check_specs=[
             AssetCheckSpec(
                 guard.name,
                 asset=books.asset_key(step.asset),
                 description=guard.description,
                 blocking=guard.blocking,
-                partitions_def=partitions_of(chain.domain),
+                partitions_def=partitions_of(chain.partitions),
             )
             for step in chain.steps
             for guard in step.guards
         ],
         can_subset=True,
-        partitions_def=partitions_of(chain.domain),
+        partitions_def=partitions_of(chain.partitions),
         backfill_policy=BackfillPolicy.multi_run(chain.partitions_per_run),
         pool=POOL,
     )
@@ -86,19 +87,32 @@ def chain_assets(chain: Chain) -> AssetsDefinition:
     return assets
 
 
-def _spec(chain: Chain, step: Step) -> AssetSpec:
+def _spec(graph: Graph, chain: Chain, step: Step) -> AssetSpec:
     return AssetSpec(
         books.asset_key(step.asset),
-        deps=[books.asset_key(one) for one in step.after],
+        deps=[_dependency(graph, chain, one) for one in step.after],
         description=step.description,
         group_name=chain.domain,
         code_version=step.code_version,
         owners=OWNERS,
         kinds={"python", *step.kinds},
         metadata={"expected_minutes": step.minutes} if step.minutes else None,
-        partitions_def=partitions_of(chain.domain),
+        partitions_def=partitions_of(chain.partitions),
         skippable=True,
     )
+
+
+def _dependency(graph: Graph, chain: Chain, asset: str) -> AssetDep:
+    """An edge of the graph as the browser and its backfills see it.
+
+    From a part to its data set, Dagster has no mapping that a web server and a daemon know: a mapping of our
+    own would reach them as the identity, and a backfill would refuse keys that the other set lacks. So the
+    edge goes to all partitions there, and a backfill of both waits for them; what a partition is really made
+    from is in the books.
+    """
+    if graph.chain_with(asset) is chain:
+        return AssetDep(books.asset_key(asset))
+    return AssetDep(books.asset_key(asset), partition_mapping=AllPartitionMapping())
 
 
 @dataclass
@@ -116,17 +130,20 @@ class _Run:
         instance = self.context.instance
         claim(instance, self.context.run.run_id)
         data_sets = dict(self._data_sets(keys))
-        observe(self.project, instance, self.graph, {self.chain.domain: list(data_sets)}, run=self.context)
+        parents = {data.parent for data in data_sets.values()}
+        looked_at = {self.chain.domain: parents, self.chain.partitions: set(data_sets)}
+        observe(self.project, instance, self.graph, looked_at, run=self.context)
         with stop_on_signals(self._say) as stop, open_engine(self.project.settings.engine) as engine:
             for step in self._selected_steps():
-                live = [data for key, data in data_sets.items() if not self._blocked(step, key)]
+                lost = failed_inputs(instance, self.graph, step, list(data_sets.values()))
+                live = [data for key, data in data_sets.items() if not self._blocked(step, key, lost)]
                 yield from self._take(step, live, engine, stop, single=len(keys) == 1)
         self._raise_what_failed()
 
     def _data_sets(self, keys: list[str]) -> Iterator[tuple[str, DataSet]]:
         for key in keys:
             try:
-                yield key, self.project.data_set(self.chain.domain, key)
+                yield key, self.project.data_set(self.chain.partitions, key)
             except CytopipeError as error:
                 for step in self._selected_steps():
                     self._fail(step, key, error)
@@ -135,8 +152,9 @@ class _Run:
         wanted = {"/".join(key.path) for key in self.context.selected_asset_keys}
         return [step for step in self.chain.steps if step.asset in wanted]
 
-    def _blocked(self, step: Step, key: str) -> bool:
-        blocking = [asset for asset in step.after if (asset, key) in self.failed]
+    def _blocked(self, step: Step, key: str, lost: Mapping[str, str]) -> bool:
+        """Whether an input failed, in this run or (`lost`) in one of the chain before."""
+        blocking = [asset for asset in step.after if (asset, key) in self.failed or lost.get(key) == asset]
         if blocking and (step.asset, key) not in self.failed:
             self.failed[step.asset, key] = _Upstream(f"{blocking[0]} could not be made")
         return (step.asset, key) in self.failed
@@ -220,7 +238,7 @@ class _Run:
         metadata = books.describe(
             self.project, made, code_version=step.code_version, inputs=inputs, duration_s=seconds, how=how
         )
-        tags = books.version_tags(made.sha256, step.code_version, inputs)
+        tags = books.version_tags(data.key, made.sha256, step.code_version, inputs)
         if not single:
             self.context.log_event(books.materialization(step.asset, data.key, metadata, tags))
             return

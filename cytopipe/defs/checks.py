@@ -37,14 +37,14 @@ def _bytes_as_published(chain: Chain, step: Step) -> AssetChecksDefinition:
         asset=books.asset_key(step.asset),
         name=AS_PUBLISHED,
         description="Digests of the files on disk equal those of the newest materialization.",
-        partitions_def=partitions_of(chain.domain),
+        partitions_def=partitions_of(chain.partitions),
     )
     def check(context: AssetCheckExecutionContext, project: ProjectResource) -> AssetCheckResult:
         found = project.read(context.instance)
         faults = {}
         for key in context.partition_keys:
             record = books.latest(context.instance, step.asset, key)
-            if fault := _fault(step, found, chain.domain, key, record):
+            if fault := _fault(step, found, chain.partitions, key, record):
                 faults[key] = fault
         return AssetCheckResult(
             passed=not faults,
@@ -56,11 +56,11 @@ def _bytes_as_published(chain: Chain, step: Step) -> AssetChecksDefinition:
     return check
 
 
-def _fault(step: Step, project, domain: str, key: str, record: books.Record | None) -> str:
+def _fault(step: Step, project, partitions: str, key: str, record: books.Record | None) -> str:
     if record is None:
         return "never made"
     try:
-        standing = step.standing(project.data_set(domain, key))
+        standing = step.standing(project.data_set(partitions, key))
     except CytopipeError as error:
         return str(error)
     if standing is None:

@@ -1,8 +1,8 @@
-"""What the atlases of a project agree on: the fan-in at the end of the atlas chain.
+"""What the atlases of a project agree on: the fan-in at the end of the atlas domain.
 
 In come the activities of every atlas at the level that stands for it (`compare_at`), for each signature that
 two atlases share; out go the tables and figures of `cytopipe atlas compare`, for lineages and for fine types.
-What was compared already, from the same files with the same tables of cell types, is vouched for again.
+What was compared already, from the same activities with the same tables of cell types, is vouched for again.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of contexts and resources.
@@ -18,7 +18,6 @@ from dagster import (
     AssetExecutionContext,
     AssetsDefinition,
     AssetSpec,
-    DagsterInstance,
     DataVersion,
     Failure,
     MaterializeResult,
@@ -26,7 +25,9 @@ from dagster import (
 )
 
 from cytopipe.defs import books
-from cytopipe.defs.plan import as_input
+from cytopipe.defs.graph import Graph
+from cytopipe.defs.observing import observe
+from cytopipe.defs.plan import Place, judge_gathering
 from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.standing_atlases import (
     CODE,
@@ -36,30 +37,28 @@ from cytopipe.defs.standing_atlases import (
     standing_activity,
     vocabulary_of,
 )
-from cytopipe.defs.steps import Made
+from cytopipe.defs.steps import Gathering, Made
 from cytopipe.errors import CytopipeError
-from cytopipe.project import DataSet, Project
-from cytopipe.provenance import Input
+from cytopipe.project import PARTS, DataSet, Project
 
-__all__ = ["cross_atlas_asset"]
+__all__ = ["CROSS_ATLAS", "cross_atlas_asset"]
 
-ASSET = "atlas/cross_atlas"
 TABLES = ("pairs", "targets", "conserved", "consistency", "meta", "types", "labels")
 GRANULARITIES = ("coarse", "fine")
 _LEAST_TYPES = 3
 _LEAST_PLACED = 0.5
 
 
-def cross_atlas_asset(owners: list[str]) -> AssetsDefinition:
+def cross_atlas_asset(graph: Graph, owners: list[str]) -> AssetsDefinition:
     """The asset over all atlases."""
-    key = books.asset_key(ASSET)
+    key = books.asset_key(CROSS_ATLAS.asset)
 
     @multi_asset(
         name="cross_atlas",
         specs=[
             AssetSpec(
                 key,
-                deps=[books.asset_key("atlas/activity"), books.asset_key("atlas/validation")],
+                deps=[books.asset_key(asset) for asset in _AFTER],
                 description="Atlases compared with one another: correlation of activity per pair and per "
                 "target, which targets are conserved, how consistent they are, and correlations with "
                 "expression, pooled over atlases. Nothing is made while fewer than two atlases share one.",
@@ -86,24 +85,25 @@ def cross_atlas_asset(owners: list[str]) -> AssetsDefinition:
         description="Compare the atlases of the project.",
     )
     def cross_atlas(context: AssetExecutionContext, project: ProjectResource):
-        found = project.read(context.instance)
-        comparisons = list(_comparisons(found))
+        found, instance = project.read(context.instance), context.instance
+        comparisons = list(_standing_ones(_comparisons(found)))
         if not comparisons:
             context.log.info("fewer than two atlases have an activity of the same signature")
             return
+        observe(found, instance, graph, _partitions(comparisons), run=context)
         began = time.monotonic()
-        recipe = digest_of([one.recipe() for one in comparisons])
-        made, refused = _standing(comparisons, context.instance, recipe), {}
+        inputs, judgement = judge_gathering(found, instance, graph, CROSS_ATLAS, _places(comparisons))
+        made, refused = _described(comparisons) if judgement.state == "done" else None, {}
         if made is None:
-            made, refused = _compare(comparisons, context.run.run_id)
-        inputs = tuple(_inputs(context.instance, comparisons))
+            made, refused = _compare(comparisons, context)
+        else:
+            made = replace(made, reused=True)
         how = "vouched for again" if made.reused else "made"
-        made = replace(made, notes={**made.notes, "recipe": recipe, **refused})
         yield MaterializeResult(
             asset_key=key,
             metadata=books.describe(
                 found,
-                made,
+                replace(made, notes={**made.notes, **refused}),
                 code_version=CODE,
                 inputs=inputs,
                 duration_s=time.monotonic() - began,
@@ -118,7 +118,7 @@ def cross_atlas_asset(owners: list[str]) -> AssetsDefinition:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """One signature in the atlases that share it: each atlas at the level that stands for it."""
+    """One signature in the atlases that share it: in each, at the level that stands for the atlas."""
 
     signature: str
     atlases: Mapping[str, DataSet]
@@ -136,36 +136,43 @@ class _Comparison:
     def path(self, granularity: str, what: str) -> Path:
         return catalogue_of(next(iter(self.atlases.values()))).comparison(self.signature, granularity, what)
 
-    def recipe(self) -> list[object]:
-        """What decides the tables, as JSON values."""
-        used: dict[str, str] = {}
-        for atlas, data in self.atlases.items():
-            catalogue, level = catalogue_of(data), data.entry.level.name
-            for path in (
-                catalogue.activity(atlas, level, self.signature),
-                catalogue.validation(atlas, level, self.signature, "expression.tsv"),
-            ):
-                if (manifest := published(data, path)) is not None:
-                    used[path.name] = manifest.sha256
-        return [self.signature, self.levels, self.vocabulary.sha256, used, CODE]
-
 
 def _comparisons(project: Project) -> Iterator[_Comparison]:
-    """Every signature that at least two atlases have an activity of."""
-    representing: dict[str, DataSet] = {}
-    for data in project.data_sets.get("atlas", {}).values():
-        if data.entry.level.name == data.entry.compared_level and standing_activity(data) is not None:
-            representing[data.entry.atlas] = data
-    names = dict.fromkeys(name for data in representing.values() for name in data.entry.signatures)
-    for name in names:
-        sharing = {
-            atlas: data for atlas, data in sorted(representing.items()) if name in data.entry.signatures
-        }
-        if len(sharing) >= 2:
-            yield _Comparison(name, sharing)
+    """Every signature that at least two atlases of the project share."""
+    sharing: dict[str, dict[str, DataSet]] = {}
+    for data in project.data_sets.get(PARTS["atlas"], {}).values():
+        if data.entry.level.name == data.entry.compared_level:
+            sharing.setdefault(data.entry.signature, {})[data.entry.atlas] = data
+    for signature, atlases in sharing.items():
+        if len(atlases) >= 2:
+            yield _Comparison(signature, dict(sorted(atlases.items())))
 
 
-def _compare(comparisons: list[_Comparison], run_id: str) -> tuple[Made, dict[str, str]]:
+def _standing_ones(comparisons: Iterator[_Comparison]) -> Iterator[_Comparison]:
+    """The comparisons over the atlases whose activity stands, where there are two."""
+    for one in comparisons:
+        there = {atlas: data for atlas, data in one.atlases.items() if standing_activity(data) is not None}
+        if len(there) >= 2:
+            yield replace(one, atlases=there)
+
+
+def _places(comparisons: list[_Comparison]) -> tuple[Place, ...]:
+    """What the comparisons are made from."""
+    parts = [data for one in comparisons for data in one.atlases.values()]
+    return (
+        *(("atlas/activity", data.key) for data in parts),
+        *(("atlas/validation", data.key) for data in parts),
+        *(("atlas/cell_types", key) for key in dict.fromkeys(data.parent for data in parts)),
+    )
+
+
+def _partitions(comparisons: list[_Comparison]) -> dict[str, set[str]]:
+    """The partitions to look at before the comparisons are made, by their set."""
+    parts = [data for one in comparisons for data in one.atlases.values()]
+    return {PARTS["atlas"]: {data.key for data in parts}, "atlas": {data.parent for data in parts}}
+
+
+def _compare(comparisons: list[_Comparison], context: AssetExecutionContext) -> tuple[Made, dict[str, str]]:
     """Compare, and tell which comparisons were refused and why; all of them refused is a failure."""
     from cytopipe.atlas.validation_tables import cross_atlas
     from cytopipe.storage import Store
@@ -181,27 +188,16 @@ def _compare(comparisons: list[_Comparison], run_id: str) -> tuple[Made, dict[st
                     one.signature,
                     granularity=granularity,
                     harmonisation=one.vocabulary,
-                    of_run={"asset": ASSET, "run_id": run_id},
+                    of_run={"asset": CROSS_ATLAS.asset, "run_id": context.run.run_id},
                 )
             except CytopipeError as error:
                 refused[f"refused_{one.signature}_{granularity}"] = str(error)
     made = _described(comparisons)
     if made is None:
-        raise Failure(description="\n".join(refused.values()), allow_retries=False)
+        why = "\n".join(refused.values())
+        context.log_event(books.failure_note(CROSS_ATLAS.asset, "", why))
+        raise Failure(description=why, allow_retries=False)
     return made, refused
-
-
-def _standing(comparisons: list[_Comparison], instance: DagsterInstance, recipe: str) -> Made | None:
-    """What stands, if history says that it was made by this recipe and it is whole."""
-    newest = books.records(instance, ASSET, kinds=("made",), limit=1)
-    if not newest or newest[0].metadata.get("recipe") != recipe:
-        return None
-    try:
-        made = _described(comparisons)
-    except CytopipeError:
-        return None
-    whole = made is not None and made.sha256 == newest[0].version
-    return replace(made, reused=True) if made is not None and whole else None
 
 
 def _described(comparisons: list[_Comparison]) -> Made | None:
@@ -240,13 +236,6 @@ def _described(comparisons: list[_Comparison]) -> Made | None:
     )
 
 
-def _inputs(instance: DagsterInstance, comparisons: list[_Comparison]) -> Iterator[Input]:
-    keys = dict.fromkeys(data.key for one in comparisons for data in one.atlases.values())
-    for asset in ("atlas/activity", "atlas/validation"):
-        for key in keys:
-            yield as_input(asset, key, books.latest(instance, asset, key))
-
-
 def _checks(key, comparisons: list[_Comparison]) -> Iterator[AssetCheckResult]:
     """What makes a comparison weak: too few types in common, labels without a place."""
     from cytopipe.storage.tables import read_tsv
@@ -273,3 +262,15 @@ def _checks(key, comparisons: list[_Comparison]) -> Iterator[AssetCheckResult]:
             severity=AssetCheckSeverity.WARN,
             description="; ".join(findings) or "holds",
         )
+
+
+_AFTER = ("atlas/activity", "atlas/validation", "atlas/cell_types")
+
+CROSS_ATLAS = Gathering(
+    asset="atlas/cross_atlas",
+    inputs=lambda project: _places(list(_comparisons(project))),
+    needs="two atlases that share a signature",
+    standing=lambda project: _described(list(_comparisons(project))),
+    folder=lambda project: project.output / "atlas" / "validation" / "cross_atlas",
+    code_version=CODE,
+)

@@ -178,6 +178,7 @@ def _asset_of(path: PurePath) -> str | None:
 
 DECOMPOSE = Chain(
     domain="decompose",
+    partitions="decompose",
     description="DNA barcodes decomposed into species-like clusters by the barcode gap.",
     sources=(
         Source(

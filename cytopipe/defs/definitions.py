@@ -1,6 +1,6 @@
 """What Dagster loads: every domain's chain as assets, with checks, jobs, schedules, sensors, resources.
 
-A domain joins by one line in `GRAPH`. Nothing heavy is imported here: each run pays for what this
+A domain joins by its chains in `GRAPH`. Nothing heavy is imported here: each run pays for what this
 module imports, and a web server waits for it.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dagster import Definitions, in_process_executor
 
-from cytopipe.defs.atlas import ATLAS
+from cytopipe.defs.atlas import ATLAS_LEVELS, ATLAS_SIGNATURES
 from cytopipe.defs.care import archive_health
 from cytopipe.defs.chain import OWNERS, chain_assets
 from cytopipe.defs.checks import standing_checks
@@ -25,16 +25,16 @@ from cytopipe.defs.source_assets import source_assets
 
 __all__ = ["GRAPH", "definitions"]
 
-GRAPH = Graph((DECOMPOSE, ATLAS))
+GRAPH = Graph((DECOMPOSE, ATLAS_LEVELS, ATLAS_SIGNATURES))
 
 project = ProjectResource()
 
 definitions = Definitions(
     assets=[
-        *(source_assets(chain, OWNERS) for chain in GRAPH.chains),
-        *(chain_assets(chain) for chain in GRAPH.chains),
+        *(source_assets(GRAPH, chain, OWNERS) for chain in GRAPH.chains),
+        *(chain_assets(GRAPH, chain) for chain in GRAPH.chains),
         *overview_assets(GRAPH),
-        cross_atlas_asset(OWNERS),
+        cross_atlas_asset(GRAPH, OWNERS),
         archive_health,
     ],
     asset_checks=[check for chain in GRAPH.chains for check in standing_checks(chain)],

@@ -39,7 +39,7 @@ class ArtifactIOManager(IOManager):
     """
 
     def __init__(self, graph: Graph, project: ProjectResource) -> None:
-        self._steps = graph.steps
+        self._graph = graph
         self._project = project
 
     def handle_output(self, context: OutputContext, value: object) -> None:
@@ -77,9 +77,9 @@ class ArtifactIOManager(IOManager):
     ) -> object:
         """One value. A fan-in passes by partitions that were never made or are no longer declared."""
         asset = "/".join(context.asset_key.path)
-        if asset in self._steps and key is not None:
-            data = project.data_sets.get(context.asset_key.path[0], {}).get(key)
-            found = self._steps[asset].standing(data) if data is not None else None
+        if asset in self._graph.steps and key is not None:
+            data = project.data_sets.get(self._graph.chain_with(asset).partitions, {}).get(key)
+            found = self._graph.steps[asset].standing(data) if data is not None else None
             if found is None and not optional:
                 raise StorageError(
                     "has nothing whole on disk", where=f"{asset} [{key}]", next="Materialize it first."

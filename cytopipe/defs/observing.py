@@ -10,7 +10,7 @@ not taken up.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from dagster import AssetExecutionContext, DagsterInstance, OpExecutionContext
@@ -39,7 +39,7 @@ def observe(
     project: Project,
     instance: DagsterInstance,
     graph: Graph,
-    partitions: Mapping[str, Sequence[str]] | None = None,
+    partitions: Mapping[str, Collection[str]] | None = None,
     *,
     run: AssetExecutionContext | OpExecutionContext | None = None,
 ) -> list[Noticed]:
@@ -49,7 +49,7 @@ def observe(
     ----------
     project, instance, graph
         What to look at, where to write, which sources and steps there are.
-    partitions : mapping of domain to keys, optional
+    partitions : mapping of set of partitions to keys, optional
         Only these; everything that is registered otherwise.
     run : execution context, optional
         The run in whose name the events are written; none: they stand by themselves.
@@ -67,17 +67,18 @@ def observe(
             run.log_event(event)
 
     noticed: list[Noticed] = []
-    for domain in graph.domains:
-        known = set(instance.get_dynamic_partitions(domain))
-        chosen = known if partitions is None else known & set(partitions.get(domain, ()))
-        data_sets = [data for key, data in project.data_sets.get(domain, {}).items() if key in chosen]
+    for chain in graph.chains:
+        name = chain.partitions
+        known = set(instance.get_dynamic_partitions(name))
+        chosen = known if partitions is None else known & set(partitions.get(name, ()))
+        data_sets = [data for key, data in project.data_sets.get(name, {}).items() if key in chosen]
         keys = [data.key for data in data_sets]
-        for source in graph.sources_of(domain):
+        for source in chain.sources:
             seen = books.latest_by_partition(instance, source.asset, keys, kind="seen")
             for data in data_sets:
                 if found := _source(project, source, data, seen.get(data.key), report):
                     noticed.append(found)
-        for step in graph.steps_of(domain):
+        for step in chain.steps:
             made = books.latest_by_partition(instance, step.asset, keys)
             for data in data_sets:
                 if found := _step(project, instance, graph, step, data, made.get(data.key), report):
@@ -116,17 +117,16 @@ def _step(
     if failed and failed[0].metadata.get("rejected") == standing.sha256:
         return None
     what = "made outside Dagster, taken up as it is" if record is None else "changed outside Dagster"
-    inputs = _inputs_of(project, instance, graph, step, data, standing.made_from, report)
+    inputs = _inputs_of(instance, graph, step, data, standing.made_from, report)
     metadata = books.describe(
         project, standing, code_version=step.code_version, inputs=inputs, duration_s=None, how=what
     )
-    tags = books.version_tags(standing.sha256, step.code_version, inputs)
+    tags = books.version_tags(data.key, standing.sha256, step.code_version, inputs)
     report(books.materialization(step.asset, data.key, metadata, tags, description=what))
     return Noticed(step.asset, data.key, what)
 
 
 def _inputs_of(
-    project: Project,
     instance: DagsterInstance,
     graph: Graph,
     step: Step,
@@ -136,7 +136,7 @@ def _inputs_of(
 ) -> tuple[Input, ...]:
     """The inputs outside work was made from: what it says itself, else what history has now."""
     found = []
-    for one in present_inputs(project, instance, graph, step, data):
+    for one in present_inputs(instance, graph, step, data):
         used = made_from.get(one.asset, one.sha256)
         if used != one.sha256 and one.asset in graph.sources:
             # Dagster compares with the event an input pointed at, so the version that was used is written
@@ -145,12 +145,15 @@ def _inputs_of(
             for version, words in ((used, what), (one.sha256, "present version")):
                 report(
                     books.observation(
-                        one.asset, data.key, version=version, metadata={"sha256": version}, description=words
+                        one.asset,
+                        one.partition,
+                        version=version,
+                        metadata={"sha256": version},
+                        description=words,
                     )
                 )
                 if version == used:
-                    one = as_input(
-                        one.asset, data.key, books.latest(instance, one.asset, data.key, seen=True)
-                    )
+                    newest = books.latest(instance, one.asset, one.partition, seen=True)
+                    one = as_input(one.asset, one.partition, newest)
         found.append(dataclasses.replace(one, sha256=used))
     return tuple(found)

@@ -1,6 +1,6 @@
-"""One table per domain over all of its data sets: what was made, and how much of what.
+"""One table per domain over all of its data sets and their parts: what was made, and how much of what.
 
-The fan-in at the end of a chain. It has no partitions; its input is every partition that stands.
+The fan-in at the end of a domain. It has no partitions; its input is every partition that stands.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of contexts and resources.
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dagster import (
     AssetExecutionContext,
     AssetIn,
-    AssetKey,
     AssetsDefinition,
     AutomationCondition,
     DataVersion,
@@ -19,7 +18,7 @@ from dagster import (
 )
 
 from cytopipe.defs import books
-from cytopipe.defs.graph import Chain, Graph
+from cytopipe.defs.graph import Graph
 from cytopipe.defs.io_managers import content_bytes
 from cytopipe.defs.steps import Made
 from cytopipe.provenance import sha256_bytes
@@ -36,25 +35,25 @@ def overview_key(domain: str) -> str:
 
 def overview_assets(graph: Graph) -> list[AssetsDefinition]:
     """A table for every domain."""
-    return [_overview(chain) for chain in graph.chains]
+    return [_overview(graph, domain) for domain in graph.domains]
 
 
-def _overview(chain: Chain) -> AssetsDefinition:
-    last = chain.steps[-1]
+def _overview(graph: Graph, domain: str) -> AssetsDefinition:
+    counted = [chain.counted or chain.steps[-1].asset for chain in graph.chains_of(domain)]
 
     @asset(
-        key=AssetKey([chain.domain, "overview"]),
-        ins={"made": AssetIn(key=books.asset_key(last.asset))},
-        group_name=chain.domain,
+        key=books.asset_key(overview_key(domain)),
+        ins={one.replace("/", "_"): AssetIn(key=books.asset_key(one)) for one in counted},
+        group_name=domain,
         owners=OWNERS,
         kinds={"pandas", "table"},
         code_version="1",
         automation_condition=AutomationCondition.eager(),
         metadata={"format": "tsv"},
-        description=f"One row per data set of {chain.domain}, with the counts of {last.asset}.",
+        description=f"One row per partition of {domain}, with the counts of {' and '.join(counted)}.",
     )
-    def overview(context: AssetExecutionContext, made: dict[str, Made]) -> Output:
-        table = table_of(made)
+    def overview(context: AssetExecutionContext, **made: dict[str, Made]) -> Output:
+        table = table_of({key: one for partitions in made.values() for key, one in partitions.items()})
         version = sha256_bytes(content_bytes(table, "tsv"))
         return Output(
             table,
@@ -69,7 +68,7 @@ def _overview(chain: Chain) -> AssetsDefinition:
 
 
 def table_of(made: Mapping[str, Made]):
-    """A data frame with one row per data set, in the order of their names.
+    """A data frame with one row per data set or part, in the order of their names.
 
     Columns are ``data_set``, the counts (those of all data sets, in the order of the first that has them) and
     ``sha256``.

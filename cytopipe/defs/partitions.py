@@ -1,4 +1,5 @@
-"""Partitions: one dynamic dimension per domain, whose keys are the data sets of the project file.
+"""Partitions: a dynamic dimension per domain, whose keys are the data sets of the project file, and one for
+the parts of data sets, where a domain has them.
 
 Dagster accepts any text as a dynamic key; ours come from a project file that has been read, so every
 key has passed `cytopipe.storage.check_key`. Keys are only ever added: a data set that leaves the file
@@ -12,41 +13,40 @@ from collections.abc import Iterator
 
 from dagster import AddDynamicPartitionsRequest, DagsterInstance, DynamicPartitionsDefinition
 
-from cytopipe.project import DOMAINS, Project
+from cytopipe.project import DOMAINS, PARTS, Project
 
-__all__ = ["missing_partitions", "partitions_of", "register"]
+__all__ = ["missing_partitions", "partitions_of", "register", "registration_requests"]
 
 _CHUNK = 10_000  # larger batches of keys lock the database for seconds
 
-_BY_DOMAIN = {domain: DynamicPartitionsDefinition(name=domain) for domain in DOMAINS}
+_BY_NAME = {name: DynamicPartitionsDefinition(name=name) for name in (*DOMAINS, *PARTS.values())}
 
 
-def partitions_of(domain: str) -> DynamicPartitionsDefinition:
-    """The partitions of a domain's assets."""
-    return _BY_DOMAIN[domain]
+def partitions_of(name: str) -> DynamicPartitionsDefinition:
+    """A set of partitions: that of a domain's data sets, or of their parts."""
+    return _BY_NAME[name]
 
 
 def missing_partitions(project: Project, instance: DagsterInstance) -> Iterator[tuple[str, list[str]]]:
-    """Yield ``(domain, keys)`` of data sets that the file declares and Dagster does not know, in chunks."""
-    for domain, data_sets in project.data_sets.items():
-        known = set(instance.get_dynamic_partitions(domain))
+    """Yield ``(set of partitions, keys)`` that the file declares and Dagster does not know, in chunks."""
+    for name, data_sets in project.data_sets.items():
+        known = set(instance.get_dynamic_partitions(name))
         new = [key for key in data_sets if key not in known]
         for begin in range(0, len(new), _CHUNK):
-            yield domain, new[begin : begin + _CHUNK]
+            yield name, new[begin : begin + _CHUNK]
 
 
 def register(project: Project, instance: DagsterInstance) -> dict[str, list[str]]:
-    """Add every data set that is not known yet; returns the new keys by domain."""
+    """Add every data set and part that is not known yet; returns the new keys by set of partitions."""
     added: dict[str, list[str]] = {}
-    for domain, keys in missing_partitions(project, instance):
-        instance.add_dynamic_partitions(domain, keys)
-        added.setdefault(domain, []).extend(keys)
+    for name, keys in missing_partitions(project, instance):
+        instance.add_dynamic_partitions(name, keys)
+        added.setdefault(name, []).extend(keys)
     return added
 
 
 def registration_requests(project: Project, instance: DagsterInstance) -> list[AddDynamicPartitionsRequest]:
     """The same as requests, for a sensor."""
     return [
-        partitions_of(domain).build_add_request(keys)
-        for domain, keys in missing_partitions(project, instance)
+        partitions_of(name).build_add_request(keys) for name, keys in missing_partitions(project, instance)
     ]

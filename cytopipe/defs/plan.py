@@ -14,32 +14,52 @@ disk counts when its digest is vouched for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 from cytopipe.defs import books
 from cytopipe.defs.books import Record
-from cytopipe.defs.graph import Graph
-from cytopipe.defs.steps import Step
+from cytopipe.defs.graph import Chain, Graph
+from cytopipe.defs.steps import Gathering, Made, Step
+from cytopipe.errors import CytopipeError
 from cytopipe.project import DataSet, Project
 from cytopipe.provenance import Input
 
-__all__ = ["Judgement", "as_input", "judge", "judge_step", "present_inputs"]
+__all__ = [
+    "Judgement",
+    "Place",
+    "as_input",
+    "failed_inputs",
+    "judge",
+    "judge_gathering",
+    "judge_step",
+    "present_inputs",
+]
+
+Place = tuple[str, str]
+"""An asset and the key of one of its partitions; the key is empty where the asset has none."""
 
 STATES = ("done", "stale", "missing", "failed", "interrupted", "running", "broken")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """One partition of one asset: its state, the reasons, and the record it rests on."""
+    """One partition of one asset: its state, the reasons, and the record it rests on.
+
+    `partition` is empty for an asset that has none.
+    """
 
     asset: str
     partition: str
     state: str
     reasons: tuple[str, ...] = ()
     record: Record | None = None
+
+    @property
+    def place(self) -> Place:
+        return self.asset, self.partition
 
     @property
     def wanted(self) -> bool:
@@ -50,7 +70,7 @@ class Judgement:
 def judge(
     project: Project, instance: DagsterInstance, graph: Graph, *, domains: Iterable[str] = ()
 ) -> list[Judgement]:
-    """Judge every partition of every step, in the order in which the data flows.
+    """Judge every partition of every step, in the order in which the data flows, then what gathers them.
 
     Parameters
     ----------
@@ -62,11 +82,25 @@ def judge(
     domains : iterable of str, optional
         Only these.
     """
-    chosen = set(domains) or set(graph.domains)
-    running = _running(instance)
+    running = _running(instance, graph)
     judged: list[Judgement] = []
-    for domain in (one for one in graph.domains if one in chosen):
-        judged += _judge_domain(project, instance, graph, domain, running)
+    for domain in dict.fromkeys(domains) or graph.domains:
+        known: dict[str, dict[str, Record]] = {}
+        states: dict[Place, str] = {}
+        for chain in graph.chains_of(domain):
+            judged += _judge_chain(project, instance, graph, chain, known, states, running)
+        for gathering in (one for chain in graph.chains_of(domain) for one in chain.gathered):
+            if places := gathering.inputs(project):
+                _, judgement = judge_gathering(
+                    project,
+                    instance,
+                    graph,
+                    gathering,
+                    places,
+                    states=states,
+                    running=(gathering.asset, "") in running,
+                )
+                judged.append(judgement)
     return judged
 
 
@@ -77,20 +111,127 @@ def judge_step(
 
     The inputs are taken as history knows them now, whatever their own state; a run asks this before it works.
     """
-    keys = [data.key for data in data_sets]
-    made = books.latest_by_partition(instance, step.asset, keys)
+    made = books.latest_by_partition(instance, step.asset, [data.key for data in data_sets])
     known = {
         asset: books.latest_by_partition(
-            instance, asset, keys, kind="seen" if asset in graph.sources else "made"
+            instance,
+            asset,
+            {graph.input_key(step, asset, data) for data in data_sets},
+            kind=_kind(graph, asset),
         )
         for asset in step.after
     }
     judged = {}
     for data in data_sets:
-        inputs = {asset: as_input(asset, data.key, found.get(data.key)) for asset, found in known.items()}
-        judgement = _judge(step, data, made.get(data.key), None, inputs, {}, running=False)
+        inputs = _inputs(graph, step, data, known)
+        standing = _Standing(step, data)
+        judgement = _judge(step, data.key, standing, made.get(data.key), None, inputs, {}, running=False)
         judged[data.key] = (tuple(inputs.values()), judgement)
     return judged
+
+
+def failed_inputs(
+    instance: DagsterInstance, graph: Graph, step: Step, data_sets: Sequence[DataSet]
+) -> dict[str, str]:
+    """By key, an input from another chain that could not be made when it was last tried, if there is one."""
+    here = graph.chain_with(step.asset)
+    found = {}
+    for asset in (one for one in step.after if one in graph.steps and graph.chain_with(one) is not here):
+        keys = {data.key: graph.input_key(step, asset, data) for data in data_sets}
+        made = books.latest_by_partition(instance, asset, keys.values())
+        notes = books.latest_by_partition(instance, asset, keys.values(), kind="noted")
+        for key, one in keys.items():
+            if _newer_note(made.get(one), notes.get(one)) == books.FAILED:
+                found.setdefault(key, asset)
+    return found
+
+
+def judge_gathering(
+    project: Project,
+    instance: DagsterInstance,
+    graph: Graph,
+    gathering: Gathering,
+    places: Sequence[Place],
+    *,
+    states: Mapping[Place, str] | None = None,
+    running: bool = False,
+) -> tuple[tuple[Input, ...], Judgement]:
+    """Inputs and judgement of what is made from the partitions `places`, whatever their own state.
+
+    With `states`, those of its inputs are reasons too.
+    """
+    inputs: dict[Place, Input] = {}
+    for asset in dict.fromkeys(asset for asset, _ in places):
+        keys = [key for one, key in places if one == asset]
+        known = books.latest_by_partition(instance, asset, keys, kind=_kind(graph, asset))
+        inputs |= {(asset, key): as_input(asset, key, known.get(key)) for key in keys}
+    failed = books.records(instance, gathering.asset, kinds=(books.FAILED,), limit=1)
+    judgement = _judge(
+        gathering,
+        "",
+        lambda: gathering.standing(project),
+        books.latest(instance, gathering.asset, ""),
+        failed[0] if failed else None,
+        inputs,
+        states or {},
+        running=running,
+    )
+    return tuple(inputs.values()), judgement
+
+
+def present_inputs(instance: DagsterInstance, graph: Graph, step: Step, data: DataSet) -> tuple[Input, ...]:
+    """The inputs of a partition as history knows them now; sources must have been observed before."""
+    found = []
+    for asset in step.after:
+        key = graph.input_key(step, asset, data)
+        found.append(as_input(asset, key, books.latest(instance, asset, key, seen=asset in graph.sources)))
+    return tuple(found)
+
+
+def _judge_chain(
+    project: Project,
+    instance: DagsterInstance,
+    graph: Graph,
+    chain: Chain,
+    known: dict[str, dict[str, Record]],
+    states: dict[Place, str],
+    running: set[Place],
+) -> Iterator[Judgement]:
+    """Judge a chain; what is `known` of its assets, and their `states`, are added for the chains after it."""
+    data_sets = project.data_sets.get(chain.partitions, {})
+    for source in chain.sources:
+        known[source.asset] = books.latest_by_partition(instance, source.asset, data_sets, kind="seen")
+    notes: dict[str, dict[str, Record]] = {}
+    for step in chain.steps:
+        known[step.asset] = books.latest_by_partition(instance, step.asset, data_sets)
+        notes[step.asset] = books.latest_by_partition(instance, step.asset, data_sets, kind="noted")
+    for data in data_sets.values():
+        for step in chain.steps:
+            judgement = _judge(
+                step,
+                data.key,
+                _Standing(step, data),
+                known[step.asset].get(data.key),
+                notes[step.asset].get(data.key),
+                _inputs(graph, step, data, known),
+                states,
+                running=(step.asset, data.key) in running,
+            )
+            states[judgement.place] = judgement.state
+            yield judgement
+    for (owner, name), findings in project.broken.items():
+        for step in chain.steps if owner in (chain.domain, chain.partitions) else ():
+            yield Judgement(
+                asset=step.asset, partition=name, state="broken", reasons=tuple(str(one) for one in findings)
+            )
+
+
+def _inputs(
+    graph: Graph, step: Step, data: DataSet, known: Mapping[str, Mapping[str, Record]]
+) -> dict[Place, Input]:
+    """The inputs of a partition by their places, from what is known of their assets."""
+    places = [(asset, graph.input_key(step, asset, data)) for asset in step.after]
+    return {(asset, key): as_input(asset, key, known[asset].get(key)) for asset, key in places}
 
 
 def _kind(graph: Graph, asset: str) -> str:
@@ -98,110 +239,92 @@ def _kind(graph: Graph, asset: str) -> str:
     return "seen" if asset in graph.sources else "made"
 
 
-def present_inputs(
-    project: Project, instance: DagsterInstance, graph: Graph, step: Step, data: DataSet
-) -> tuple[Input, ...]:
-    """The inputs of a partition as history knows them now; sources must have been observed before."""
-    found = []
-    for asset in step.after:
-        record = books.latest(instance, asset, data.key, seen=asset in graph.sources)
-        found.append(as_input(asset, data.key, record))
-    return tuple(found)
+@dataclass(frozen=True)
+class _Standing:
+    """What stands of a step's partition, asked when it is called."""
 
+    step: Step
+    data: DataSet
 
-def _judge_domain(
-    project: Project, instance: DagsterInstance, graph: Graph, domain: str, running: set[tuple[str, str]]
-) -> Iterator[Judgement]:
-    data_sets = project.data_sets.get(domain, {})
-    broken = {name: findings for (owner, name), findings in project.broken.items() if owner == domain}
-    steps = graph.steps_of(domain)
-    known: dict[str, dict[str, Record]] = {}
-    for source in graph.sources_of(domain):
-        known[source.asset] = books.latest_by_partition(instance, source.asset, data_sets, kind="seen")
-    notes: dict[str, dict[str, Record]] = {}
-    for step in steps:
-        known[step.asset] = books.latest_by_partition(instance, step.asset, data_sets)
-        notes[step.asset] = books.latest_by_partition(instance, step.asset, data_sets, kind="noted")
-    for data in data_sets.values():
-        states: dict[str, str] = {}
-        for step in steps:
-            inputs = {
-                asset: as_input(asset, data.key, known.get(asset, {}).get(data.key)) for asset in step.after
-            }
-            judgement = _judge(
-                step,
-                data,
-                known[step.asset].get(data.key),
-                notes[step.asset].get(data.key),
-                inputs,
-                states,
-                running=(step.asset, data.key) in running,
-            )
-            states[step.asset] = judgement.state
-            yield judgement
-    for name, findings in broken.items():
-        for step in steps:
-            yield Judgement(
-                asset=step.asset, partition=name, state="broken", reasons=tuple(str(one) for one in findings)
-            )
+    def __call__(self) -> Made | None:
+        return self.step.standing(self.data)
 
 
 def _judge(
-    step: Step,
-    data: DataSet,
+    what: Step | Gathering,
+    partition: str,
+    standing: Callable[[], Made | None],
     record: Record | None,
     note: Record | None,
-    inputs: Mapping[str, Input],
-    states: Mapping[str, str],
+    inputs: Mapping[Place, Input],
+    states: Mapping[Place, str],
     *,
     running: bool,
 ) -> Judgement:
     def answer(state: str, *reasons: str) -> Judgement:
-        return Judgement(asset=step.asset, partition=data.key, state=state, reasons=reasons, record=record)
+        return Judgement(asset=what.asset, partition=partition, state=state, reasons=reasons, record=record)
 
     if running:
         return answer("running", "a run is at it")
-    if note is not None and (record is None or note.storage_id > record.storage_id):
-        if note.kind == books.FAILED:
-            return answer("failed", str(note.metadata.get("error", "")))
-        if note.kind == books.CHECKPOINT:
-            done, total = note.metadata.get("done"), note.metadata.get("total")
-            return answer("interrupted", f"stopped at a checkpoint, {done} of {total}")
+    newer = _newer_note(record, note)
+    if note is not None and newer == books.FAILED:
+        return answer("failed", str(note.metadata.get("error", "")))
+    if note is not None and newer == books.CHECKPOINT:
+        done, total = note.metadata.get("done"), note.metadata.get("total")
+        return answer("interrupted", f"stopped at a checkpoint, {done} of {total}")
     waiting = tuple(
-        f"{asset} is {states[asset]}" for asset in step.after if states.get(asset, "done") != "done"
+        f"{_said(place, partition)} is {states[place]}"
+        for place in inputs
+        if states.get(place, "done") != "done"
     )
     if record is None:
         return answer("missing", *(waiting or ("never made",)))
-    reasons = [*_changes(step, record, inputs), *_content(step, data, record)]
+    reasons = [*_changes(what, partition, record, inputs), *_content(standing, record)]
     if reasons or waiting:
         return answer("stale", *reasons, *waiting)
     return answer("done")
 
 
-def _changes(step: Step, record: Record, inputs: Mapping[str, Input]) -> Iterator[str]:
+def _newer_note(record: Record | None, note: Record | None) -> str:
+    """The kind of a note that came after the newest record: what ended the last attempt."""
+    if note is None or (record is not None and note.storage_id < record.storage_id):
+        return ""
+    return note.kind
+
+
+def _said(place: Place, partition: str) -> str:
+    """An input in a reason: of a partition, its asset says enough."""
+    return place[0] if partition else books.named(*place)
+
+
+def _changes(
+    what: Step | Gathering, partition: str, record: Record, inputs: Mapping[Place, Input]
+) -> Iterator[str]:
     """Why the record's recipe is not today's."""
-    if record.code_version != step.code_version:
-        yield f"code version {record.code_version or 'unknown'} -> {step.code_version}"
-    before = {one.asset: one for one in record.inputs}
-    for asset, now in inputs.items():
-        then = before.get(asset)
+    if record.code_version != what.code_version:
+        yield f"code version {record.code_version or 'unknown'} -> {what.code_version}"
+    before = {(one.asset, one.partition): one for one in record.inputs}
+    for place, now in inputs.items():
+        then = before.pop(place, None)
         if then is None:
-            yield f"{asset} is a new input"
+            yield f"{_said(place, partition)} is a new input"
         elif then.sha256 != now.sha256:
-            yield f"{asset} changed: {_short(then.sha256)} -> {_short(now.sha256)}"
+            yield f"{_said(place, partition)} changed: {_short(then.sha256)} -> {_short(now.sha256)}"
+    for place in before:
+        yield f"{_said(place, partition)} is no input any more"
 
 
-def _content(step: Step, data: DataSet, record: Record) -> Iterator[str]:
+def _content(standing: Callable[[], Made | None], record: Record) -> Iterator[str]:
     """Why what lies on disk is not what the record says."""
     try:
-        standing = step.standing(data)
-    except OSError as error:
+        found = standing()
+    except (OSError, CytopipeError) as error:
         yield f"not whole on disk: {error}"
         return
-    if standing is None:
+    if found is None:
         yield "its files are gone or not whole"
-    elif standing.sha256 != record.version:
-        yield f"its files changed outside: {_short(record.version)} -> {_short(standing.sha256)}"
+    elif found.sha256 != record.version:
+        yield f"its files changed outside: {_short(record.version)} -> {_short(found.sha256)}"
 
 
 def as_input(asset: str, partition: str, record: Record | None) -> Input:
@@ -221,26 +344,27 @@ def _short(sha256: str) -> str:
     return sha256[:8] or "nothing"
 
 
-def _running(instance: DagsterInstance) -> set[tuple[str, str]]:
-    """``(asset, partition)`` of everything a live run has selected."""
+def _running(instance: DagsterInstance, graph: Graph) -> set[Place]:
+    """Everything a live run has selected."""
     live = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
     found = set()
     for run in instance.get_runs(RunsFilter(statuses=live), limit=200):
-        partitions = _partitions_of_run(instance, run)
-        for key in run.asset_selection or ():
-            found |= {("/".join(key.path), partition) for partition in partitions}
+        assets = {"/".join(key.path) for key in run.asset_selection or ()}
+        partitions = _partitions_of_run(instance, graph, run, assets & set(graph.steps))
+        found |= {(asset, key) for asset in assets & set(graph.steps) for key in partitions}
+        found |= {(asset, "") for asset in assets & set(graph.gatherings)}
     return found
 
 
-def _partitions_of_run(instance: DagsterInstance, run) -> list[str]:
+def _partitions_of_run(instance: DagsterInstance, graph: Graph, run, assets: set[str]) -> list[str]:
     if single := run.tags.get("dagster/partition"):
         return [single]
     begin, end = (
         run.tags.get("dagster/asset_partition_range_start"),
         run.tags.get("dagster/asset_partition_range_end"),
     )
-    domains = {key.path[0] for key in run.asset_selection or ()}
-    if begin is None or end is None or len(domains) != 1:
+    names = {graph.chain_with(asset).partitions for asset in assets}
+    if begin is None or end is None or len(names) != 1:
         return []
-    keys = list(instance.get_dynamic_partitions(domains.pop()))
+    keys = list(instance.get_dynamic_partitions(names.pop()))
     return keys[keys.index(begin) : keys.index(end) + 1] if begin in keys and end in keys else []

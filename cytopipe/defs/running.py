@@ -44,14 +44,16 @@ class Finished:
 def plan_runs(
     instance: DagsterInstance, wanted: Mapping[str, Iterable[str]]
 ) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Group what is wanted into runs: ``(domain, assets, keys)``.
+    """Group what is wanted into runs: ``(domain, assets, keys)``, in an order in which they can be made.
+
+    What gathers partitions comes last, with no keys.
 
     Parameters
     ----------
     wanted : mapping of asset to partition keys
     """
     for chain in GRAPH.chains:
-        order = list(instance.get_dynamic_partitions(chain.domain))
+        order = list(instance.get_dynamic_partitions(chain.partitions))
         assets_by_key: dict[str, tuple[str, ...]] = {}
         for key in order:
             assets = tuple(step.asset for step in chain.steps if key in set(wanted.get(step.asset, ())))
@@ -61,6 +63,8 @@ def plan_runs(
             keys = [key for key, chosen in assets_by_key.items() if chosen == assets]
             for part in ranges_of(order, keys, chain.partitions_per_run):
                 yield chain.domain, list(assets), part
+    for asset in (one for one in GRAPH.gatherings if one in wanted):
+        yield asset.split("/")[0], [asset], []
 
 
 def run_assets(

@@ -1,7 +1,8 @@
 """What happens by the clock: new and stale data every night, verification and sweeping every week.
 
 Written out rather than built from the jobs: a nightly run takes only the partitions that the plan wants,
-in ranges of neighbours, and says in its tags why.
+in ranges of neighbours. Parts of data sets come after the data sets they are made from: every hour of the
+night takes those whose inputs are done by then.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from dagster import (
     schedule,
 )
 
-from cytopipe.defs.graph import Graph
-from cytopipe.defs.jobs import CARE_JOB, domain_job_name
+from cytopipe.defs.graph import Chain, Graph
+from cytopipe.defs.jobs import CARE_JOB, chain_job_name
 from cytopipe.defs.observing import observe
 from cytopipe.defs.partitions import register
 from cytopipe.defs.plan import judge
@@ -30,17 +31,20 @@ __all__ = ["schedules_of"]
 
 
 def schedules_of(graph: Graph) -> list[ScheduleDefinition]:
-    """A nightly schedule per domain and the weekly care."""
-    return [*(_nightly(graph, domain) for domain in graph.domains), _weekly()]
+    """A nightly schedule per chain and the weekly care."""
+    return [*(_nightly(graph, chain) for chain in graph.chains), _weekly()]
 
 
-def _nightly(graph: Graph, domain: str) -> ScheduleDefinition:
+def _nightly(graph: Graph, chain: Chain) -> ScheduleDefinition:
+    when = "Every hour from 02:30 to 06:30" if chain.of_parts else "At 02:00"
+
     @schedule(
-        name=f"{domain}_nightly",
-        cron_schedule="0 2 * * *",
-        job_name=domain_job_name(domain),
+        name=f"{chain.partitions}_nightly",
+        cron_schedule="30 2-6 * * *" if chain.of_parts else "0 2 * * *",
+        job_name=chain_job_name(chain),
         default_status=DefaultScheduleStatus.STOPPED,
-        description=f"At 02:00, all of {domain} that is missing or stale. What failed waits for a person.",
+        description=f"{when}, all of {chain_job_name(chain)} that is missing or stale"
+        f"{' and whose data set is done' if chain.of_parts else ''}. What failed waits for a person.",
     )
     def nightly(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         instance = context.instance
@@ -51,14 +55,23 @@ def _nightly(graph: Graph, domain: str) -> ScheduleDefinition:
             return
         register(project, instance)
         observe(project, instance, graph)
+        judged = judge(project, instance, graph, domains=[chain.domain])
+        done = {one.place for one in judged if one.state == "done"}
+        assets = {step.asset for step in chain.steps}
         wanted = {
             one.partition
-            for one in judge(project, instance, graph, domains=[domain])
-            if one.state in ("missing", "stale", "interrupted")
+            for one in judged
+            if one.asset in assets
+            and one.state in ("missing", "stale", "interrupted")
+            and all(
+                place in done
+                for place in graph.inputs_of(project, *one.place)
+                if place[0] in graph.steps and place[0] not in assets
+            )
         }
-        ranges = ranges_of(list(instance.get_dynamic_partitions(domain)), wanted)
+        ranges = ranges_of(list(instance.get_dynamic_partitions(chain.partitions)), wanted)
         if not ranges:
-            yield SkipReason(f"everything of {domain} is up to date")
+            yield SkipReason(f"nothing of {chain_job_name(chain)} is to be made now")
         for keys in ranges:
             yield RunRequest(
                 run_key=f"{context.scheduled_execution_time:%Y-%m-%d} {keys[0]}", tags=range_tags(keys)

@@ -15,12 +15,11 @@ from cytopipe.defs.resources import ProjectResource
 __all__ = ["source_assets"]
 
 
-def source_assets(chain: Chain, owners: list[str]) -> AssetsDefinition:
-    """The observable assets of a chain's sources."""
-    graph = Graph((chain,))
+def source_assets(graph: Graph, chain: Chain, owners: list[str]) -> AssetsDefinition:
+    """The observable assets of the sources of a chain of the graph."""
 
     @multi_observable_source_asset(
-        name=f"{chain.domain}_sources",
+        name=f"{chain.partitions}_sources",
         specs=[
             AssetSpec(
                 books.asset_key(source.asset),
@@ -28,17 +27,17 @@ def source_assets(chain: Chain, owners: list[str]) -> AssetsDefinition:
                 group_name=chain.domain,
                 owners=owners,
                 kinds=set(source.kinds),
-                partitions_def=partitions_of(chain.domain),
+                partitions_def=partitions_of(chain.partitions),
                 skippable=True,
             )
             for source in chain.sources
         ],
-        partitions_def=partitions_of(chain.domain),
+        partitions_def=partitions_of(chain.partitions),
         can_subset=True,
         description=f"Look at the inputs of {chain.domain} and note what changed.",
     )
     def look(context: AssetExecutionContext, project: ProjectResource):
-        keys = {chain.domain: list(context.partition_keys)}
+        keys = {chain.partitions: list(context.partition_keys)}
         for one in observe(project.read(context.instance), context.instance, graph, keys, run=context):
             context.log.info(f"{one.asset} [{one.partition}]: {one.what}")
         return

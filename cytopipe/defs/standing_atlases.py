@@ -29,10 +29,11 @@ __all__ = [
     "catalogue_of",
     "cells_version",
     "digest_of",
+    "inference_of",
     "published",
     "recipe_parameters",
     "recipe_version",
-    "signatures_version",
+    "signature_version",
     "standing_activity",
     "standing_profiles",
     "standing_resamples",
@@ -84,15 +85,10 @@ def recipe_version(project: Project, data: DataSet) -> str:
     return digest_of([recipe_parameters(data), CODE])
 
 
-def signatures_version(project: Project, data: DataSet) -> str | None:
-    """Digest of the signatures' tables and of how activity is inferred; None where a table is lacking."""
-    tables = {}
-    for name, source in data.entry.signatures.items():
-        sha256 = _table_digest(data, name, source)
-        if sha256 is None:
-            return None
-        tables[name] = [sha256, _inference_of(data, name)]
-    return digest_of([tables, CODE])
+def signature_version(project: Project, data: DataSet) -> str | None:
+    """Digest of a signature's table and of how its activity is inferred; None where there is no table."""
+    table = _table_digest(data)
+    return None if table is None else digest_of([table, inference_of(data), CODE])
 
 
 def vocabulary_version(project: Project, data: DataSet) -> str | None:
@@ -111,9 +107,10 @@ def vocabulary_of(data: DataSet):
     return read_harmonisation(data.resolve(table)) if table else default_harmonisation()
 
 
-def _table_digest(data: DataSet, name: str, source: str | None) -> str | None:
+def _table_digest(data: DataSet) -> str | None:
     from cytopipe.atlas.signatures import find_signature, table_digest
 
+    name, source = data.entry.signature, data.entry.signature_table
     try:
         found = find_signature(name, data.resolve(source) if source else None)
         return Digests(data.base / ".cytopipe").of(
@@ -123,16 +120,16 @@ def _table_digest(data: DataSet, name: str, source: str | None) -> str | None:
         return None
 
 
-def _inference_of(data: DataSet, name: str) -> dict[str, object]:
-    """The settings of an activity as its file's provenance says them, the penalty filled in."""
+def inference_of(data: DataSet) -> dict[str, object]:
+    """How a signature's activity is inferred, as its file's provenance says it, the penalty filled in."""
     from dataclasses import asdict
 
     from cytopipe.atlas.signatures import regularization_of
 
     settings = asdict(data.entry.activity_settings)
     if settings["method"] == "ridge" and settings["regularization"] is None:
-        settings["regularization"] = regularization_of(name)
-    return settings
+        settings["regularization"] = regularization_of(data.entry.signature)
+    return {"signature": data.entry.signature, **settings}
 
 
 # --------------------------------------------------------------------------- steps
@@ -165,87 +162,69 @@ def standing_resamples(data: DataSet) -> Made | None:
 
 
 def standing_activity(data: DataSet) -> Made | None:
-    """What stands of the activity of every signature of a level, main file and resamples."""
+    """What stands of the activity of one signature at a level, main file and resamples."""
     catalogue, entry = catalogue_of(data), data.entry
-    if not entry.signatures:
-        return _nothing(data, "no signatures are asked for")
     files: dict[str, Manifest] = {}
-    for name in entry.signatures:
-        for kind in ("", "resampled") if entry.n_bootstrap else ("",):
-            path = catalogue.activity(entry.atlas, entry.level.name, name, kind)
-            found = published(data, path)
-            if found is None:
-                return None
-            files[path.name] = found
-    used: dict[str, set[str]] = {"atlas/pseudobulk": set(), "atlas/resampled": set()}
-    tables = {}
-    for manifest in files.values():
-        made = manifest.provenance or {}
-        inputs = list(made.get("inputs", ()))
-        kind = "atlas/resampled" if manifest.name.endswith("_resampled.h5ad") else "atlas/pseudobulk"
-        used[kind].add(str(inputs[0]["sha256"]) if inputs else _UNKNOWN)
-        if kind == "atlas/pseudobulk":
-            settings = dict(made.get("parameters", {}))
-            name = str(settings.pop("signature", _UNKNOWN))
-            tables[name] = [str(inputs[1]["sha256"]) if len(inputs) > 1 else _UNKNOWN, settings]
-    codes = {str((one.provenance or {}).get("code_version", "")) for one in files.values()}
-    made_from = {asset: _one_of(digests) for asset, digests in used.items() if digests}
-    made_from["atlas/signatures"] = digest_of([tables, _one_of(codes)])
-    digests = {name: one.sha256 for name, one in files.items()}
-    first = next(iter(entry.signatures))
+    made_from: dict[str, str] = {}
+    main = catalogue.activity(entry.atlas, entry.level.name, entry.signature)
+    for kind in ("", "resampled") if entry.n_bootstrap else ("",):
+        path = catalogue.activity(entry.atlas, entry.level.name, entry.signature, kind)
+        found = published(data, path)
+        if found is None:
+            return None
+        files[path.name] = found
+        made = found.provenance or {}
+        used = [str(one["sha256"]) for one in made.get("inputs", ())] + [_UNKNOWN] * 2
+        made_from[f"atlas/{kind or 'pseudobulk'}"] = used[0]
+        if not kind:
+            recipe = [used[1], dict(made.get("parameters", {})), str(made.get("code_version", ""))]
+            made_from["atlas/signatures"] = digest_of(recipe)
+    n_groups, n_targets = _shape(main, files[main.name].sha256)
     return Made(
-        path=catalogue.activity(entry.atlas, entry.level.name, first).parent,
-        sha256=digest_of(digests),
+        path=main,
+        sha256=digest_of({name: one.sha256 for name, one in files.items()}),
         size_bytes=sum(one.size_bytes for one in files.values()),
-        counts={"n_signatures": len(entry.signatures), "n_files": len(files)},
-        parameters={"signatures": list(entry.signatures), **_inference_of(data, first)},
+        counts={"n_groups": n_groups, "n_targets": n_targets},
+        parameters=inference_of(data),
         made_from=made_from,
         reused=True,
     )
 
 
 def standing_validation(data: DataSet) -> Made | None:
-    """What stands of the validation of every signature of a level: the tables, not the figures."""
+    """What stands of the validation of one signature at a level: the tables, not the figures."""
     catalogue, entry = catalogue_of(data), data.entry
-    if not entry.signatures:
-        return _nothing(data, "no signatures are asked for")
-    digests, size, scores = {}, 0, {}
-    activities: dict[str, str] = {}
-    used: dict[str, set[str]] = {"atlas/pseudobulk": set(), "atlas/resampled": set()}
-    vocabularies: set[str] = set()
-    for name in entry.signatures:
-        for what in TABLES:
-            path = catalogue.validation(entry.atlas, entry.level.name, name, what)
-            found = published(data, path)
-            if found is None:
-                return None
-            digests[path.name] = found.sha256
-            size += found.size_bytes
-            if what == "quality.json":
-                scores[name] = _score(path, found.sha256)
-                made = found.provenance or {}
-                inputs = {str(one["path"]): str(one["sha256"]) for one in made.get("inputs", ())}
-                chosen = dict(made.get("parameters", {}))
-                vocabularies.add(
-                    digest_of([chosen.get("cell_types_sha256", _UNKNOWN), made.get("code_version", "")])
-                )
-                for asset, kind in (("atlas/pseudobulk", ""), ("atlas/resampled", "resampled")):
-                    profiles = catalogue.pseudobulk(entry.atlas, entry.level.name, kind).name
-                    if profiles in inputs:
-                        used[asset].add(inputs[profiles])
-                    file = catalogue.activity(entry.atlas, entry.level.name, name, kind).name
-                    if file in inputs:
-                        activities[file] = inputs[file]
-    made_from = {asset: _one_of(seen) for asset, seen in used.items() if seen}
-    made_from |= {"atlas/activity": digest_of(activities), "atlas/cell_types": _one_of(vocabularies)}
-    quality = sum(scores.values()) / len(scores)
+    atlas, level, signature = entry.atlas, entry.level.name, entry.signature
+    files: dict[str, Manifest] = {}
+    for what in TABLES:
+        path = catalogue.validation(atlas, level, signature, what)
+        found = published(data, path)
+        if found is None:
+            return None
+        files[path.name] = found
+    quality = catalogue.validation(atlas, level, signature, "quality.json")
+    made = files[quality.name].provenance or {}
+    read = {str(one["path"]): str(one["sha256"]) for one in made.get("inputs", ())}
+    activities = {}
+    made_from = {}
+    for kind in ("", "resampled"):
+        profiles = catalogue.pseudobulk(atlas, level, kind).name
+        if profiles in read:
+            made_from[f"atlas/{kind or 'pseudobulk'}"] = read[profiles]
+        activity = catalogue.activity(atlas, level, signature, kind).name
+        if activity in read:
+            activities[activity] = read[activity]
+    vocabulary = dict(made.get("parameters", {})).get("cell_types_sha256", _UNKNOWN)
+    made_from |= {
+        "atlas/activity": digest_of(activities),
+        "atlas/cell_types": digest_of([vocabulary, made.get("code_version", "")]),
+    }
     return Made(
-        path=catalogue.validation(entry.atlas, entry.level.name, next(iter(scores)), TABLES[0]).parent,
-        sha256=digest_of(digests),
-        size_bytes=size,
-        counts={"n_signatures": len(scores), "quality": round(quality, 4)},
-        parameters={"signatures": list(entry.signatures), "cell_types": entry.cell_types or "packaged"},
-        notes={f"quality_{name}": round(score, 4) for name, score in scores.items()},
+        path=quality.parent,
+        sha256=digest_of({name: one.sha256 for name, one in files.items()}),
+        size_bytes=sum(one.size_bytes for one in files.values()),
+        counts={"quality": round(_score(quality, files[quality.name].sha256), 4)},
+        parameters={"signature": signature, "cell_types": entry.cell_types or "packaged"},
         made_from=made_from,
         reused=True,
     )
@@ -321,11 +300,6 @@ def _nothing(data: DataSet, words: str) -> Made:
         notes={"nothing": words},
         reused=True,
     )
-
-
-def _one_of(values: set[str]) -> str:
-    """The one value; where there are several, something that equals none of them."""
-    return next(iter(values)) if len(values) == 1 else digest_of(sorted(values))
 
 
 @lru_cache(maxsize=512)

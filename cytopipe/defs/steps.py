@@ -1,9 +1,10 @@
-"""What a domain's file in this room is written with: sources, steps, and what a step made.
+"""What a domain's file in this room is written with: sources, steps, gatherings, and what a step made.
 
 A `Source` is something we observe and never make: a user's file, the entry in the project file. A `Step`
-makes one partition of one asset from the partition of the same key of other assets. Both are values;
-`cytopipe.defs.chain` turns them into assets. A step's function is the thin part: fetch, call the domain,
-describe. Its docstring is what the asset says of itself in the browser.
+makes one partition of one asset from partitions of other assets: those of the same key, or of the data set
+of which this is a part. A `Gathering` has no partitions and is made from those of many data sets. All are
+values; `cytopipe.defs.chain` turns steps into assets. A step's function is the thin part: fetch, call the
+domain, describe. Its docstring is what the asset says of itself in the browser.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from cytopipe.provenance import Input
 if TYPE_CHECKING:
     from cytopipe.engine import Engine
 
-__all__ = ["Checked", "Guard", "Made", "Source", "Step", "Working", "step"]
+__all__ = ["Checked", "Gathering", "Guard", "Made", "Source", "Step", "Working", "step"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +160,8 @@ class Step:
     asset : str
         ``domain/name``.
     after : tuple of str
-        The assets, sources included, whose partition of the same key it is made from.
+        The assets, sources included, it is made from: their partition of the same key, or of the data set
+        of which this is a part, where they have one per data set.
     make : callable
         ``make(data_set, working) -> Made``. Must be idempotent: a finished partition is vouched for again,
         not made again.
@@ -184,6 +186,34 @@ class Step:
     kinds: tuple[str, ...] = ()
     minutes: str = ""
     make_many: Batch | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gathering:
+    """An asset without partitions, made from partitions of many data sets of a domain.
+
+    Parameters
+    ----------
+    asset : str
+        ``domain/name``.
+    inputs : callable
+        ``inputs(project)``: asset and key of every partition it is made from; none where there is nothing to
+        make.
+    needs : str
+        What the project must have for that, in words.
+    standing : callable
+        ``standing(project) -> Made | None``: what lies on disk now, if it is whole.
+    folder : callable
+        ``folder(project)``: where its files lie, and no others.
+    code_version : str
+    """
+
+    asset: str
+    inputs: Callable[[Project], tuple[tuple[str, str], ...]]
+    needs: str
+    standing: Callable[[Project], Made | None]
+    folder: Callable[[Project], Path]
+    code_version: str
 
 
 def step(

@@ -5,7 +5,7 @@ of the asset graph. Paths in the file are relative to the file, so the directory
 A fault in one entry is a finding of that entry: its neighbours can still be used.
 """
 
-from cytopipe.project.domains import DOMAINS, entry_model
+from cytopipe.project.domains import DOMAINS, PARTS, domain_of, entry_model
 from cytopipe.project.entry import DataSet, Entry, Problem
 from cytopipe.project.reading import (
     PROJECT_FILE,
@@ -20,12 +20,14 @@ from cytopipe.project.starter import start_project
 
 __all__ = [
     "DOMAINS",
+    "PARTS",
     "PROJECT_FILE",
     "DataSet",
     "Entry",
     "Problem",
     "Project",
     "check_project",
+    "domain_of",
     "entry_model",
     "find_project",
     "load_project",

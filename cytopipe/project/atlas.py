@@ -3,7 +3,8 @@
 Entries named like an atlas of the packaged registry (``cima``, ``scatlas_normal``, ...) have its levels,
 columns and sizes already and need only a path; whatever they declare themselves goes before it. Every
 field of `cytopipe.atlas.Settings` and `cytopipe.atlas.ActivitySettings` stands here under its own name and
-default. Each level is a data set of its own, named ``<atlas>.<level>``: ``cima.L1``.
+default. Each level is a data set of its own, named ``<atlas>.<level>``: ``cima.L1``. Its parts are the
+signatures whose activity is inferred there: ``cima.L1.cytosig``.
 """
 
 from __future__ import annotations
@@ -199,6 +200,7 @@ class Atlas(_SettingsFields):
 
     _atlas: str = PrivateAttr("")
     _level: str = PrivateAttr("")
+    _signature: str = PrivateAttr("")
 
     @model_validator(mode="before")
     @classmethod
@@ -232,6 +234,16 @@ class Atlas(_SettingsFields):
         return self.level_named(self._level)
 
     @property
+    def signature(self) -> str:
+        """The signature of this part of a level; of an entry that :meth:`parts` gave."""
+        return self._signature
+
+    @property
+    def signature_table(self) -> str | None:
+        """The path of that signature's table, as written; None where it is to be found by name."""
+        return self.signatures[self._signature]
+
+    @property
     def settings(self) -> Settings:
         """Everything that decides the bytes of the profiles, as the domain's own value."""
         given = {name: getattr(self, name) for name in _SETTINGS}
@@ -257,6 +269,12 @@ class Atlas(_SettingsFields):
             one._atlas, one._level = name, level
             yield f"{name}.{level}", one
 
+    def parts(self, key: str) -> Iterator[tuple[str, Self]]:
+        for signature in self.signatures:
+            one = self.model_copy()
+            one._signature = signature
+            yield f"{key}.{signature}", one
+
     def place(self, key: str) -> str:
         return ""  # files of every atlas lie where the plain commands put them, below one results root
 
@@ -267,6 +285,7 @@ class Atlas(_SettingsFields):
         for name, path in self.signatures.items():
             if path is not None and not (base / Path(path).expanduser()).is_dir():
                 yield from absent_file(base, path, ("signatures", name))
+        yield from self._shared_files()
         if self.cell_types is not None:
             yield from absent_file(base, self.cell_types, ("cell_types",))
         if self.compare_at and self.compare_at not in self.levels:
@@ -282,6 +301,19 @@ class Atlas(_SettingsFields):
             )
         yield from _refused(lambda: self.settings, ())
         yield from _refused(lambda: self.activity_settings, ("activity",))
+
+    def _shared_files(self) -> Iterator[Problem]:
+        """Pairs of signature and level whose files would have the same name: ``a_b`` at c, ``a`` at b_c."""
+        seen: dict[str, str] = {}
+        for signature in self.signatures:
+            for level in self.levels:
+                pair = f"'{signature}' at level '{level}'"
+                for kind in ("", "_resampled"):
+                    name = f"{signature}_{level}{kind}".lower()
+                    if name in seen:
+                        what = f"{seen[name]} and {pair} would write the same files"
+                        yield Problem(("signatures",), what, next="Rename one of them.")
+                    seen[name] = pair
 
 
 def _refused(make, loc: tuple[str, ...]) -> Iterator[Problem]:

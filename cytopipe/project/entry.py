@@ -1,7 +1,8 @@
 """One entry of the project file, and the data sets it stands for.
 
 An entry is a frozen pydantic model; unknown keys are refused. It may stand for several data sets (one
-per file of a pattern); each is a `DataSet`, which becomes one partition of the domain's assets.
+per file of a pattern); each is a `DataSet`, which becomes one partition of the domain's assets. A data set
+may have parts in turn (the signatures of an atlas level), which are partitions of assets of their own.
 What only the disk can tell (a file that is absent) an entry reports as `Problem` values.
 """
 
@@ -48,9 +49,10 @@ class Problem:
 class Entry(BaseModel):
     """What every domain's entry has in common; domains derive from it.
 
-    A domain overrides :meth:`expand` when one entry can stand for several data sets, :meth:`place` when
-    they do not lie in folders of their own, and :meth:`problems` for what must be looked up on disk. Models
-    are validated with the context ``{"name": NAME}`` of the entry.
+    A domain overrides :meth:`expand` when one entry can stand for several data sets, :meth:`parts` when some
+    assets are made for each part of a data set, :meth:`place` when they do not lie in folders of their own,
+    and :meth:`problems` for what must be looked up on disk. Models are validated with the context
+    ``{"name": NAME}`` of the entry.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
@@ -64,6 +66,10 @@ class Entry(BaseModel):
         """Yield ``(partition key, entry)`` for every data set this entry stands for."""
         yield name, self
 
+    def parts(self, key: str) -> Iterator[tuple[str, Self]]:
+        """Yield ``(partition key, entry)`` for every part of data set `key`, whose entry this is."""
+        yield from ()
+
     def place(self, key: str) -> str:
         """The folder of data set `key`, relative to its domain's folder below the output root."""
         return slug(key)
@@ -75,10 +81,11 @@ class Entry(BaseModel):
 
 @dataclass(frozen=True)
 class DataSet:
-    """One data set of a project: the partition `key` of the assets of `domain`.
+    """One data set of a project, or a part of one: the partition `key` of assets of `domain`.
 
     `entry` is the declaration; `folder` the directory under the output root where its artifacts lie;
-    `base` the directory from which the entry's relative paths count.
+    `base` the directory from which the entry's relative paths count; `parent` the key of the data set of
+    which this is a part, empty for a data set itself.
     """
 
     domain: str
@@ -86,6 +93,7 @@ class DataSet:
     entry: Entry
     folder: Path
     base: Path
+    parent: str = ""
 
     def resolve(self, path: str) -> Path:
         """An entry's path as an absolute one."""

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from cytopipe.errors import CytopipeError, Finding, ProjectError, UnsafeNameError
-from cytopipe.project.domains import DOMAINS, entry_model
+from cytopipe.project.domains import DOMAINS, PARTS, domain_of, entry_model
 from cytopipe.project.entry import DataSet, Entry
 from cytopipe.project.findings import did_you_mean, explain
 from cytopipe.project.settings import Settings
@@ -44,9 +44,10 @@ class Project:
         The project file, absolute.
     settings : Settings
         What holds for the whole project: output root, engine, retention.
-    data_sets : mapping of domain to mapping of key to DataSet
-        Every data set that can be worked on; keys are partition keys.
-    broken : mapping of (domain, entry name) to findings
+    data_sets : mapping of set of partitions to mapping of key to DataSet
+        Every data set that can be worked on, by the name of its domain, and every part of one, by the name
+        that `PARTS` gives; keys are partition keys, each once in a domain.
+    broken : mapping of (set of partitions, entry name or key) to findings
         Entries that cannot be used as they are written.
     findings : tuple of Finding
         Everything that is wrong, in the order of the file; those of `broken` included.
@@ -76,19 +77,20 @@ class Project:
     def dagster_home(self) -> Path:
         return self.home / "dagster"
 
-    def data_set(self, domain: str, key: str) -> DataSet:
-        """The data set of a partition.
+    def data_set(self, partitions: str, key: str) -> DataSet:
+        """The data set (or the part of one) of a partition.
 
         Raises
         ------
         ProjectError
             If the file declares none of that key, or its entry is broken.
         """
-        known = self.data_sets.get(domain, {})
+        known = self.data_sets.get(partitions, {})
         if key in known:
             return known[key]
-        for (broken_domain, name), findings in self.broken.items():
-            if broken_domain == domain and (key == name or key.startswith(f"{name}.")):
+        domain = domain_of(partitions)
+        for (owner, name), findings in self.broken.items():
+            if owner in (partitions, domain) and (key == name or key.startswith(f"{name}.")):
                 raise ProjectError(findings)
         raise ProjectError(
             f"{domain} has no data set '{key}'",
@@ -168,7 +170,7 @@ def read_project(file: Path) -> Project:
     reader = _Entries(source, settings, file.parent)
     reader.read()
     order = {name: number for number, name in enumerate(source.data)}
-    broken = dict(sorted(reader.broken.items(), key=lambda item: order[item[0][0]]))
+    broken = dict(sorted(reader.broken.items(), key=lambda item: order[domain_of(item[0][0])]))
     findings = tuple(finding for group in broken.values() for finding in group)
     return Project(file, settings, reader.data_sets, broken, findings)
 
@@ -257,24 +259,35 @@ class _Entries:
             self._add(domain, name, entry, where)
 
     def _add(self, domain: str, name: str, entry: Entry, where: str) -> None:
-        known = self.data_sets.setdefault(domain, {})
-        for key, data_entry in entry.expand(name, self.base):
-            if faults := tuple(_key_findings(key, where)):
-                self._break(domain, key, *faults)
-            elif key in known:
-                self._break(
-                    domain,
-                    key,
-                    Finding(
-                        what=f"{domain} has two data sets '{key}'", where=where, next="Rename one of them."
-                    ),
-                )
-            else:
-                folder = self.output / domain / data_entry.place(key)
-                known[key] = DataSet(domain, key, data_entry, folder, self.base)
+        """The entry's data sets, then their parts: where names meet in one key, the data set has it."""
+        self.data_sets.setdefault(domain, {})
+        whole = [
+            self._data_set(domain, domain, key, one, where) for key, one in entry.expand(name, self.base)
+        ]
+        for data in whole:
+            for key, part in data.entry.parts(data.key) if data is not None else ():
+                self._data_set(PARTS[domain], domain, key, part, where, parent=data.key)
 
-    def _break(self, domain: str, name: str, *findings: Finding) -> None:
-        self.broken[domain, name] = (*self.broken.get((domain, name), ()), *findings)
+    def _data_set(
+        self, partitions: str, domain: str, key: str, entry: Entry, where: str, *, parent: str = ""
+    ) -> DataSet | None:
+        """Add one data set or part; None, with a finding, where its key cannot be used or is taken."""
+        faults = tuple(_key_findings(key, where))
+        if not faults and any(
+            key in self.data_sets.get(taken, {}) for taken in (domain, PARTS.get(domain, domain))
+        ):
+            two = f"{domain} has two data sets '{key}'"
+            faults = (Finding(what=two, where=where, next="Rename one of them."),)
+        if faults:
+            self._break(partitions, key, *faults)
+            return None
+        folder = self.output / domain / entry.place(parent or key)
+        data = DataSet(domain, key, entry, folder, self.base, parent)
+        self.data_sets.setdefault(partitions, {})[key] = data
+        return data
+
+    def _break(self, partitions: str, name: str, *findings: Finding) -> None:
+        self.broken[partitions, name] = (*self.broken.get((partitions, name), ()), *findings)
 
 
 def _validated(

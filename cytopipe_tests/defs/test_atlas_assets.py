@@ -31,10 +31,13 @@ from cytopipe_tests.atlas.atlases import bytes_of
 from cytopipe_tests.defs.atlas_example import ENTRY, make_atlas_project, write_cells, write_signature
 from cytopipe_tests.defs.conftest import Opened
 
-DONE = ["done"] * 4
+DONE = ["done"] * 2  # of a level, and of a signature at a level
 PASS = ["atlas/pseudobulk", "atlas/resampled"]
 PROFILES_ONLY = ENTRY.replace("    signatures: {{mine: mine.tsv}}\n", "")
 LEVELS = ("fine", "Organ_type")
+KEYS = [f"{atlas}.{level}" for atlas in "ab" for level in LEVELS]
+PARTS = [f"{key}.mine" for key in KEYS]
+OF_PARTS = ["atlas/activity", "atlas/validation"]
 
 
 @dataclass
@@ -66,8 +69,7 @@ def made_folder(tmp_path_factory) -> Path:
     project = make_atlas_project(tmp_path_factory.mktemp("atlases"), "a", "b")
     with open_instance(project) as instance:
         opened = Opened(project, instance)
-        assert [one.outcome for one in opened.make()] == ["success"]
-        assert compare(opened) == "success"
+        assert [one.outcome for one in opened.make()] == ["success"] * 3
     return project.directory
 
 
@@ -120,10 +122,8 @@ def dagster_says(opened: Opened, partition: str) -> list[str]:
     resolver = CachingStaleStatusResolver(
         opened.instance, definitions.resolve_asset_graph(), LoadingContextForTest(opened.instance)
     )
-    return [
-        resolver.get_status(AssetKey(step.asset.split("/")), partition).value
-        for step in GRAPH.steps_of("atlas")
-    ]
+    assets = OF_PARTS if partition.count(".") == 2 else PASS
+    return [resolver.get_status(AssetKey(one.split("/")), partition).value for one in assets]
 
 
 def results(opened: Opened, atlas: str = "a") -> Path:
@@ -135,7 +135,7 @@ def results(opened: Opened, atlas: str = "a") -> Path:
 
 def test_the_comparison_gathers_activity_and_validation_of_every_level():
     node = definitions.resolve_asset_graph().get(AssetKey(["atlas", "cross_atlas"]))
-    assert node.parent_keys == {AssetKey(["atlas", "activity"]), AssetKey(["atlas", "validation"])}
+    assert {key.path[1] for key in node.parent_keys} == {"activity", "validation", "cell_types"}
     assert not node.is_partitioned
     assert node.group_name == "atlas" and node.description and node.owners
 
@@ -147,8 +147,8 @@ def test_the_code_versions_of_the_assets_are_those_of_the_domain():
 
 def test_the_levels_of_an_atlas_stand_together(made):
     """Ranges of keys follow the order in which they were added, so that an atlas is one range."""
-    expected = [f"{atlas}.{level}" for atlas in "ab" for level in LEVELS]
-    assert list(made.instance.get_dynamic_partitions("atlas")) == expected
+    assert list(made.instance.get_dynamic_partitions("atlas")) == KEYS
+    assert list(made.instance.get_dynamic_partitions("atlas_signatures")) == PARTS
 
 
 # ------------------------------------------------------------------------------------------- one pass
@@ -157,15 +157,14 @@ def test_the_levels_of_an_atlas_stand_together(made):
 def test_all_levels_of_an_atlas_and_their_resamples_come_of_one_pass(begin_atlases, passes):
     """One run, two atlases: each file of cells is streamed once; every level has its own materialization."""
     opened = begin_atlases("a", "b")
-    keys = [f"{atlas}.{level}" for atlas in "ab" for level in LEVELS]
     opened.look()
-    assert run_assets(opened.instance, PASS, keys).outcome == "success"
+    assert run_assets(opened.instance, PASS, KEYS).outcome == "success"
     assert passes.levels == [list(LEVELS)] * 2
-    for key in keys:
+    for key in KEYS:
         profiles = books.latest(opened.instance, "atlas/pseudobulk", key)
         resamples = books.latest(opened.instance, "atlas/resampled", key)
         assert profiles.run_id == resamples.run_id
-        assert opened.states(key)[:2] == ["done", "done"]
+        assert opened.states(key) == DONE
     assert opened.look() == []
 
 
@@ -194,35 +193,44 @@ def test_every_materialization_tells_what_people_ask_for(made):
     assert told["n_cells"] > 300 and told["n_counts"] > 10_000
     assert told["parameters"]["level"] == "fine=fine"
     assert told["picture"].startswith("![")
-    activity = books.latest(made.instance, "atlas/activity", "a.fine").metadata
-    assert activity["picture"].startswith("![") and activity["n_signatures"] == 1
-    validation = books.latest(made.instance, "atlas/validation", "a.fine").metadata
-    assert 0 <= validation["quality_mine"] <= 1
+    activity = books.latest(made.instance, "atlas/activity", "a.fine.mine").metadata
+    assert activity["picture"].startswith("![") and (activity["n_groups"], activity["n_targets"]) == (6, 2)
+    assert activity["parameters"]["signature"] == "mine"
+    validation = books.latest(made.instance, "atlas/validation", "a.fine.mine").metadata
+    assert 0 <= validation["quality"] <= 1
     comparison = books.records(made.instance, "atlas/cross_atlas", kinds=("made",))[0].metadata
     assert comparison["n_atlases"] == 2
-    assert {one["partition"] for one in comparison["inputs"]} == {"a.Organ_type", "b.Organ_type"}
+    assert {(one["asset"], one["partition"]) for one in comparison["inputs"]} == {
+        *((asset, f"{atlas}.Organ_type.mine") for asset in OF_PARTS for atlas in "ab"),
+        *(("atlas/cell_types", f"{atlas}.Organ_type") for atlas in "ab"),
+    }
     assert comparison["picture"].startswith("![")
 
 
 def test_what_is_done_is_left_and_the_books_agree_with_the_browser(made, passes):
     assert made.look() == []
-    for key in (f"{atlas}.{level}" for atlas in "ab" for level in LEVELS):
+    for key in (*KEYS, *PARTS):
         assert made.states(key) == DONE
-    assert dagster_says(made, "b.Organ_type") == ["FRESH"] * 4
+        assert dagster_says(made, key) == ["FRESH"] * 2
     assert made.make() == []
     assert passes.levels == []
 
 
 def test_the_lineage_goes_back_from_a_validation_to_the_cells(made):
-    root = ancestry(made.project, made.instance, GRAPH, "atlas/validation", "a.fine")
+    root = ancestry(made.project, made.instance, GRAPH, "atlas/validation", "a.fine.mine")
     nodes = {node.asset: node for _, node in walk(root)}
-    assert {"atlas/cells", "atlas/recipe", "atlas/signatures", "atlas/cell_types"} <= set(nodes)
+    assert {asset: node.partition for asset, node in nodes.items()} == {
+        **dict.fromkeys(("atlas/validation", "atlas/activity", "atlas/signatures"), "a.fine.mine"),
+        **dict.fromkeys(("atlas/pseudobulk", "atlas/resampled", "atlas/cells", "atlas/recipe"), "a.fine"),
+        "atlas/cell_types": "a.fine",
+    }
     assert {node.now for node in nodes.values()} == {"same"}
     for path, asset, key in (
         ("a/pseudobulk/a_pseudobulk_organ_type.h5ad", "atlas/pseudobulk", "a.Organ_type"),
         ("b/pseudobulk/b_pseudobulk_fine_resampled.h5ad", "atlas/resampled", "b.fine"),
-        ("a/activity/a_mine_fine.h5ad", "atlas/activity", "a.fine"),
-        ("validation/b/b_mine_organ_type_quality.json", "atlas/validation", "b.Organ_type"),
+        ("a/activity/a_mine_fine.h5ad", "atlas/activity", "a.fine.mine"),
+        ("validation/b/b_mine_organ_type_quality.json", "atlas/validation", "b.Organ_type.mine"),
+        ("validation/cross_atlas/mine_coarse_pairs.tsv", "atlas/cross_atlas", ""),
     ):
         found = asset_of_file(made.project, GRAPH, made.project.output / "atlas" / path)
         assert found == (asset, key)
@@ -247,12 +255,12 @@ def test_files_of_the_plain_commands_are_taken_up_and_not_made_again(begin_atlas
     assert len(written) == 4 and len(passes.levels) == 1
     noticed = opened.look()
     assert "atlas/pseudobulk [a.fine]" in noticed and "atlas/resampled [a.Organ_type]" in noticed
-    assert opened.states("a.fine")[:2] == ["done", "done"]
+    assert opened.states("a.fine") == DONE
     assert (
         books.latest(opened.instance, "atlas/pseudobulk", "a.fine").metadata["how"].startswith("made outside")
     )
     assert [one.outcome for one in opened.make()] == ["success"]
-    assert opened.states("a.fine") == DONE
+    assert opened.states("a.fine.mine") == DONE
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert len(passes.levels) == 1
 
@@ -291,31 +299,37 @@ def test_outside_work_with_another_recipe_is_taken_up_as_stale(begin_atlases):
 def test_other_cells_make_their_own_atlas_stale_and_no_other(made, passes):
     write_cells(made.project.directory / "a.h5ad", seed=9)
     assert set(made.look()) == {f"atlas/cells [a.{level}]" for level in LEVELS}
-    assert made.states("a.fine") == made.states("a.Organ_type") == ["stale"] * 4
-    assert made.states("b.fine") == DONE
-    assert dagster_says(made, "a.fine")[0] == "STALE" and dagster_says(made, "b.fine") == ["FRESH"] * 4
+    for level in LEVELS:
+        assert made.states(f"a.{level}") == made.states(f"a.{level}.mine") == ["stale"] * 2
+    assert made.states("b.fine") == made.states("b.fine.mine") == DONE
+    assert dagster_says(made, "a.fine")[0] == "STALE" and dagster_says(made, "b.fine") == ["FRESH"] * 2
     assert run_assets(made.instance, PASS, [f"a.{level}" for level in LEVELS]).outcome == "success"
     assert passes.levels == [list(LEVELS)]
-    assert made.states("a.fine") == ["done", "done", "stale", "stale"]
-    assert "atlas/pseudobulk changed" in made.judged()["atlas/activity", "a.fine"].reasons[0]
+    assert made.states("a.fine") == DONE and made.states("a.fine.mine") == ["stale"] * 2
+    assert "atlas/pseudobulk changed" in made.judged()["atlas/activity", "a.fine.mine"].reasons[0]
+    assert made.states("b.fine.mine") == DONE
+    assert dagster_says(made, "b.fine.mine") == ["FRESH"] * 2
 
 
 def test_each_change_makes_stale_exactly_what_it_decides(made):
+    def states() -> list[str]:
+        return made.states("a.fine") + made.states("a.fine.mine")
+
     write_signature(made.project.directory / "mine.tsv", seed=3)
     made.look()
-    assert made.states("a.fine") == ["done", "done", "stale", "stale"]
+    assert states() == ["done", "done", "stale", "stale"]
     write_signature(made.project.directory / "mine.tsv")
     (made.project.directory / "types.tsv").write_text(
         (made.project.directory / "types.tsv").read_text() + "*\trare\tother\t\n"
     )
     made.look()
-    assert made.states("a.fine") == ["done", "done", "done", "stale"]
+    assert states() == ["done", "done", "done", "stale"]
     change(made, "n_permutations: 20", "n_permutations: 30")
-    assert made.states("a.fine") == ["done", "done", "stale", "stale"]
+    assert states() == ["done", "done", "stale", "stale"]
     change(made, "n_bootstrap: 4", "n_bootstrap: 3")
-    assert made.states("b.fine") == ["stale"] * 4
+    assert states() == ["stale"] * 4
     change(made, "n_bootstrap: 3", "n_bootstrap: 4")
-    assert made.states("b.fine")[:2] == ["done", "done"]
+    assert states() == ["done", "done", "stale", "stale"]
 
 
 def test_one_deleted_level_is_made_again_and_its_neighbour_left(made, passes):
@@ -412,15 +426,15 @@ def test_a_blocking_invariant_that_fails_leaves_the_level_and_its_descendants_un
     spoil(spoiled, "one count")
     store.publish_bytes(path, spoiled.read_bytes(), provenance=provenance)
     spoiled.unlink()
-    activity = books.latest(made.instance, "atlas/activity", "a.fine")
-    outcome = run_assets(
-        made.instance, [step.asset for step in GRAPH.steps_of("atlas")], ["a.fine", "a.Organ_type"]
-    )
+    activity = books.latest(made.instance, "atlas/activity", "a.fine.mine")
+    outcome = run_assets(made.instance, PASS, ["a.fine", "a.Organ_type"])
     assert outcome.outcome == "failure"
     assert "atlas/pseudobulk [a.fine]" in outcome.errors[0] and "recounted" in outcome.errors[0]
     assert made.judged()["atlas/pseudobulk", "a.fine"].state == "failed"
-    assert books.latest(made.instance, "atlas/activity", "a.fine").storage_id == activity.storage_id
-    assert made.states("a.Organ_type") == DONE
+    outcome = run_assets(made.instance, OF_PARTS, ["a.fine.mine", "a.Organ_type.mine"])
+    assert outcome.errors[0] == "atlas/activity [a.fine.mine]: atlas/pseudobulk could not be made"
+    assert books.latest(made.instance, "atlas/activity", "a.fine.mine").storage_id == activity.storage_id
+    assert made.states("a.Organ_type") == made.states("a.Organ_type.mine") == DONE
 
 
 def test_what_broke_an_invariant_is_not_taken_up_later(begin_atlases, monkeypatch):
@@ -468,9 +482,10 @@ def test_a_signature_that_is_not_here_fails_activity_with_advice_and_nothing_bef
 ):
     monkeypatch.delenv("CYTOPIPE_SIGNATURES", raising=False)
     opened = begin_atlases("a", entry=ENTRY.replace("{{mine: mine.tsv}}", "[lincytosig]"))
-    assert opened.make()[0].outcome == "failure"
-    assert opened.states("a.fine") == ["done", "done", "failed", "missing"]
-    assert "CellType__Cytokine" in opened.judged()["atlas/activity", "a.fine"].reasons[0]
+    assert [one.outcome for one in opened.make()] == ["success", "failure"]
+    assert opened.states("a.fine") == DONE and opened.states("a.fine.lincytosig") == ["failed", "missing"]
+    reason = opened.judged()["atlas/activity", "a.fine.lincytosig"].reasons[0]
+    assert "CellType__Cytokine" in reason
 
 
 def test_what_is_not_asked_for_is_recorded_as_nothing_and_is_done(begin_atlases):
@@ -512,16 +527,15 @@ def test_a_stopped_pass_is_canceled_with_a_checkpoint_and_the_next_run_goes_on_f
     opened = begin_atlases("a", entry=ENTRY + "    batch_size: 50\n")
     opened.look()
     keys = [f"a.{level}" for level in LEVELS]
-    steps = [step.asset for step in GRAPH.steps_of("atlas")]
     with listen(_StopAt(0.5)):
-        assert run_assets(opened.instance, steps, keys).outcome == "canceled"
+        assert run_assets(opened.instance, PASS, keys).outcome == "canceled"
     assert passes.resumed_at == []
     assert opened.states("a.fine")[0] == opened.states("a.Organ_type")[0] == "interrupted"
     assert "of 400" in opened.judged()["atlas/pseudobulk", "a.fine"].reasons[0]
     assert not list(results(opened).glob("*.h5ad"))
     assert run_assets(opened.instance, PASS, keys).outcome == "success"
     assert 200 <= passes.resumed_at[0] < 400 and len(passes.levels) == 2
-    assert opened.states("a.fine") == ["done", "done", "missing", "missing"]
+    assert opened.states("a.fine") == DONE and opened.states("a.fine.mine") == ["missing"] * 2
     assert bytes_of(results(opened)) == bytes_of(results(made))
 
 
@@ -540,7 +554,7 @@ def test_the_comparison_is_made_once_and_again_when_what_it_stands_on_changed(ma
     assert newest().metadata["how"] == "vouched for again" and newest().version == first.version
     assert {path: path.stat().st_mtime_ns for path in written} == written
     write_signature(made.project.directory / "mine.tsv", seed=3)
-    assert run_assets(made.instance, ["atlas/activity"], ["a.Organ_type"]).outcome == "success"
+    assert run_assets(made.instance, OF_PARTS, ["a.Organ_type.mine"]).outcome == "success"
     assert compare(made) == "success"
     assert newest().metadata["how"] == "made" and newest().version != first.version
 
@@ -552,9 +566,13 @@ def test_the_command_line_makes_everything_and_then_says_so(begin_atlases):
     opened = begin_atlases("a", "b", entry=ENTRY.replace("fine: fine, ", ""))
     where = ["--project", str(opened.project.file)]
     assert run([*where, "materialize", "atlas", "--quiet"]) == 0
-    assert opened.states("a.Organ_type") == opened.states("b.Organ_type") == DONE
-    assert books.records(opened.instance, "atlas/cross_atlas", kinds=("made",), limit=1)
-    assert (opened.project.output / "values/atlas/overview.tsv").read_text().count("Organ_type") == 2
+    for key in KEYS[1::2]:
+        assert opened.states(key) == opened.states(f"{key}.mine") == DONE
+    assert opened.states("") == ["done"]
+    table = (opened.project.output / "values/atlas/overview.tsv").read_text().splitlines()
+    assert [row.split("\t")[0] for row in table[1:]] == [
+        "a.Organ_type", "a.Organ_type.mine", "b.Organ_type", "b.Organ_type.mine",
+    ]  # fmt: skip
     assert run([*where, "materialize", "atlas", "--quiet"]) == 0
 
 
