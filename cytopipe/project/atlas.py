@@ -308,12 +308,11 @@ class Atlas(_SettingsFields):
         for signature in self.signatures:
             for level in self.levels:
                 pair = f"'{signature}' at level '{level}'"
-                for kind in ("", "_resampled"):
-                    name = f"{signature}_{level}{kind}".lower()
-                    if name in seen:
-                        what = f"{seen[name]} and {pair} would write the same files"
-                        yield Problem(("signatures",), what, next="Rename one of them.")
-                    seen[name] = pair
+                names = [f"{signature}_{level}{kind}".lower() for kind in ("", "_resampled")]
+                if other := next((seen[name] for name in names if name in seen), ""):
+                    what = f"{other} and {pair} would write the same files"
+                    yield Problem(("signatures",), what, next="Rename one of them.")
+                seen |= dict.fromkeys(names, pair)
 
 
 def _refused(make, loc: tuple[str, ...]) -> Iterator[Problem]:

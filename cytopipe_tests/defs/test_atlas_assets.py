@@ -24,6 +24,7 @@ from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
 from cytopipe.defs.definitions import GRAPH, definitions
 from cytopipe.defs.instance import open_instance
 from cytopipe.defs.listening import listen
+from cytopipe.defs.ranges import range_tags
 from cytopipe.defs.running import run_assets
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Store
@@ -122,7 +123,7 @@ def dagster_says(opened: Opened, partition: str) -> list[str]:
     resolver = CachingStaleStatusResolver(
         opened.instance, definitions.resolve_asset_graph(), LoadingContextForTest(opened.instance)
     )
-    assets = OF_PARTS if partition.count(".") == 2 else PASS
+    assets = PASS if partition in KEYS else OF_PARTS
     return [resolver.get_status(AssetKey(one.split("/")), partition).value for one in assets]
 
 
@@ -344,6 +345,177 @@ def test_one_deleted_level_is_made_again_and_its_neighbour_left(made, passes):
     assert (results(made) / "a_pseudobulk_fine.h5ad").stat().st_mtime_ns == kept
 
 
+# ------------------------------------------------------------------------------------- signatures at a level
+
+
+TWO = ENTRY.replace("{{mine: mine.tsv}}", "{{mine: mine.tsv, v1.2-b: other.tsv}}")
+
+
+def test_a_signature_that_joins_an_entry_is_missing_and_nothing_else_is(made):
+    write_signature(made.project.directory / "other.tsv", seed=5)
+    change(made, "{mine: mine.tsv}", "{mine: mine.tsv, v1.2-b: other.tsv}")
+    added = [f"{key}.v1.2-b" for key in KEYS]
+    assert list(made.instance.get_dynamic_partitions("atlas_signatures")) == PARTS + added
+    judged = made.judged()
+    assert {place for place, one in judged.items() if one.state == "missing"} == {
+        (asset, key) for asset in OF_PARTS for key in added
+    }
+    assert judged["atlas/cross_atlas", ""].state == "stale"
+    assert {one.state for place, one in judged.items() if place[1] in (*KEYS, *PARTS)} == {"done"}
+    assert [one.outcome for one in made.make()] == ["success"] * 2
+    assert {one.state for one in made.judged().values()} == {"done"}
+    for name in ("mine", "v1.2-b"):
+        record = books.latest(made.instance, "atlas/activity", f"a.fine.{name}")
+        assert record.metadata["path"].endswith(f"a_{name}_fine.h5ad")
+        assert f"a_{name}_fine_heat_map.png" in record.metadata["picture"]
+        assert {(one.asset, one.partition) for one in record.inputs} == {
+            ("atlas/pseudobulk", "a.fine"),
+            ("atlas/resampled", "a.fine"),
+            ("atlas/signatures", f"a.fine.{name}"),
+        }
+
+
+def test_another_table_of_one_signature_makes_its_own_partitions_stale_and_no_other(made):
+    write_signature(made.project.directory / "other.tsv", seed=5)
+    change(made, "{mine: mine.tsv}", "{mine: mine.tsv, v1.2-b: other.tsv}")
+    assert {one.outcome for one in made.make()} == {"success"}
+    write_signature(made.project.directory / "other.tsv", seed=6)
+    assert set(made.look()) == {f"atlas/signatures [{key}.v1.2-b]" for key in KEYS}
+    for key in KEYS:
+        assert made.states(f"{key}.v1.2-b") == ["stale"] * 2
+        assert made.states(f"{key}.mine") == made.states(key) == DONE
+    assert dagster_says(made, "b.fine.v1.2-b")[0] == "STALE" and dagster_says(made, PARTS[0]) == ["FRESH"] * 2
+
+
+def test_a_signature_whose_table_is_broken_fails_alone(begin_atlases):
+    opened = begin_atlases("a", entry=TWO)
+    (opened.project.directory / "other.tsv").write_text("t1\tt2\nG1\t0.5\tmuch\n")
+    opened = make_opened(opened.project.directory)
+    assert [one.outcome for one in opened.make()] == ["success", "failure"]
+    for level in LEVELS:
+        assert opened.states(f"a.{level}") == opened.states(f"a.{level}.mine") == DONE
+        assert opened.states(f"a.{level}.v1.2-b") == ["failed", "missing"]
+    assert "other.tsv" in opened.judged()["atlas/activity", "a.fine.v1.2-b"].reasons[0]
+    opened.instance.dispose()
+
+
+def test_one_deleted_activity_is_inferred_again_and_its_neighbours_left(made):
+    folder = made.project.output / "atlas/a/activity"
+    kept = {path: path.stat().st_mtime_ns for path in folder.glob("a_mine_organ_type*.h5ad")}
+    before = bytes_of(folder)
+    (folder / "a_mine_fine_resampled.h5ad").unlink()
+    assert made.states("a.fine.mine") == ["stale"] * 2 and made.states("a.Organ_type.mine") == DONE
+    assert {one.outcome for one in made.make()} == {"success"}
+    assert made.states("a.fine.mine") == DONE
+    assert bytes_of(folder) == before
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+
+
+def test_activity_of_the_plain_command_is_taken_up_and_not_inferred_again(begin_atlases):
+    """`cytopipe atlas activity` on the results of a run: history learns of the part, byte for byte."""
+    from cytopipe.atlas.cli import atlas
+
+    opened = begin_atlases("a")
+    opened.look()
+    assert run_assets(opened.instance, PASS, ["a.fine", "a.Organ_type"]).outcome == "success"
+    table = str(opened.project.directory / "mine.tsv")
+    root = str(opened.project.output / "atlas")
+    said = CliRunner().invoke(
+        atlas,
+        ["activity", root, "--signature", "mine", "--source", table, "--permutations", "20"],
+        obj=_Options(opened.project.file),
+        catch_exceptions=False,
+    )
+    assert said.exit_code == 0, said.output
+    folder = opened.project.output / "atlas/a/activity"
+    written = {path: path.stat().st_mtime_ns for path in folder.glob("*.h5ad")}
+    noticed = opened.look()
+    assert {"atlas/activity [a.fine.mine]", "atlas/activity [a.Organ_type.mine]"} <= set(noticed)
+    assert opened.states("a.fine.mine") == ["done", "missing"]
+    assert {one.outcome for one in opened.make()} == {"success"}
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.h5ad")} == written
+
+
+def test_a_backfill_of_levels_and_their_signatures_makes_the_levels_first(begin_atlases):
+    """What `launchPartitionBackfill` stores, carried out as the daemon does, by the graph that it knows."""
+    import logging
+    import time
+
+    from dagster import RunsFilter
+    from dagster._core.execution.backfill import PartitionBackfill
+    from dagster._core.test_utils import create_test_daemon_workspace_context
+    from dagster._core.workspace.load_target import ModuleTarget
+    from dagster._daemon.backfill import execute_backfill_iteration
+
+    opened = begin_atlases("a")
+    opened.look()
+    module = ModuleTarget(
+        "cytopipe.defs.definitions", "definitions", str(opened.project.directory), "cytopipe"
+    )
+    with create_test_daemon_workspace_context(module, opened.instance) as context:
+        for backfill, assets, keys in (
+            ("parts", OF_PARTS, ["a.fine.mine", "a.Organ_type.mine"]),
+            ("both", [*PASS, *OF_PARTS], ["a.fine", "a.Organ_type"]),
+        ):
+            opened.instance.add_backfill(
+                PartitionBackfill.from_asset_partitions(
+                    backfill_id=backfill,
+                    asset_graph=context.create_request_context().asset_graph,
+                    partition_names=keys,
+                    asset_selection=[AssetKey(one.split("/")) for one in assets],
+                    backfill_timestamp=time.time(),
+                    tags={},
+                    dynamic_partitions_store=opened.instance,
+                    all_partitions=False,
+                    title=None,
+                    description=None,
+                    run_config=None,
+                )
+            )
+        list(execute_backfill_iteration(context, logging.getLogger("test")))
+        chosen = {}
+        for backfill in ("parts", "both"):
+            (run,) = opened.instance.get_runs(RunsFilter(tags={"dagster/backfill": backfill}))
+            chosen[backfill] = {key.to_user_string() for key in run.asset_selection}
+    assert chosen == {"parts": set(OF_PARTS), "both": set(PASS)}
+    wanted = opened.instance.get_backfill("both").asset_backfill_data.target_subset
+    of_parts = wanted.get_partitions_subset(AssetKey(["atlas", "validation"]))
+    assert set(of_parts.get_partition_keys()) == {"a.fine.mine", "a.Organ_type.mine"}
+
+
+def test_the_nights_make_levels_and_then_their_signatures(begin_atlases):
+    from datetime import UTC, datetime
+
+    from dagster import build_schedule_context
+
+    opened = begin_atlases("a")
+    repository = definitions.get_repository_def()
+
+    def tick(name: str) -> list[dict[str, str]]:
+        context = build_schedule_context(
+            instance=opened.instance,
+            scheduled_execution_time=datetime(2030, 1, 1, 2, tzinfo=UTC),
+            repository_def=repository,
+        )
+        found = repository.get_schedule_def(name).evaluate_tick(context)
+        return [
+            {name: key for name, key in one.tags.items() if "partition" in name} for one in found.run_requests
+        ]
+
+    assert tick("atlas_signatures_nightly") == []
+    assert tick("atlas_nightly") == [range_tags(["a.fine", "a.Organ_type"])]
+    job = repository.get_job("atlas_all")
+    assert job.execute_in_process(
+        instance=opened.instance, tags=range_tags(["a.fine", "a.Organ_type"])
+    ).success
+    (tags,) = tick("atlas_signatures_nightly")
+    assert tags == range_tags(["a.fine.mine", "a.Organ_type.mine"])
+    job = repository.get_job("atlas_signatures_all")
+    assert job.execute_in_process(instance=opened.instance, tags=tags).success
+    assert opened.states("a.fine.mine") == DONE
+    assert tick("atlas_nightly") == tick("atlas_signatures_nightly") == []
+
+
 # ------------------------------------------------------------------------------------------- damage
 
 
@@ -493,6 +665,7 @@ def test_what_is_not_asked_for_is_recorded_as_nothing_and_is_done(begin_atlases)
     opened = begin_atlases("a", entry=entry)
     assert opened.make()[0].outcome == "success"
     assert opened.states("a.fine") == DONE
+    assert opened.instance.get_dynamic_partitions("atlas_signatures") == []
     assert "no resamples" in books.latest(opened.instance, "atlas/resampled", "a.fine").metadata["nothing"]
     assert len(list(results(opened).glob("*.h5ad"))) == 2
     assert compare(opened) == "success"

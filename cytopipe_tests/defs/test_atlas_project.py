@@ -39,6 +39,55 @@ def test_an_atlas_of_the_packaged_registry_needs_only_its_path(tmp_path):
     assert third.compared_level == "L1"
 
 
+def test_each_signature_at_each_level_is_a_part_of_the_level(tmp_path):
+    """Names with dots and dashes stay as they are; an entry without signatures has no parts."""
+    project = check_project(
+        write(
+            tmp_path,
+            "  cima:\n    path: a.h5ad\n    signatures: [cytosig, v1.2-b]\n"
+            "  mine:\n    path: a.h5ad\n    levels: {A: x}\n    sample: s\n",
+        )
+    )
+    parts = project.data_sets["atlas_signatures"]
+    assert list(parts)[:3] == ["cima.L1.cytosig", "cima.L1.v1.2-b", "cima.L2.cytosig"]
+    assert {data.parent for data in parts.values()} == set(project.data_sets["atlas"]) - {"mine.A"}
+    part = project.data_set("atlas_signatures", "cima.L3.v1.2-b")
+    assert (part.entry.level.name, part.entry.signature, part.parent) == ("L3", "v1.2-b", "cima.L3")
+    with pytest.raises(ProjectError, match=r"Did you mean 'cima\.L3\.cytosig'"):
+        project.data_set("atlas_signatures", "cima.L3.cytosg")
+
+
+@pytest.mark.parametrize(
+    ("entries", "key"),
+    [
+        ([("a", "b: x, b.c: y", "c.d: t, d: t")], "a.b.c.d"),
+        ([("a", "b: x", "c.d: t"), ("a.b", "c: x", "d: t")], "a.b.c.d"),
+        ([("a", "b: x, b.c: y", "c: t")], "a.b.c"),
+    ],
+)
+def test_two_partitions_of_one_key_are_refused(tmp_path, entries, key):
+    """Dots may stand in every name, so two ways to one key are told, and the first of them keeps it."""
+    (tmp_path / "t").write_text("")
+    lines = [
+        f"  {name}:\n    path: a.h5ad\n    sample: s\n    levels: {{{levels}}}\n    signatures: {{{named}}}\n"
+        for name, levels, named in entries
+    ]
+    file = write(tmp_path, "".join(lines))
+    (told,) = findings_of(file)
+    assert f"atlas has two data sets '{key}'" in told and "Rename one of them." in told
+    project = load_project(file)
+    keys = [one for data_sets in project.data_sets.values() for one in data_sets]
+    assert keys.count(key) == 1
+
+
+def test_signatures_and_levels_that_would_share_a_file_are_refused(tmp_path):
+    (tmp_path / "t").write_text("")
+    entry = "  a:\n    path: a.h5ad\n    sample: s\n    levels: {c: x, b_c: y}\n"
+    (told,) = findings_of(write(tmp_path, entry + "    signatures: {a_b: t, a: t}\n"))
+    assert told.startswith("7:")
+    assert "'a_b' at level 'c' and 'a' at level 'b_c' would write the same files" in told
+
+
 def test_an_atlas_of_ones_own_declares_its_levels_and_may_override_the_registrys(tmp_path):
     project = check_project(
         write(
