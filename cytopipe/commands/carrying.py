@@ -58,8 +58,8 @@ def select(
 ) -> list[Judgement]:
     """Every judgement about these assets and partitions; parameters and errors as for :func:`choose`."""
     meant = _assets(assets)
-    judged = judge(opened.project, opened.instance, GRAPH)
     _refuse_what_cannot_be(opened, assets, partitions)
+    judged = judge(opened.project, opened.instance, GRAPH)
     keys = _keys(opened, partitions, {one.partition for one in judged})
     wanted = {one.place for one in judged if one.asset in meant and one.partition in keys}
     if not only:
@@ -154,7 +154,7 @@ def _account(opened: Opened, chosen: list[Judgement], finished: list[Finished], 
             f"run {canceled[0].run_id[:8]} was canceled; what is finished is saved",
             next="Go on with: cytopipe resume",
         )
-    failed = [one for one in made if one.state == "failed"]
+    failed = [one for one in made if one.state == "failed" or (one.state == "missing" and not one.partition)]
     for one in failed:
         name = books.named(one.asset, one.partition)
         click.echo(f"cytopipe: {name}: {'; '.join(one.reasons)}", err=True)
@@ -190,7 +190,7 @@ def _assets(names: Sequence[str]) -> set[str]:
 
 
 def _refuse_what_cannot_be(opened: Opened, assets: Sequence[str], partitions: Sequence[str]) -> None:
-    """Something named that has no partitions is asked for by partition, or has nothing to be made from."""
+    """Refuse an asset without partitions that is asked for by partition, or has nothing to be made from."""
     for gathering in (GRAPH.gatherings[name] for name in assets if name in GRAPH.gatherings):
         if partitions:
             raise UserError(f"{gathering.asset} gathers all data sets", next="Leave out -p.")

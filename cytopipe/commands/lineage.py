@@ -64,10 +64,10 @@ def _meant(opened: Opened, what: str) -> tuple[str, str]:
     from cytopipe.project.findings import did_you_mean
 
     asset, colon, partition = what.partition(":")
-    known = {**GRAPH.sources, **GRAPH.steps, **GRAPH.gatherings}
     if what in GRAPH.gatherings:
         return what, ""
-    if asset in known and asset not in GRAPH.gatherings:
+    known = {**GRAPH.sources, **GRAPH.steps}
+    if asset in known:
         keys = opened.project.data_sets.get(GRAPH.chain_with(asset).partitions, {})
         if not colon and len(keys) == 1:
             return asset, next(iter(keys))
@@ -84,7 +84,7 @@ def _meant(opened: Opened, what: str) -> tuple[str, str]:
             "neither a file nor an asset",
             where=what,
             expected="a file of the output root, or ASSET:DATA_SET",
-            next=did_you_mean(asset, known),
+            next=did_you_mean(asset, [*known, *GRAPH.gatherings]),
         )
     return asset_of_file(opened.project, GRAPH, path)
 

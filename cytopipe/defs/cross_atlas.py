@@ -90,7 +90,9 @@ def cross_atlas_asset(graph: Graph, owners: list[str]) -> AssetsDefinition:
         if not comparisons:
             context.log.info("fewer than two atlases have an activity of the same signature")
             return
-        observe(found, instance, graph, _partitions(comparisons), run=context)
+        parts = [data for one in comparisons for data in one.atlases.values()]
+        looked_at = {PARTS["atlas"]: {one.key for one in parts}, "atlas": {one.parent for one in parts}}
+        observe(found, instance, graph, looked_at, run=context)
         began = time.monotonic()
         inputs, judgement = judge_gathering(found, instance, graph, CROSS_ATLAS, _places(comparisons))
         made, refused = _described(comparisons) if judgement.state == "done" else None, {}
@@ -151,9 +153,16 @@ def _comparisons(project: Project) -> Iterator[_Comparison]:
 def _standing_ones(comparisons: Iterator[_Comparison]) -> Iterator[_Comparison]:
     """The comparisons over the atlases whose activity stands, where there are two."""
     for one in comparisons:
-        there = {atlas: data for atlas, data in one.atlases.items() if standing_activity(data) is not None}
+        there = {atlas: data for atlas, data in one.atlases.items() if _stands(data)}
         if len(there) >= 2:
             yield replace(one, atlases=there)
+
+
+def _stands(data: DataSet) -> bool:
+    try:
+        return standing_activity(data) is not None
+    except CytopipeError:
+        return False  # damaged, as the plan says of the activity itself
 
 
 def _places(comparisons: list[_Comparison]) -> tuple[Place, ...]:
@@ -164,12 +173,6 @@ def _places(comparisons: list[_Comparison]) -> tuple[Place, ...]:
         *(("atlas/validation", data.key) for data in parts),
         *(("atlas/cell_types", key) for key in dict.fromkeys(data.parent for data in parts)),
     )
-
-
-def _partitions(comparisons: list[_Comparison]) -> dict[str, set[str]]:
-    """The partitions to look at before the comparisons are made, by their set."""
-    parts = [data for one in comparisons for data in one.atlases.values()]
-    return {PARTS["atlas"]: {data.key for data in parts}, "atlas": {data.parent for data in parts}}
 
 
 def _compare(comparisons: list[_Comparison], context: AssetExecutionContext) -> tuple[Made, dict[str, str]]:

@@ -375,6 +375,20 @@ def test_a_signature_that_joins_an_entry_is_missing_and_nothing_else_is(made):
         }
 
 
+def test_the_sensor_registers_a_new_level_and_its_signatures(made):
+    from dagster import build_sensor_context
+
+    file = made.project.file
+    file.write_text(file.read_text().replace("{fine: fine,", "{rough: coarse, fine: fine,"))
+    repository = definitions.get_repository_def()
+    context = build_sensor_context(instance=made.instance, repository_def=repository)
+    requests = repository.get_sensor_def("new_data")(context).dynamic_partitions_requests
+    assert {one.partitions_def_name: list(one.partition_keys) for one in requests} == {
+        "atlas": ["a.rough", "b.rough"],
+        "atlas_signatures": ["a.rough.mine", "b.rough.mine"],
+    }
+
+
 def test_another_table_of_one_signature_makes_its_own_partitions_stale_and_no_other(made):
     write_signature(made.project.directory / "other.tsv", seed=5)
     change(made, "{mine: mine.tsv}", "{mine: mine.tsv, v1.2-b: other.tsv}")
