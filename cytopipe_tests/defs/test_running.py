@@ -369,9 +369,10 @@ def test_children_of_the_interface_die_with_it(begin):
             if line.startswith("open http"):
                 break
         children = psutil.Process(process.pid).children(recursive=True)
+        commands = {child.pid: " ".join(child.cmdline()) for child in children}
         assert len(children) >= 2
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     _, alive = psutil.wait_procs(children, timeout=30)
-    assert not alive
+    assert [commands[one.pid] for one in alive] == []
