@@ -4,9 +4,9 @@
 
 A seeded atlas (20,000 genes, about 1,036 non-zeros per cell, gzip, four levels of 144 groups, 24 samples, no
 label missing, since scanpy refuses those) is written once per size; each contender then runs in a process of
-its own, and its wall seconds, CPU seconds (all threads) and peak resident memory are printed. Imports and
-compilation are not counted. What takes minutes at the smallest size runs there alone. Machines differ: compare
-rows of one table, not tables.
+its own, and its wall seconds, CPU seconds (all threads) and peak resident memory are printed, then the ratios
+of wall seconds. Imports and compilation are not counted. What takes minutes at the smallest size runs there
+alone. Machines differ: compare rows of one table, not tables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 COLUMNS = [f"cell_type_l{number}" for number in range(1, 5)]
@@ -39,9 +39,12 @@ def main() -> None:
         folder = given.folder or Path(temporary)
         for n_cells in given.cells:
             path = atlas_of(folder, n_cells)
+            rows = {}
             for name in given.only:
                 if name not in SLOW or n_cells == min(given.cells):
-                    print(line({"cells": n_cells, "contender": name} | in_a_process(name, path)), flush=True)
+                    rows[name] = {"cells": n_cells, "contender": name} | in_a_process(name, path)
+                    print(line(rows[name]), flush=True)
+            print(*ratios(rows), sep="\n", flush=True)
 
 
 def atlas_of(folder: Path, n_cells: int) -> Path:
@@ -72,6 +75,15 @@ def line(row: dict) -> str:
     if "error" in row:
         return f"{head}{row['error']}"
     return f"{head}{row['wall_s']:8.2f} s wall{row['cpu_s']:8.2f} s CPU{row['peak_gb']:7.2f} GB"
+
+
+def ratios(rows: dict[str, dict]) -> Iterator[str]:
+    """Wall seconds of ours against those of the others."""
+    for name, row in rows.items():
+        for other, beside in rows.items():
+            ours_to_theirs = name.startswith("cytopipe") and not other.startswith("cytopipe")
+            if ours_to_theirs and "wall_s" in row and "wall_s" in beside:
+                yield f"{'':10}{name}: {row['wall_s'] / beside['wall_s']:.2f} x {other}"
 
 
 def measured(prepare: Callable[[Path], Callable[[], object]], path: Path) -> dict[str, float]:
