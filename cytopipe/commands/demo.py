@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cytopipe.cli import Options
 from cytopipe.errors import MissingToolError, ProjectError
+
+if TYPE_CHECKING:
+    from cytopipe.commands.opened import Opened
 
 __all__ = ["demo"]
 
@@ -25,15 +30,13 @@ def demo(options: Options, directory: Path) -> int:
     """
     from cytopipe.commands.carrying import carry_out, choose
     from cytopipe.commands.opened import open_project
-    from cytopipe.project import DOMAINS
 
     file = _copy_example(directory)
     with open_project(Options(project=file, debug=options.debug)) as opened:
         code = carry_out(opened, choose(opened))
         click.echo()
-        for domain in DOMAINS:
-            for data in opened.project.data_sets.get(domain, {}).values():
-                click.echo(f"{domain:10} {data.key:8} {opened.project.relative(data.folder)}")
+        for line in _what_was_made(opened):
+            click.echo(line)
     click.echo()
     for line in _optional_parts():
         click.echo(line)
@@ -44,6 +47,23 @@ def demo(options: Options, directory: Path) -> int:
         f"       {command} ui        (or: make ui), then open the address it prints"
     )
     return code
+
+
+def _what_was_made(opened: Opened) -> Iterator[str]:
+    """One line per artifact: the newest asset that lies there, and what there is to count in it."""
+    from cytopipe.defs import books
+    from cytopipe.defs.definitions import GRAPH
+
+    newest = {}
+    for asset in GRAPH.steps:
+        for record in reversed(books.records(opened.instance, asset, kinds=("made",), limit=100)):
+            facts = record.metadata
+            counts = [f"{value:,} {name[2:]}" for name, value in facts.items() if name.startswith("n_")]
+            if counts:
+                newest[facts["path"]] = (f"{asset} [{record.partition}]", ", ".join(counts).replace("_", " "))
+    width = max((len(name) for name, _ in newest.values()), default=0)
+    for path, (name, counts) in newest.items():
+        yield f"{name:{width}}  {path}\n{'':{width}}  {counts}"
 
 
 def _copy_example(directory: Path) -> Path:

@@ -217,8 +217,15 @@ def test_the_demo_is_made_once_and_is_whole(tmp_path):
     """What `make demo` runs: everything done, where it lies, what optional parts were found."""
     said = spawned("demo", "d", at=tmp_path)
     assert said.code == 0, said.err
-    assert "8 of 8 done" in said.out
-    for part in ("BLAST", "GPU", "browser", "cytopipe --project d ui"):
+    assert "16 of 16 done" in said.out
+    for part in (
+        "9 clusters, 60 records",
+        "700 cells, 486,651 counts",
+        "BLAST",
+        "GPU",
+        "browser",
+        "cytopipe --project d ui",
+    ):
         assert part in said.out
     again = cytopipe("demo", "d", at=tmp_path)
     assert (again.code, "up to date" in again.out) == (0, True)
@@ -237,6 +244,26 @@ def test_the_example_inputs_are_what_their_script_makes(tmp_path):
     assert b"60 sequences of 9 species" in done.stdout
     for path in sorted((data / "sequences").iterdir()):
         assert (tmp_path / "sequences" / path.name).read_bytes() == path.read_bytes()
+
+
+def test_the_example_cells_are_those_that_scanpy_carries(tmp_path):
+    import importlib.metadata
+    import pathlib
+
+    import anndata as ad
+
+    try:
+        listed = importlib.metadata.files("scanpy") or []
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("scanpy is not installed: its wheel carries the cells")
+    source = next(one.locate() for one in listed if one.name == "10x_pbmc68k_reduced.h5ad")
+    data = pathlib.Path(__file__).resolve().parents[2] / "data"
+    subprocess.run(
+        [sys.executable, data / "make_blood.py", source, tmp_path], capture_output=True, check=True
+    )
+    made, standing = (ad.read_h5ad(folder / "atlas" / "blood.h5ad") for folder in (tmp_path, data))
+    assert (made.X != standing.X).nnz == 0
+    assert made.obs.equals(standing.obs) and list(made.var_names) == list(standing.var_names)
 
 
 def test_a_reader_that_goes_away_is_no_error(project):

@@ -355,7 +355,10 @@ def test_runs_take_contiguous_partitions_that_need_the_same_assets(finished):
 
 
 def test_children_of_the_interface_die_with_it(begin):
-    """Killed with -9, `cytopipe ui` leaves no code server and no daemon behind."""
+    """Killed with -9, `cytopipe ui` leaves no code server and no daemon behind.
+
+    A code server that is just answering a sensor gives that call up to 60 s.
+    """
     import psutil
 
     opened = begin("meadow")
@@ -369,9 +372,10 @@ def test_children_of_the_interface_die_with_it(begin):
             if line.startswith("open http"):
                 break
         children = psutil.Process(process.pid).children(recursive=True)
+        commands = {child.pid: " ".join(child.cmdline()) for child in children}
         assert len(children) >= 2
     finally:
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
-    _, alive = psutil.wait_procs(children, timeout=30)
-    assert not alive
+    _, alive = psutil.wait_procs(children, timeout=90)
+    assert [commands[one.pid] for one in alive] == []
