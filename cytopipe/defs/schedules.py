@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dagster import (
+    DagsterRunStatus,
     DefaultScheduleStatus,
     RunRequest,
+    RunsFilter,
     ScheduleDefinition,
     ScheduleEvaluationContext,
     SkipReason,
@@ -29,6 +31,14 @@ from cytopipe.errors import CytopipeError
 
 __all__ = ["schedules_of"]
 
+_NOT_ENDED = [
+    DagsterRunStatus.QUEUED,
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.CANCELING,
+]
+
 
 def schedules_of(graph: Graph) -> list[ScheduleDefinition]:
     """A nightly schedule per chain and the weekly care."""
@@ -36,10 +46,11 @@ def schedules_of(graph: Graph) -> list[ScheduleDefinition]:
 
 
 def _nightly(graph: Graph, chain: Chain) -> ScheduleDefinition:
+    name = f"{chain.partitions}_nightly"
     when = "Every hour from 02:30 to 06:30" if chain.of_parts else "At 02:00"
 
     @schedule(
-        name=f"{chain.partitions}_nightly",
+        name=name,
         cron_schedule="30 2-6 * * *" if chain.of_parts else "0 2 * * *",
         job_name=chain_job_name(chain),
         default_status=DefaultScheduleStatus.STOPPED,
@@ -52,6 +63,10 @@ def _nightly(graph: Graph, chain: Chain) -> ScheduleDefinition:
             project = project_of(instance)
         except CytopipeError as error:
             yield SkipReason(str(error))
+            return
+        unfinished = RunsFilter(statuses=_NOT_ENDED, tags={"dagster/schedule_name": name})
+        if instance.get_runs(unfinished, limit=1):
+            yield SkipReason("runs that it asked for before are not finished")
             return
         register(project, instance)
         observe(project, instance, graph)

@@ -217,7 +217,7 @@ def test_the_demo_is_made_once_and_is_whole(tmp_path):
     """What `make demo` runs: everything done, where it lies, what optional parts were found."""
     said = spawned("demo", "d", at=tmp_path)
     assert said.code == 0, said.err
-    assert "16 of 16 done" in said.out
+    assert "12 of 12 done" in said.out
     for part in (
         "9 clusters, 60 records",
         "700 cells, 486,651 counts",

@@ -500,7 +500,7 @@ def test_a_backfill_of_levels_and_their_signatures_makes_the_levels_first(begin_
 def test_the_nights_make_levels_and_then_their_signatures(begin_atlases):
     from datetime import UTC, datetime
 
-    from dagster import build_schedule_context
+    from dagster import DagsterRunStatus, build_schedule_context
 
     opened = begin_atlases("a")
     repository = definitions.get_repository_def()
@@ -522,6 +522,10 @@ def test_the_nights_make_levels_and_then_their_signatures(begin_atlases):
     assert job.execute_in_process(
         instance=opened.instance, tags=range_tags(["a.fine", "a.Organ_type"])
     ).success
+    at_work = {"dagster/schedule_name": "atlas_signatures_nightly"}
+    run = opened.instance.create_run_for_job(job, tags=at_work, status=DagsterRunStatus.QUEUED)
+    assert tick("atlas_signatures_nightly") == []
+    opened.instance.delete_run(run.run_id)
     (tags,) = tick("atlas_signatures_nightly")
     assert tags == range_tags(["a.fine.mine", "a.Organ_type.mine"])
     job = repository.get_job("atlas_signatures_all")
