@@ -98,8 +98,6 @@ def cross_atlas_asset(graph: Graph, owners: list[str]) -> AssetsDefinition:
         made, refused = _described(comparisons) if judgement.state == "done" else None, {}
         if made is None:
             made, refused = _compare(comparisons, context)
-        else:
-            made = replace(made, reused=True)
         how = "vouched for again" if made.reused else "made"
         yield MaterializeResult(
             asset_key=key,
@@ -200,42 +198,61 @@ def _compare(comparisons: list[_Comparison], context: AssetExecutionContext) -> 
         why = "\n".join(refused.values())
         context.log_event(books.failure_note(CROSS_ATLAS.asset, "", why))
         raise Failure(description=why, allow_retries=False)
-    return made, refused
+    return replace(made, reused=False), refused
 
 
-def _described(comparisons: list[_Comparison]) -> Made | None:
-    """The comparisons that stand, as the asset's value; None if none does."""
-    from cytopipe.storage.tables import read_tsv
-
-    digests, size, tables, pictures, classes = {}, 0, {}, [], {}
+def _standing(comparisons: list[_Comparison]) -> Made | None:
+    """The tables of the comparisons that stand; None where there is none."""
+    digests, size, tables = {}, 0, {}
     for one in comparisons:
         data = next(iter(one.atlases.values()))
         for granularity in GRANULARITIES:
-            files = {what: one.path(granularity, f"{what}.tsv") for what in TABLES}
-            manifests = {what: published(data, path) for what, path in files.items()}
+            files = {path.name: path for path in (one.path(granularity, f"{what}.tsv") for what in TABLES)}
+            manifests = {name: published(data, path) for name, path in files.items()}
             if None in manifests.values():
                 continue
-            for what, path in files.items():
-                digests[path.name] = manifests[what].sha256
-                size += manifests[what].size_bytes
-                tables[path.name] = path
-            conserved = read_tsv(files["conserved"], columns=["conservation"], text=["target"])
-            if granularity == "coarse":
-                for name, count in conserved["conservation"].value_counts().items():
-                    classes[f"n_{name}"] = classes.get(f"n_{name}", 0) + int(count)
-            pictures += [one.path(granularity, what) for what in ("forest.png", "heat_map.png")]
+            digests |= {name: manifest.sha256 for name, manifest in manifests.items()}
+            size += sum(manifest.size_bytes for manifest in manifests.values())
+            tables |= files
     if not digests:
         return None
-    atlases = sorted({atlas for one in comparisons for atlas in one.atlases})
-    present = [path for path in pictures if path.is_file()]
     return Made(
         path=next(iter(tables.values())).parent,
         sha256=digest_of(digests),
         size_bytes=size,
-        counts={"n_atlases": len(atlases), "n_signatures": len(comparisons), **dict(sorted(classes.items()))},
+        counts={
+            "n_atlases": len({atlas for one in comparisons for atlas in one.atlases}),
+            "n_signatures": len(comparisons),
+        },
         parameters={one.signature: one.levels for one in comparisons},
-        tables=tables | {path.name: path for path in present},
-        picture=present[0] if present else None,
+        tables=tables,
+        reused=True,
+    )
+
+
+def _described(comparisons: list[_Comparison]) -> Made | None:
+    """The comparisons that stand, as the asset's value: how many targets are conserved, and the pictures."""
+    from cytopipe.storage.tables import read_tsv
+
+    made = _standing(comparisons)
+    if made is None:
+        return None
+    classes: dict[str, int] = {}
+    pictures = []
+    for one in comparisons:
+        conserved = one.path("coarse", "conserved.tsv")
+        if conserved.name in made.tables:
+            found = read_tsv(conserved, columns=["conservation"], text=["target"])
+            for name, count in found["conservation"].value_counts().items():
+                classes[f"n_{name}"] = classes.get(f"n_{name}", 0) + int(count)
+        for granularity in GRANULARITIES:
+            pictures += [one.path(granularity, what) for what in ("forest.png", "heat_map.png")]
+    present = {path.name: path for path in pictures if path.is_file()}
+    return replace(
+        made,
+        counts={**made.counts, **dict(sorted(classes.items()))},
+        tables={**made.tables, **present},
+        picture=next(iter(present.values()), None),
     )
 
 
@@ -273,7 +290,7 @@ CROSS_ATLAS = Gathering(
     asset="atlas/cross_atlas",
     inputs=lambda project: _places(list(_comparisons(project))),
     needs="two atlases that share a signature",
-    standing=lambda project: _described(list(_comparisons(project))),
+    standing=lambda project: _standing(list(_comparisons(project))),
     folder=lambda project: project.output / "atlas" / "validation" / "cross_atlas",
     code_version=CODE,
 )
