@@ -193,7 +193,7 @@ def _compare(comparisons: list[_Comparison], context: AssetExecutionContext) -> 
                 )
             except CytopipeError as error:
                 refused[f"refused_{one.signature}_{granularity}"] = str(error)
-    made = _described(comparisons)
+    made = _described(comparisons) if len(refused) < len(comparisons) * len(GRANULARITIES) else None
     if made is None:
         why = "\n".join(refused.values())
         context.log_event(books.failure_note(CROSS_ATLAS.asset, "", why))

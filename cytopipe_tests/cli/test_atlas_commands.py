@@ -168,6 +168,26 @@ def test_a_comparison_needs_two_atlases_that_share_a_signature(tmp_path):
     assert (said.code, "atlas/cross_atlas was never made" in said.err) == (2, True)
 
 
+def test_a_comparison_without_activities_says_what_it_waits_for(tmp_path):
+    folder = make_atlas_project(tmp_path, "a", "b").directory
+    said = cytopipe("materialize", "atlas/cross_atlas", "--only", "--quiet", at=folder)
+    assert (said.code, "0 of 1 done" in said.out) == (1, True), said
+    assert f"cytopipe: atlas/cross_atlas: atlas/activity [a.{COMPARED}] is missing" in said.err
+
+
+def test_a_comparison_that_is_refused_has_failed_and_can_be_resumed(atlases):
+    """A vocabulary in which no label has a place: the tables that stand are not those of today."""
+    vocabulary = (atlases / "types.tsv").read_text()
+    (atlases / "types.tsv").write_text("atlas\tpattern\tcoarse\tfine\n*\tnothing\tB\t\n")
+    said = cytopipe("materialize", "atlas/cross_atlas", "--quiet", at=atlases)
+    assert (said.code, "cytopipe: atlas/cross_atlas: " in said.err) == (1, True), said
+    assert re.search(r"^failed +atlas/cross_atlas", cytopipe("status", at=atlases).out, re.MULTILINE)
+    assert "  failed     atlas/cross_atlas  " in cytopipe("history", "atlas/cross_atlas", at=atlases).out
+    (atlases / "types.tsv").write_text(vocabulary)
+    assert cytopipe("materialize", "atlas", "--quiet", at=atlases).code == 0
+    assert cytopipe("status", at=atlases).out.endswith("17 done\n")
+
+
 def test_the_comparison_has_no_partitions_to_choose(atlases):
     said = cytopipe("materialize", "atlas/cross_atlas", "-p", "a.fine", at=atlases)
     assert (said.code, "Leave out -p." in said.err) == (2, True)

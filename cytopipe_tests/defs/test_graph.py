@@ -16,17 +16,24 @@ def test_definitions_load_and_validate():
     repository = definitions.get_repository_def()
     repository.load_all_definitions()
     names = {job.name for job in repository.get_all_jobs()}
-    assert {"decompose_all", "verify_and_sweep"} <= names
+    assert {"decompose_all", "atlas_all", "atlas_signatures_all", "verify_and_sweep"} <= names
     assert {sensor.name for sensor in repository.sensor_defs} >= {
         "new_data",
         "outside_work",
         "dead_processes",
         "failures",
     }
-    assert {schedule.name for schedule in repository.schedule_defs} >= {"decompose_nightly", "weekly_care"}
+    schedules = {schedule.name for schedule in repository.schedule_defs}
+    assert schedules >= {"decompose_nightly", "atlas_nightly", "atlas_signatures_nightly", "weekly_care"}
 
 
-@pytest.mark.parametrize("asset", [*GRAPH.sources, *GRAPH.steps, "decompose/overview", "care/archive_health"])
+@pytest.mark.parametrize(
+    "asset",
+    [
+        *(*GRAPH.sources, *GRAPH.steps, *GRAPH.gatherings),
+        *("decompose/overview", "atlas/overview", "care/archive_health"),
+    ],
+)
 def test_every_asset_says_what_it_is(asset):
     node = definitions.resolve_asset_graph().get(AssetKey(asset.split("/")))
     assert node.group_name == asset.split("/")[0]
