@@ -2,7 +2,7 @@
 
 Written out rather than built from the jobs: a nightly run takes only the partitions that the plan wants,
 in ranges of neighbours. Parts of data sets come after the data sets they are made from: every hour of the
-night takes those whose inputs are done by then.
+night takes those whose inputs are done by then, and at last what gathers them.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from dagster import (
     schedule,
 )
 
+from cytopipe.defs import books
 from cytopipe.defs.graph import Chain, Graph
 from cytopipe.defs.jobs import CARE_JOB, chain_job_name
 from cytopipe.defs.observing import observe
 from cytopipe.defs.partitions import register
-from cytopipe.defs.plan import judge
+from cytopipe.defs.plan import Judgement, Place, judge
 from cytopipe.defs.ranges import range_tags, ranges_of
 from cytopipe.defs.resources import project_of
 from cytopipe.errors import CytopipeError
+from cytopipe.project import Project
 
 __all__ = ["schedules_of"]
 
@@ -72,27 +74,35 @@ def _nightly(graph: Graph, chain: Chain) -> ScheduleDefinition:
         observe(project, instance, graph)
         judged = judge(project, instance, graph, domains=[chain.domain])
         done = {one.place for one in judged if one.state == "done"}
-        assets = {step.asset for step in chain.steps}
-        wanted = {
-            one.partition
+        ready = [
+            one
             for one in judged
-            if one.asset in assets
-            and one.state in ("missing", "stale", "interrupted")
-            and all(
-                place in done
-                for place in graph.inputs_of(project, *one.place)
-                if place[0] in graph.steps and place[0] not in assets
-            )
-        }
-        ranges = ranges_of(list(instance.get_dynamic_partitions(chain.partitions)), wanted)
-        if not ranges:
-            yield SkipReason(f"nothing of {chain_job_name(chain)} is to be made now")
-        for keys in ranges:
-            yield RunRequest(
-                run_key=f"{context.scheduled_execution_time:%Y-%m-%d} {keys[0]}", tags=range_tags(keys)
-            )
+            if one.state in ("missing", "stale", "interrupted")
+            and all(place in done for place in _made_before(project, graph, chain, one))
+        ]
+        steps, gathered = {one.asset for one in chain.steps}, {one.asset for one in chain.gathered}
+        wanted = {one.partition for one in ready if one.asset in steps}
+        night = f"{context.scheduled_execution_time:%Y-%m-%d}"
+        requests = [
+            RunRequest(run_key=f"{night} {keys[0]}", tags=range_tags(keys))
+            for keys in ranges_of(list(instance.get_dynamic_partitions(chain.partitions)), wanted)
+        ]
+        requests += [
+            RunRequest(run_key=f"{night} {one.asset}", asset_selection=[books.asset_key(one.asset)])
+            for one in ready
+            if one.asset in gathered
+        ]
+        yield from requests or [SkipReason(f"nothing of {chain_job_name(chain)} is to be made now")]
 
     return nightly
+
+
+def _made_before(project: Project, graph: Graph, chain: Chain, one: Judgement) -> Iterator[Place]:
+    """What is to be made by runs before this one: inputs from other chains, and all those of a gathering."""
+    steps = {step.asset for step in chain.steps}
+    for asset, key in graph.inputs_of(project, *one.place):
+        if asset in graph.steps and not {asset, one.asset} <= steps:
+            yield asset, key
 
 
 def _weekly() -> ScheduleDefinition:

@@ -7,13 +7,14 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from dagster import AssetKey
+from dagster import AssetKey, DagsterRunStatus, RunRequest, build_schedule_context
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
@@ -497,23 +498,38 @@ def test_a_backfill_of_levels_and_their_signatures_makes_the_levels_first(begin_
     assert set(of_parts.get_partition_keys()) == {"a.fine.mine", "a.Organ_type.mine"}
 
 
+def asked(opened: Opened, schedule: str) -> list[RunRequest]:
+    """What a schedule asks for at its next tick."""
+    repository = definitions.get_repository_def()
+    context = build_schedule_context(
+        instance=opened.instance,
+        scheduled_execution_time=datetime(2030, 1, 1, 2, tzinfo=UTC),
+        repository_def=repository,
+    )
+    return repository.get_schedule_def(schedule).evaluate_tick(context).run_requests
+
+
+def test_the_nights_make_the_comparison_when_all_it_is_made_from_is_done(made):
+    file = made.project.output / "atlas/validation/cross_atlas/mine_coarse_pairs.tsv"
+    file.unlink()
+    (request,) = asked(made, "atlas_signatures_nightly")
+    assert request.asset_selection == [AssetKey(["atlas", "cross_atlas"])]
+    job = definitions.get_repository_def().get_job("atlas_signatures_all")
+    chosen = job.get_subset(asset_selection=set(request.asset_selection))
+    assert chosen.execute_in_process(instance=made.instance).success
+    assert file.is_file() and made.states("") == ["done"]
+    write_signature(made.project.directory / "mine.tsv", seed=3)
+    assert [one.asset_selection for one in asked(made, "atlas_signatures_nightly")] == [None]
+
+
 def test_the_nights_make_levels_and_then_their_signatures(begin_atlases):
-    from datetime import UTC, datetime
-
-    from dagster import DagsterRunStatus, build_schedule_context
-
     opened = begin_atlases("a")
     repository = definitions.get_repository_def()
 
     def tick(name: str) -> list[dict[str, str]]:
-        context = build_schedule_context(
-            instance=opened.instance,
-            scheduled_execution_time=datetime(2030, 1, 1, 2, tzinfo=UTC),
-            repository_def=repository,
-        )
-        found = repository.get_schedule_def(name).evaluate_tick(context)
         return [
-            {name: key for name, key in one.tags.items() if "partition" in name} for one in found.run_requests
+            {name: key for name, key in one.tags.items() if "partition" in name}
+            for one in asked(opened, name)
         ]
 
     assert tick("atlas_signatures_nightly") == []
@@ -523,7 +539,7 @@ def test_the_nights_make_levels_and_then_their_signatures(begin_atlases):
         instance=opened.instance, tags=range_tags(["a.fine", "a.Organ_type"])
     ).success
     at_work = {"dagster/schedule_name": "atlas_signatures_nightly"}
-    run = opened.instance.create_run_for_job(job, tags=at_work, status=DagsterRunStatus.QUEUED)
+    run = opened.instance.create_run_for_job(job, tags=at_work, status=DagsterRunStatus.STARTED)
     assert tick("atlas_signatures_nightly") == []
     opened.instance.delete_run(run.run_id)
     (tags,) = tick("atlas_signatures_nightly")
