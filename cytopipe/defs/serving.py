@@ -80,7 +80,7 @@ def serve(project: Project, instance: DagsterInstance, served: Served, *, ready:
             _wait_for(code_socket, code, project)
             stack.callback(_stop_runs, instance)
             if not served.read_only:
-                stack.enter_context(_child(_daemon(workspace), environment, log, orphaned=signal.SIGKILL))
+                stack.enter_context(_child(_daemon(workspace), environment, log))
             _serve_web(project, instance, served, workspace, ready)
 
 
@@ -186,14 +186,8 @@ def _environment(project: Project, instance: DagsterInstance) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _child(
-    command: list[str], environment: dict[str, str], log, *, orphaned: signal.Signals = signal.SIGTERM
-) -> Iterator[subprocess.Popen]:
-    """A process that ends when the block does, and gets the signal `orphaned` when this process is killed.
-
-    The daemon loses SIGTERM while it starts (it is a KeyboardInterrupt there, which a callback may swallow);
-    what it writes are transactions, so it may be killed.
-    """
+def _child(command: list[str], environment: dict[str, str], log) -> Iterator[subprocess.Popen]:
+    """A process that ends when the block does, and also when this process is killed."""
     process = subprocess.Popen(
         command,
         env=environment,
@@ -201,7 +195,7 @@ def _child(
         stdout=log,
         stderr=log,
         start_new_session=True,  # Ctrl-C reaches this process only, which then ends the others in order
-        preexec_fn=functools.partial(_die_with_parent, os.getpid(), orphaned),
+        preexec_fn=functools.partial(_begin_child, os.getpid()),
     )
     try:
         yield process
@@ -214,9 +208,12 @@ def _child(
             process.wait()
 
 
-def _die_with_parent(parent: int, orphaned: signal.Signals) -> None:
+def _begin_child(parent: int) -> None:
+    # Dagster answers SIGTERM as it does SIGINT, and a shell sets that to be ignored in what it puts into the
+    # background: such a child could not be ended.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, orphaned)  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
         if os.getppid() != parent:  # it died before that was set
             os._exit(1)
 

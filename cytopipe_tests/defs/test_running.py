@@ -357,13 +357,14 @@ def test_runs_take_contiguous_partitions_that_need_the_same_assets(finished):
 def test_children_of_the_interface_die_with_it(begin):
     """Killed with -9, `cytopipe ui` leaves no code server and no daemon behind.
 
-    A code server that is just answering a sensor gives that call up to 60 s.
+    Even in the background, where a shell lets SIGINT be ignored. A call that is just answered has 60 s.
     """
     import psutil
 
     opened = begin("meadow")
     process = subprocess.Popen(
         [sys.executable, "-m", "cytopipe.cli", "--project", str(opened.project.file), "ui"],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
         stdout=subprocess.PIPE,
         text=True,
     )
