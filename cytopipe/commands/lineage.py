@@ -30,8 +30,8 @@ def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> No
     """From what WHAT was made, back to the inputs, with the digests that were used then.
 
     WHAT is a file or folder of the output root, an asset's partition such as decompose/final:russula, or an
-    asset that gathers all of them, such as atlas/cross_atlas. Each
-    line says whether what lies on disk today is still the same.
+    asset without partitions such as atlas/cross_atlas. Each line says whether what lies on disk today is
+    still the same.
     """
     from cytopipe.commands.opened import open_project
     from cytopipe.defs.ancestry import ancestry
