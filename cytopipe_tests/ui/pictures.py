@@ -14,6 +14,7 @@ from cytopipe_tests.ui.browser import browser_page, find_browser, served
 
 VIEWS = {
     "graph": ("/locations/cytopipe/asset-groups/decompose/lineage", "overview"),
+    "atlas": ("/locations/cytopipe/asset-groups/atlas/lineage", "cross_atlas"),
     "partition": ("/assets/decompose/final?view=partitions&partition=meadow", "n_clusters"),
 }
 
