@@ -6,7 +6,7 @@ A seeded atlas (20,000 genes, about 1,036 non-zeros per cell, gzip, four levels 
 label missing, since scanpy refuses those) is written once per size; each contender then runs in a process of
 its own, and its wall seconds, CPU seconds (all threads) and peak resident memory are printed, then the ratios
 of wall seconds. Imports and compilation are not counted. What takes minutes at the smallest size runs there
-alone. Machines differ: compare rows of one table, not tables.
+alone. Machines differ: compare rows of one table, not tables. On the CPU: no GPU was at hand.
 """
 
 from __future__ import annotations

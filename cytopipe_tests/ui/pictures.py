@@ -29,7 +29,7 @@ def main() -> int:
         project = Path(work) / "demo"
         if code := run(["demo", str(project)]):
             return code
-        with served(project) as address, browser_page(1440, 820) as page:
+        with served(project) as address, browser_page(1440, 960) as page:
             for name, (path, text) in VIEWS.items():
                 page.goto(address + path)
                 page.get_by_text(text, exact=True).first.wait_for()
