@@ -2,7 +2,8 @@
 
 Sums per unit come in; for each level leave its groups' counts, log1p(CPM), z-scores against the whole atlas
 and standard errors, and, group by group, the resampled profiles. Groups are named in sorted order, those too
-small are left out and listed. Sums of counts times integer weights are exact in float64 below 2^53.
+small are left out and listed. Sums of counts times integer weights are exact in float64 below 2^53, so even
+a matrix product gives the same bits whatever library or threads compute it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from cytopipe.atlas.accumulate import Accumulators
 from cytopipe.atlas.bootstrap import parity_indices, poisson_weights
 from cytopipe.atlas.kernels import fixed_point_bits
 from cytopipe.atlas.labels import Grouping
-from cytopipe.atlas.logarithm import log1p, log1p_cpm
+from cytopipe.atlas.logarithm import log1p_cpm
 from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
 from cytopipe.errors import InputError
 
@@ -265,13 +266,12 @@ class Resampler:
         """Resampled log1p(CPM) of genes ``first:last`` of a group, (n_bootstrap, last - first) float32."""
         if weighing.weights is None:
             counts = self._boot[weighing.rows, first:last].sum(axis=0)[:, weighing.place].T.astype(np.float64)
-            out = np.empty(counts.shape, np.float32)
-            log1p_cpm(counts, weighing.totals, out)
-            return out
-        per_sample = np.zeros((len(weighing.sample_totals), last - first))
-        _gather(self._sums, weighing.rows, weighing.place, first, per_sample)
-        out = np.empty((len(weighing.weights), last - first), np.float32)
-        _weighted_log1p_cpm(weighing.weights, per_sample, weighing.totals, out)
+        else:
+            per_sample = np.zeros((len(weighing.sample_totals), last - first))
+            _gather(self._sums, weighing.rows, weighing.place, first, per_sample)
+            counts = weighing.weights @ per_sample
+        out = np.empty(counts.shape, np.float32)
+        log1p_cpm(counts, weighing.totals, out)
         return out
 
 
@@ -351,22 +351,6 @@ def _se_over_cells(accumulators, group_of_leaf, grouping: Grouping, kept, counts
     p = counts / n
     variance = np.maximum(squares - 2 * p * cross + p**2 * totals2, 0) / n**2
     return (1e6 * np.sqrt(variance) / (1 + 1e6 * p)).astype(np.float32)
-
-
-@njit(nogil=True, cache=True, error_model="numpy")
-def _weighted_log1p_cpm(weights, per_sample, totals, out):
-    """log1p(CPM) of weighted sums of samples; added up in order, so that every machine rounds alike."""
-    counts = np.empty(per_sample.shape[1])
-    for row in range(weights.shape[0]):
-        counts[:] = 0.0
-        for sample in range(weights.shape[1]):
-            weight = weights[row, sample]
-            if weight != 0.0:
-                for column in range(len(counts)):
-                    counts[column] += weight * per_sample[sample, column]
-        factor = 1e6 / max(totals[row], 1.0)
-        for column in range(len(counts)):
-            out[row, column] = log1p(counts[column] * factor)
 
 
 @njit(nogil=True, cache=True)

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cytopipe.atlas import checkpoint, profiles, results
 from cytopipe.atlas.accumulate import Accumulators, Adder, open_adder
@@ -458,7 +459,8 @@ def _write_levels(
     # the profiles last: where they stand, the rest of the level stands; large files first, to end together
     largest = sorted(missing, key=lambda level: -len(rolled[level].kept))
     files = [(level, kind) for kind in _WRITTEN for level in largest if kind in wanted[level]]
-    with ThreadPoolExecutor(min(2, plan.threads)) as pool:
+    # a product of a small matrix gains nothing from more threads inside each of ours
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(min(2, plan.threads)) as pool:
         published = dict(zip(files, pool.map(publish, *zip(*files, strict=True)), strict=True))
     return {
         level: LevelFiles(
