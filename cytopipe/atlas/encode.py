@@ -2,7 +2,7 @@
 
 In comes an array of a chunk's dtype; out go the bytes of the chunk. Bytes of equal significance are put
 together (shuffle); of a float most of these planes are noise, which DEFLATE cannot shorten, so a plane whose
-sample does not shrink is stored as it is inside the stream (RFC 1951, blocks of type 0). What must hold:
+bytes are rarely equal is stored as it is inside the stream (RFC 1951, blocks of type 0). What must hold:
 every reader of gzip-compressed HDF5 reads the chunk; the bytes are a function of the values alone.
 """
 

@@ -1,6 +1,6 @@
 """How fast atlases are aggregated, beside others on the same file in the same run.
 
-    python -m cytopipe_tests.benchmarks.atlas [--cells 50000 200000 400000] [--only NAME ...]
+    python -m cytopipe_tests.benchmarks.atlas [--cells 50000 200000 ...] [--only NAME ...]
 
 A seeded atlas (20,000 genes, about 1,036 non-zeros per cell, gzip, four levels of 144 groups, 24 samples, no
 label missing, since scanpy refuses those) is written once per size; each contender then runs in a process of
@@ -27,7 +27,7 @@ _PIECE = 3_000_000
 def main() -> None:
     """Run the table, or one contender of it."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--cells", type=int, nargs="+", default=[50_000, 200_000, 400_000])
+    parser.add_argument("--cells", type=int, nargs="+", default=[50_000, 200_000, 400_000, 600_000])
     parser.add_argument("--only", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--folder", type=Path, help="Keep the atlases here, and use those that are.")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "FILE"), help=argparse.SUPPRESS)
