@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
@@ -124,7 +125,7 @@ def judge_step(
     judged = {}
     for data in data_sets:
         inputs = _inputs(graph, step, data, known)
-        standing = _Standing(step, data)
+        standing = partial(step.standing, data)
         judgement = _judge(step, data.key, standing, made.get(data.key), None, inputs, {}, running=False)
         judged[data.key] = (tuple(inputs.values()), judgement)
     return judged
@@ -210,7 +211,7 @@ def _judge_chain(
             judgement = _judge(
                 step,
                 data.key,
-                _Standing(step, data),
+                partial(step.standing, data),
                 known[step.asset].get(data.key),
                 notes[step.asset].get(data.key),
                 _inputs(graph, step, data, known),
@@ -237,17 +238,6 @@ def _inputs(
 def _kind(graph: Graph, asset: str) -> str:
     """The kind of event that says which version of an asset there is."""
     return "seen" if asset in graph.sources else "made"
-
-
-@dataclass(frozen=True)
-class _Standing:
-    """What stands of a step's partition, asked when it is called."""
-
-    step: Step
-    data: DataSet
-
-    def __call__(self) -> Made | None:
-        return self.step.standing(self.data)
 
 
 def _judge(

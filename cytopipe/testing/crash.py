@@ -9,7 +9,6 @@ read and proved; a version that a writer was told is published may never be miss
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import functools
 import json
@@ -115,9 +114,7 @@ def warm_apart(function: Callable[P, R]) -> Callable[P, R]:
 
 @functools.cache
 def _process_apart() -> ProcessPoolExecutor:
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_warm_up)
-    atexit.register(pool.shutdown, cancel_futures=True)
-    return pool
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_warm_up)
 
 
 def _warm_up() -> None:

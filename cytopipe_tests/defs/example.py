@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 from cytopipe.project import Project, load_project
 
-__all__ = ["edit_by_hand", "fasta", "make_project"]
+__all__ = ["backfill_of", "edit_by_hand", "fasta", "make_project"]
 
 _SCRIPT = Path(__file__).resolve().parents[2] / "data" / "make_example.py"
 _SPEC = importlib.util.spec_from_file_location("make_example", _SCRIPT)
@@ -49,3 +50,23 @@ def edit_by_hand(folder: Path, stage: str = "initial") -> Path:
     moved = folder / f"{stage}.cluster_0099.fasta"
     moved.write_text(f">{records[-1]}")
     return moved
+
+
+def backfill_of(instance, graph, name: str, assets: list[str], keys: list[str]):
+    """What the browser's `launchPartitionBackfill` stores for these assets and partitions."""
+    from dagster import AssetKey
+    from dagster._core.execution.backfill import PartitionBackfill
+
+    return PartitionBackfill.from_asset_partitions(
+        backfill_id=name,
+        asset_graph=graph,
+        partition_names=keys,
+        asset_selection=[AssetKey(one.split("/")) for one in assets],
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )

@@ -32,6 +32,7 @@ from cytopipe.storage import Store
 from cytopipe_tests.atlas.atlases import bytes_of
 from cytopipe_tests.defs.atlas_example import ENTRY, make_atlas_project, write_cells, write_signature
 from cytopipe_tests.defs.conftest import Opened
+from cytopipe_tests.defs.example import backfill_of
 
 DONE = ["done"] * 2  # of a level, and of a signature at a level
 PASS = ["atlas/pseudobulk", "atlas/resampled"]
@@ -454,10 +455,8 @@ def test_activity_of_the_plain_command_is_taken_up_and_not_inferred_again(begin_
 def test_a_backfill_of_levels_and_their_signatures_makes_the_levels_first(begin_atlases):
     """What `launchPartitionBackfill` stores, carried out as the daemon does, by the graph that it knows."""
     import logging
-    import time
 
     from dagster import RunsFilter
-    from dagster._core.execution.backfill import PartitionBackfill
     from dagster._core.test_utils import create_test_daemon_workspace_context
     from dagster._core.workspace.load_target import ModuleTarget
     from dagster._daemon.backfill import execute_backfill_iteration
@@ -472,21 +471,8 @@ def test_a_backfill_of_levels_and_their_signatures_makes_the_levels_first(begin_
             ("parts", OF_PARTS, ["a.fine.mine", "a.Organ_type.mine"]),
             ("both", [*PASS, *OF_PARTS], ["a.fine", "a.Organ_type"]),
         ):
-            opened.instance.add_backfill(
-                PartitionBackfill.from_asset_partitions(
-                    backfill_id=backfill,
-                    asset_graph=context.create_request_context().asset_graph,
-                    partition_names=keys,
-                    asset_selection=[AssetKey(one.split("/")) for one in assets],
-                    backfill_timestamp=time.time(),
-                    tags={},
-                    dynamic_partitions_store=opened.instance,
-                    all_partitions=False,
-                    title=None,
-                    description=None,
-                    run_config=None,
-                )
-            )
+            graph = context.create_request_context().asset_graph
+            opened.instance.add_backfill(backfill_of(opened.instance, graph, backfill, assets, keys))
         list(execute_backfill_iteration(context, logging.getLogger("test")))
         chosen = {}
         for backfill in ("parts", "both"):

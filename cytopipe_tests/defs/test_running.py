@@ -27,7 +27,7 @@ from cytopipe.defs.definitions import GRAPH, definitions
 from cytopipe.defs.ranges import range_tags, ranges_of
 from cytopipe.defs.reaping import reap
 from cytopipe.defs.running import plan_runs, run_assets
-from cytopipe_tests.defs.example import fasta, make_project
+from cytopipe_tests.defs.example import backfill_of, fasta, make_project
 
 DONE = ["done"] * 4
 STEPS = [step.asset for step in GRAPH.steps_of("decompose")]
@@ -299,26 +299,15 @@ def test_a_single_partition_run_lets_other_domains_share_it(begin):
 
 def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
     """What `launchPartitionBackfill` stores, carried out as the daemon does."""
-    from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
+    from dagster._core.execution.backfill import BulkActionStatus
     from dagster._core.test_utils import create_test_daemon_workspace_context
     from dagster._core.workspace.load_target import ModuleTarget
     from dagster._daemon.backfill import execute_backfill_iteration
 
     opened = begin("meadow", "forest")
     opened.look()
-    backfill = PartitionBackfill.from_asset_partitions(
-        backfill_id="many",
-        asset_graph=definitions.resolve_asset_graph(),
-        partition_names=["meadow", "forest"],
-        asset_selection=[AssetKey(one.split("/")) for one in STEPS],
-        backfill_timestamp=time.time(),
-        tags={},
-        dynamic_partitions_store=opened.instance,
-        all_partitions=False,
-        title=None,
-        description=None,
-        run_config=None,
-    )
+    graph = definitions.resolve_asset_graph()
+    backfill = backfill_of(opened.instance, graph, "many", STEPS, ["meadow", "forest"])
     opened.instance.add_backfill(backfill)
     target = ModuleTarget(
         "cytopipe.defs.definitions", "definitions", str(opened.project.directory), "cytopipe"
