@@ -48,7 +48,7 @@ def open_project(options: Options, *, look: bool = True) -> Iterator[Opened]:
     from cytopipe.defs.instance import open_instance
     from cytopipe.defs.observing import observe
     from cytopipe.defs.partitions import register
-    from cytopipe.defs.reaping import reap
+    from cytopipe.defs.dead_runs import reap
 
     with open_instance(project) as instance:
         noticed: list[Noticed] = []

@@ -39,7 +39,7 @@ from cytopipe.defs.graph import Chain, Graph
 from cytopipe.defs.observing import observe
 from cytopipe.defs.partitions import partitions_of
 from cytopipe.defs.plan import Judgement, failed_inputs, judge_step
-from cytopipe.defs.reaping import claim
+from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.steps import Made, Step, Working
 from cytopipe.engine import Engine, open_engine

@@ -2,4 +2,6 @@
 
 from cytopipe.storage.formats.format import DirectoryFormat, FileFormat, Format, SetFormat
 
-__all__ = ["DirectoryFormat", "FileFormat", "Format", "SetFormat"]
+__all__ = ["FORMATS", "DirectoryFormat", "FileFormat", "Format", "SetFormat"]
+
+FORMATS: dict[str, Format] = {}

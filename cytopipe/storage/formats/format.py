@@ -42,16 +42,16 @@ class Format(ABC):
     version: str = "1"
     kinds: tuple[str, ...] = ()
 
-    @abstractmethod
-    def read(self, path: Path) -> Any:
-        """Read an artifact that was verified; lazily where it may be large."""
-
     def describe(self, path: Path) -> Mapping[str, int | float | str]:
         """Say what a published artifact holds, from its head alone: shape, dtype, counts."""
         return {}
 
 
 class _DraftedFormat(Format):
+    @abstractmethod
+    def read(self, path: Path) -> Any:
+        """Read an artifact that was verified; lazily where it may be large."""
+
     @abstractmethod
     def write(self, draft: Path, value: Any) -> None:
         """Write `value` to `draft`, which does not exist yet and has the name of the artifact.
@@ -91,6 +91,10 @@ class SetFormat(Format):
     @abstractmethod
     def files(self, name: str, value: Any) -> Mapping[str, bytes | None]:
         """The complete content of the set `name`; None keeps a file as it stands."""
+
+    @abstractmethod
+    def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Any:
+        """The value of the set `name`, from the verified content of its files."""
 
     def beside(self, name: str, value: Any) -> Mapping[str, bytes]:
         """Files that are committed in the same transaction and belong to no set, such as ``state.json``."""
