@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,13 @@ class Cells:
         self._root = root
         self._opened = opened
         self.columns = tuple(sorted(_columns(root["obs"])))  # stores list them in orders of their own
+
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 that stands for the content of the file; see :mod:`cytopipe.atlas.identity`."""
+        from cytopipe.atlas.identity import input_identity
+
+        return input_identity(self.path)
 
     n_cells = property(lambda self: self.matrix.shape[0])
     n_genes = property(lambda self: len(self.genes))
