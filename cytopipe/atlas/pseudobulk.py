@@ -225,7 +225,7 @@ def aggregate(
     started = time.perf_counter()
     _check_options(batch_size, threads, checkpoint_every_s)
     settings = settings or Settings()
-    folder = Path(output_dir)
+    folder = Path(output_dir).absolute()  # the store reads a relative path as one below its root
     atlas = atlas or Path(path).name.split(".")[0]
     store = store or Store(folder)
     with open_cells(path, counts=counts, duplicate_genes=duplicate_genes) as cells:
