@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from cytopipe.cli import Options
+from cytopipe.commands.paths import AbsolutePath
 from cytopipe.errors import ParameterError, StorageError
 
 __all__ = ["reap", "sweep", "verify"]
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.argument("paths", nargs=-1, type=AbsolutePath(exists=True))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def verify(options: Options, paths: tuple[Path, ...], as_json: bool) -> int:

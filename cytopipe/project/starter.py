@@ -72,6 +72,7 @@ def start_project(directory: Path) -> Path:
     """
     from cytopipe.storage import Store
 
+    directory = directory.absolute()
     file = directory / PROJECT_FILE
     if file.exists() or file.is_symlink():
         raise ProjectError(

@@ -11,12 +11,12 @@ import click
 import httpx
 import pytest
 
-from cytopipe.atlas.cli_results import RESULT_COMMANDS
+from cytopipe.commands.atlas_results import RESULT_COMMANDS
 from cytopipe_tests.atlas.made_results import ATLASES, write_pseudobulk, write_signature
 
 RUN = """
 import sys, click
-from cytopipe.atlas.cli_results import RESULT_COMMANDS
+from cytopipe.commands.atlas_results import RESULT_COMMANDS
 from cytopipe.errors import CytopipeError
 group = click.Group("atlas", commands={command.name: command for command in RESULT_COMMANDS})
 try:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cytopipe.commands.decompose import _PARAMETERS, decompose
 from cytopipe.decompose import Decomposition, Parameters, state_schema
-from cytopipe.decompose.cli import _PARAMETERS, decompose
 from cytopipe.decompose.layout import STAGES
 from cytopipe.decompose.state import ParameterValues, State, format_document, parse_document
 from cytopipe.errors import InputError, ResumeError

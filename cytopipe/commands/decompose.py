@@ -15,13 +15,13 @@ from typing import Any
 
 import click
 
+from cytopipe.commands.paths import PATH
 from cytopipe.decompose.layout import DEFAULT_DIRECTORY
 from cytopipe.decompose.parameters import GAP_METHODS, NEIGHBOUR_KINDS, Parameters
 
 __all__ = ["decompose"]
 
-_PATH = click.Path(path_type=Path)
-_DIR = click.argument("directory", type=_PATH)
+_DIR = click.argument("directory", type=PATH)
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks: errors only.")
 _ENGINE = click.option(
     "--engine",
@@ -119,19 +119,17 @@ def decompose() -> None:
 
 
 @decompose.command(name="run", hidden=True)
-@click.argument("fasta", metavar="INPUT.fasta", type=_PATH, required=False)
-@click.option("-o", "--output", type=_PATH, help=f"Directory of the result [default: {DEFAULT_DIRECTORY}].")
-@click.option(
-    "--resume", type=_PATH, metavar="DIR", help="Continue the decomposition in DIR; needs no input."
-)
+@click.argument("fasta", metavar="INPUT.fasta", type=PATH, required=False)
+@click.option("-o", "--output", type=PATH, help=f"Directory of the result [default: {DEFAULT_DIRECTORY}].")
+@click.option("--resume", type=PATH, metavar="DIR", help="Continue the decomposition in DIR; needs no input.")
 @click.option(
     "--max-clusters", type=int, metavar="N", help="Stop when N clusters exist in all (0: no limit)."
 )
 @click.option(
     "--max-sequences", type=int, metavar="N", help="Stop when N records are clustered in all (0: no limit)."
 )
-@click.option("--targets", type=_PATH, metavar="FASTA", help="Grow clusters from these sequences only.")
-@click.option("--distances", type=_PATH, metavar="FILE", help="Distances from a square table (.tsv, .npz).")
+@click.option("--targets", type=PATH, metavar="FASTA", help="Grow clusters from these sequences only.")
+@click.option("--distances", type=PATH, metavar="FILE", help="Distances from a square table (.tsv, .npz).")
 @click.option("--resolve-conflicts", is_flag=True, help="Make overlapping clusters disjoint.")
 @click.option(
     "--refine-close-clusters",
@@ -155,14 +153,14 @@ def decompose() -> None:
 )
 @_parameter_options
 @_ACCEPT
-@click.option("--truth", type=_PATH, metavar="FILE", help="Known clusters the report is compared with.")
+@click.option("--truth", type=PATH, metavar="FILE", help="Known clusters the report is compared with.")
 @click.option("--no-report", is_flag=True, help="Write no tables and figures.")
 @_ENGINE
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done and what it needs; do nothing.")
 @_QUIET
 def run_command(**given: Any) -> int:
     """Begin or continue a decomposition."""
-    from cytopipe.decompose.session import Session
+    from cytopipe.commands.decompose_run import Session
 
     return Session(given, _command_line()).run()
 
@@ -171,7 +169,7 @@ def run_command(**given: Any) -> int:
 @_DIR
 def status(directory: Path) -> None:
     """Where a decomposition stands, what was edited by hand, and what can be gone back to."""
-    from cytopipe.decompose.session import describe
+    from cytopipe.commands.decompose_run import describe
 
     for line in describe(directory):
         click.echo(line)
@@ -189,17 +187,17 @@ def edits(directory: Path) -> None:
 
 @decompose.command()
 @_DIR
-@click.argument("fasta", metavar="NEW.fasta", type=_PATH)
+@click.argument("fasta", metavar="NEW.fasta", type=PATH)
 @_ACCEPT
 @_ENGINE
 @_QUIET
 def add(directory: Path, fasta: Path, accept_missing: bool, engine: str, quiet: bool) -> None:
     """Put new sequences into the clusters of DIR; nothing that is there moves, no id changes."""
+    from cytopipe.commands.progress import open_display
     from cytopipe.decompose.extend import add_sequences
-    from cytopipe.decompose.progress import open_progress
     from cytopipe.engine import open_engine
 
-    with open_engine(engine) as opened, open_progress(quiet=quiet) as progress:
+    with open_engine(engine) as opened, open_display(quiet=quiet) as progress:
         added = add_sequences(
             directory,
             fasta,
@@ -218,8 +216,8 @@ def add(directory: Path, fasta: Path, accept_missing: bool, engine: str, quiet: 
 
 
 @decompose.command()
-@click.argument("partition", type=_PATH)
-@click.argument("reference", type=_PATH)
+@click.argument("partition", type=PATH)
+@click.argument("reference", type=PATH)
 @click.option("--field", default="name", show_default=True, help="Header field that names the cluster.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None:
@@ -251,7 +249,7 @@ def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None
     required=True,
     help="May be repeated.",
 )
-@click.option("-o", "--output", type=_PATH, help="Folder to write to [default: DIR/exports].")
+@click.option("-o", "--output", type=PATH, help="Folder to write to [default: DIR/exports].")
 def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> None:
     """Write the newest clusters as .uc, SPART or a plain table."""
     from cytopipe.decompose.exporting import export_newest
@@ -270,8 +268,8 @@ def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> No
 @click.option("--list", "listing", is_flag=True, help="Show what can be gone back to.")
 def rollback(directory: Path, to: str | None, listing: bool) -> None:
     """Make an earlier stage the newest again; what is left behind is kept as a point."""
+    from cytopipe.commands.decompose_run import describe_points, summary
     from cytopipe.decompose.repair import rollback as go_back
-    from cytopipe.decompose.session import describe_points, summary
     from cytopipe.errors import ParameterError
 
     if listing:
@@ -290,8 +288,8 @@ def restore(directory: Path) -> None:
 
     Files that differ from it are moved into DIR/set_aside, not deleted.
     """
+    from cytopipe.commands.decompose_run import summary
     from cytopipe.decompose.repair import restore as put_back
-    from cytopipe.decompose.session import summary
 
     click.echo(summary(put_back(directory, command=_command_line())))
 
@@ -301,7 +299,7 @@ def restore(directory: Path) -> None:
 @click.option(
     "--input",
     "fasta",
-    type=_PATH,
+    type=PATH,
     required=True,
     metavar="INPUT.fasta",
     help="The sequences it was made from.",
@@ -310,8 +308,8 @@ def restore(directory: Path) -> None:
 @_ACCEPT
 def rebuild(directory: Path, fasta: Path, accept_missing: bool, **given: Any) -> None:
     """Write a new state for a directory of FASTA files whose state.json is lost."""
+    from cytopipe.commands.decompose_run import summary
     from cytopipe.decompose.repair import rebuild as build_again
-    from cytopipe.decompose.session import summary
 
     parameters = Parameters(**{name: value for name, value in given.items() if value is not None})
     click.echo(

@@ -11,23 +11,24 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cytopipe.commands.paths import PATH
+
 if TYPE_CHECKING:
     from cytopipe.atlas.activity import ActivitySettings
 
 __all__ = ["RESULT_COMMANDS", "activity", "compare", "serve", "signatures", "validate"]
 
-_PATH = click.Path(path_type=Path)
-_ROOT = click.argument("root", type=_PATH)
+_ROOT = click.argument("root", type=PATH)
 _SOURCE = click.option(
-    "--source", type=_PATH, help="Signature table (.tsv), secactpy wheel, or folder of either."
+    "--source", type=PATH, help="Signature table (.tsv), secactpy wheel, or folder of either."
 )
 _SIGNATURE = click.option("--signature", "-s", default="cytosig", show_default=True, help="Signature name.")
-_CELL_TYPES = click.option("--cell-types", type=_PATH, help="Your table of cell types instead of ours.")
+_CELL_TYPES = click.option("--cell-types", type=PATH, help="Your table of cell types instead of ours.")
 
 
 @click.command()
 @_SOURCE
-@click.option("--table", type=_PATH, help="Write the table of cell types that comes with cytopipe, to edit.")
+@click.option("--table", type=PATH, help="Write the table of cell types that comes with cytopipe, to edit.")
 def signatures(source: Path | None, table: Path | None) -> None:
     """List the known signatures, and where their tables were found."""
     from cytopipe.atlas.signatures import list_signatures
@@ -106,7 +107,7 @@ def activity(root: Path, atlases, levels, names, source, workers, skip_existing,
 @_SIGNATURE
 @_SOURCE
 @_CELL_TYPES
-@click.option("--biology", type=_PATH, help="Your table of known biology instead of ours.")
+@click.option("--biology", type=PATH, help="Your table of known biology instead of ours.")
 @click.option("--figures/--no-figures", default=True, show_default=True)
 def validate(root: Path, atlases, levels, signature, source, cell_types, biology, figures) -> None:
     """Compare activity with the expression of the targets' genes, and score its quality."""

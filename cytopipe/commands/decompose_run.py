@@ -16,6 +16,8 @@ from typing import Any
 
 import click
 
+from cytopipe.commands.paths import absolute, paste
+from cytopipe.commands.progress import open_display
 from cytopipe.decompose import opening
 from cytopipe.decompose.advance import default_thresholds
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
@@ -30,7 +32,6 @@ from cytopipe.decompose.layout import (
     Stage,
 )
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.progress import open_progress
 from cytopipe.decompose.run import Decomposition, StageResult
 from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.decompose.state import Requests
@@ -57,7 +58,7 @@ class Session:
         self._given = given
         self._command = command
         self._check()
-        self.directory: Path = given["resume"] or given["output"] or Path(DEFAULT_DIRECTORY)
+        self.directory: Path = given["resume"] or given["output"] or absolute(Path(DEFAULT_DIRECTORY))
 
     def run(self) -> int:
         """Do what was asked; returns the exit code."""
@@ -68,7 +69,7 @@ class Session:
             return 0
         with (
             open_engine(given["engine"]) as engine,  # before anything is written: it may not be there
-            open_progress(quiet=given["quiet"]) as progress,
+            open_display(quiet=given["quiet"]) as progress,
             stop_on_signals(progress.say) as stop,
         ):
             found = self._open()
@@ -227,7 +228,7 @@ class Session:
                     Finding(
                         what="this directory holds another decomposition",
                         where=str(self.directory),
-                        next=f"Continue that one with `cytopipe decompose --resume {self.directory}`, "
+                        next=f"Continue that one with `cytopipe decompose --resume {paste(self.directory)}`, "
                         "or choose another directory with -o.",
                     ),
                 ]
@@ -349,10 +350,10 @@ def summary(found: Decomposition, result: StageResult | None = None) -> str:
     if not entry.completed:
         lines.append(
             f"the initial clustering is unfinished ({entry.coverage_percentage:.1f}% of the records): "
-            f"cytopipe decompose --resume {directory} --max-clusters N (0: no limit)"
+            f"cytopipe decompose --resume {paste(directory)} --max-clusters N (0: no limit)"
         )
     elif partition.stage is not FINAL:
-        lines.append(f"next:   cytopipe decompose --resume {directory} --finalize")
+        lines.append(f"next:   cytopipe decompose --resume {paste(directory)} --finalize")
     return "\n".join(lines)
 
 
