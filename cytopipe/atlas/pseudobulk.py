@@ -85,9 +85,7 @@ class Pass:
                 "batch_size is out of range", expected="at least 1 cell", found=str(self.batch_size)
             )
         if self.threads is not None and self.threads < 1:
-            raise ParameterError(
-                "threads is out of range", expected="at least 1", found=str(self.threads)
-            )
+            raise ParameterError("threads is out of range", expected="at least 1", found=str(self.threads))
         if not self.checkpoint_every_s >= 0:
             raise ParameterError("checkpoint_every_s is negative", found=str(self.checkpoint_every_s))
 
@@ -181,15 +179,18 @@ class Sums:
 def level_profiles(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
     """The profiles of a level's groups; see :func:`cytopipe.atlas.results.profiles_value`."""
     return results.profiles_value(
-        sums.plan, sums.rolled_up[level], sums.statistics, sums.carried["groups", level], sums.cells.genes, atlas
+        sums.plan,
+        sums.rolled_up[level],
+        sums.statistics,
+        sums.carried["groups", level],
+        sums.cells.genes,
+        atlas,
     )
 
 
 def level_resamples(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
     """The resamples of a level's groups; see :func:`cytopipe.atlas.results.resampled_value`."""
-    resampler = profiles.Resampler(
-        sums.plan, sums.accumulators, sums.rolled_up[level], sums.position(level)
-    )
+    resampler = profiles.Resampler(sums.plan, sums.accumulators, sums.rolled_up[level], sums.position(level))
     return results.resampled_value(sums.plan, resampler, sums.statistics, sums.cells.genes, atlas)
 
 

@@ -18,9 +18,11 @@ from typing import Any, Generic, TypeVar
 
 from cytopipe.errors import StorageError
 from cytopipe.provenance import Input, Provenance
+from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
 from cytopipe.storage.manifest import Manifest
+from cytopipe.storage.sets import owned
 from cytopipe.storage.store import Published, Store
 
 __all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
@@ -167,11 +169,14 @@ class Archive:
         if isinstance(format, SetFormat):
             if check is not None:
                 check(lambda: value)
+            files, owns = format.files(place.set_name, value), format.owns(place.set_name)
+            if not format.by_hand:
+                self._yield_place(place, owns)
             published = self.store.publish_set(
                 place.path,
                 place.set_name,
-                format.files(place.set_name, value),
-                owns=format.owns(place.set_name),
+                files,
+                owns=owns,
                 extra=format.beside(place.set_name, value),
                 provenance=provenance,
             )
@@ -254,6 +259,18 @@ class Archive:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
+    def _yield_place(self, place: Place, owns: tuple[str, ...]) -> None:
+        """Let a publication replace what stands in a set's place, written by hand or each file by itself."""
+        folder = self.root / place.path
+        try:
+            found = self.store.classify_set(place.path, place.set_name)
+        except StorageError:
+            return  # a manifest that cannot be read is told by the publication
+        if found.kind == "edited" or (found.kind == "absent" and owned(folder, owns)):
+            self.store.accept_set(place.path, place.set_name, owns=owns)
+        for name in owned(folder, owns):
+            sidecar_of(folder / name).unlink(missing_ok=True)
+
     def _look_at_set(self, place: Place, format: SetFormat) -> Standing:
         folder = self.root / place.path
         if not folder.is_dir():
@@ -266,6 +283,8 @@ class Archive:
         if found.kind == "whole":
             return Standing("whole", self.store.manifest(place.path, place.set_name).sha256)
         words = "; ".join(f"{one.name} {one.kind}" for one in found.differing[:20])
+        if not format.by_hand:
+            return Standing("damaged", words=words)
         return Standing("edited", _digest_of_files(found.contents), words)
 
 
