@@ -1,4 +1,5 @@
-"""What a domain declares: sets of partitions, sources, artifacts, checks. Plain values around plain functions.
+"""What a domain declares: sets of partitions, sources, artifacts, checks. Plain values around plain
+functions.
 
     TILES = Partitions("screen_tiles", within={WELLS: lambda tile: tile.entry.well})
 
@@ -7,11 +8,11 @@
 
 The first parameter is the partition; every other one names what the artifact is made from: `raw` is the asset
 ``screen/raw``. An input arrives loaded; annotated `Handle`, to be loaded when it is needed; annotated
-``Mapping[str, Handle]``, as handles by key, where it is made from many. A parameter `work` is the `Work` of the run:
-progress, checkpoints, the engine. The decorated function stays callable in a notebook and in a test.
+``Mapping[str, Handle]``, as handles by key, where it is made from many. A parameter `work` is the `Work` of
+the run: progress, checkpoints, the engine. The decorated function stays callable in a notebook and in a test.
 
-Nothing here imports Dagster: `cytopipe.defs.assets` turns these values into its assets, `cytopipe.defs.batch` runs
-them, `cytopipe.defs.ledger` says which partitions are fresh.
+Nothing here imports Dagster: `cytopipe.defs.assets` turns these values into its assets,
+`cytopipe.defs.batch` runs them, `cytopipe.defs.ledger` says which partitions are fresh.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ class Partitions:
     title : str
         What one of them is called: ``level of an atlas``.
     within : mapping of Partitions to callable
-        For each coarser set, the key there to which a partition belongs: ``within={WELLS: lambda tile: ...}``.
+        For each coarser set, the key there to which a partition belongs: ``within={WELLS: lambda tile:
+        ...}``.
     dimensions : (str, str), optional
         Names of the two dimensions of a dense set, sorted; its keys are ``a|b``.
     per_run : int
@@ -78,7 +80,8 @@ class Partitions:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Source:
-    """Something that assets are made from and that we never write: a user's file, or what the project file declares.
+    """Something that assets are made from and that we never write: a user's file, or what the project file
+    declares.
 
     Parameters
     ----------
@@ -92,10 +95,11 @@ class Source:
     files : callable
         ``files(data_set)``: the files it consists of. They are watched by size and time.
     digest : callable
-        ``digest(project, data_set)``: SHA-256 of its content, asked when `files` changed; None where there is nothing
-        to read.
+        ``digest(project, data_set)``: SHA-256 of its content, asked when `files` changed; None where there
+        is nothing to read.
     values : callable
-        ``values(data_set)``: instead of files, the JSON values that the project file declares. Reasons name them.
+        ``values(data_set)``: instead of files, the JSON values that the project file declares. Reasons name
+        them.
     describe : callable
         ``describe(project, data_set)``: what to show of it.
     kinds : tuple of str
@@ -151,8 +155,8 @@ class Check:
     ----------
     name, description : str
     evaluate : callable
-        ``evaluate(value, **inputs) -> CheckResult``. `value` is read back from the draft; the other parameters name
-        inputs of the artifact, or are ``data`` (the partition).
+        ``evaluate(value, **inputs) -> CheckResult``. `value` is read back from the draft; the other
+        parameters name inputs of the artifact, or are ``data`` (the partition).
     blocking : bool
         Whether an artifact that fails is not published. The version before stands then.
     """
@@ -186,7 +190,9 @@ class Described:
 
 @dataclass(frozen=True)
 class Nothing:
-    """The outcome for a partition of which the project file asks nothing: `words` say so. No file is written."""
+    """The outcome for a partition of which the project file asks nothing: `words` say so. No file is
+    written.
+    """
 
     words: str
 
@@ -299,8 +305,9 @@ def artifact(
     version : str
         Raised when the same inputs would give other bytes.
     place : str, or mapping of asset to str
-        Template of its path below the output root: ``atlas/{atlas}/{key}.h5ad``, with ``#name`` at the end for the
-        set `name` in a folder. The names are those of `DataSet.names`. By default ``domain/name/{key}`` and the suffix.
+        Template of its path below the output root: ``atlas/{atlas}/{key}.h5ad``, with ``#name`` at the end
+        for the set `name` in a folder. The names are those of `DataSet.names`. By default
+        ``domain/name/{key}`` and the suffix.
     inputs : mapping of parameter to asset, optional
         Where the parameter's name does not say it.
     optional : iterable of str
@@ -309,8 +316,8 @@ def artifact(
         ``chosen(data_set)``: the keys it is made from, for parents that are chosen for every partition.
     checks : sequence of Check
     one_pass : callable, optional
-        ``one_pass(data_set)`` names the group of partitions that one call serves. The function is then given a mapping
-        of key to data set, and yields ``(asset, key, value)``.
+        ``one_pass(data_set)`` names the group of partitions that one call serves. The function is then given
+        a mapping of key to data set, and yields ``(asset, key, value)``.
     made_by : str
         ``a person``, where only people make it: then it is never planned as missing.
     minutes : str

@@ -1,7 +1,9 @@
-"""From declarations to Dagster: partitions definitions and mappings, sources, and one operation per set of partitions.
+"""From declarations to Dagster: partitions definitions and mappings, sources, and one operation per set of
+partitions.
 
-Mappings are Dagster's own, so that its lineage, backfills and stale marks are those of `cytopipe.defs.relations`:
-static ones between sets of keys, and the one from two dimensions to one where a set is dense.
+Mappings are Dagster's own, so that its lineage, backfills and stale marks are those of
+`cytopipe.defs.relations`: static ones between sets of keys, and the one from two dimensions to one where a
+set is dense.
 """
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of contexts and resources.
@@ -106,10 +108,11 @@ class GraphAssets:
         return [*self._sources(), *(self._operation(*group) for group in self.groups())]
 
     def groups(self) -> Iterator[tuple[str, Partitions | None, tuple[Artifact, ...]]]:
-        """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation makes.
+        """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation
+        makes.
 
-        Artifacts of one set that are made from another set in between stand in operations of their own, since the
-        graph of operations must have no circle.
+        Artifacts of one set that are made from another set in between stand in operations of their own,
+        since the graph of operations must have no circle.
         """
         rank = self._ranks()
         found: dict[tuple[str, Partitions | None, int], list[Artifact]] = {}

@@ -1,7 +1,7 @@
 """The one runner: many partitions through many artifacts, each failing alone.
 
-It runs inside one operation of Dagster's, because Dagster abandons every later operation of a run when one raises.
-For each artifact, in the order of the flow, and each partition of the run:
+It runs inside one operation of Dagster's, because Dagster abandons every later operation of a run when one
+raises. For each artifact, in the order of the flow, and each partition of the run:
 
 1. what failed, or is made from what failed, is kept aside;
 2. what the ledger calls done is said again and not made again;
@@ -102,7 +102,9 @@ class Batch:
     failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
 
     def events(self) -> Iterator[MaterializeResult]:
-        """Run, and yield what Dagster has to be told: results of a single partition, events of several are logged."""
+        """Run, and yield what Dagster has to be told: results of a single partition, events of several are
+        logged.
+        """
         claim(self.context.instance, self.context.run.run_id)
         self.ledger.refresh()
         with (
@@ -319,7 +321,9 @@ class Batch:
     def _publish(
         self, step: Artifact, asset: str, key: str, outcome: Any, reads: Mapping[str, Read]
     ) -> _Result:
-        """Write a value through its format; a blocking check that fails leaves the version before in place."""
+        """Write a value through its format; a blocking check that fails leaves the version before in
+        place.
+        """
         shown = outcome if isinstance(outcome, Described) else Described(outcome)
         if isinstance(shown.value, Nothing):
             return _Result(None, shown)
@@ -416,7 +420,9 @@ class Batch:
         yield from self._told(step, event, result.checks)
 
     def _say_again(self, step: Artifact, asset: str, key: str) -> Iterator[MaterializeResult]:
-        """Say of a partition that is up to date what was said when it was made: Dagster wants to hear of it."""
+        """Say of a partition that is up to date what was said when it was made: Dagster wants to hear of
+        it.
+        """
         made = next(one for one in self.ledger.events.events(asset, key) if one.kind == MADE)
         reads = self._reads(step, key)
         checks: Mapping[str, CheckResult] = {}
@@ -430,7 +436,7 @@ class Batch:
     def _told(
         self, step: Artifact, event: Event, checks: Mapping[str, CheckResult]
     ) -> Iterator[MaterializeResult]:
-        """Log what happened to one of many partitions; yield the result of a single one, so that others may follow."""
+        """Log the event of one of many partitions; yield the result of a single one, so that others follow."""
         if len(self._keys) > 1:
             self._log_checks(event.asset, step, event.key, checks)
             self._log_event(event)

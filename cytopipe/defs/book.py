@@ -121,7 +121,9 @@ class Book:
     # ------------------------------------------------------------------ what is declared
 
     def keep_keys(self, asset: str, keys: Sequence[str]) -> None:
-        """The declared partitions of an asset, in order; states of others are forgotten, their records kept."""
+        """The declared partitions of an asset, in order; states of others are forgotten, their records
+        kept.
+        """
         self._db.execute(
             "create temp table if not exists declared_key (key text primary key, position integer)"
         )
@@ -174,7 +176,8 @@ class Book:
     def newest(self, asset: str, key: str, kinds: tuple[str, ...]) -> Record | None:
         """The newest record of a partition that is of one of these kinds."""
         row = self._db.execute(
-            "select kind, storage_id, run_id, timestamp, version, code_version, inputs, stamp, words, facts from record "
+            "select kind, storage_id, run_id, timestamp, version, code_version, inputs, stamp, words, facts "
+            "from record "
             f"where asset=? and key=? and kind in ({_marks(kinds)}) order by storage_id desc limit 1",
             (asset, key, *kinds),
         ).fetchone()
@@ -195,7 +198,8 @@ class Book:
             key: (version, number)
             for some in _chunks(keys)
             for key, version, number in self._db.execute(
-                f"select key, version, storage_id from record where asset=? and kind=? and key in ({_marks(some)})",
+                "select key, version, storage_id from record "
+                f"where asset=? and kind=? and key in ({_marks(some)})",
                 (asset, kind, *some),
             )
         }

@@ -47,7 +47,7 @@ def described(
         metadata["nothing"] = shown.value.words
     if receipt is not None:
         maker = ledger.graph.makers[asset]
-        metadata |= {name: value for name, value in maker.makes[asset].describe(receipt.path).items()}
+        metadata |= dict(maker.makes[asset].describe(receipt.path))
         metadata["open"] = MetadataValue.url(address(ledger.project.output, receipt.path))
         metadata["path"] = MetadataValue.path(ledger.project.relative(receipt.path))
         metadata["size_bytes"] = receipt.size_bytes
@@ -71,8 +71,8 @@ def picture_of(ledger: Ledger, asset: str, key: str, png: bytes | None, version:
         return None
     path = f"pictures/{asset}" + (f"/{slug(key)}.png" if key else ".png")
     published = ledger.archive.store.publish_bytes(path, png)
-    # Markdown beyond some 130 characters hides behind a dialog; an address keeps it in sight. The version makes a
-    # browser ask again for a picture that was drawn anew.
+    # Markdown beyond some 130 characters hides behind a dialog; an address keeps it in sight. The version
+    # makes a browser ask again for a picture that was drawn anew.
     where = f"{address(ledger.project.output, published.path)}?width={_PICTURE_PX}&v={version[:6]}"
     return MetadataValue.md(f"![{asset.split('/')[-1]}]({where})")
 

@@ -1,6 +1,7 @@
 """One entry of a project's history, as the ledger and the command line read it.
 
-`cytopipe.defs.history` makes entries of Dagster's events, and events of entries; nothing here imports Dagster.
+`cytopipe.defs.history` makes entries of Dagster's events, and events of entries; nothing here imports
+Dagster.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Dagster's event log as a history of partitions: events read, and events written.
 
-Every materialization carries Dagster's own version tags, per partition: the digest of the content as data version;
-for every input the version that was read (of many partitions, the digest over theirs), and as event pointer the
-highest storage id that was read, which Dagster uses as a cursor. So the stale marks of the browser and the ledger
-rest on the same entries.
+Every materialization carries Dagster's own version tags, per partition: the digest of the content as data
+version; for every input the version that was read (of many partitions, the digest over theirs), and as event
+pointer the highest storage id that was read, which Dagster uses as a cursor. So the stale marks of the
+browser and the ledger rest on the same entries.
 """
 
 from __future__ import annotations
@@ -181,7 +181,9 @@ def metadata_value(value: object) -> MetadataValue:
 
 
 def newest_storage_id(dagster_home: Path) -> int | None:
-    """The highest storage id of a history kept in SQLite, without importing Dagster's storage; None where it is not."""
+    """The highest storage id of a history kept in SQLite, without importing Dagster's storage; None where it
+    is not.
+    """
     index = dagster_home / "history" / "runs" / "index.db"
     if not index.is_file():
         return None
@@ -196,8 +198,8 @@ def newest_storage_id(dagster_home: Path) -> int | None:
 def one_connection(instance: DagsterInstance) -> Iterator[None]:
     """Keep one connection per SQLite file while many events are written.
 
-    Dagster makes an engine and a connection for each of the two files that an event goes to, which is half of what
-    an event costs. Other storages keep connections themselves.
+    Dagster makes an engine and a connection for each of the two files that an event goes to, which is half
+    of what an event costs. Other storages keep connections themselves.
     """
     storage = instance.event_log_storage
     if not isinstance(storage, SqliteEventLogStorage) or "_connect" in vars(storage):

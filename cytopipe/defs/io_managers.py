@@ -1,11 +1,12 @@
 """IO managers: a format at Dagster's door.
 
-Any asset may use one: ``@dg.asset(io_manager_key="h5ad")`` writes through the same format, the same protocol and to
-a place of the same kind as ours, and loads our artifacts by its annotation, `Handle` or the value.
+Any asset may use one: ``@dg.asset(io_manager_key="h5ad")`` writes through the same format, the same protocol
+and to a place of the same kind as ours, and loads our artifacts by its annotation, `Handle` or the value.
 
-Dagster's own path manager is not used: it writes straight to the final path, a hostile key escapes its directory,
-and a fan-in over one partition gives a bare value where over two it gives a mapping. Here an input of the same single
-partition is a value, and any other partitioned input a mapping by key, however many keys there are.
+Dagster's own path manager is not used: it writes straight to the final path, a hostile key escapes its
+directory, and a fan-in over one partition gives a bare value where over two it gives a mapping. Here an
+input of the same single partition is a value, and any other partitioned input a mapping by key, however many
+keys there are.
 """
 
 # No `from __future__ import annotations` here: Dagster reads annotations of resources.

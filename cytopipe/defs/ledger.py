@@ -7,14 +7,17 @@
     failed       the last attempt raised
     interrupted  the last attempt ended at a checkpoint
 
-It keeps a small database of its own beside the history (`cytopipe.defs.book`) and is driven by change. A refresh
+It keeps a small database of its own beside the history (`cytopipe.defs.book`) and is driven by change. A
+refresh
 
 1. reads the project file again if it changed: new and removed partitions, other declared values;
-2. compares stamps of the files of sources, and of the folders of artifacts: new inputs, edits, work of plain commands;
+2. compares stamps of the files of sources, and of the folders of artifacts: new inputs, edits, work of plain
+   commands;
 3. reads the events that are newer than its watermark;
 4. judges what these touched, and what is made from that.
 
-Where nothing changed, nothing is walked. Losing the database loses nothing: it is filled from the history again.
+Where nothing changed, nothing is walked. Losing the database loses nothing: it is filled from the history
+again.
 """
 
 from __future__ import annotations
@@ -156,7 +159,9 @@ class Ledger:
             self._judge_touched(touched)
 
     def _declaration(self) -> str:
-        """Digest of all that decides which partitions there are, what they consist of, and which code makes them."""
+        """Digest of all that decides which partitions there are, what they consist of, and which code makes
+        them.
+        """
         total = hashlib.sha256(self.project.file.read_bytes() if self.project.file.is_file() else b"")
         for by in self.graph.partitions:
             total.update(f"\n{by.name}\n".encode())
@@ -218,7 +223,9 @@ class Ledger:
                 yield key, now
 
     def _look_at_artifacts(self, touched: dict[str, set[str]]) -> Iterator[tuple[Event, str]]:
-        """Artifacts that stand otherwise than the ledger knows; what cannot be taken up is only written down."""
+        """Artifacts that stand otherwise than the ledger knows; what cannot be taken up is only written
+        down.
+        """
         for asset, key, known in self._changed_artifacts():
             step = self.graph.makers[asset]
             format, place = step.makes[asset], self.places.place(asset, key)
@@ -245,11 +252,13 @@ class Ledger:
         return bool(made and made.run_id) and self.events.is_live(made.run_id)
 
     def _changed_artifacts(self) -> Iterator[tuple[str, str, str]]:
-        """(asset, key, known stamp) of what may have changed: files of folders that were written in, and all sets."""
+        """(asset, key, known stamp) of what may have changed: files of folders that were written in, and all
+        sets.
+        """
         for folder, known in self.book.folders():
             now = stamp_of_file(self.archive.root / folder)
             if now != known:
-                # A second write within the clock's resolution would go unseen, so the stamp is taken before the look.
+                # The stamp is taken before the look: what is written meanwhile is seen next time.
                 self.book.keep_folder(folder, now)
                 yield from self.book.watched_paths(folder)
         yield from self.book.watched_sets()
@@ -332,7 +341,7 @@ class Ledger:
     # ------------------------------------------------------------------ the history
 
     def _read_events(self, newest: int, touched: dict[str, set[str]]) -> None:
-        """Take in what is newer than the watermark, which then is `newest`: what was appended since is read again."""
+        """Take in what is newer than the watermark, which then is `newest`: later events are read again."""
         watermark = int(self.book.get("watermark") or 0)
         if newest == watermark:
             return
@@ -344,7 +353,7 @@ class Ledger:
     # ------------------------------------------------------------------ judgement
 
     def _judge_touched(self, touched: dict[str, set[str]]) -> None:
-        """Judge every touched partition in the order of the flow, and what is made from those that came out otherwise."""
+        """Judge what was touched, in the order of the flow, and what is made from what came out otherwise."""
         for asset in self.graph.sources:
             for key in touched.pop(asset, ()):
                 self._touch_consumers(asset, key, touched)
@@ -411,7 +420,7 @@ class Ledger:
                 yield self._told(step, name, asset, key, then, now)
 
     def _told(self, step: Artifact, name: str, asset: str, key: str, then: str, now: Read) -> str:
-        """What changed of an input, in values where they are known, else by the names of the parts that changed."""
+        """What changed of an input: its values where they are known, else the names of its parts."""
         upstream = step.inputs[name]
         before, after = self.book.values(then), self.book.values(now.version)
         if before is not None and after is not None:
@@ -450,7 +459,7 @@ class Ledger:
         return Status(asset, key, state or "missing", reasons, self.book.record(asset, key, MADE))
 
     def statuses(self, assets: Iterable[str], states: Iterable[str] = ()) -> Iterator[Status]:
-        """Every partition of `assets` (in one of `states`, if any is named), in the order of the flow and the file."""
+        """Every partition of `assets` (in one of `states`, if any is named), in the order of the file."""
         for asset in assets:
             for key, state, reasons in self.book.list_states(asset, tuple(states)):
                 yield Status(asset, key, state, reasons)

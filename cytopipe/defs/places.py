@@ -1,8 +1,9 @@
 """Where every artifact lies: (asset, partition) <-> path, one bijection.
 
-An artifact's template says it: ``atlas/{atlas}/pseudobulk/{atlas}_pseudobulk_{level}.h5ad``; ``decompose/{key}#final``
-is the set `final` in a folder. Each name in braces is filled with the slug of the partition's name, so that no two
-partitions share a path and none leaves the output root. Paths are relative to the output root.
+An artifact's template says it: ``atlas/{atlas}/pseudobulk/{atlas}_pseudobulk_{level}.h5ad``;
+``decompose/{key}#final`` is the set `final` in a folder. Each name in braces is filled with the slug of the
+partition's name, so that no two partitions share a path and none leaves the output root. Paths are relative
+to the output root.
 """
 
 from __future__ import annotations

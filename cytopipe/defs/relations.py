@@ -9,8 +9,8 @@ One relation per edge of the graph, decided by the two sets of partitions:
     the artifact has none     all partitions of the input
     chosen                    the keys that the partition names itself
 
-The ledger, the runner and Dagster's own mappings (`cytopipe.defs.assets`) are all derived from it. The key of an
-artifact without partitions is the empty text.
+The ledger, the runner and Dagster's own mappings (`cytopipe.defs.assets`) are all derived from it. The key
+of an artifact without partitions is the empty text.
 """
 
 from __future__ import annotations

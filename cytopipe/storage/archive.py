@@ -1,10 +1,12 @@
 """The archive: artifacts at their places, each with a receipt.
 
-1. `put` writes a value in its format into a draft, has it checked, and publishes it whole with its provenance.
+1. `put` writes a value in its format into a draft, has it checked, and publishes it whole with its
+   provenance.
 2. `receipt` says what stands at a place, from its manifest alone.
 3. `get` and `handle` read it back, its bytes compared with the manifest first.
 
-Used alike by Dagster's IO managers, the plain commands and notebooks, so that all of them write the same bytes.
+Used alike by Dagster's IO managers, the plain commands and notebooks, so that all of them write the same
+bytes.
 """
 
 from __future__ import annotations
@@ -109,7 +111,9 @@ class Handle(Generic[Value]):
 
     @property
     def path(self) -> Path:
-        """The file, the current version of the directory, or the folder of the set; compared with the manifest."""
+        """The file, the current version of the directory, or the folder of the set; compared with the
+        manifest.
+        """
         return self.archive.verified_path(self.place, self.format)
 
     @cached_property
@@ -157,7 +161,8 @@ class Archive:
         place, format, value, provenance
             `value` is one that `format` can write.
         check : callable, optional
-            Called with a function that reads the finished draft; raises where the artifact must not be published.
+            Called with a function that reads the finished draft; raises where the artifact must not be
+            published.
 
         Raises
         ------
