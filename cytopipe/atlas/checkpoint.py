@@ -1,9 +1,9 @@
 """Where an interrupted pass stands: its accumulators and position, on disk, proved.
 
-A checkpoint replaces the one before it whole, so a kill while it is written leaves the one before. It names what it
-belongs to (cells, labels, settings, format): a pass that differs in any of these starts over instead of continuing
-something else. Since sums are of whole numbers, a pass that was killed and continued gives the bytes of one that was
-not.
+A checkpoint replaces the one before it whole, so a kill while it is written leaves the one before. It names
+what it belongs to (cells, labels, settings, format): a pass that differs in any of these starts over instead
+of continuing something else. Since sums are of whole numbers, a pass that was killed and continued gives the
+bytes of one that was not.
 """
 
 from __future__ import annotations

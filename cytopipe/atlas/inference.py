@@ -1,7 +1,7 @@
 """From profiles to activities of a signature's targets.
 
-Of wide profiles only the signature's genes reach memory. Resamples are scored one resample at a time with all its
-groups, exactly as the profiles are, and only their z is kept. The result says in ``uns`` how it was made.
+Of wide profiles only the signature's genes reach memory. Resamples are scored one resample at a time with all
+its groups, exactly as the profiles are, and only their z is kept. The result says in ``uns`` how it was made.
 """
 
 from __future__ import annotations
@@ -102,8 +102,9 @@ def _as_anndata(
     z: np.ndarray,
     layers: dict[str, np.ndarray],
 ) -> anndata.AnnData:
-    import anndata
     from dataclasses import asdict
+
+    import anndata
 
     told = {"signature": signature.name, "n_common_genes": len(overlap.common), **asdict(settings)}
     return anndata.AnnData(

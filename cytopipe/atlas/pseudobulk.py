@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -169,8 +170,10 @@ class Sums:
 
     def forget(self) -> None:
         """Remove the checkpoint, once everything that follows from the sums is written."""
-        if self.how.checkpoint is not None:
-            self.how.checkpoint.unlink(missing_ok=True)
+        if self.how.scratch is not None:
+            self.how.scratch.joinpath("pass").unlink(missing_ok=True)
+            with suppress(OSError):  # the folder is another's, too
+                self.how.scratch.rmdir()
 
 
 # --------------------------------------------------------------------------- values of a level
@@ -195,7 +198,7 @@ def level_resamples(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
 
 
 def level_samples(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
-    """One profile per sample and group of a level; see :func:`cytopipe.atlas.results.sample_profiles_value`."""
+    """Whole counts per sample and group; see :func:`cytopipe.atlas.results.sample_profiles_value`."""
     return results.sample_profiles_value(
         sums.plan,
         sums.by_sample[level],
@@ -237,7 +240,8 @@ def add_up(
     """
     settings, how = settings or Settings(), how or Pass()
     threads = how.threads or available_cores()
-    # A checkpoint is of all the levels that were asked for then: those are continued, even if some are written.
+    # A checkpoint is of all the levels that were asked for then: those are continued, even if some are
+    # written.
     saved = checkpoint.levels_of(how.checkpoint) if how.checkpoint else ()
     todo = saved if set(levels) <= set(saved) else tuple(levels)
     plan = plan_pass(cells, todo, sample, settings, threads=threads, memory_bytes=how.memory_bytes)

@@ -1,7 +1,8 @@
-"""What a level's artifacts hold: profiles, resamples and sample profiles as values that a format writes in blocks.
+"""What a level's artifacts hold: profiles, resamples and sample profiles as values that a format writes in
+blocks.
 
-Matrices are made a chunk at a time, in the threads that compress them, so that a file of gigabytes needs the memory of
-a few chunks (:mod:`cytopipe.storage.formats.h5ad`).
+Matrices are made a chunk at a time, in the threads that compress them, so that a file of gigabytes needs the
+memory of a few chunks (:mod:`cytopipe.storage.formats.h5ad`).
 """
 
 from __future__ import annotations

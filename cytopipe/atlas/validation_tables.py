@@ -1,8 +1,8 @@
 """How far activities can be trusted: tables, figures and a quality score, per atlas and across atlases.
 
-`validate` compares the activities of a level with the expression of the targets' own genes; `compare` brings several
-atlases to one vocabulary of cell types and says what they agree on. Absent resamples or sample profiles narrow what is
-said, never what is true.
+`validate` compares the activities of a level with the expression of the targets' own genes; `compare` brings
+several atlases to one vocabulary of cell types and says what they agree on. Absent resamples or sample
+profiles narrow what is said, never what is true.
 """
 
 from __future__ import annotations
@@ -66,7 +66,9 @@ class AtlasValidation:
     title: str
 
     def files(self, *, draw: bool = True) -> dict[str, object]:
-        """Tables, the score and (if `draw`) figures of the strongest targets, by the end of their file's name."""
+        """Tables, the score and (if `draw`) figures of the strongest targets, by the end of their file's
+        name.
+        """
         made: dict[str, object] = {
             "expression.tsv": self.expression.targets,
             "points.parquet": self.expression.points,
@@ -135,6 +137,8 @@ def validate(
     profiles: Source,
     signature: Signature,
     *,
+    atlas: str,
+    level: str,
     resampled_activity: Source | None = None,
     resampled: Source | None = None,
     samples: Source | None = None,
@@ -149,6 +153,8 @@ def validate(
     activity, profiles : H5adFile or path
         Of one level.
     signature : Signature
+    atlas, level : str
+        As they stand in titles and in the table of cell types.
     resampled_activity, resampled : H5adFile or path, optional
         The same of the resamples; both, or neither.
     samples : H5adFile or path, optional
@@ -167,7 +173,6 @@ def validate(
     harmonisation = harmonisation or default_harmonisation()
     z = read_activity(activity)
     with open_matrix(profiles) as file:
-        atlas, level = str(file.uns.get("atlas", "")), str(file.uns.get("level", ""))
         groups, genes = file.cell_types, file.columns
         _same_groups(groups, list(z.index), Path(activity))
         expression = _expression(file, z.columns)

@@ -20,7 +20,7 @@ from cytopipe.errors import Finding, InputError, ParameterError, ProjectError
 
 if TYPE_CHECKING:
     from cytopipe.atlas.plan import PassPlan
-    from cytopipe.atlas.pseudobulk import Aggregation
+    from cytopipe.commands.atlas_files import Aggregation
 
 __all__ = ["aggregate_file", "list_atlases", "project_registry", "qc", "run", "verify"]
 
@@ -137,7 +137,7 @@ def aggregate_file(
     parsed = _parse_levels(levels)
     bootstrap = given.pop("bootstrap") or ("samples" if sample else "cells")
     settings = _settings(given, Settings(bootstrap=bootstrap))
-    from cytopipe.atlas.pseudobulk import aggregate
+    from cytopipe.commands.atlas_files import aggregate
 
     counts, genes = given.pop("counts") or "X", given.pop("duplicate_genes") or "refuse"
     _carry_out(
@@ -182,8 +182,8 @@ def run(
         return
     if not name:
         raise ParameterError("no atlas is named", expected=f"--atlas {' | '.join(registry)}")
-    from cytopipe.atlas.pseudobulk import aggregate_all_levels
     from cytopipe.atlas.registry import get_atlas
+    from cytopipe.commands.atlas_files import aggregate_all_levels
 
     entry = get_atlas(name, registry)
     declared = _explicit(context)
@@ -213,9 +213,9 @@ def list_atlases(context: click.Context) -> None:
 @click.pass_context
 def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None:
     """List every pseudobulk file below FOLDER with its shape or its error; exit 3 if any has one."""
-    from cytopipe.atlas.pseudobulk import level_paths
     from cytopipe.atlas.registry import get_atlas
     from cytopipe.atlas.verify import verify_outputs
+    from cytopipe.commands.atlas_files import level_paths
     from cytopipe.errors import DamagedError
 
     if not folder.is_dir():
@@ -225,9 +225,7 @@ def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None
         path
         for name in names
         for level in get_atlas(name, registry).levels
-        for path in level_paths(
-            folder / name / "pseudobulk", name, level, get_atlas(name, registry).settings
-        ).values()
+        for path in level_paths(folder, name, level, get_atlas(name, registry).settings)
     ]
     states = verify_outputs(folder, expected)
     for state in states:
@@ -354,7 +352,7 @@ def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> No
             use_gpu=not given.pop("no_gpu"),
             memory_bytes=int(memory_gb * 1e9) if memory_gb else None,
             progress=lambda cells, total: display.step("cells", cells, total),
-            announce=None if quiet else lambda plan: display.say(_projection(plan)),
+            announce=lambda plan: None if quiet else display.say(_projection(plan)),
             stop=stop,
             **given,
         )

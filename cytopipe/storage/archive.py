@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cytopipe.errors import StorageError
+from cytopipe.errors import CytopipeError, DamagedError, StorageError
 from cytopipe.provenance import Input, Provenance
 from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
@@ -232,11 +232,25 @@ class Archive:
             return None
         try:
             manifest = self.store.manifest(place.path, place.set_name or None)
+        except DamagedError:
+            raise
         except StorageError:
-            if not (self.root / place.path).exists():
+            if place.set_name or not (self.root / place.path).exists():
                 return None
             raise
         return _of_manifest(self.root / place.path, manifest)
+
+    def made_by(self, place: Place, format: Format, provenance: Provenance) -> Receipt | None:
+        """The receipt of what stands whole at a place and was made by the same code from the same inputs."""
+        try:
+            receipt = self.receipt(place)
+            if receipt is None or receipt.provenance is None:
+                return None
+            made = receipt.provenance
+            same = made.code_version == provenance.code_version and _versions(made) == _versions(provenance)
+            return receipt if same and self.look(place, format).kind == "whole" else None
+        except CytopipeError:
+            return None  # what cannot be read is made again
 
     def look(self, place: Place, format: Format) -> Standing:
         """Compare what stands at a place with what was published, record by record where people may edit."""
@@ -267,6 +281,8 @@ class Archive:
     def _yield_place(self, place: Place, owns: tuple[str, ...]) -> None:
         """Let a publication replace what stands in a set's place, written by hand or each file by itself."""
         folder = self.root / place.path
+        if not folder.is_dir():
+            return
         try:
             found = self.store.classify_set(place.path, place.set_name)
         except StorageError:
@@ -291,6 +307,10 @@ class Archive:
         if not format.by_hand:
             return Standing("damaged", words=words)
         return Standing("edited", _digest_of_files(found.contents), words)
+
+
+def _versions(made: Provenance) -> list[tuple[str, str]]:
+    return sorted((one.asset, one.sha256) for one in made.inputs)
 
 
 def _digest_of_files(contents: Mapping[str, bytes]) -> str:

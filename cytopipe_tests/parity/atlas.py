@@ -22,9 +22,9 @@ import numpy as np
 
 from cytopipe.atlas.activity import ActivitySettings, score
 from cytopipe.atlas.plan import Settings
-from cytopipe.atlas.pseudobulk import Aggregation, aggregate
 from cytopipe.atlas.registry import Level
 from cytopipe.atlas.signatures import load_signature
+from cytopipe.commands.atlas_files import Aggregation, aggregate
 from cytopipe.errors import InputError, MissingToolError
 from cytopipe_tests.parity import Case, Verdict, agrees, fails, unevaluated
 

@@ -1,7 +1,8 @@
 """Tables, documents and figures of one result, side by side in a folder, published in one transaction.
 
-The end of a name says how a value is written: ``.tsv`` and ``.parquet`` a table, ``.json`` a document, ``.png`` a
-figure. People read such files and do not edit them: a change by hand is damage, and the next publication replaces it.
+The end of a name says how a value is written: ``.tsv`` and ``.parquet`` a table, ``.json`` a document,
+``.png`` a figure. People read such files and do not edit them: a change by hand is damage, and the next
+publication replaces it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """h5ad: annotated matrices, written whole or a chunk at a time, read back a part at a time.
 
 An `AnnData` is written whole. `LazyMatrices` is written in blocks: chunks are made and compressed in threads
-and put into the file in order, so that an artifact of gigabytes needs the memory of a few chunks and its bytes
-do not depend on the number of threads. An artifact is read as an `H5adFile`, which opens the file when a part
-of it is asked for; `H5adFile.to_memory` gives the AnnData.
+and put into the file in order, so that an artifact of gigabytes needs the memory of a few chunks and its
+bytes do not depend on the number of threads. An artifact is read as an `H5adFile`, which opens the file when
+a part of it is asked for; `H5adFile.to_memory` gives the AnnData.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class LazyMatrices:
     matrices : mapping of str to (shape, dtype)
         ``X`` and ``layers/NAME``.
     blocks : callable
-        ``blocks()`` iterates over every chunk, each once. Blocks are called a few ahead, in `threads` threads.
+        ``blocks()`` iterates over every chunk, each once. Blocks are called a few ahead, in `threads`
+        threads.
     rows_per_chunk, columns_per_chunk : int
         A block starts at a multiple of these and is not larger.
     compression : {'gzip', 'none'}
