@@ -18,19 +18,9 @@ from cytopipe import __version__
 from cytopipe.commands.lazy import Command, LazyGroup
 from cytopipe.commands.paths import PATH
 from cytopipe.errors import CytopipeError, Finding, Interrupted, StorageError
+from cytopipe.project.domains import DOMAINS
 
 __all__ = ["COMMANDS", "Options", "cytopipe", "main"]
-
-_DOMAINS = {
-    "decompose": Command(
-        "cytopipe.commands.decompose:decompose", "Split DNA barcodes into species-like clusters.", "Domains"
-    ),
-    "atlas": Command(
-        "cytopipe.commands.atlas:atlas",
-        "Pool single-cell atlases, infer activity, compare atlases.",
-        "Domains",
-    ),
-}
 
 COMMANDS: dict[str, Command] = {
     name: Command(f"cytopipe.commands.{target}", text, heading)
@@ -58,7 +48,7 @@ COMMANDS: dict[str, Command] = {
         ),
     }.items()
     for name, target, text in rows
-} | _DOMAINS
+} | {name: Command(domain.commands, domain.help, "Domains") for name, domain in DOMAINS.items()}
 
 EXIT_CODES = """\
 \b
