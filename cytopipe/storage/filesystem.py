@@ -61,8 +61,8 @@ class FileSystem:
     ----------
     replaces : bool
         ``rename`` replaces an existing file.
-    links_symbolically, links_hard : bool
-        Symbolic links can be made and replaced; ``link(2)`` fails where the name is taken.
+    links_symbolically : bool
+        Symbolic links can be made and replaced.
     locks : bool
         ``flock`` keeps a second holder out.
     syncs_whole : bool
@@ -73,7 +73,6 @@ class FileSystem:
 
     replaces: bool
     links_symbolically: bool
-    links_hard: bool
     locks: bool
     syncs_whole: bool
     folds_case: bool
@@ -85,8 +84,6 @@ class FileSystem:
             said.append("rename does not replace a file: nothing can be published here")
         if not self.links_symbolically:
             said.append("there are no symbolic links: directories (OME-Zarr) cannot be published here")
-        if not self.links_hard:
-            said.append("there are no hard links: numbers are claimed by exclusive creation")
         if not self.locks:
             said.append("flock does nothing: use one writer at a time; drafts are swept by age only")
         return said
@@ -311,7 +308,6 @@ def probe(scratch: Path) -> FileSystem:
     found = FileSystem(
         replaces=_tries(_try_replace, scratch),
         links_symbolically=_tries(_try_symlink, scratch),
-        links_hard=_tries(_try_link, scratch),
         locks=_tries(_try_lock, scratch),
         syncs_whole=hasattr(_libc(), "syncfs"),
         folds_case=_tries(_try_case, scratch),
@@ -359,16 +355,6 @@ def _try_symlink(scratch: Path) -> bool:
     (scratch / "other").symlink_to("there")
     (scratch / "other").replace(scratch / "link")
     return (scratch / "link").readlink() == Path("there")
-
-
-def _try_link(scratch: Path) -> bool:
-    (scratch / "one").write_bytes(b"")
-    (scratch / "two").hardlink_to(scratch / "one")
-    try:
-        (scratch / "two").hardlink_to(scratch / "one")
-    except FileExistsError:
-        return True
-    return False
 
 
 def _try_lock(scratch: Path) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import StorageError
-from cytopipe.storage import claims, edits, files, janitor, sets, trees
+from cytopipe.storage import edits, files, janitor, sets, trees
 from cytopipe.storage.draft import STAGING, drafting, explained, write_draft
 from cytopipe.storage.edits import SetState
 from cytopipe.storage.filesystem import FileSystem, Sync, kind_at, make_folder, probe, walk
@@ -226,26 +226,6 @@ class Store:
                 sync=self.sync,
             )
         return _published(directory, manifest, sets.set_manifest_path(directory, name))
-
-    def claim(
-        self, folder: Path | str, data: bytes, *, prefix: str = "", suffix: str = ".json"
-    ) -> tuple[int, Path]:
-        """Put `data` under the next free number in `folder`; what others claimed is never overwritten.
-
-        Returns
-        -------
-        number : int
-            From 1.
-        path : Path
-        """
-        directory = self._target(folder)
-        with explained("claiming a number", directory):
-            make_folder(directory, self.sync)
-            with drafting(self.root / STAGING) as draft:
-                links = self.filesystem is None or self.filesystem.links_hard
-                return claims.claim(
-                    draft, directory, data, prefix=prefix, suffix=suffix, sync=self.sync, links=links
-                )
 
     # ----------------------------------------------------------------- read
 

@@ -185,14 +185,14 @@ def test_a_lock_is_refused_while_somebody_holds_it(tmp_path):
 
 def test_a_place_is_probed_and_nothing_is_left(tmp_path):
     found = Store(tmp_path).filesystem
-    assert found.replaces and found.links_symbolically and found.links_hard and found.locks
+    assert found.replaces and found.links_symbolically and found.locks
     assert found.shortcomings() == []
     assert list(tmp_path.rglob("*")) == [tmp_path / ".staging"]
 
 
 def test_a_place_without_links_or_locks_says_what_happens_instead():
-    poor = FileSystem(True, False, False, False, False, True)
-    assert len(poor.shortcomings()) == 3
+    poor = FileSystem(True, False, False, False, True)
+    assert len(poor.shortcomings()) == 2
     assert "nothing can be published" in dataclasses.replace(poor, replaces=False).shortcomings()[0]
 
 
@@ -200,12 +200,6 @@ def test_a_place_where_rename_does_not_replace_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(filesystem, "_try_replace", lambda scratch: False)
     with pytest.raises(UnsupportedFilesystemError, match="rename does not replace"):
         Store(tmp_path / "poor")
-
-
-def test_numbers_are_claimed_without_hard_links_too(store):
-    store.filesystem = dataclasses.replace(store.filesystem, links_hard=False)
-    assert [store.claim("log", b"{}")[0] for _ in range(3)] == [1, 2, 3]
-    assert (store.root / "log/000002.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize("sync", Sync)
@@ -260,9 +254,9 @@ def test_the_door_names_what_it_holds():
 def test_the_room_opens_without_heavy_libraries():
     script = (
         "import sys, cytopipe.storage, cytopipe.storage.fasta, cytopipe.storage.state, "
-        "cytopipe.storage.tables, cytopipe.storage.figures, cytopipe.storage.h5ad, cytopipe.storage.objects,"
+        "cytopipe.storage.tables, cytopipe.storage.figures, cytopipe.storage.h5ad,"
         "cytopipe.storage.guard.hdf5, cytopipe.storage.guard.zarr_store, cytopipe.storage.guard.tiff\n"
-        "heavy = {'numpy', 'pandas', 'h5py', 'anndata', 'zarr', 'pyarrow', 'matplotlib', 'boto3'}\n"
+        "heavy = {'numpy', 'pandas', 'h5py', 'anndata', 'zarr', 'pyarrow', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

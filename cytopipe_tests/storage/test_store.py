@@ -217,10 +217,6 @@ def test_a_set_cut_off_is_damage(store):
     assert store.classify_set("d", "initial").kind == "damaged"
 
 
-def test_numbers_are_claimed_once(store):
-    assert [store.claim("log", b"{}", prefix="step-")[0] for _ in range(3)] == [1, 2, 3]
-
-
 def test_a_wide_pattern_is_no_claim_on_the_sets_own_manifest(tmp_path):
     """``*.json`` owns what a shell's ``*.json`` finds: publishing twice leaves a whole set, nothing extra."""
     store = Store(tmp_path)
