@@ -24,8 +24,10 @@ from cytopipe.errors import (
     UnsupportedFilesystemError,
 )
 from cytopipe.storage import Store, Sync, filesystem, sets
-from cytopipe.storage.draft import drafting, explained, watched
+from cytopipe.storage.draft import drafting, watched
+from cytopipe.storage.faults import explained
 from cytopipe.storage.filesystem import FileSystem, kind_at, locked, make_folder
+from cytopipe.storage.journal import JOURNAL
 
 OWNS = "initial.*.fasta"
 OLD = {"initial.1.fasta": b">a\nAC\n", "initial.2.fasta": b">b\nGG\n"}
@@ -49,10 +51,10 @@ def interrupted(store, monkeypatch) -> Store:
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(sets, "_apply", die)
+        patch.setattr(sets, "finish", die)
         with pytest.raises(Died):
             store.publish_set("d", "initial", NEW, owns=OWNS, extra={"state.json": b"2"})
-    assert (store.root / "d" / sets.JOURNAL).exists()
+    assert (store.root / "d" / JOURNAL).exists()
     return store
 
 
@@ -111,7 +113,7 @@ def test_a_stale_file_edited_meanwhile_is_not_removed(interrupted):
 
 
 def test_a_damaged_journal_is_told_and_nothing_is_touched(interrupted):
-    journal = interrupted.root / "d" / sets.JOURNAL
+    journal = interrupted.root / "d" / JOURNAL
     journal.write_bytes(journal.read_bytes().replace(b"initial.3", b"initial.9"))
     before = sorted(path.name for path in (interrupted.root / "d").iterdir())
     with pytest.raises(DamagedError, match="journal is not what was written"):
