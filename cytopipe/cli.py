@@ -17,6 +17,7 @@ import click
 
 from cytopipe import __version__
 from cytopipe.errors import CytopipeError, Interrupted
+from cytopipe.faults import in_words
 
 __all__ = ["COMMANDS", "Command", "Options", "cytopipe", "main"]
 
@@ -155,6 +156,12 @@ def run(arguments: list[str] | None = None) -> int:
         # The reader (`| head`) has gone; nothing more can be said, and Python's own flush would fail too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (OSError, MemoryError) as error:
+        told = None if debug else in_words(error, "the command")
+        if told is None:
+            raise
+        _report(told)
+        return told.exit_code
 
 
 def _first_command(given: list[str]) -> int:

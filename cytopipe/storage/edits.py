@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, InputError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import STAGING, drafting
 from cytopipe.storage.fasta import FastaRecord, parse_fasta
-from cytopipe.storage.faults import reason_of
 from cytopipe.storage.filesystem import Sync, flush_file, flush_folder, locked, replace
 from cytopipe.storage.journal import roll_forward, settled
 from cytopipe.storage.manifest import (

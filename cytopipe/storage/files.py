@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, RefusedError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import Draft
-from cytopipe.storage.faults import reason_of
 from cytopipe.storage.filesystem import Sync, flush_commit, flush_file, flush_folder, kind_at, locked, replace
 from cytopipe.storage.journal import settled
 from cytopipe.storage.manifest import (

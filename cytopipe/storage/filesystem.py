@@ -354,13 +354,15 @@ def _flocked(folder: Path, how: int) -> int:
 
 
 @contextmanager
-def lock_file(path: Path, *, wait: bool = False) -> Iterator[None]:
+def lock_file(path: Path, busy: str = "another process is working here") -> Iterator[None]:
     """Hold the lock file `path`, created if absent, with the process id of its holder in it.
+
+    `busy` is what is said where another process holds it.
 
     Raises
     ------
     BusyError
-        Another process holds it (and `wait` is false); `found` names the process.
+        Another process holds it; `found` names the process.
     DamagedError
         Something else than a file of its own stands there: a link, also a hard one, a pipe, a directory. It
         is left alone.
@@ -368,14 +370,14 @@ def lock_file(path: Path, *, wait: bool = False) -> Iterator[None]:
     fd = _open_lock(path)
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
             raise BusyError(
-                "another process is working here",
+                busy,
                 where=str(path.parent),
                 found=f"process {holder or 'unknown'}",
-                next="Wait for it to finish, or stop it.",
+                next="Wait for it to finish, or stop it: it saves before it ends.",
             ) from None
         os.pwrite(fd, f"{os.getpid():<19}\n".encode(), 0)  # always as long, so that nothing is truncated
         yield

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import DamagedError, InputError, RefusedError
-from cytopipe.storage.faults import reason_of
+from cytopipe.faults import reason_of
 from cytopipe.storage.filesystem import open_regular
 from cytopipe.storage.state import MAX_JSON_BYTES, parse_json
 

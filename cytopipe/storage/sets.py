@@ -23,9 +23,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, InputError, ParameterError, ResumeError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import STAGING, drafting
 from cytopipe.storage.fasta import parse_fasta
-from cytopipe.storage.faults import reason_of
 from cytopipe.storage.files import match_bytes, sidecar_of, standing_manifest
 from cytopipe.storage.filesystem import (
     Sync,

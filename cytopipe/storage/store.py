@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import DamagedError, ResumeError, StorageError
+from cytopipe.faults import explained, reason_of
 from cytopipe.storage import edits, files, janitor, journal, sets, trees
 from cytopipe.storage.draft import STAGING, drafting, write_draft
 from cytopipe.storage.edits import SetState
-from cytopipe.storage.faults import explained, reason_of
 from cytopipe.storage.filesystem import FileSystem, Sync, kind_at, make_folder, probe, walk
 from cytopipe.storage.manifest import Difference, Manifest, provenance_json, read_manifests
 from cytopipe.storage.names import check_file_name, inside
@@ -427,10 +427,10 @@ def _verify_folder(root: Path, sync: Sync) -> list[Difference]:
         for name in folders:
             if name.startswith(".") and name.endswith(".versions"):
                 differences += trees.verify_tree(here / name[1 : -len(".versions")])
-        for name in names if not unfinished else ():
+        for name in (*folders, *names) if not unfinished else ():
             if name.startswith(".") and name.endswith(".manifest.json"):
                 differences += _told(here / name, lambda at=here, name=name: _verify_manifest(at, name, sync))
-        folders[:] = [name for name in folders if name != STAGING and not name.endswith(".versions")]
+        folders[:] = [n for n in folders if n != STAGING and not n.endswith((".versions", ".manifest.json"))]
     return differences
 
 

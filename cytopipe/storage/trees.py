@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, RefusedError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import Draft
-from cytopipe.storage.faults import reason_of
 from cytopipe.storage.filesystem import (
     Sync,
     flush_commit,

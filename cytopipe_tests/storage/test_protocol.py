@@ -23,9 +23,9 @@ from cytopipe.errors import (
     StorageError,
     UnsupportedFilesystemError,
 )
+from cytopipe.faults import explained
 from cytopipe.storage import Store, Sync, filesystem, sets
 from cytopipe.storage.draft import drafting, watched
-from cytopipe.storage.faults import explained
 from cytopipe.storage.filesystem import FileSystem, kind_at, locked, make_folder
 from cytopipe.storage.journal import JOURNAL
 

@@ -59,23 +59,23 @@ def explained(doing: str, path: Path) -> Iterator[None]:
         raise told from error
 
 
-def in_words(error: BaseException, doing: str, path: Path) -> StorageError | None:
+def in_words(error: BaseException, doing: str, path: Path | None = None) -> StorageError | None:
     """The error to raise in the place of `error`; None where it is clear already or no fault of this kind."""
     if isinstance(error, CytopipeError):
         return None
     if isinstance(error, MemoryError):
         return BudgetError(
             f"{doing} failed: there is not enough memory",
-            where=str(path),
+            where="" if path is None else str(path),
             found=str(error),
             next="Use a smaller input, a larger machine, or raise the memory limit of this process.",
         )
-    code = _errno_of(error, path)
+    code = _errno_of(error, path or Path())
     if code not in _REASONS:
         return None
     reason, advice = _REASONS[code]
     named = getattr(error, "filename", None)
-    where = os.fsdecode(named) if isinstance(named, (str, bytes)) and named else str(path)
+    where = os.fsdecode(named) if isinstance(named, (str, bytes)) and named else str(path or "")
     return StorageError(f"{doing} failed: {reason}", where=_shortened(where), next=advice)
 
 
@@ -83,6 +83,8 @@ def reason_of(error: OSError) -> str:
     """Why a file could not be read, in a clause."""
     if isinstance(error, CytopipeError):
         return error.findings[0].what
+    if error.errno == errno.ENOENT:
+        return "there is no such file"
     return _REASONS.get(error.errno, (error.strerror or str(error),))[0]
 
 
