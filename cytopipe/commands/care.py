@@ -85,7 +85,7 @@ def reap(options: Options, gone: tuple[str, ...]) -> None:
     A run of another host is left alone unless --gone names that host.
     """
     from cytopipe.commands.opened import open_project
-    from cytopipe.defs.reaping import reap as end_dead_runs
+    from cytopipe.defs.dead_runs import reap as end_dead_runs
 
     with open_project(options, look=False) as opened:
         for one in (outcomes := end_dead_runs(opened.instance, gone_hosts=gone)):

@@ -44,11 +44,11 @@ def open_project(options: Options, *, look: bool = True) -> Iterator[Opened]:
 
     project = load_project(options.project)
     _hush()
+    from cytopipe.defs.dead_runs import reap
     from cytopipe.defs.definitions import GRAPH
     from cytopipe.defs.instance import open_instance
     from cytopipe.defs.observing import observe
     from cytopipe.defs.partitions import register
-    from cytopipe.defs.reaping import reap
 
     with open_instance(project) as instance:
         noticed: list[Noticed] = []

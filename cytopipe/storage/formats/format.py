@@ -1,0 +1,101 @@
+"""What a format is: one kind of value, turned into bytes and back.
+
+A format never decides where an artifact lies or when it is published. It writes a value into a draft, checks
+the finished draft, reads a published artifact back and says in numbers what it holds.
+`cytopipe.storage.archive` runs the write protocol around it; a Dagster IO manager is made of it by its name.
+
+A format takes a value whole, or a lazy one in blocks: an artifact of gigabytes is written with flat memory.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+__all__ = ["DirectoryFormat", "FileFormat", "Format", "SetFormat"]
+
+Layout = Literal["file", "directory", "set"]
+
+
+class Format(ABC):
+    """One kind of artifact.
+
+    Attributes
+    ----------
+    name : str
+        The name of its IO manager: ``h5ad``, ``ome_zarr``.
+    suffix : str
+        The end of its file names, with the dot; empty for a set.
+    layout : {'file', 'directory', 'set'}
+        How it is published; see `cytopipe.storage.Store`.
+    version : str
+        Of the format. It is part of the recipe: what was written by another version is stale.
+    kinds : tuple of str
+        What Dagster's page shows beside the asset, at most two.
+    """
+
+    name: str
+    suffix: str
+    layout: ClassVar[Layout]
+    version: str = "1"
+    kinds: tuple[str, ...] = ()
+
+    def describe(self, path: Path) -> Mapping[str, int | float | str]:
+        """Say what a published artifact holds, from its head alone: shape, dtype, counts."""
+        return {}
+
+
+class _DraftedFormat(Format):
+    @abstractmethod
+    def read(self, path: Path) -> Any:
+        """Read an artifact that was verified; lazily where it may be large."""
+
+    @abstractmethod
+    def write(self, draft: Path, value: Any) -> None:
+        """Write `value` to `draft`, which does not exist yet and has the name of the artifact.
+
+        Raises
+        ------
+        InputError
+            The value is not one that this format can hold.
+        """
+
+    def validate(self, draft: Path) -> None:
+        """Check the finished draft as a stranger would read it; raise where it is not whole."""
+
+
+class FileFormat(_DraftedFormat):
+    """A format of one file."""
+
+    layout: ClassVar[Layout] = "file"
+
+
+class DirectoryFormat(_DraftedFormat):
+    """A format of a directory that is published as a new version behind a link."""
+
+    layout: ClassVar[Layout] = "directory"
+
+
+class SetFormat(Format):
+    """A format of a set of flat files that people may edit by hand; several sets may share a folder."""
+
+    layout: ClassVar[Layout] = "set"
+    suffix: str = ""
+
+    @abstractmethod
+    def owns(self, name: str) -> tuple[str, ...]:
+        """The patterns of file names that belong to the set `name`: ``initial.*.fasta``."""
+
+    @abstractmethod
+    def files(self, name: str, value: Any) -> Mapping[str, bytes | None]:
+        """The complete content of the set `name`; None keeps a file as it stands."""
+
+    @abstractmethod
+    def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Any:
+        """The value of the set `name`, from the verified content of its files."""
+
+    def beside(self, name: str, value: Any) -> Mapping[str, bytes]:
+        """Files that are committed in the same transaction and belong to no set, such as ``state.json``."""
+        return {}
