@@ -82,7 +82,8 @@ def in_words(error: BaseException, doing: str, path: Path | None = None) -> Stor
 def reason_of(error: OSError) -> str:
     """Why a file could not be read, in a clause."""
     if isinstance(error, CytopipeError):
-        return error.findings[0].what
+        finding = error.findings[0]
+        return f"{finding.what}, found {finding.found}" if finding.found else finding.what
     if error.errno == errno.ENOENT:
         return "there is no such file"
     return _REASONS.get(error.errno, (error.strerror or str(error),))[0]

@@ -218,8 +218,9 @@ _KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe",
 
 def _not_a_file(path: Path, mode: int) -> DamagedError:
     return DamagedError(
-        f"a {_KINDS.get(stat.S_IFMT(mode), 'device')} stands where a file is expected",
+        "is not a file",
         where=str(path),
+        found=f"a {_KINDS.get(stat.S_IFMT(mode), 'device')}",
         next="Move it away, and restore the file or make it again.",
     )
 

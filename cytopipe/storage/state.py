@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cytopipe.errors import BudgetError, InputError
+from cytopipe.errors import BudgetError, DamagedError, InputError
 from cytopipe.faults import reason_of
 from cytopipe.storage.filesystem import open_regular
 
@@ -46,6 +46,8 @@ def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> object:
         with open_regular(Path(path), follow=True) as stream:
             size = os.fstat(stream.fileno()).st_size  # read(n) takes n bytes of memory at once
             data = stream.read(min(size, max_bytes) + 1)
+    except DamagedError as error:
+        raise InputError(error.findings) from None
     except OSError as error:
         raise InputError(f"cannot be read: {reason_of(error)}", where=str(path)) from None
     return parse_json(data, where=str(path), max_bytes=max_bytes)

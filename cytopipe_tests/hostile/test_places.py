@@ -5,7 +5,6 @@ error, without a hang, and nothing of others is touched.
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -128,7 +127,7 @@ def test_what_stands_in_the_place_of_a_published_file_is_told(store, name, inste
 def test_a_journal_that_is_a_pipe_is_told_and_the_rest_is_still_verified(store):
     os.mkfifo(store.root / "s/.cytopipe-journal.json")
     (store.root / "f/one.json").write_bytes(b"wrong")
-    with pytest.raises(DamagedError, match="a pipe stands where"):
+    with pytest.raises(DamagedError, match="is not a file; found a pipe"):
         store.read_set("s", "initial")
     assert [one.kind for one in store.verify()] == ["changed", "manifest"]
 
@@ -136,7 +135,7 @@ def test_a_journal_that_is_a_pipe_is_told_and_the_rest_is_still_verified(store):
 @pytest.mark.parametrize("instead", ["a directory", "a pipe", "a socket"])
 def test_a_state_file_that_is_none_is_told(tmp_path, instead):
     IN_ITS_PLACE[instead](tmp_path / "state.json")
-    with pytest.raises(InputError, match=r"state\.json: cannot be read: a \w+ stands where"):
+    with pytest.raises(InputError, match=r"state\.json: is not a file; found a (directory|pipe|socket)"):
         read_json(tmp_path / "state.json")
 
 
@@ -207,8 +206,24 @@ def test_the_command_says_so_without_a_traceback(traps, place, capfd):
     assert "Traceback" not in told and "cytopipe: " in told
 
 
-def _limited(limit: int, value: int):
-    return lambda: resource.setrlimit(limit, (value, value))
+INPUTS = {
+    "/dev/zero": ("/dev/zero", "is not a file; found a device"),
+    "a name that is not UTF-8": (os.fsdecode(b"caf\xe9.fasta"), "the name of the file is not UTF-8"),
+    "aligned": ("aligned.fasta", "the sequences are aligned: 2 of 2 records hold gaps"),
+    "a folder": (".", "is not a file; found a directory"),
+    "a dangling link": ("dangling", "is not a file; found nothing"),
+}
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_an_input_that_is_none_is_told_without_a_traceback(traps, name, capfd, monkeypatch):
+    monkeypatch.chdir(traps)
+    given, told = INPUTS[name]
+    Path(os.fsdecode(b"caf\xe9.fasta")).write_bytes(b">a\nACGT\n")
+    Path("aligned.fasta").write_bytes(b">a\nAC-GTACGTAC\n>b\nACGTAC..GTAA\n")
+    assert run(["decompose", given, "-o", "out"]) == 2
+    assert told in capfd.readouterr().err
+    assert not Path("out").exists()
 
 
 @pytest.mark.parametrize("most", [12, 16, 24])
