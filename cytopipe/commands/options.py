@@ -1,4 +1,6 @@
-"""Options of the command line out of a set of parameters: name, range, default and help are its declaration."""
+"""Options of the command line out of a set of parameters: name, range, default and help are its
+declaration.
+"""
 
 from __future__ import annotations
 
