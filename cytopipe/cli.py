@@ -17,20 +17,11 @@ import click
 from cytopipe import __version__
 from cytopipe.commands.lazy import Command, LazyGroup
 from cytopipe.commands.paths import PATH
-from cytopipe.errors import CytopipeError, Finding, Interrupted, StorageError
+from cytopipe.errors import CytopipeError, Finding, Interrupted
+from cytopipe.faults import in_words
+from cytopipe.project.domains import DOMAINS
 
 __all__ = ["COMMANDS", "Options", "cytopipe", "main"]
-
-_DOMAINS = {
-    "decompose": Command(
-        "cytopipe.commands.decompose:decompose", "Split DNA barcodes into species-like clusters.", "Domains"
-    ),
-    "atlas": Command(
-        "cytopipe.commands.atlas:atlas",
-        "Pool single-cell atlases, infer activity, compare atlases.",
-        "Domains",
-    ),
-}
 
 COMMANDS: dict[str, Command] = {
     name: Command(f"cytopipe.commands.{target}", text, heading)
@@ -58,7 +49,7 @@ COMMANDS: dict[str, Command] = {
         ),
     }.items()
     for name, target, text in rows
-} | _DOMAINS
+} | {name: Command(domain.commands, domain.help, "Domains") for name, domain in DOMAINS.items()}
 
 EXIT_CODES = """\
 \b
@@ -120,26 +111,11 @@ def run(arguments: list[str] | None = None) -> int:
         click.echo("cytopipe: interrupted", err=True)
         return Interrupted.exit_code
     except (CytopipeError, OSError, MemoryError) as error:
-        if debug:
+        told = error if isinstance(error, CytopipeError) else in_words(error, "the command")
+        if debug or told is None:
             raise
-        told = error if isinstance(error, CytopipeError) else _refused_by_the_system(error)
         _report(told)
         return told.exit_code
-
-
-def _refused_by_the_system(error: OSError | MemoryError) -> StorageError:
-    """What the operating system or the memory refused, as an error of ours."""
-    if isinstance(error, MemoryError):
-        return StorageError(
-            "there is not enough memory",
-            found=str(error),
-            next="See what the work needs with --dry-run where the command has it; free memory, or split it.",
-        )
-    return StorageError(
-        error.strerror or str(error) or type(error).__name__,
-        where=os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "",
-        next="Say it again with `cytopipe --debug ...` to see where it happened.",
-    )
 
 
 def _first_command(given: list[str]) -> int:

@@ -89,9 +89,7 @@ def read_activity(activity: str | os.PathLike, layer: str = "X") -> pd.DataFrame
 
 def of_resamples(settings: ActivitySettings) -> ActivitySettings:
     """How resamples are scored: as the profiles are, but without permutations, since only z is kept."""
-    from dataclasses import replace
-
-    return replace(settings, n_permutations=0, moments="exact")
+    return settings.replace(n_permutations=0, moments="exact")
 
 
 def _as_anndata(
@@ -102,11 +100,9 @@ def _as_anndata(
     z: np.ndarray,
     layers: dict[str, np.ndarray],
 ) -> anndata.AnnData:
-    from dataclasses import asdict
-
     import anndata
 
-    told = {"signature": signature.name, "n_common_genes": len(overlap.common), **asdict(settings)}
+    told = {"signature": signature.name, "n_common_genes": len(overlap.common), **settings.as_json()}
     return anndata.AnnData(
         X=z,
         obs=file.obs.copy(),

@@ -4,11 +4,8 @@ fresh.
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
-from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.registry import Level
-from cytopipe.atlas.settings import Settings
+from cytopipe.atlas.settings import ActivitySettings, Settings
 from cytopipe.atlas.signatures import regularization_of
 
 __all__ = ["inference_recipe", "level_recipe"]
@@ -33,7 +30,7 @@ def level_recipe(
 
 def inference_recipe(signature: str, settings: ActivitySettings | None = None) -> dict[str, object]:
     """How the activity of a signature is inferred, the penalty it was made for filled in."""
-    chosen = asdict(settings or ActivitySettings())
+    chosen = (settings or ActivitySettings()).as_json()
     if chosen["method"] == "ridge" and chosen["regularization"] is None:
         chosen["regularization"] = regularization_of(signature)
     return {"signature": signature, **chosen}

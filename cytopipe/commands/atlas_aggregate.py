@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from cytopipe.atlas.registry import AtlasEntry, Level, check_levels, load_registry
-from cytopipe.atlas.settings import BOOTSTRAPS, COMPRESSIONS, Settings
+from cytopipe.atlas.settings import Settings
+from cytopipe.commands.options import parameter_options, said
 from cytopipe.commands.paths import PATH
 from cytopipe.errors import Finding, InputError, ParameterError, ProjectError
 
@@ -24,56 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["aggregate_file", "list_atlases", "project_registry", "qc", "run", "verify"]
 
-_DEFAULT = Settings()
-
-_BYTES = [
-    click.option(
-        "--n-bootstrap",
-        type=int,
-        default=_DEFAULT.n_bootstrap,
-        show_default=True,
-        help="Resamples per group; 0: none.",
-    ),
-    click.option(
-        "--bootstrap",
-        type=click.Choice(BOOTSTRAPS),
-        help="What is resampled [default: samples, or cells without --sample].",
-    ),
-    click.option(
-        "--seed", type=int, default=_DEFAULT.seed, show_default=True, help="Of the resampling weights."
-    ),
-    click.option(
-        "--min-cells",
-        type=int,
-        default=_DEFAULT.min_cells,
-        show_default=True,
-        help="Leave smaller groups out.",
-    ),
-    click.option(
-        "--min-counts",
-        type=int,
-        default=_DEFAULT.min_counts,
-        show_default=True,
-        help="Leave groups with fewer counts out.",
-    ),
-    click.option(
-        "--min-samples",
-        type=int,
-        default=_DEFAULT.min_samples,
-        show_default=True,
-        help="Resample no group with fewer samples.",
-    ),
-    click.option("--by-sample", is_flag=True, help="Also write sample x group profiles of whole counts."),
-    click.option(
-        "--carry",
-        multiple=True,
-        metavar="COLUMN",
-        help="obs column to carry along [default: constant categorical ones].",
-    ),
-    click.option(
-        "--compression", type=click.Choice(COMPRESSIONS), default=_DEFAULT.compression, show_default=True
-    ),
-]
+_BYTES = parameter_options(Settings, {"sample_profiles": "--by-sample"})
 _HOW = [
     click.option("--counts", help="Where counts lie: X, layers/NAME, raw/X or auto [default: X]."),
     click.option(
@@ -102,13 +54,10 @@ _HOW = [
 ]
 
 
-def _options(*groups: list) -> Callable:
-    def wrap(function: Callable) -> Callable:
-        for option in reversed([one for group in groups for one in group]):
-            function = option(function)
-        return function
-
-    return wrap
+def _how(function: Callable) -> Callable:
+    for option in reversed(_HOW):
+        function = option(function)
+    return function
 
 
 @click.command("aggregate")
@@ -124,7 +73,8 @@ def _options(*groups: list) -> Callable:
 @click.option("--sample", help="obs column of the samples.")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the files.")
 @click.option("--name", help="First part of the file names [default: that of FILE].")
-@_options(_BYTES, _HOW)
+@_BYTES
+@_how
 def aggregate_file(
     file: Path, levels: tuple[str, ...], sample: str | None, output: Path, name: str | None, **given
 ) -> None:
@@ -135,8 +85,7 @@ def aggregate_file(
         --sample sample -o pseudobulk
     """
     parsed = _parse_levels(levels)
-    bootstrap = given.pop("bootstrap") or ("samples" if sample else "cells")
-    settings = _settings(given, Settings(bootstrap=bootstrap))
+    settings = Settings(**{"bootstrap": "samples" if sample else "cells"} | said(Settings, given))
     from cytopipe.commands.atlas_files import aggregate
 
     counts, genes = given.pop("counts") or "X", given.pop("duplicate_genes") or "refuse"
@@ -164,7 +113,8 @@ def aggregate_file(
     "-o", "--output", type=PATH, help="Root of the results [default: the project's atlas folder, or .]."
 )
 @click.option("--list-atlases", is_flag=True, help="List the registry and stop.")
-@_options(_BYTES, _HOW)
+@_BYTES
+@_how
 @click.pass_context
 def run(
     context: click.Context,
@@ -186,10 +136,7 @@ def run(
     from cytopipe.commands.atlas_files import aggregate_all_levels
 
     entry = get_atlas(name, registry)
-    declared = _explicit(context)
-    settings = _settings({key: given[key] for key in _SETTING_OPTIONS if key in declared}, entry.settings)
-    for key in _SETTING_OPTIONS:
-        given.pop(key)
+    settings = entry.settings.replace(**said(Settings, given))
     options = {key: value for key in ("counts", "duplicate_genes") if (value := given.pop(key))}
     _carry_out(
         lambda **how: aggregate_all_levels(
@@ -243,7 +190,7 @@ def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None
 @click.argument("file", type=PATH)
 @click.option("--figure", type=PATH, help="Write a PNG of the groups' sizes there.")
 @click.option("--table", type=PATH, help="Write the table there as TSV.")
-@click.option("--min-cells", type=int, default=_DEFAULT.min_cells, show_default=True, help="Limit to draw.")
+@click.option("--min-cells", type=int, default=Settings().min_cells, show_default=True, help="Limit to draw.")
 @click.option("--min-counts", type=int, default=0, help="Limit to draw.")
 def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_counts: int) -> None:
     """Cells, samples, counts and expressing cells of every group of a pseudobulk FILE."""
@@ -315,30 +262,6 @@ def project_registry(
             settings=entry.settings,
         )
     return registry, project.directory, project.output / "atlas"
-
-
-_SETTING_OPTIONS = (
-    *("n_bootstrap", "bootstrap", "seed", "min_cells", "min_counts", "min_samples"),
-    *("by_sample", "carry", "compression"),
-)
-
-
-def _settings(given: dict[str, object], base: Settings) -> Settings:
-    """Settings with what was said on the command line in place of `base`; takes those keys out of `given`."""
-    from dataclasses import replace
-
-    said = {key: given.pop(key) for key in _SETTING_OPTIONS if key in given}
-    if "by_sample" in said:
-        said["sample_profiles"] = said.pop("by_sample")
-    if "carry" in said:
-        said["carry"] = tuple(said["carry"]) or base.carry
-    return replace(base, **{key: value for key, value in said.items() if value is not None})
-
-
-def _explicit(context: click.Context) -> set[str]:
-    """Options that were given on the command line, so that defaults do not override a project's entry."""
-    source = click.core.ParameterSource.DEFAULT
-    return {name for name in context.params if context.get_parameter_source(name) != source}
 
 
 def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> None:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytopipe.atlas import pseudobulk
-from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import COMPARISON, VALIDATION, Catalogue
 from cytopipe.atlas.cells import open_cells
 from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmonisation
@@ -23,7 +22,7 @@ from cytopipe.atlas.inference import infer_activity, of_resamples
 from cytopipe.atlas.pseudobulk import Pass, Sums, add_up
 from cytopipe.atlas.recipe import inference_recipe, level_recipe
 from cytopipe.atlas.registry import AtlasEntry, Level, get_atlas, load_registry, resolve_path
-from cytopipe.atlas.settings import Settings
+from cytopipe.atlas.settings import ActivitySettings, Settings
 from cytopipe.atlas.signatures import Signature, load_signature
 from cytopipe.atlas.validation_tables import (
     CODE_VERSION as VALIDATION_VERSION,
@@ -166,8 +165,6 @@ def aggregate_all_levels(
     -------
     Aggregation
     """
-    from dataclasses import replace
-
     entry = get_atlas(atlas_name, load_registry() if registry is None else registry)
     chosen = entry.levels if levels is None else tuple(entry.level(name) for name in levels)
     return aggregate(
@@ -177,7 +174,7 @@ def aggregate_all_levels(
         **{
             "atlas": atlas_name,
             "sample": entry.sample or None,
-            "settings": replace(settings or entry.settings, n_bootstrap=n_bootstrap),
+            "settings": (settings or entry.settings).replace(n_bootstrap=n_bootstrap),
             "batch_size": batch_size,
             "use_gpu": use_gpu,
             "skip_existing": skip_existing,

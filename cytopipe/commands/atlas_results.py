@@ -7,14 +7,12 @@ domain; here is only parsing, telling and exit codes. Heavy modules are imported
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from cytopipe.atlas.settings import ActivitySettings
+from cytopipe.commands.options import parameter_options, said
 from cytopipe.commands.paths import PATH
-
-if TYPE_CHECKING:
-    from cytopipe.atlas.activity import ActivitySettings
 
 __all__ = ["RESULT_COMMANDS", "activity", "compare", "serve", "signatures", "validate"]
 
@@ -58,18 +56,7 @@ def signatures(source: Path | None, table: Path | None) -> None:
 @click.option("--level", "levels", multiple=True, help="Level; again for more [default: all].")
 @click.option("--signature", "-s", "names", multiple=True, default=("cytosig",), show_default=True)
 @_SOURCE
-@click.option("--method", type=click.Choice(["ridge", "ulm", "mlm"]), default="ridge", show_default=True)
-@click.option("--lambda", "regularization", type=float, help="Ridge penalty [default: the signature's own].")
-@click.option(
-    "--expression",
-    type=click.Choice(["scaled", "raw", "row_centred", "row_centred_scaled"]),
-    default="scaled",
-    show_default=True,
-    help="How profiles are prepared.",
-)
-@click.option("--scale-signature/--no-scale-signature", default=True, show_default=True)
-@click.option("--permutations", type=int, default=1000, show_default=True, help="Behind p; 0: normal tail.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@parameter_options(ActivitySettings, {"regularization": "--lambda", "n_permutations": "--permutations"})
 @click.option("--workers", type=int, help="Threads [default: all cores]; results do not depend on it.")
 @click.option("--skip-existing/--no-skip-existing", default=True, show_default=True)
 def activity(root: Path, atlases, levels, names, source, workers, skip_existing, **chosen) -> None:
@@ -79,7 +66,7 @@ def activity(root: Path, atlases, levels, names, source, workers, skip_existing,
     from cytopipe.engine import available_cores
     from cytopipe.errors import InputError
 
-    settings = _settings(**chosen)
+    settings = ActivitySettings(**said(ActivitySettings, chosen))
     catalogue = Catalogue(_existing(root))
     wanted = list(atlases) or catalogue.atlases()
     if not wanted:
@@ -186,12 +173,6 @@ def serve(root: Path, host: str, port: int) -> None:
 
     click.echo(f"http://{host}:{port}/ (stop with Ctrl-C)")
     serve_results(root, host=host, port=port)
-
-
-def _settings(**chosen) -> ActivitySettings:
-    from cytopipe.atlas.activity import ActivitySettings
-
-    return ActivitySettings(n_permutations=chosen.pop("permutations"), **chosen)
 
 
 def _existing(root: Path) -> Path:

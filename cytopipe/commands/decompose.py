@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cytopipe.commands.options import FRACTION, LIMIT, Gathering, parameter_options, said
 from cytopipe.commands.paths import PATH
 from cytopipe.decompose.layout import DEFAULT_DIRECTORY
-from cytopipe.decompose.parameters import GAP_METHODS, NEIGHBOUR_KINDS, Parameters
+from cytopipe.decompose.parameters import Parameters
 
 __all__ = ["decompose"]
 
@@ -33,41 +33,6 @@ _ENGINE = click.option(
 _ACCEPT = click.option(
     "--accept-missing", is_flag=True, help="Take records whose files are gone as deleted on purpose."
 )
-
-#: Every parameter by name: the name of its value and what it does. A test keeps it complete.
-_PARAMETERS = {
-    "min_split": ("DIST", "Never split below this distance"),
-    "max_lump": ("DIST", "Never lump beyond this distance"),
-    "target_percentile": ("P", "Percentile that stands for a distance"),
-    "gap_method": ("", "Which barcode gap is made widest"),
-    "gap_alpha": ("A", "How strongly few clusters are preferred"),
-    "neighbours": ("", "Who finds similar sequences"),
-    "blast_max_hits": ("N", "Hits per query"),
-    "blast_evalue": ("E", "Largest e-value of a hit"),
-    "blast_threads": ("N", "Threads of blastn"),
-    "min_identity": ("PERCENT", "Smallest identity of a hit"),
-    "parity": ("", "Follow the reference implementation step by step"),
-}
-_CHOICES = {"gap_method": GAP_METHODS, "neighbours": NEIGHBOUR_KINDS}
-_UNSAID = {"blast_threads": "all", "min_identity": "90"}
-
-
-def _parameter_options(command: Callable) -> Callable:
-    """An option per parameter; one that is not given is None, and keeps what is there."""
-    for name, (metavar, text) in reversed(_PARAMETERS.items()):
-        default = getattr(Parameters(), name)
-        words = f"{text} [default: {_UNSAID.get(name, default)}]."
-        flag = f"--{name.replace('_', '-')}"
-        if name == "parity":
-            option = click.option(flag, is_flag=True, default=None, help=f"{text}.")
-        elif name in _CHOICES:
-            option = click.option(flag, type=click.Choice(_CHOICES[name]), help=words)
-        else:
-            kind = int if name in ("blast_max_hits", "blast_threads") else float
-            option = click.option(flag, type=kind, metavar=metavar, help=words)
-        command = option(command)
-    return command
-
 
 EXAMPLES = """\
 \b
@@ -118,15 +83,15 @@ def decompose() -> None:
     """
 
 
-@decompose.command(name="run", hidden=True)
+@decompose.command(name="run", hidden=True, cls=Gathering)
 @click.argument("fasta", metavar="INPUT.fasta", type=PATH, required=False)
 @click.option("-o", "--output", type=PATH, help=f"Directory of the result [default: {DEFAULT_DIRECTORY}].")
 @click.option("--resume", type=PATH, metavar="DIR", help="Continue the decomposition in DIR; needs no input.")
 @click.option(
-    "--max-clusters", type=int, metavar="N", help="Stop when N clusters exist in all (0: no limit)."
+    "--max-clusters", type=LIMIT, metavar="N", help="Stop when N clusters exist in all (0: no limit)."
 )
 @click.option(
-    "--max-sequences", type=int, metavar="N", help="Stop when N records are clustered in all (0: no limit)."
+    "--max-sequences", type=LIMIT, metavar="N", help="Stop when N records are clustered in all (0: no limit)."
 )
 @click.option("--targets", type=PATH, metavar="FASTA", help="Grow clusters from these sequences only.")
 @click.option("--distances", type=PATH, metavar="FILE", help="Distances from a square table (.tsv, .npz).")
@@ -134,9 +99,9 @@ def decompose() -> None:
 @click.option(
     "--refine-close-clusters",
     "refine",
-    type=float,
+    type=FRACTION,
     multiple=True,
-    metavar="DIST",
+    metavar="FRACTION",
     help="Look again at clusters whose medoids are within DIST; may be repeated, and chained later.",
 )
 @click.option("--finalize", is_flag=True, help="Number the newest stage by size and complete the run.")
@@ -151,7 +116,7 @@ def decompose() -> None:
 @click.option(
     "--keep-blast-db/--no-keep-blast-db", default=None, help="Keep the search database [default: keep]."
 )
-@_parameter_options
+@parameter_options(Parameters)
 @_ACCEPT
 @click.option("--truth", type=PATH, metavar="FILE", help="Known clusters the report is compared with.")
 @click.option("--no-report", is_flag=True, help="Write no tables and figures.")
@@ -304,14 +269,14 @@ def restore(directory: Path) -> None:
     metavar="INPUT.fasta",
     help="The sequences it was made from.",
 )
-@_parameter_options
+@parameter_options(Parameters)
 @_ACCEPT
 def rebuild(directory: Path, fasta: Path, accept_missing: bool, **given: Any) -> None:
     """Write a new state for a directory of FASTA files whose state.json is lost."""
     from cytopipe.commands.decompose_run import summary
     from cytopipe.decompose.repair import rebuild as build_again
 
-    parameters = Parameters(**{name: value for name, value in given.items() if value is not None})
+    parameters = Parameters(**said(Parameters, given))
     click.echo(
         summary(
             build_again(directory, fasta, parameters, accept_missing=accept_missing, command=_command_line())

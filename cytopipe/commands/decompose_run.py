@@ -9,13 +9,13 @@ that an interrupted run is continued to the end it was given.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cytopipe.commands.options import said
 from cytopipe.commands.paths import absolute, paste
 from cytopipe.commands.progress import open_display
 from cytopipe.decompose import opening
@@ -55,7 +55,8 @@ class Session:
     """
 
     def __init__(self, given: Mapping[str, Any], command: str) -> None:
-        self._given = given
+        self._given = dict(given)
+        self._parameters = said(Parameters, self._given)
         self._command = command
         self._check()
         self.directory: Path = given["resume"] or given["output"] or absolute(Path(DEFAULT_DIRECTORY))
@@ -117,33 +118,8 @@ class Session:
             findings.append(Finding(what="--force-input-change needs --resume DIR"))
         if given["cleanup"] and not given["finalize"] and given["resume"] is None:
             findings.append(Finding(what="--cleanup needs --finalize", next="Add --finalize."))
-        for name in ("max_clusters", "max_sequences"):
-            if given[name] is not None and given[name] < 0:
-                findings.append(
-                    Finding(
-                        what="a limit is out of range",
-                        where=f"--{name.replace('_', '-')}",
-                        expected="a whole number, 0 for no limit",
-                        found=str(given[name]),
-                    )
-                )
-        findings += [
-            Finding(
-                what="a refinement distance is out of range",
-                where="--refine-close-clusters",
-                expected="a distance between 0 and 1",
-                found=f"{threshold:g}",
-            )
-            for threshold in given["refine"]
-            if not 0 <= threshold <= 1
-        ]
         if findings:
             raise ParameterError(findings)
-
-    def _parameters(self) -> dict[str, Any]:
-        """The parameters that were given."""
-        names = [field.name for field in dataclasses.fields(Parameters)]
-        return {name: self._given[name] for name in names if self._given.get(name) is not None}
 
     def _requests(self, before: Requests | None) -> Requests:
         """What is to be done: of a new run, by what was asked; of a resumed one, in addition to before."""
@@ -170,9 +146,13 @@ class Session:
                 }
             )
         limited = bool(given["max_clusters"] or given["max_sequences"])
-        if not asked.resolve_conflicts and not given["parity"] and (asked.finalize or not limited):
+        if (
+            not asked.resolve_conflicts
+            and not self._parameters.get("parity")
+            and (asked.finalize or not limited)
+        ):
             asked.resolve_conflicts = True
-            asked.refine_close_clusters = list(default_thresholds(Parameters(**self._parameters())))
+            asked.refine_close_clusters = list(default_thresholds(Parameters(**self._parameters)))
         asked.resolve_conflicts |= asked.finalize
         return asked
 
@@ -184,7 +164,7 @@ class Session:
             return Decomposition.create(
                 self.directory,
                 given["fasta"],
-                Parameters(**self._parameters()),
+                Parameters(**self._parameters),
                 targets=given["targets"],
                 distances=given["distances"],
                 max_clusters=given["max_clusters"] or None,
@@ -197,7 +177,7 @@ class Session:
         found = Decomposition.open(
             self.directory,
             fasta=given["fasta"],
-            parameters=self._parameters(),
+            parameters=self._parameters,
             accept_missing=given["accept_missing"],
             force_input_change=given["force_input_change"],
         )
@@ -214,7 +194,7 @@ class Session:
         differences = opening.differences(
             state,
             given["fasta"],
-            Parameters(**self._parameters()),
+            Parameters(**self._parameters),
             given["targets"],
             given["distances"],
         )
@@ -270,17 +250,17 @@ class Session:
         if given["resume"] is None and not opening.is_begun(self.directory):
             opening.refuse_occupied(self.directory)
             source = SequenceFile.read(given["fasta"])
-            parameters = Parameters(**self._parameters())
+            parameters = Parameters(**self._parameters)
             requests, begun = self._requests(None), None
         else:
             found = Decomposition.open(
                 self.directory,
                 fasta=given["fasta"],
-                parameters=self._parameters(),
+                parameters=self._parameters,
                 accept_missing=given["accept_missing"],
                 force_input_change=given["force_input_change"],
             )
-            source, parameters = SequenceFile(Path(), "", found.records), found.state.settings
+            source, parameters = SequenceFile(Path(), "", found.records), found.state.parameters
             requests = self._requests(found.state.requests if given["resume"] else None)
             begun = found
         sequences = SequenceSet.from_records(source.records.values())

@@ -20,12 +20,9 @@ from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.engine import Engine
 from cytopipe.errors import InputError
-from cytopipe.provenance import sha256_bytes
-from cytopipe.storage.fasta import FastaRecord, parse_fasta
+from cytopipe.storage.fasta import FastaRecord, load_fasta
 
 __all__ = ["SequenceFile", "Workspace"]
-
-_MAX_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -55,16 +52,17 @@ class SequenceFile:
             Every fault in it, with its line.
         """
         try:
-            data = path.read_bytes()
-        except OSError as error:
+            file = load_fasta(path, gaps=False)
+        except InputError as error:
+            if path.exists() or path.is_symlink():
+                raise
             raise InputError(
-                f"the sequences cannot be read: {error.strerror or error}",
+                "the sequences cannot be read: there is no such file",
                 where=str(path),
                 expected="a FASTA file",
             ) from error
-        records = parse_fasta(data, where=str(path))
-        SequenceSet.from_records(records, where=str(path))
-        return cls(path, sha256_bytes(data), {record.id: record for record in records})
+        SequenceSet.from_records(file.records, where=str(path))
+        return cls(path, file.sha256, {record.id: record for record in file.records})
 
 
 class Workspace:

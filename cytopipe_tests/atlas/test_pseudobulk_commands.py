@@ -95,7 +95,7 @@ def test_all_faults_of_all_entries_come_at_once():
         "n_cells has",
     ):
         assert part in text
-    assert "atlas c: unknown bootstrap" in text
+    assert "atlas c, bootstrap: is not usable; expected samples | cells | parity" in text
     assert "atlas d: declares no levels" in text
 
 

@@ -278,7 +278,7 @@ def test_the_plain_functions_leave_what_a_run_made(made, passes):
     assert done.device == "none" and passes.levels == []
     told: list[str] = []
     inference.infer_activities(
-        Store(data.folder), "a", ["fine"], ("mine",), entry.activity_settings,
+        Store(data.folder), "a", ["fine"], ("mine",), entry.activity,
         source=data.resolve("mine.tsv"), report=told.append,
     )  # fmt: skip
     assert [line.split(": ")[1] for line in told] == ["unchanged"] * 2
