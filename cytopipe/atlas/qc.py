@@ -1,30 +1,34 @@
 """Quality of profiles: how many cells, counts and samples stand behind each group, as a table and a picture.
 
-A pseudobulk file comes in; one row per group leaves, kept or left out and why, and a figure of group sizes
-with the limits drawn. A small group's profile is a noisy one whatever is done to it afterwards.
+One row per group of a level, kept or left out, and a figure of group sizes with the limits drawn. A small
+group's profile is a noisy one whatever is done to it afterwards.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from cytopipe.errors import InputError
-from cytopipe.storage.figures import figure_bytes, new_figure
+from cytopipe.storage.figures import new_figure
 from cytopipe.storage.guard.hdf5 import open_hdf5
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["group_size_figure", "quality_table"]
 
 
-def quality_table(path: str | Path) -> pd.DataFrame:
+def quality_table(profiles: str | os.PathLike) -> pd.DataFrame:
     """Quality of every group of a level.
 
     Parameters
     ----------
-    path : str or Path
-        ``{atlas}_pseudobulk_{level}.h5ad``.
+    profiles : H5adFile or path
+        Of a level, with the groups that were left out.
 
     Returns
     -------
@@ -40,9 +44,9 @@ def quality_table(path: str | Path) -> pd.DataFrame:
     """
     from anndata.io import read_elem
 
-    with open_hdf5(path) as file:
+    with open_hdf5(profiles) as file:
         if "uns/left_out" not in file or "layers/n_expressing" not in file:
-            raise InputError("is not a pseudobulk file of this package", where=str(path))
+            raise InputError("is not a pseudobulk file of this package", where=os.fspath(profiles))
         obs, left_out = read_elem(file["obs"]), read_elem(file["uns/left_out"])
         expressing, counts = file["layers/n_expressing"][...], file["layers/counts"][...]
     n_cells = obs["n_cells"].to_numpy()
@@ -73,8 +77,8 @@ def quality_table(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, min_counts: int = 0) -> bytes:
-    """Cells against counts of every group, on logarithmic axes, with the limits; a PNG.
+def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, min_counts: int = 0) -> Figure:
+    """Cells against counts of every group, on logarithmic axes, with the limits.
 
     Parameters
     ----------
@@ -107,4 +111,4 @@ def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, m
     axes.set(xscale="log", yscale="log", xlabel="cells per group", ylabel="counts per group", title=title)
     if len(table):
         axes.legend(frameon=False)
-    return figure_bytes(figure)
+    return figure

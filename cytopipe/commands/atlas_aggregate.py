@@ -196,7 +196,7 @@ def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_
     """Cells, samples, counts and expressing cells of every group of a pseudobulk FILE."""
     from cytopipe.atlas.qc import group_size_figure, quality_table
     from cytopipe.storage import Store
-    from cytopipe.storage.figures import validate_png
+    from cytopipe.storage.figures import figure_bytes, validate_png
     from cytopipe.storage.tables import format_tsv
 
     quality = quality_table(file)
@@ -204,8 +204,8 @@ def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_
     if table:
         Store(table.parent).publish_bytes(table, format_tsv(quality.reset_index()))
     if figure:
-        image = group_size_figure(quality, file.stem, min_cells=min_cells, min_counts=min_counts)
-        Store(figure.parent).publish_bytes(figure, image, validate=validate_png)
+        drawn = group_size_figure(quality, file.stem, min_cells=min_cells, min_counts=min_counts)
+        Store(figure.parent).publish_bytes(figure, figure_bytes(drawn), validate=validate_png)
 
 
 def project_registry(

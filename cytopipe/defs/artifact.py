@@ -43,7 +43,9 @@ __all__ = [
     "Partitions",
     "Source",
     "Work",
+    "arrives",
     "artifact",
+    "hint_of",
 ]
 
 
@@ -236,7 +238,7 @@ class Artifact:
     inputs: Mapping[str, str]
     places: Mapping[str, str]
     version: str
-    checks: tuple[Check, ...] = ()
+    checks: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] = field(default_factory=dict)
     one_pass: Callable[[DataSet], str] | None = None
@@ -271,10 +273,16 @@ class Artifact:
     def wants_work(self) -> bool:
         return "work" in inspect.signature(self.function).parameters
 
-    def arrives(self, name: str) -> str:
-        """How an input reaches the function: ``value``, ``handle`` or ``handles``."""
-        hint = str(inspect.signature(self.function).parameters[name].annotation)
-        return "handles" if "Mapping[" in hint else "handle" if "Handle" in hint else "value"
+
+def arrives(function: Callable[..., Any], name: str) -> str:
+    """How an input reaches a function, or a check: ``value``, ``handle`` or ``handles``, by its annotation."""
+    hint = hint_of(function, name)
+    return "handles" if "Mapping[" in hint else "handle" if "Handle" in hint else "value"
+
+
+def hint_of(function: Callable[..., Any], name: str) -> str:
+    """The annotation of a parameter, as text."""
+    return str(inspect.signature(function).parameters[name].annotation)
 
 
 def artifact(
@@ -287,7 +295,7 @@ def artifact(
     inputs: Mapping[str, str] | None = None,
     optional: Iterable[str] = (),
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] | None = None,
-    checks: Sequence[Check] = (),
+    checks: Sequence[Check] | Mapping[str, Sequence[Check]] = (),
     one_pass: Callable[[DataSet], str] | None = None,
     made_by: str = "",
     minutes: str = "",
@@ -313,8 +321,10 @@ def artifact(
     optional : iterable of str
         Parameters of which parts may be missing: they are left out of the mapping.
     chosen : mapping of parameter to callable, optional
-        ``chosen(data_set)``: the keys it is made from, for parents that are chosen for every partition.
-    checks : sequence of Check
+        ``chosen(data_set)``: the keys it is made from, for parents that are chosen for every partition; for
+        an artifact without partitions ``chosen(project)``.
+    checks : sequence of Check, or mapping of asset to such
+        Of the one asset; of each of several.
     one_pass : callable, optional
         ``one_pass(data_set)`` names the group of partitions that one call serves. The function is then given
         a mapping of key to data set, and yields ``(asset, key, value)``.
@@ -339,7 +349,12 @@ def artifact(
             inputs={one: (inputs or {}).get(one, f"{domain}/{one}") for one in named},
             places={one: given.get(one) or f"{one}{tail}{kind.suffix}" for one, kind in makes.items()},
             version=version,
-            checks=tuple(checks),
+            checks={
+                one: tuple(some)
+                for one, some in (
+                    checks if isinstance(checks, Mapping) else {next(iter(makes)): checks}
+                ).items()
+            },
             optional=frozenset(optional),
             chosen=chosen or {},
             one_pass=one_pass,

@@ -27,6 +27,7 @@ _TARGETS = 40  # more columns than a screen shows
 def group_sizes(data: DataSet, made: Made) -> tuple[pandas.DataFrame, Path, Path]:
     """Quality of a level's groups: the table, the picture of cells against counts, and the table's file."""
     from cytopipe.atlas.qc import group_size_figure, quality_table
+    from cytopipe.storage.figures import figure_bytes
     from cytopipe.storage.tables import format_tsv
 
     entry = data.entry
@@ -36,7 +37,8 @@ def group_sizes(data: DataSet, made: Made) -> tuple[pandas.DataFrame, Path, Path
 
     def draw() -> bytes:
         title = f"{entry.atlas} {entry.level.name}"
-        return group_size_figure(quality, title, min_cells=entry.min_cells, min_counts=entry.min_counts)
+        limits = {"min_cells": entry.min_cells, "min_counts": entry.min_counts}
+        return figure_bytes(group_size_figure(quality, title, **limits))
 
     _keep(data, table, made.path, made.sha256, lambda: format_tsv(quality.reset_index()))
     _keep(data, picture, made.path, made.sha256, draw)

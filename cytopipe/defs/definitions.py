@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dagster import Definitions, in_process_executor
 
-from cytopipe.defs.atlas import ATLAS_LEVELS, ATLAS_SIGNATURES
+from cytopipe.defs.atlas_chain import ATLAS_LEVELS, ATLAS_SIGNATURES
 from cytopipe.defs.care import archive_health
 from cytopipe.defs.chain import OWNERS, chain_assets
 from cytopipe.defs.chain_values import ArtifactIOManager

@@ -13,12 +13,12 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import InputError
-from cytopipe.storage.formats.format import SetFormat
+from cytopipe.storage.formats.format import FileFormat, SetFormat
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FilesFormat", "ResultFiles"]
+__all__ = ["TSV", "FilesFormat", "ResultFiles", "TsvFormat"]
 
 
 class ResultFiles(Mapping[str, object]):
@@ -88,10 +88,27 @@ class FilesFormat(SetFormat):
         return f"{name}_{end}" if self.prefixed else end
 
 
+class TsvFormat(FileFormat):
+    """A table for people."""
+
+    name = "tsv"
+    suffix = ".tsv"
+    kinds = ("table",)
+
+    def write(self, draft: Path, value: pd.DataFrame) -> None:
+        draft.write_bytes(_encoded(self.suffix, value))
+
+    def read(self, path: Path) -> pd.DataFrame:
+        return _table(path.read_bytes())
+
+
+TSV = TsvFormat()
+
+
 def _encoded(end: str, value: object) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
-    match PurePath(end).suffix:
+    match PurePath(end).suffix or end:
         case ".tsv":
             from cytopipe.storage.tables import format_tsv
 

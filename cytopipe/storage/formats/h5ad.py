@@ -197,7 +197,7 @@ def _write_blocks(datasets: Mapping[str, h5py.Dataset], value: LazyMatrices) -> 
     """Make and compress chunks in threads, a few ahead; write them in order."""
     from threadpoolctl import threadpool_limits
 
-    from cytopipe.storage.formats.chunks import encoder
+    from cytopipe.storage.formats.hdf5_chunks import encoder
 
     encode = {name: encoder(dataset) for name, dataset in datasets.items()}
 
