@@ -275,7 +275,7 @@ class Artifact:
 
 
 def arrives(function: Callable[..., Any], name: str) -> str:
-    """How an input reaches a function, or a check: ``value``, ``handle`` or ``handles``, by its annotation."""
+    """How an input reaches a function or a check, by its annotation: ``value``, ``handle`` or ``handles``."""
     hint = hint_of(function, name)
     return "handles" if "Mapping[" in hint else "handle" if "Handle" in hint else "value"
 

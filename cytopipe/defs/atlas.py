@@ -351,8 +351,8 @@ ESTIMATES_VALID = Check(
 )
 FOLLOWS_EXPRESSION = Check(
     name="activity_follows_expression",
-    description="Over the targets of a signature, the median correlation of activity and of the expression of "
-    "the target's own gene is above 0.",
+    description="Over the targets of a signature, the median correlation of activity and of the expression "
+    "of the target's own gene is above 0.",
     evaluate=_follows_expression,
     blocking=False,
 )

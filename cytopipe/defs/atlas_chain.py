@@ -129,9 +129,8 @@ def _usable(works: Works) -> tuple[Works, list[tuple[str, CytopipeError]]]:
 
 def _aggregate(works: Works) -> set[str]:
     """One pass over the cells; returns the levels whose files were made anew."""
-    from cytopipe.atlas.pseudobulk import aggregate
+    from cytopipe.commands.atlas_files import aggregate
     from cytopipe.engine import available_cores
-    from cytopipe.storage import Store
 
     data, at = works[0]
     entry = data.entry
@@ -158,19 +157,30 @@ def _aggregate(works: Works) -> set[str]:
         threads=min(at.engine.workers, available_cores()),
         checkpoint_every_s=entry.checkpoint_every,
         progress=tell,
-        on_checkpoint=saved,
+        saved=saved,
         stop=at.stop,
-        store=Store(data.folder),
     )
     return {one.level.name for one in done.levels if one.made}
 
 
 def _described_profiles(data: DataSet) -> Made:
     """A level's profiles as the asset's value: invariants, quality of the groups, picture of their sizes."""
-    from cytopipe.atlas.invariants import profile_invariants
+    from cytopipe.atlas import invariants
+    from cytopipe.atlas.cells import open_cells
     from cytopipe.defs.atlas_pictures import group_sizes
 
     entry, made = data.entry, _whole(standing_profiles(data), data)
+    with open_cells(
+        data.resolve(entry.path), counts=entry.counts, duplicate_genes=entry.duplicate_genes
+    ) as cells:
+        checks = _checked(
+            {
+                "counts_conserved": invariants.counts_conserved(made.path, cells, entry.level),
+                "groups_complete": invariants.groups_complete(made.path, cells, entry.level),
+                "genes_unique": invariants.genes_unique(made.path),
+                "no_negative": invariants.no_negative(made.path),
+            }
+        )
     quality, picture, table = group_sizes(data, made)
     kept = quality[quality["kept"]]
     return replace(
@@ -183,27 +193,26 @@ def _described_profiles(data: DataSet) -> Made:
         },
         tables={**made.tables, "quality": table},
         picture=picture,
-        checks=_checked(
-            profile_invariants(
-                made.path,
-                data.resolve(entry.path),
-                entry.level,
-                counts=entry.counts,
-                duplicate_genes=entry.duplicate_genes,
-            )
-        ),
+        checks=checks,
     )
 
 
 def _described_resamples(data: DataSet) -> Made:
     """A level's resamples as the asset's value, their invariants evaluated."""
-    from cytopipe.atlas.invariants import resampled_invariants
+    from cytopipe.atlas import invariants
+    from cytopipe.atlas.cells import open_cells
 
     entry, made = data.entry, _whole(standing_resamples(data), data)
     if not entry.n_bootstrap:
         return made
-    main = catalogue_of(data).pseudobulk(entry.atlas, entry.level.name)
-    return replace(made, checks=_checked(resampled_invariants(made.path, main, entry.n_bootstrap)))
+    with open_cells(
+        data.resolve(entry.path), counts=entry.counts, duplicate_genes=entry.duplicate_genes
+    ) as cells:
+        complete = invariants.resamples_complete(made.path, cells, entry.level, entry.n_bootstrap)
+    return replace(
+        made,
+        checks=_checked({"resamples_complete": complete, "no_negative": invariants.no_negative(made.path)}),
+    )
 
 
 _make_profiles = _one_pass(_described_profiles)
@@ -262,14 +271,13 @@ def activity(data: DataSet, at: Working) -> Made:
     z, coefficient, standard error, p and FDR; of resamples z alone. Files that stand, made from the same
     profiles with the same settings, are not inferred again.
     """
-    from cytopipe.atlas.inference import infer_activities
-    from cytopipe.atlas.invariants import activity_invariants
+    from cytopipe.atlas import invariants
+    from cytopipe.commands.atlas_files import infer_activities
     from cytopipe.defs.atlas_pictures import heat_map
-    from cytopipe.storage import Store
 
     entry, source, told = data.entry, data.entry.signature_table, []
     infer_activities(
-        Store(data.folder),
+        data.folder,
         entry.atlas,
         [entry.level.name],
         (entry.signature,),
@@ -277,14 +285,18 @@ def activity(data: DataSet, at: Working) -> Made:
         source=data.resolve(source) if source else None,
         workers=at.engine.workers,
         report=told.append,
-        of_run={"asset": "atlas/activity", "partition": data.key, "run_id": at.run_id},
     )
     made = _whole(standing_activity(data), data)
     profiles = catalogue_of(data).pseudobulk(entry.atlas, entry.level.name)
     return replace(
         made,
         picture=heat_map(data, made),
-        checks=_checked(activity_invariants(made.path, profiles)),
+        checks=_checked(
+            {
+                "groups_complete": invariants.rows_of_profiles(made.path, profiles),
+                "estimates_valid": invariants.estimates_valid(made.path),
+            }
+        ),
         reused=not any(line.endswith("written") for line in told),
     )
 
@@ -305,20 +317,18 @@ def validation(data: DataSet, at: Working) -> Made:
     of five equal parts. Tables, and pictures of the strongest targets.
     """
     from cytopipe.atlas.signatures import load_signature
-    from cytopipe.atlas.validation_tables import validate_atlas
-    from cytopipe.storage import Store
+    from cytopipe.commands.atlas_files import validate_atlas
 
     entry, source = data.entry, data.entry.signature_table
     before = None if at.changed else standing_validation(data)
     if before is None:
         validate_atlas(
-            Store(data.folder),
+            data.folder,
             entry.atlas,
             entry.level.name,
             load_signature(entry.signature, data.resolve(source) if source else None),
             harmonisation=vocabulary_of(data),
             settings=entry.activity,
-            of_run={"asset": "atlas/validation", "partition": data.key, "run_id": at.run_id},
         )
     return _described_validation(data, reused=before is not None)
 
@@ -360,7 +370,7 @@ def _whole(made: Made | None, data: DataSet) -> Made:
 
 def _checked(invariants) -> tuple[Checked, ...]:
     """The domain's invariants as outcomes of the step's guards."""
-    return tuple(_outcome(one.name, one.findings, one.facts) for one in invariants)
+    return tuple(_outcome(name, one.findings, one.facts) for name, one in invariants.items())
 
 
 def _outcome(name: str, findings: Sequence[str], facts: Mapping[str, object] | None = None) -> Checked:

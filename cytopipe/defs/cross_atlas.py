@@ -32,8 +32,6 @@ from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.standing_atlases import (
     CODE,
     catalogue_of,
-    digest_of,
-    published,
     standing_activity,
     vocabulary_of,
 )
@@ -175,21 +173,19 @@ def _places(comparisons: list[_Comparison]) -> tuple[Place, ...]:
 
 def _compare(comparisons: list[_Comparison], context: AssetExecutionContext) -> tuple[Made, dict[str, str]]:
     """Compare, and tell which comparisons were refused and why; all of them refused is a failure."""
-    from cytopipe.atlas.validation_tables import cross_atlas
-    from cytopipe.storage import Store
+    from cytopipe.commands.atlas_files import compare_atlases
 
     refused = {}
     for one in comparisons:
         data = next(iter(one.atlases.values()))
         for granularity in GRANULARITIES:
             try:
-                cross_atlas(
-                    Store(data.folder),
+                compare_atlases(
+                    data.folder,
                     one.levels,
                     one.signature,
                     granularity=granularity,
                     harmonisation=one.vocabulary,
-                    of_run={"asset": CROSS_ATLAS.asset, "run_id": context.run.run_id},
                 )
             except CytopipeError as error:
                 refused[f"refused_{one.signature}_{granularity}"] = str(error)
@@ -203,23 +199,27 @@ def _compare(comparisons: list[_Comparison], context: AssetExecutionContext) -> 
 
 def _standing(comparisons: list[_Comparison]) -> Made | None:
     """The tables of the comparisons that stand; None where there is none."""
-    digests, size, tables = {}, 0, {}
-    for one in comparisons:
-        data = next(iter(one.atlases.values()))
-        for granularity in GRANULARITIES:
-            files = {path.name: path for path in (one.path(granularity, f"{what}.tsv") for what in TABLES)}
-            manifests = {name: published(data, path) for name, path in files.items()}
-            if None in manifests.values():
-                continue
-            digests |= {name: manifest.sha256 for name, manifest in manifests.items()}
-            size += sum(manifest.size_bytes for manifest in manifests.values())
-            tables |= files
-    if not digests:
+    from cytopipe.atlas.catalogue import COMPARISON
+    from cytopipe.storage.archive import Archive
+
+    tables = {
+        path.name: path
+        for one in comparisons
+        for granularity in GRANULARITIES
+        for path in (one.path(granularity, f"{what}.tsv") for what in TABLES)
+        if path.is_file()
+    }
+    if not tables:
         return None
+    data = next(iter(comparisons[0].atlases.values()))
+    archive, place = Archive(data.folder), catalogue_of(data).place("cross_atlas")
+    if archive.look(place, COMPARISON).kind != "whole":
+        return None
+    receipt = archive.receipt(place)
     return Made(
-        path=next(iter(tables.values())).parent,
-        sha256=digest_of(digests),
-        size_bytes=size,
+        path=receipt.path,
+        sha256=receipt.version,
+        size_bytes=receipt.size_bytes,
         counts={
             "n_atlases": len({atlas for one in comparisons for atlas in one.atlases}),
             "n_signatures": len(comparisons),

@@ -190,38 +190,40 @@ def standing_activity(data: DataSet) -> Made | None:
 
 
 def standing_validation(data: DataSet) -> Made | None:
-    """What stands of the validation of one signature at a level: the tables, not the figures."""
-    catalogue, entry = catalogue_of(data), data.entry
+    """What stands of the validation of one signature at a level."""
+    from cytopipe.atlas.catalogue import VALIDATION
+    from cytopipe.storage.archive import Archive
+
+    catalogue, entry, archive = catalogue_of(data), data.entry, Archive(data.folder)
     atlas, level, signature = entry.atlas, entry.level.name, entry.signature
-    files: dict[str, Manifest] = {}
-    for what in TABLES:
-        path = catalogue.validation(atlas, level, signature, what)
-        found = published(data, path)
-        if found is None:
-            return None
-        files[path.name] = found
-    quality = catalogue.validation(atlas, level, signature, "quality.json")
-    made = files[quality.name].provenance or {}
-    read = {str(one["path"]): str(one["sha256"]) for one in made.get("inputs", ())}
-    activities = {}
-    made_from = {}
-    for kind in ("", "resampled"):
-        profiles = catalogue.pseudobulk(atlas, level, kind).name
-        if profiles in read:
-            made_from[f"atlas/{kind or 'pseudobulk'}"] = read[profiles]
-        activity = catalogue.activity(atlas, level, signature, kind).name
-        if activity in read:
-            activities[activity] = read[activity]
-    vocabulary = dict(made.get("parameters", {})).get("cell_types_sha256", _UNKNOWN)
+    place = catalogue.place("validation", atlas, level, signature)
+    found = archive.look(place, VALIDATION)
+    if found.kind == "damaged":
+        raise DamagedError(
+            f"is not what was published: {found.words}", where=str(place), next="Materialize it again."
+        )
+    receipt = archive.receipt(place) if found.kind == "whole" else None
+    if receipt is None or receipt.provenance is None:
+        return None
+    read = {one.asset: one.sha256 for one in receipt.inputs}
+    activities = {
+        catalogue.activity(atlas, level, signature, kind).name: read[asset]
+        for kind, asset in (("", "atlas/activity"), ("resampled", "atlas/activity_resampled"))
+        if asset in read
+    }
+    made_from = {asset: read[asset] for asset in ("atlas/pseudobulk", "atlas/resampled") if asset in read}
     made_from |= {
         "atlas/activity": digest_of(activities),
-        "atlas/cell_types": digest_of([vocabulary, made.get("code_version", "")]),
+        "atlas/cell_types": digest_of(
+            [read.get("atlas/cell_types", _UNKNOWN), receipt.provenance.code_version]
+        ),
     }
+    quality = catalogue.validation(atlas, level, signature, "quality.json")
     return Made(
         path=quality.parent,
-        sha256=digest_of({name: one.sha256 for name, one in files.items()}),
-        size_bytes=sum(one.size_bytes for one in files.values()),
-        counts={"quality": round(_score(quality, files[quality.name].sha256), 4)},
+        sha256=receipt.version,
+        size_bytes=receipt.size_bytes,
+        counts={"quality": round(_score(quality, receipt.version), 4)},
         parameters={"signature": signature, "cell_types": entry.cell_types or "packaged"},
         made_from=made_from,
         reused=True,
