@@ -29,6 +29,11 @@ from cytopipe.storage.store import Published, Store
 
 __all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
 
+_PROVED: dict[Path, tuple[int, ...] | None] = {}
+"""Files that this process published or compared with their manifests, in the state they had then: size,
+times and
+inode. Steps of one run hand gigabytes from one to the next; they are digested once."""
+
 Value = TypeVar("Value")
 
 
@@ -196,6 +201,8 @@ class Archive:
         published = publish(
             place.path, lambda draft: format.write(draft, value), validate=validate, provenance=provenance
         )
+        if format.layout == "file":
+            _PROVED[self.root / place.path] = _state_of(published.path)
         return _receipt(published, provenance)
 
     def get(self, place: Place, format: Format) -> Any:
@@ -224,7 +231,11 @@ class Archive:
             return self.root / place.path
         if format.layout == "directory":
             return self.store.open_directory(place.path)
-        return self.store.open_file(place.path)
+        path = self.root / place.path
+        if (known := _PROVED.get(path)) is None or known != _state_of(path):
+            self.store.open_file(place.path)
+            _PROVED[path] = _state_of(path)
+        return path
 
     def receipt(self, place: Place) -> Receipt | None:
         """What was published at a place, from its manifest; None where nothing was. No content is read."""
@@ -307,6 +318,14 @@ class Archive:
         if not format.by_hand:
             return Standing("damaged", words=words)
         return Standing("edited", _digest_of_files(found.contents), words)
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
 def _versions(made: Provenance) -> list[tuple[str, str]]:
