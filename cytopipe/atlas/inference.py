@@ -69,7 +69,7 @@ def infer_activity(
         resampled = "bootstrap_idx" in file.obs
         chosen = settings or ActivitySettings()
         if resampled:
-            chosen = of_resamples(chosen)
+            chosen = chosen.of_resamples()
         fitted = fit([file.columns[place] for place in places], signature, chosen, where=str(path))
         values = file.read("X", places)
         file.cell_types  # noqa: B018 - every row must name its group
@@ -85,11 +85,6 @@ def read_activity(activity: str | os.PathLike, layer: str = "X") -> pd.DataFrame
     """One layer of an activity as groups x targets; X is z."""
     with open_matrix(Path(activity)) as file:
         return pd.DataFrame(file.read(layer), index=file.cell_types, columns=list(file.columns), dtype=float)
-
-
-def of_resamples(settings: ActivitySettings) -> ActivitySettings:
-    """How resamples are scored: as the profiles are, but without permutations, since only z is kept."""
-    return settings.replace(n_permutations=0, moments="exact")
 
 
 def _as_anndata(

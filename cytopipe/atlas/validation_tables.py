@@ -26,7 +26,7 @@ from cytopipe.atlas.expression import (
 )
 from cytopipe.atlas.gene_names import genes_of_target
 from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmonisation
-from cytopipe.atlas.inference import of_resamples, read_activity
+from cytopipe.atlas.inference import read_activity
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.meta import meta_analyse_correlations
 from cytopipe.atlas.signatures import Signature
@@ -307,7 +307,7 @@ def _sample_r2(path: Source, signature: Signature, settings: ActivitySettings | 
         counts = file.read("X").astype(float)
         totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         values = np.log1p(counts / totals * 1e6)
-        chosen = of_resamples(settings or ActivitySettings())
+        chosen = (settings or ActivitySettings()).of_resamples()
         scorer = fit(file.columns, signature, chosen, where=str(path))
         z = scorer.score(values).z
         return quality.sample_r_squared(expression_of_targets(values, file.columns, signature.targets), z)

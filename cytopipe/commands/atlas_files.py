@@ -18,7 +18,7 @@ from cytopipe.atlas.catalogue import COMPARISON, VALIDATION, Catalogue
 from cytopipe.atlas.cells import open_cells
 from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmonisation
 from cytopipe.atlas.inference import CODE_VERSION as INFERENCE_VERSION
-from cytopipe.atlas.inference import infer_activity, of_resamples
+from cytopipe.atlas.inference import infer_activity
 from cytopipe.atlas.pseudobulk import Pass, Sums, add_up
 from cytopipe.atlas.recipe import inference_recipe, level_recipe
 from cytopipe.atlas.registry import AtlasEntry, Level, get_atlas, load_registry, resolve_path
@@ -388,7 +388,7 @@ def infer_activities(
                 if profiles is None:
                     continue
                 place = catalogue.place(f"activity{kind}", atlas, level, name)
-                chosen = of_resamples(settings) if kind else settings
+                chosen = settings.of_resamples() if kind else settings
                 recipe = inference_recipe(name, chosen.for_signature(signature))
                 provenance = _provenance(
                     f"atlas/activity{kind}",
@@ -398,7 +398,7 @@ def infer_activities(
                     {
                         f"atlas/{kind[1:] or 'pseudobulk'}": profiles.version,
                         "atlas/signatures": _digest_of_signature(signature),
-                        "atlas/inference": digest_of(recipe),
+                        f"atlas/inference{kind}": digest_of(recipe),
                     },
                 )
                 outcome = "unchanged"

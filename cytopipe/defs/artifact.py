@@ -219,6 +219,8 @@ class Work:
         ``saved(what, done, total)`` after a checkpoint was written: an event in the history.
     stop : callable
         Whether a stop was asked for: finish the iteration, save, raise `Interrupted`.
+    wants : callable
+        ``wants(asset, key)``: whether a pass is to make this; what it does not, stands and is fresh.
     """
 
     engine: Engine
@@ -226,6 +228,7 @@ class Work:
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     saved: Callable[[str, int, int], None] = lambda what, done, total: None
     stop: Callable[[], bool] = lambda: False
+    wants: Callable[[str, str], bool] = lambda asset, key: True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -49,8 +49,11 @@ if TYPE_CHECKING:
 
     from cytopipe.atlas.cells import Cells
     from cytopipe.atlas.invariants import Invariant
+    from cytopipe.atlas.pseudobulk import Sums
+    from cytopipe.atlas.registry import Level
     from cytopipe.atlas.signatures import Signature
     from cytopipe.project.atlas.entry import Atlas
+    from cytopipe.storage.formats.h5ad import LazyMatrices
 
 __all__ = ["ATLASES", "GRAPH", "LEVELS", "SIGNATURES"]
 
@@ -220,6 +223,15 @@ INFERENCE = Source(
     description="How the project file says the activity of a signature is inferred.",
     load=lambda part: part.entry.activity,
     values=lambda part: inference_recipe(part.entry.signature, part.entry.activity),
+    kinds=("yaml",),
+)
+
+INFERENCE_RESAMPLED = Source(
+    asset="atlas/inference_resampled",
+    by=SIGNATURES,
+    description="The same for resamples, of which z alone is kept: other permutations change nothing there.",
+    load=lambda part: part.entry.activity.of_resamples(),
+    values=lambda part: inference_recipe(part.entry.signature, part.entry.activity.of_resamples()),
     kinds=("yaml",),
 )
 
@@ -406,6 +418,12 @@ def profiles(
         for key, error in wrong.items():
             for asset in profiles.makes:
                 yield asset, key, error
+        for key, entry in usable.items():
+            if not entry.n_bootstrap:
+                yield "atlas/resampled", key, Nothing("no resamples are asked for")
+            if not entry.sample_profiles:
+                yield "atlas/sample_profiles", key, Nothing("no sample profiles are asked for")
+        usable = {key: entry for key, entry in usable.items() if _wanted(entry, key, work)}
         if not usable:
             return
         first = next(iter(usable.values()))
@@ -418,29 +436,14 @@ def profiles(
         )
         for key, entry in sorted(usable.items(), key=lambda one: -len(sums.rolled_up[one[1].level].kept)):
             level, atlas = entry.level, entry.atlas
-            yield (
-                "atlas/resampled",
-                key,
-                level_resamples(sums, level, atlas)
-                if entry.n_bootstrap
-                else Nothing("no resamples are asked for"),
-            )
-            yield (
-                "atlas/sample_profiles",
-                key,
-                level_samples(sums, level, atlas)
-                if entry.sample_profiles
-                else Nothing("no sample profiles are asked for"),
-            )
-            value, groups = level_profiles(sums, level, atlas), sums.rolled_up[level]
-            counts = {
-                "n_groups": len(groups.kept),
-                "n_left_out": len(groups.grouping.names) - len(groups.kept),
-                "n_genes": len(value.var_names),
-                "n_cells": int(value.obs["n_cells"].sum()),
-                "n_counts": int(value.obs["total_counts"].sum()),
-            }
-            yield "atlas/pseudobulk", key, Described(value, counts)
+            for asset in _wanted(entry, key, work):
+                match asset:
+                    case "atlas/resampled":
+                        yield asset, key, level_resamples(sums, level, atlas)
+                    case "atlas/sample_profiles":
+                        yield asset, key, level_samples(sums, level, atlas)
+                    case "atlas/pseudobulk":
+                        yield asset, key, _described_profiles(sums, level, level_profiles(sums, level, atlas))
         sums.forget()
 
 
@@ -498,7 +501,7 @@ def activity_resampled(
     part: DataSet,
     resampled: Handle | None,
     signatures: Signature,
-    inference: ActivitySettings,
+    inference_resampled: ActivitySettings,
     work: Work,
 ) -> Described | Nothing:
     """Activity in every resample of a level, z alone: for the intervals of a validation."""
@@ -509,7 +512,7 @@ def activity_resampled(
     inferred = infer_activity(
         resampled.load(),
         signatures,
-        inference,
+        inference_resampled,
         progress=lambda done, total: work.progress("resamples", done, total),
     )
     return Described(inferred, {"n_rows": inferred.n_obs, "n_targets": inferred.n_vars})
@@ -635,6 +638,7 @@ GRAPH = Graph(
     CELL_TYPES,
     SIGNATURE,
     INFERENCE,
+    INFERENCE_RESAMPLED,
     profiles,
     quality,
     activity,
@@ -659,6 +663,12 @@ def _usable_levels(
     return {key: entry for key, entry in recipe.items() if key not in wrong}, wrong
 
 
+def _wanted(entry: Atlas, key: str, work: Work) -> list[str]:
+    """The assets of a level that a pass over the cells is needed for."""
+    asked = {"atlas/resampled": entry.n_bootstrap > 0, "atlas/sample_profiles": entry.sample_profiles}
+    return [asset for asset in profiles.makes if asked.get(asset, True) and work.wants(asset, key)]
+
+
 def _how(entry: Atlas, work: Work):
     from cytopipe.atlas.pseudobulk import Pass
     from cytopipe.engine import available_cores
@@ -673,6 +683,18 @@ def _how(entry: Atlas, work: Work):
         saved=lambda done, total: work.saved("cells", done, total),
         stop=work.stop,
     )
+
+
+def _described_profiles(sums: Sums, level: Level, value: LazyMatrices) -> Described:
+    groups = sums.rolled_up[level]
+    counts = {
+        "n_groups": len(groups.kept),
+        "n_left_out": len(groups.grouping.names) - len(groups.kept),
+        "n_genes": len(sums.cells.genes),
+        "n_cells": int(value.obs["n_cells"].sum()),
+        "n_counts": int(value.obs["total_counts"].sum()),
+    }
+    return Described(value, counts)
 
 
 def _counts_of(inferred: AnnData) -> dict[str, int]:

@@ -227,7 +227,9 @@ class Batch:
             with self._interruptible():
                 given = {name: self._input_of_pass(step, name, reads) for name in step.inputs}
                 if step.wants_work:
-                    given["work"] = self._work(step, list(reads), next(iter(reads.values())), engine, stop)
+                    work = self._work(step, list(reads), next(iter(reads.values())), engine, stop)
+                    wanted = frozenset(left)
+                    given["work"] = replace(work, wants=lambda asset, key: (asset, key) in wanted)
                 for asset, key, value in step.function(
                     {key: self._data(step, key) for key in reads}, **given
                 ):
