@@ -226,6 +226,14 @@ def test_an_input_that_is_none_is_told_without_a_traceback(traps, name, capfd, m
     assert not Path("out").exists()
 
 
+def test_a_lock_of_a_decomposition_that_is_a_link_leaves_its_target_alone(traps, capfd):
+    (traps / "out").mkdir()
+    (traps / "out" / ".decompose.lock").symlink_to(traps / "file")
+    assert run(["decompose", str(traps / "in.fasta"), "-o", str(traps / "out")]) == 3
+    assert ".decompose.lock: is not a file; found a link" in capfd.readouterr().err
+    assert (traps / "file").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("most", [12, 16, 24])
 def test_a_process_that_may_open_few_files_says_so(traps, most):
     script = (
