@@ -176,7 +176,7 @@ class Advance:
         of = self._of
         entry = of.state.stages.close_cluster_refinement
         wanted = (
-            thresholds or of.state.requests.refine_close_clusters or default_thresholds(of.state.settings)
+            thresholds or of.state.requests.refine_close_clusters or default_thresholds(of.state.parameters)
         )
         for threshold in wanted:
             if not 0 <= threshold <= 1:
@@ -329,7 +329,7 @@ class Advance:
             given = self._of.state.distances
             self._workspace = Workspace(
                 kept,
-                self._of.state.settings,
+                self._of.state.parameters,
                 self._of.directory,
                 engine=self._engine,
                 given=None if given is None else Path(given.path),

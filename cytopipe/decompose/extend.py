@@ -156,7 +156,7 @@ def _assigned(
     gone = set(before.deleted)
     workspace = Workspace(
         (record for record in records.values() if record.id not in gone),
-        of.state.settings,
+        of.state.parameters,
         of.directory,
         engine=engine,
     )
@@ -234,7 +234,7 @@ def _founded(
     sequences = SequenceSet.from_records(left)
     ids = tuple(record.id for record in sequences.expand(range(len(sequences))))
     # In memory: the search database in the directory is that of all sequences, not of these few.
-    parameters = of.state.settings
+    parameters = of.state.parameters
     workspace = Workspace(left, parameters, of.directory, engine=engine, keep_search=False)
     start = Partition(INITIAL, {}, ids)
     clusters = dict(steps.clusters_grown(start, workspace))

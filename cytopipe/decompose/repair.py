@@ -26,7 +26,6 @@ from cytopipe.decompose.state import (
     Command,
     InputFacts,
     Metadata,
-    ParameterValues,
     Refinement,
     Requests,
     State,
@@ -261,7 +260,7 @@ def _state_of(
             total_sequences=len(source.records),
             deduplicated_sequences=len(sequences),
         ),
-        parameters=ParameterValues.model_validate(parameters.as_json()),
+        parameters=parameters,
         metadata=Metadata(start_time=moment, last_checkpoint=moment),
     )
     entries = state.stages

@@ -138,7 +138,7 @@ def write(
         **({name: agreement[name] for name in _AGREEMENT} if agreement else {}),
     }
     files = {f"{name}.tsv": format_tsv(table) for name, table in tables.items()}
-    files |= figures.all_of(histogram, curve, clusters, state.settings)
+    files |= figures.all_of(histogram, curve, clusters, state.parameters)
     files[SUMMARY] = format_json(summary)
     folder.publish_report(partition.stage, files, provenance)
 

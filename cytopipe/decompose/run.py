@@ -23,7 +23,7 @@ from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition, prove_conservation
 from cytopipe.decompose.progress import Progress, Silent
 from cytopipe.decompose.sequences import SequenceSet
-from cytopipe.decompose.state import Command, InputFacts, Metadata, ParameterValues, Requests, State, now
+from cytopipe.decompose.state import Command, InputFacts, Metadata, Requests, State, now
 from cytopipe.decompose.workspace import SequenceFile, Workspace
 from cytopipe.engine import Engine
 from cytopipe.errors import ResumeError
@@ -167,7 +167,7 @@ class Decomposition:
             ),
             targets=opening.target_facts(targets, workspace.sequences),
             distances=opening.distance_facts(distances, workspace.sequences),
-            parameters=ParameterValues.model_validate(parameters.as_json()),
+            parameters=parameters,
             requests=requests or Requests(),
             metadata=Metadata(start_time=began, last_checkpoint=began),
         )

@@ -8,12 +8,11 @@ of the models, so that two runs that did the same differ in their times and hist
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cytopipe import __version__
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage, stage_named
@@ -65,18 +64,6 @@ class DistanceFacts(_Model):
 
     path: str
     sha256: Sha256
-
-
-#: The parameters of the decomposition: every field of `Parameters`, under its name and with its default, so
-#: that the document and the value cannot drift apart. Ranges are checked by `Parameters` itself.
-ParameterValues = create_model(
-    "ParameterValues",
-    __base__=_Model,
-    **{
-        field.name: (get_type_hints(Parameters)[field.name], field.default)
-        for field in dataclasses.fields(Parameters)
-    },
-)
 
 
 class InitialEntry(_Model):
@@ -201,7 +188,7 @@ class State(_Model):
     input: InputFacts
     targets: TargetFacts | None = None
     distances: DistanceFacts | None = None
-    parameters: ParameterValues  # type: ignore[valid-type]
+    parameters: Parameters
     requests: Requests = Field(default_factory=Requests)
     stages: StageEntries = Field(default_factory=StageEntries)
     metadata: Metadata
@@ -213,11 +200,6 @@ class State(_Model):
     def newest(self) -> Stage:
         """The stage whose files are the newest."""
         return stage_named(self.stage)
-
-    @property
-    def settings(self) -> Parameters:
-        """The parameters, as the value the algorithms take."""
-        return Parameters.from_json(self.parameters.model_dump())
 
     def stages_with_files(self) -> list[Stage]:
         """The stages that have files now, in order."""

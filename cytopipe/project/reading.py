@@ -316,20 +316,21 @@ def _validated(
 ) -> tuple[Entry | None, list[Mapping[str, Any]]]:
     """The entry and pydantic's errors; with errors, the entry without the fields that have them.
 
-    So what only the disk can tell of the other fields is told in the same breath.
+    So what only the disk, or two fields together, can tell of the other fields is told in the same breath.
     """
-    context = {"name": name}
-    try:
-        return model.model_validate(written, context=context), []
-    except ValidationError as error:
-        faults = error.errors()
-    wrong = {str(fault["loc"][0]) for fault in faults if fault["loc"]}
-    try:
-        return model.model_validate(
-            {field: value for field, value in written.items() if field not in wrong}, context=context
-        ), faults
-    except ValidationError:
-        return None, faults
+    faults: list[Mapping[str, Any]] = []
+    dropped: set[str] = set()
+    while True:
+        try:
+            return model.model_validate(written, context={"name": name}), faults
+        except ValidationError as error:
+            new = [one for one in error.errors() if not one["loc"] or one["loc"][0] not in dropped]
+        wrong = {str(fault["loc"][0]) for fault in new if fault["loc"]} & set(written)
+        faults += new
+        if not wrong:
+            return None, faults
+        dropped |= wrong
+        written = {field: value for field, value in written.items() if field not in wrong}
 
 
 def _renamed(former: Path, folder: Path, where: str) -> Finding:
