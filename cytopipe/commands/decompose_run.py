@@ -97,7 +97,7 @@ class Session:
 
     def _check(self) -> None:
         """Options that contradict each other, all of them."""
-        given, findings = self._given, []
+        given, findings = self._given, list(self._given["faults"])
         if given["fasta"] is None and given["resume"] is None:
             findings.append(
                 Finding(

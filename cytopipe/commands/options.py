@@ -1,4 +1,4 @@
-"""Options of the command line out of a set of parameters: name, range, default and help are its declaration."""
+"""Options of the command line out of a set of parameters: name, range, default and help."""
 
 from __future__ import annotations
 

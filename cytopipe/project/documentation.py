@@ -1,7 +1,7 @@
 """The page of all parameters, docs/parameters.md, from their declarations.
 
-Write it again with ``python -m cytopipe.project.documentation > docs/parameters.md``; a test says whether it is
-current.
+Write it again with ``python -m cytopipe.project.documentation > docs/parameters.md``; a test says whether it
+is current.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ __all__ = ["parameters_page"]
 _HEAD = """\
 # Parameters
 
-Every parameter of every domain, with the name it has in `cytopipe.yaml`, in Python and, with `-` for `_`, on the
-command line. This page is made from the declarations (`python -m cytopipe.project.documentation`); do not edit it.
+Every parameter of every domain, with the name it has in `cytopipe.yaml`, in Python and, with `-` for `_`, on
+the command line. This page is made from the declarations: `python -m cytopipe.project.documentation`.
 
-Numbers may carry a unit, in the project file and on the command line alike: `0.02` and `2 %` are the same fraction,
-`300` and `5 min` the same time.
+Numbers may carry a unit, in the project file and on the command line alike: `0.02` and `2 %` are the same
+fraction, `300` and `5 min` the same time.
 """
 
 

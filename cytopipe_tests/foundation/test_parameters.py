@@ -99,7 +99,7 @@ def test_choices_are_those_of_the_algorithms():
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--max-lump", "2"], "--max-lump: is not usable; expected a fraction from 0 to 1; found '2'. For 2 percent"),
+        (["--max-lump", "2"], "--max-lump: is not usable; expected a fraction from 0 to 1; found"),
         (["--min-identity", "0.9"], "Did you mean 90?"),
         (["--target-percentile", "0.95"], "Did you mean 95?"),
         (["--min-split", "2 um"], "unit 'um' does not fit here"),

@@ -3,8 +3,9 @@
 Entries named like an atlas of the packaged registry (``cima``, ``scatlas_normal``, ...) have its levels,
 columns and sizes already and need only a path; whatever they declare themselves goes before it. Every
 field of `cytopipe.atlas.Settings` stands here under its own name and default, and those of
-`cytopipe.atlas.ActivitySettings` under ``activity``. Each level is a data set of its own, named ``<atlas>.<level>``: ``cima.L1``. Its parts are the
-signatures whose activity is inferred there: ``cima.L1.cytosig``.
+`cytopipe.atlas.ActivitySettings` under ``activity``. Each level is a data set of its own, named
+``<atlas>.<level>``: ``cima.L1``. Its parts are the signatures whose activity is inferred there:
+``cima.L1.cytosig``.
 """
 
 from __future__ import annotations
