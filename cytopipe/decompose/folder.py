@@ -83,6 +83,18 @@ class Folder:
             stream.flush()
             yield
 
+    def worker(self) -> str:
+        """The process that works on this directory now; empty where none does."""
+        try:
+            with (self.path / _LOCK_FILE).open() as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except OSError:
+                    return stream.read().strip() or "unknown"
+        except OSError:
+            pass
+        return ""
+
     def read_state(self) -> tuple[State, str]:
         """The state, and a sentence about what had to be done to get it ("" where nothing had).
 
