@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cytopipe_tests.cli.conftest import cytopipe, spawned_bytes
+from cytopipe_tests.cli.conftest import cytopipe
 from cytopipe_tests.decompose_run.barcodes import make_barcodes, write_fasta
 
 
@@ -102,10 +102,3 @@ def test_the_plain_command_imports_no_dagster_and_no_project_file(tmp_path):
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.stdout == "0 []\n", done.stderr
-
-
-def test_a_folder_whose_name_is_no_text_is_worked_in_or_refused_in_one_line(tmp_path):
-    write_fasta(tmp_path / "in.fasta", make_barcodes())
-    words = (b"decompose", b"in.fasta", b"-o", b"caf\xe9", b"--no-report", b"-q")
-    done = spawned_bytes(*words, at=tmp_path)
-    assert b"Traceback" not in done.stderr and done.returncode in (0, 2, 3), done.stderr
