@@ -1,8 +1,8 @@
 """What a format is: one kind of value, turned into bytes and back.
 
-A format never decides where an artifact lies or when it is published. It writes a value into a draft, checks the
-finished draft, reads a published artifact back and says in numbers what it holds. `cytopipe.storage.archive` runs the
-write protocol around it; a Dagster IO manager is made of it by its name.
+A format never decides where an artifact lies or when it is published. It writes a value into a draft, checks
+the finished draft, reads a published artifact back and says in numbers what it holds.
+`cytopipe.storage.archive` runs the write protocol around it; a Dagster IO manager is made of it by its name.
 
 A format takes a value whole, or a lazy one in blocks: an artifact of gigabytes is written with flat memory.
 """
