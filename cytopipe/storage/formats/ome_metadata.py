@@ -139,7 +139,7 @@ def label_attributes(
     levels: int,
     source: bool,
 ) -> dict:
-    """Attributes of a label image's group; `source` says that the image it belongs to stands two folders up."""
+    """Attributes of a label image's group; with `source`, its image stands two folders up."""
     multiscale = _multiscale(version, name, axes, pixel_size_um, factor, levels, "nearest")
     label = {"source": {"image": "../../"}} if source else {}
     model = _models(version).LabelImage

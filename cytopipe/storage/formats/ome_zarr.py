@@ -42,9 +42,9 @@ from cytopipe.storage.formats.zarr_array import (
 from cytopipe.storage.guard.zarr_store import survey_zarr
 from cytopipe.storage.state import read_json
 
-__all__ = ["OME_ZARR", "OmeZarr", "read_ome_zarr"]
+__all__ = ["OME_ZARR", "OmeZarr", "read_ome_zarr", "read_plate_fields"]
 
-_WINDOW_SAMPLES = 1 << 20  # intensities of a channel from which its window is made
+_WINDOW_SAMPLES = 1 << 18  # intensities of a channel from which its window is made
 
 
 @dataclass(frozen=True)
@@ -357,3 +357,14 @@ def _attributes(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(attributes, dict):
         raise InputError("is no OME-Zarr group", where=str(path), expected="attributes of NGFF 0.5 or 0.4")
     return ("0.5" if (path / "zarr.json").is_file() else "0.4"), attributes
+
+
+def read_plate_fields(path: Path) -> list[str]:
+    """``row/column/field`` of every field of view that a plate and its wells list, in their order."""
+    plate = _attributes(path)[1].get("plate")
+    if plate is None:
+        raise InputError("is no plate", where=str(path), expected="the attributes of a plate")
+    wells = [str(well["path"]) for well in plate["wells"]]
+    return [
+        f"{well}/{image['path']}" for well in wells for image in _attributes(path / well)[1]["well"]["images"]
+    ]

@@ -74,10 +74,14 @@ def local_mean(block: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _sum_rows(block: np.ndarray, factor: int, kind: np.dtype) -> np.ndarray:
-    sums = block[..., ::factor, :].astype(kind)
-    for k in range(1, factor):
-        part = block[..., k::factor, :]
-        sums[..., : part.shape[-2], :] += part
+    whole = block.shape[-2] // factor
+    sums = np.empty((*block.shape[:-2], -(-block.shape[-2] // factor), block.shape[-1]), kind)
+    first, second = (block[..., k : whole * factor : factor, :] for k in (0, 1))
+    np.add(first, second, out=sums[..., :whole, :], dtype=kind)
+    for k in range(2, factor):
+        sums[..., :whole, :] += block[..., k : whole * factor : factor, :]
+    if whole < sums.shape[-2]:
+        block[..., whole * factor :, :].sum(axis=-2, dtype=kind, out=sums[..., whole, :])
     return sums
 
 
@@ -91,7 +95,11 @@ def _sum_columns(rows: np.ndarray, factor: int) -> np.ndarray:
 
 def _divided(sums: np.ndarray, n: int) -> np.ndarray:
     """Divided by the number of pixels; whole numbers are rounded, halves up."""
-    return sums / n if sums.dtype.kind == "f" else (sums + sums.dtype.type(n // 2)) // sums.dtype.type(n)
+    if sums.dtype.kind == "f":
+        return sums / n
+    rounded = sums + sums.dtype.type(n // 2)
+    rounded //= sums.dtype.type(n)
+    return rounded
 
 
 def nearest(block: np.ndarray, factor: int) -> np.ndarray:

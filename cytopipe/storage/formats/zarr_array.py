@@ -11,7 +11,6 @@ The layout is that of the Zarr specifications (https://zarr-specs.readthedocs.io
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,7 +26,7 @@ __all__ = ["ArrayLayout", "Chunker", "group_files", "write_array_head", "write_d
 
 _LEVEL = 1  # of zstd: 3 takes a third more time and saves 1%
 _BITSHUFFLE = 2
-_WAITING_PER_THREAD = 8  # chunks
+_WAITING_BYTES = 24 << 20  # of pixels that wait to be compressed
 
 
 @dataclass(frozen=True)
@@ -144,15 +143,15 @@ def write_array_head(folder: Path, layout: ArrayLayout) -> None:
 
 
 class Chunker:
-    """Threads that compress and write chunks, a bounded number of them waiting; a context manager.
+    """Threads that compress and write chunks, few enough of them waiting; a context manager.
 
     Leaving it waits for every chunk and raises the first error of any.
     """
 
     def __init__(self, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="chunks")
-        self._waiting: deque[Future] = deque()
-        self._most = threads * _WAITING_PER_THREAD
+        self._waiting: deque[tuple[Future, int]] = deque()
+        self._bytes = 0
 
     def __enter__(self) -> Chunker:
         return self
@@ -160,7 +159,7 @@ class Chunker:
     def __exit__(self, kind, error, trace) -> None:
         try:
             while self._waiting and kind is None:
-                self._waiting.popleft().result()
+                self._finish_one()
         finally:
             self._pool.shutdown(cancel_futures=True)
 
@@ -177,12 +176,15 @@ class Chunker:
             target = folder / layout.chunk_file(place)
             if index[-1] == 0:
                 target.parent.mkdir(parents=True, exist_ok=True)
-            self._submit(_write, target, encode, part, layout)
+            while self._waiting and self._bytes + part.nbytes > _WAITING_BYTES:
+                self._finish_one()
+            self._waiting.append((self._pool.submit(_write, target, encode, part, layout), part.nbytes))
+            self._bytes += part.nbytes
 
-    def _submit(self, function: Callable, *arguments) -> None:
-        while len(self._waiting) >= self._most:
-            self._waiting.popleft().result()
-        self._waiting.append(self._pool.submit(function, *arguments))
+    def _finish_one(self) -> None:
+        future, size = self._waiting.popleft()
+        self._bytes -= size
+        future.result()
 
 
 def _part(index: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, ...]:
@@ -190,15 +192,12 @@ def _part(index: tuple[int, ...], size: tuple[int, ...]) -> tuple[slice, ...]:
 
 
 def _write(target: Path, encode: Callable, part: np.ndarray, layout: ArrayLayout) -> None:
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    with open(descriptor, "wb", buffering=0) as stream:  # noqa: PTH123  (a descriptor)
-        data = memoryview(encode(part, layout))
-        while data:
-            data = data[stream.write(data) :]
+    with target.open("xb") as stream:
+        stream.writelines(encode(part, layout))
 
 
-def _encode_chunk(part: np.ndarray, layout: ArrayLayout) -> bytes:
-    """One chunk, filled up with zeros to its full size."""
+def _encode_chunk(part: np.ndarray, layout: ArrayLayout) -> list[bytes]:
+    """The pieces of one chunk, filled up with zeros to its full size."""
     from numcodecs import blosc
 
     dtype = layout.dtype.newbyteorder("<")
@@ -207,10 +206,10 @@ def _encode_chunk(part: np.ndarray, layout: ArrayLayout) -> bytes:
         whole[tuple(map(slice, part.shape))] = part
         part = whole
     data = blosc.compress(np.ascontiguousarray(part, dtype), b"zstd", _LEVEL, _BITSHUFFLE, 0)
-    return data + _crc(data) if layout.zarr_format == 3 else data
+    return [data, _crc(data)] if layout.zarr_format == 3 else [data]
 
 
-def _encode_shard(part: np.ndarray, layout: ArrayLayout) -> bytes:
+def _encode_shard(part: np.ndarray, layout: ArrayLayout) -> list[bytes]:
     """The chunks of one shard one after the other, then where each begins and how long it is."""
     counts = [whole // one for whole, one in zip(layout.shard, layout.chunk, strict=True)]
     pieces, index, offset = [], np.full((*counts, 2), np.uint64(-1 % (1 << 64)), "<u8"), 0
@@ -218,11 +217,13 @@ def _encode_shard(part: np.ndarray, layout: ArrayLayout) -> bytes:
         values = part[_part(place, layout.chunk)]
         if values.size == 0:
             continue  # beyond the edge of the array
-        pieces.append(_encode_chunk(values, layout))
-        index[place] = offset, len(pieces[-1])
-        offset += len(pieces[-1])
+        chunk = _encode_chunk(values, layout)
+        length = sum(map(len, chunk))
+        index[place] = offset, length
+        offset += length
+        pieces += chunk
     table = index.tobytes()
-    return b"".join([*pieces, table, _crc(table)])
+    return [*pieces, table, _crc(table)]
 
 
 def _crc(data: bytes) -> bytes:
