@@ -176,7 +176,7 @@ def write_activity(
     store: Store, path: str | Path, inferred: InferredActivity, *, provenance: Provenance | None = None
 ) -> Published:
     """Publish an activity as h5ad: reopened and checked before it appears."""
-    from cytopipe.storage.h5ad import write_h5ad
+    from cytopipe.storage.formats.h5ad import write_h5ad
 
     made = inferred.as_anndata()
 

@@ -195,8 +195,8 @@ def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_
     """Cells, samples, counts and expressing cells of every group of a pseudobulk FILE."""
     from cytopipe.atlas.qc import group_size_figure, quality_table
     from cytopipe.storage import Store
-    from cytopipe.storage.figures import validate_png
-    from cytopipe.storage.tables import format_tsv
+    from cytopipe.storage.formats.figure import validate_png
+    from cytopipe.storage.formats.table import format_tsv
 
     quality = quality_table(file)
     click.echo(quality.to_string(float_format=lambda value: f"{value:,.4g}"))

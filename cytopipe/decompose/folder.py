@@ -9,6 +9,7 @@ began, and removes files of later stages that the state no longer knows.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path

@@ -19,8 +19,8 @@ from cytopipe.atlas.catalogue import Catalogue, NotFoundError
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.errors import DamagedError
 from cytopipe.storage.files import sidecar_of, verify_file
+from cytopipe.storage.formats.table import read_parquet, read_tsv
 from cytopipe.storage.state import read_json
-from cytopipe.storage.tables import read_parquet, read_tsv
 
 __all__ = [
     "activities",

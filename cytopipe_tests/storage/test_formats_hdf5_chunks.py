@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cytopipe.atlas.encode import encoder, zlib_stream
+from cytopipe.storage.formats.hdf5_chunks import encoder, zlib_stream
 
 
 @given(

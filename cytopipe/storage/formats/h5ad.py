@@ -1,9 +1,8 @@
 """h5ad: checked before it is read, the same bytes for the same data, and its input left as it was.
 
-In comes an AnnData or a path; out goes a file for :meth:`Store.publish_file`, or an AnnData, an open HDF5
-file or a
-:class:`Summary`. What must hold: a foreign file is surveyed before it is opened by anndata; all that is
-wrong with its layout is told at once; writing changes nothing in memory.
+`H5AD` writes an AnnData in memory, or an :class:`AnnDataBlocks` whose matrices are made while they are
+written. A file of others is surveyed before anndata opens it, and everything that is wrong with its layout
+is told at once.
 """
 
 from __future__ import annotations
@@ -15,13 +14,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import CytopipeError, Finding, InputError
+from cytopipe.storage.formats.format import FileFormat
 from cytopipe.storage.guard.hdf5 import open_hdf5
 
 if TYPE_CHECKING:
     import h5py
     from anndata import AnnData
 
-__all__ = ["Summary", "check_h5ad", "open_h5ad", "read_h5ad", "validate_h5ad", "write_h5ad"]
+    from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
+
+__all__ = ["H5AD", "H5ad", "Summary", "check_h5ad", "open_h5ad", "read_h5ad", "validate_h5ad", "write_h5ad"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,66 @@ class Summary:
     var_columns: tuple[str, ...]
     layers: tuple[str, ...]
     obsm: tuple[str, ...]
+
+
+class H5ad(FileFormat):
+    """An AnnData with the suffix ``.h5ad``.
+
+    Parameters
+    ----------
+    compression : {'gzip', 'lzf'} or None
+        Of an AnnData in memory; :class:`AnnDataBlocks` has its own.
+    threads : int, optional
+        That make and compress blocks; all cores by default. The bytes do not depend on it.
+    decode : bool
+        Whether validation decodes every value; otherwise it reads the layout and the last value of each
+        matrix, which takes no time for a file of gigabytes.
+    """
+
+    name, suffix, kinds = "h5ad", ".h5ad", ("anndata", "hdf5")
+
+    def __init__(
+        self, compression: str | None = "gzip", threads: int | None = None, *, decode: bool = True
+    ) -> None:
+        self.compression, self.threads, self.decode = compression, threads, decode
+
+    def write(self, draft: Path, value: AnnData | AnnDataBlocks) -> None:
+        """Write an AnnData whole, or block by block; the value is not changed."""
+        from anndata import AnnData
+
+        from cytopipe.engine import available_cores
+        from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks, write_blocks
+
+        if isinstance(value, AnnDataBlocks):
+            write_blocks(draft, value, self.threads or available_cores())
+        elif isinstance(value, AnnData):
+            write_h5ad(value, compression=self.compression)(draft)
+        else:
+            raise InputError(f"an h5ad holds an AnnData or AnnDataBlocks, not a {type(value).__name__}")
+
+    def validate(self, draft: Path) -> None:
+        """As :func:`validate_h5ad`, or the layout and last values only."""
+        if self.decode:
+            validate_h5ad(draft)
+            return
+        with open_h5ad(draft) as file:
+            _decode_ends(file, str(draft))
+
+    def read(self, path: Path) -> AnnData:
+        """The whole AnnData in memory, when it fits; `open_h5ad` reads a larger one in pieces."""
+        return read_h5ad(path)
+
+    def describe(self, path: Path) -> Mapping[str, int | float | str]:
+        """Rows, genes, type of X and names of the layers."""
+        found = check_h5ad(path)
+        told: dict[str, int | float | str] = {"n_obs": found.n_obs, "n_vars": found.n_vars}
+        if found.x_encoding:
+            told["X"] = f"{found.x_dtype}, {found.x_encoding}"
+        return told | ({"layers": ", ".join(found.layers)} if found.layers else {})
+
+
+H5AD = H5ad()
+"""gzip, in as many threads as there are cores; every value is decoded before it is published."""
 
 
 # --------------------------------------------------------------------------- writing
@@ -324,3 +386,19 @@ def _decode_all(file: h5py.File, where: str) -> None:
             raise InputError(f"cannot be decoded: {_first_line(error)}", where=f"{where}/{name}") from None
 
     file.visititems(visit)
+
+
+def _decode_ends(file: h5py.File, where: str) -> None:
+    """Read the last value of X and of each layer."""
+    import h5py
+
+    for name in ("X", *(f"layers/{layer}" for layer in _names(file, "layers"))):
+        matrix = file.get(name)
+        data = matrix["data"] if isinstance(matrix, h5py.Group) and "data" in matrix else matrix
+        if isinstance(data, h5py.Dataset) and data.size:
+            try:
+                data[tuple(n - 1 for n in data.shape)]
+            except (OSError, RuntimeError) as error:
+                raise InputError(
+                    f"cannot be decoded: {_first_line(error)}", where=f"{where}/{name}"
+                ) from None
