@@ -12,7 +12,10 @@ from starlette.responses import HTMLResponse
 from cytopipe.serve.page import counted, html_page
 from cytopipe.serve.project_state import ArtifactState, ProjectState
 
-__all__ = ["start_page"]
+__all__ = ["LOCATION", "start_page"]
+
+LOCATION = "cytopipe"
+"""The name of the code location, as it stands in addresses of Dagster's pages."""
 
 _MOST_ROWS = 200
 _MOST_REASONS = 20
@@ -40,6 +43,9 @@ def _body(state: ProjectState) -> Iterator[str]:
         listed = "".join(f"<li>{escape(fault)}</li>" for fault in state.faults[:_MOST_REASONS])
         yield f'<h2 class="failed">The project file needs a correction</h2><ul>{listed}</ul>'
     yield _cards()
+    if state.artifacts:
+        yield '<p class="soft">A row is a data set, a column is a step of the work. A click on a state shows '
+        yield "what was made, from what, and when.</p>"
     for domain in dict.fromkeys(artifact.domain for artifact in state.artifacts):
         yield from _domain(domain, [one for one in state.artifacts if one.domain == domain], state)
     yield from _to_do(state.artifacts)
@@ -49,15 +55,14 @@ def _summary(state: ProjectState) -> str:
     data_sets = {(one.domain, one.partition) for one in state.artifacts if one.partition}
     if not data_sets:
         return "There are no data sets yet. Add some to <code>cytopipe.yaml</code>; they appear here."
-    domains = {domain for domain, _ in data_sets}
     counts = Counter(one.state for one in state.artifacts)
     said = ", ".join(
         f'<span class="state {name}">{count:,} {name}</span>' for name in _MEANING if (count := counts[name])
     )
-    return (
-        f"{counted(len(data_sets), 'data set')} in {counted(len(domains), 'domain')}, "
-        f"{counted(len(state.artifacts), 'result')}: {said}."
-    )
+    if counts["done"] == len(state.artifacts):
+        said = '<span class="state done">all made, and up to date</span>'
+    domains = counted(len({domain for domain, _ in data_sets}), "domain")
+    return f"{counted(len(state.artifacts), 'result')} of {domains}: {said}."
 
 
 def _cards() -> str:
@@ -75,8 +80,8 @@ def _cards() -> str:
 
 
 def _domain(domain: str, artifacts: Sequence[ArtifactState], state: ProjectState) -> Iterator[str]:
-    graph = f"/asset-groups/{quote(domain)}"
-    yield f'<h2>{escape(domain)} <a class="soft" href="{graph}">graph</a></h2>'
+    graph = f"/locations/{LOCATION}/asset-groups/{quote(domain)}/lineage"
+    yield f'<h2>{escape(domain)} <a class="aside" href="{graph}">graph</a></h2>'
     rows: dict[str, dict[str, ArtifactState]] = {}
     for artifact in artifacts:
         rows.setdefault(artifact.partition, {})[artifact.asset] = artifact
