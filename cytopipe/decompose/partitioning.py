@@ -171,6 +171,7 @@ def _by_gap(
             method="global" if parameters.parity else parameters.gap_method,
             triangle_filter=parameters.parity,
             alpha=parameters.gap_alpha,
+            first_competes=not parameters.parity,
         )
         clusters, gap = result.clusters, result.gap
     grouped = [members[np.isin(at, cluster)].tolist() for cluster in clusters]

@@ -1,7 +1,7 @@
 """Slow plain twins of the clustering kernels: every list written out, every quantile taken by numpy.
 
-What the fast versions must equal to the bit: the two-phase gap core with its triangle filter, and clustering
-by weighted median linkage.
+What the fast versions must equal to the bit: the two-phase gap core with its triangle filter, target growth,
+and clustering by weighted median linkage.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import itertools
 
 import numpy as np
 
-__all__ = ["gap_core_plain", "median_linkage_plain", "triangle_filter_plain"]
+__all__ = ["gap_core_plain", "grow_in_plain", "median_linkage_plain", "triangle_filter_plain"]
 
 LEVELS = (90, 95, 100)
 
@@ -24,11 +24,13 @@ def triangle_filter_plain(D, slack=0.05):
     return filtered
 
 
-def gap_core_plain(D, *, min_split, max_lump, percentile, method, triangle_filter, alpha=0.0):
+def gap_core_plain(
+    D, *, min_split, max_lump, percentile, method, triangle_filter, alpha=0.0, first_competes=False
+):
     """Clusters (in list order) and gap of the partition with the widest gap."""
     if triangle_filter:
         D = triangle_filter_plain(D)
-    p = percentile if method == "global" else 90
+    p_pooled = percentile if method == "global" else 90
 
     def between(a, b):
         values = np.array([D[x, y] for x in a for y in b])
@@ -40,11 +42,11 @@ def gap_core_plain(D, *, min_split, max_lump, percentile, method, triangle_filte
 
     def linkage(a, b):
         values = between(a, b)
-        return np.percentile(values, p) if len(values) else np.inf
+        return np.percentile(values, percentile) if len(values) else np.inf
 
     def pooled(a, b):
         values = np.sort(np.concatenate([within(a), within(b), between(a, b)]))
-        return values[min(int(len(values) * (p / 100)), len(values) - 1)] if len(values) else np.inf
+        return values[min(int(len(values) * (p_pooled / 100)), len(values) - 1)] if len(values) else np.inf
 
     def global_gap(clusters):
         inter = [between(a, b) for a, b in itertools.combinations(clusters, 2)]
@@ -92,10 +94,44 @@ def gap_core_plain(D, *, min_split, max_lump, percentile, method, triangle_filte
             break
         clusters = best[1]
         seen.append(best)
-    if triangle_filter and len(seen) > 1:
+    if len(seen) > 1 and not first_competes:
         seen = seen[1:]
     gap, clusters = max(seen, key=lambda one: one[0])
     return clusters, gap
+
+
+def grow_in_plain(D, max_lump, percentile, slack=0.05):
+    """Members and gap of the cluster that grows from row 0."""
+
+    def plausible(i, j, cluster):
+        return not any(D[i, j] > D[i, k] + D[j, k] + slack for k in cluster if k not in (i, j))
+
+    def linkage(row):
+        kept = [D[row, k] for k in cluster if len(cluster) < 3 or plausible(row, k, cluster)]
+        return np.percentile(kept or [D[row, k] for k in cluster], percentile)
+
+    def gap():
+        within = [
+            D[i, j]
+            for i, j in itertools.combinations(cluster, 2)
+            if len(cluster) < 4 or plausible(i, j, cluster)
+        ]
+        between = [D[i, j] for i in cluster for j in rest]
+        if not within or not between:
+            return 0.0
+        return np.percentile(between, 100 - percentile) - np.percentile(within, percentile)
+
+    cluster, rest = [0], list(range(1, len(D)))
+    best, best_gap = [0], 0.0
+    while rest:
+        links = [linkage(row) for row in rest]
+        nearest = min(range(len(rest)), key=links.__getitem__)
+        if links[nearest] > max_lump:
+            break
+        cluster.append(rest.pop(nearest))
+        if gap() >= best_gap:
+            best, best_gap = list(cluster), gap()
+    return best, best_gap
 
 
 def median_linkage_plain(D, weights, limit, groups=None):
