@@ -16,7 +16,7 @@ import numba
 import numpy as np
 
 from cytopipe.decompose.kmers import distinct_kmers
-from cytopipe.decompose.neighbours import Hits
+from cytopipe.decompose.hits import Hits
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.engine import available_cores
 
