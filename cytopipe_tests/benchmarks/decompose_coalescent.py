@@ -1,9 +1,9 @@
 """Simulated protein-coding barcodes (as COI is): gene trees of a coalescent within a tree of species.
 
-1. A tree of species grows by random splits (Yule); its depth is set so that species lie, in the median, as far
-   from their nearest relative as wanted.
-2. Within each species, and within their ancestors, lineages of the sampled records coalesce (Kingman). Species
-   differ in diversity, so that some are wider than others are apart, and young ones may share haplotypes.
+1. A tree of species grows by random splits (Yule); its depth is set so that species lie, in the median, as
+   far from their nearest relative as wanted.
+2. Within each species, and within their ancestors, lineages of the sampled records coalesce (Kingman).
+   Species differ in diversity: some are wider than others are apart, and young ones may share haplotypes.
 3. Sequences evolve along the gene tree; third codon positions evolve fastest.
 4. Records are read with errors and missing ends.
 
