@@ -134,16 +134,36 @@ def grow_in_plain(D, max_lump, percentile, slack=0.05):
     return best, best_gap
 
 
-def median_linkage_plain(D, weights, limit, groups=None):
+def median_linkage_plain(D, weights, limit, groups=None, cut=np.inf):
     """Clusters as sets of rows."""
     groups = range(len(D)) if groups is None else groups
     clusters = [[k for k in range(len(D)) if groups[k] == first] for first in sorted(set(groups))]
+    apart = set()  # pairs of rows that are in clusters with a gap between them
 
-    def median(a, b):
-        values = [
+    def quantile(values, share):
+        return sorted(values)[int(len(values) * share)] if values else np.inf
+
+    def between(a, b):
+        return [
             D[x, y] for x in a for y in b for _ in range(weights[x] * weights[y]) if not np.isnan(D[x, y])
         ]
-        return sorted(values)[len(values) // 2] if values else np.inf
+
+    def within(a):
+        each = [x for x in a for _ in range(weights[x])]
+        values = [D[x, y] if x != y else 0.0 for x, y in itertools.combinations(each, 2)]
+        return [value for value in values if not np.isnan(value)]
+
+    def gap(a, b):
+        several = all(sum(weights[x] for x in c) > 1 for c in (a, b))
+        least = quantile(between(a, b), 0.25)
+        return several and not any(within(c) and least <= quantile(within(c), 0.75) for c in (a, b))
+
+    def median(a, b):
+        return (
+            np.inf
+            if any((x, y) in apart or (y, x) in apart for x in a for y in b)
+            else quantile(between(a, b), 0.5)
+        )
 
     while len(clusters) > 1:
         height, i, j = min(
@@ -152,6 +172,9 @@ def median_linkage_plain(D, weights, limit, groups=None):
         )
         if height > limit or height == np.inf:
             break
+        if height > cut and gap(clusters[i], clusters[j]):
+            apart.update((x, y) for x in clusters[i] for y in clusters[j])
+            continue
         clusters[i] = clusters[i] + clusters.pop(j)
         clusters.sort(key=min)
     return {frozenset(cluster) for cluster in clusters}

@@ -86,9 +86,10 @@ def test_median_linkage_equals_its_plain_twin(D, data):
     weights = np.array(data.draw(st.lists(st.integers(1, 3), min_size=n, max_size=n)))
     labels = data.draw(st.lists(st.integers(0, max(0, n - 1)), min_size=n, max_size=n))
     groups = np.array([labels.index(label) for label in labels])
+    cut = data.draw(st.sampled_from([np.inf, 0.0, 0.006, 0.012]))
     for start in (None, groups):
-        found = median_linkage(D, weights, 0.02, start)
-        assert {frozenset(c) for c in found} == median_linkage_plain(D, weights, 0.02, start)
+        found = median_linkage(D, weights, 0.02, start, cut=cut)
+        assert {frozenset(c) for c in found} == median_linkage_plain(D, weights, 0.02, start, cut)
 
 
 def test_a_fragment_close_to_everything_makes_nothing_look_implausible():
@@ -96,6 +97,28 @@ def test_a_fragment_close_to_everything_makes_nothing_look_implausible():
     assert np.isnan(without_triangle_violations(D)[0, 1])
     assert without_triangle_violations(D, np.array([700, 690, 160]))[0, 1] == 0.1
     assert np.isnan(without_triangle_violations(D, np.array([700, 690, 600]))[0, 1])
+
+
+def two_groups(n, apart, outlier=None):
+    """Distances of two groups of `n` with 0.002 within and `apart` between, and perhaps one odd read."""
+    D = np.full((2 * n, 2 * n), apart)
+    D[:n, :n] = D[n:, n:] = 0.002
+    if outlier is not None:
+        D[outlier], D[:, outlier] = 0.015, 0.015
+    np.fill_diagonal(D, 0.0)
+    return D
+
+
+def test_a_barcode_gap_beyond_the_cut_keeps_two_species_apart_and_an_odd_read_makes_none():
+    def sizes(D, cut):
+        return sorted(map(len, median_linkage(D, np.ones(len(D), np.int64), 0.02, cut=cut)))
+
+    assert sizes(two_groups(4, 0.015), np.inf) == [8]
+    assert sizes(two_groups(4, 0.015), 0.01) == [4, 4]
+    assert sizes(two_groups(4, 0.009), 0.01) == [8]
+    assert sizes(two_groups(1, 0.015), 0.01) == [2]
+    assert sizes(two_groups(12, 0.015, outlier=0), 0.01) == [12, 12]
+    assert sizes(two_groups(4, 0.001, outlier=0), 0.01) == [8]
 
 
 @pytest.mark.parametrize("method", ["global", "local"])
