@@ -26,7 +26,15 @@ from pathlib import Path
 from cytopipe import __version__
 from cytopipe.errors import Finding, InputError
 
-__all__ = ["Input", "Provenance", "counting_digests", "library_versions", "sha256_bytes", "sha256_file"]
+__all__ = [
+    "Input",
+    "Provenance",
+    "counting_digests",
+    "digest_of",
+    "library_versions",
+    "sha256_bytes",
+    "sha256_file",
+]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -75,6 +83,11 @@ def counted(sha256: str) -> str:
     for counter in _counters:
         counter[sha256] += 1
     return sha256
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, allow_nan=False).encode())
 
 
 @functools.cache
