@@ -14,16 +14,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.activity import ActivitySettings, Overlap, find_overlap, fit
+from cytopipe.atlas.activity import Overlap, find_overlap, fit
 from cytopipe.atlas.matrix_file import MatrixFile, open_matrix
+from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature
 
 if TYPE_CHECKING:
     import anndata
 
-__all__ = ["CODE_VERSION", "infer_activity", "read_activity"]
+__all__ = ["CODE_VERSION", "infer_activity", "overlap_words", "read_activity"]
 
 CODE_VERSION = "1"
+# Share of a signature's genes below which a person is told that activities may mean little.
+LOW_COVERAGE = 0.2
 LAYERS = ("beta", "se", "pvalue", "fdr")
 
 
@@ -85,6 +88,13 @@ def read_activity(activity: str | os.PathLike, layer: str = "X") -> pd.DataFrame
     """One layer of an activity as groups x targets; X is z."""
     with open_matrix(Path(activity)) as file:
         return pd.DataFrame(file.read(layer), index=file.cell_types, columns=list(file.columns), dtype=float)
+
+
+def overlap_words(activity: anndata.AnnData) -> str:
+    """How many of the signature's genes the profiles have, and whether that is too few to mean much."""
+    overlap, of = activity.uns["overlap"], activity.uns["signature"]["n_genes"]
+    text = f"{overlap['n_common']:,} of {of:,} signature genes ({overlap['coverage']:.0%})"
+    return text if overlap["coverage"] >= LOW_COVERAGE else f"{text}: few, so activities may mean little"
 
 
 def _as_anndata(

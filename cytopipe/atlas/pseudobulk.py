@@ -34,7 +34,7 @@ from cytopipe.engine import available_cores
 from cytopipe.errors import Interrupted, ParameterError
 
 if TYPE_CHECKING:
-    from cytopipe.storage.formats.h5ad import LazyMatrices
+    from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
 __all__ = ["CODE_VERSION", "Pass", "Sums", "add_up", "level_profiles", "level_resamples", "level_samples"]
 
@@ -179,7 +179,7 @@ class Sums:
 # --------------------------------------------------------------------------- values of a level
 
 
-def level_profiles(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
+def level_profiles(sums: Sums, level: Level, atlas: str) -> AnnDataBlocks:
     """The profiles of a level's groups; see :func:`cytopipe.atlas.results.profiles_value`."""
     return results.profiles_value(
         sums.plan,
@@ -191,13 +191,13 @@ def level_profiles(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
     )
 
 
-def level_resamples(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
+def level_resamples(sums: Sums, level: Level, atlas: str) -> AnnDataBlocks:
     """The resamples of a level's groups; see :func:`cytopipe.atlas.results.resampled_value`."""
     resampler = profiles.Resampler(sums.plan, sums.accumulators, sums.rolled_up[level], sums.position(level))
     return results.resampled_value(sums.plan, resampler, sums.statistics, sums.cells.genes, atlas)
 
 
-def level_samples(sums: Sums, level: Level, atlas: str) -> LazyMatrices:
+def level_samples(sums: Sums, level: Level, atlas: str) -> AnnDataBlocks:
     """Whole counts per sample and group; see :func:`cytopipe.atlas.results.sample_profiles_value`."""
     return results.sample_profiles_value(
         sums.plan,

@@ -2,7 +2,7 @@
 blocks.
 
 Matrices are made a chunk at a time, in the threads that compress them, so that a file of gigabytes needs the
-memory of a few chunks (:mod:`cytopipe.storage.formats.h5ad`).
+memory of a few chunks (:mod:`cytopipe.storage.formats.h5ad_blocks`).
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
+from threadpoolctl import threadpool_limits
 
 from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
 from cytopipe.atlas.profiles import Profiles, Resampler, SampleProfiles, Statistics, zscore
-from cytopipe.storage.formats.h5ad import LazyMatrices
+from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
 __all__ = ["profiles_value", "resampled_value", "sample_profiles_value"]
 
@@ -28,7 +29,7 @@ def profiles_value(
     carried: Mapping[str, object],
     genes: tuple[str, ...],
     atlas: str,
-) -> LazyMatrices:
+) -> AnnDataBlocks:
     """The main artifact of a level.
 
     ``X`` log1p(CPM) float32; layers ``counts`` int64, ``zscore`` float32, ``n_expressing`` int32 and, where
@@ -66,8 +67,8 @@ def profiles_value(
             "total_counts": profiles.total_counts[left_out],
         },
     }
-    shapes = {name: (one.shape, one.dtype) for name, one in matrices.items()}
-    return _lazy(plan, obs, genes, uns, shapes, lambda: _matrix_blocks(matrices))
+    dtypes = {name: one.dtype for name, one in matrices.items()}
+    return _lazy(plan, obs, genes, uns, dtypes, _matrix_blocks(matrices))
 
 
 def resampled_value(
@@ -76,7 +77,7 @@ def resampled_value(
     statistics: Statistics,
     genes: tuple[str, ...],
     atlas: str,
-) -> LazyMatrices:
+) -> AnnDataBlocks:
     """The resamples of a level: rows are groups x resamples, group by group.
 
     ``X`` log1p(CPM) float32; obs ``cell_type``, ``bootstrap_idx`` (0 to n_bootstrap - 1), ``redrawn``; uns
@@ -103,9 +104,9 @@ def resampled_value(
         "bootstrap": settings.bootstrap,
         "seed": settings.seed,
     }
-    shapes = {"X": ((n_groups * n_bootstrap, n_genes), np.dtype(np.float32))}
+    dtypes = {"X": np.dtype(np.float32)}
     if settings.resampled_zscore:
-        shapes["layers/zscore"] = shapes["X"]
+        dtypes["layers/zscore"] = dtypes["X"]
 
     def blocks() -> Iterator[Callable]:
         for position in range(n_groups):
@@ -124,7 +125,7 @@ def resampled_value(
             made["layers/zscore"] = ((row, first), z)
         return made
 
-    return _lazy(plan, obs, genes, uns, shapes, blocks, rows_per_chunk=n_bootstrap)
+    return _lazy(plan, obs, genes, uns, dtypes, blocks(), rows_per_chunk=n_bootstrap)
 
 
 def sample_profiles_value(
@@ -134,7 +135,7 @@ def sample_profiles_value(
     carried: Mapping[str, object],
     genes: tuple[str, ...],
     atlas: str,
-) -> LazyMatrices:
+) -> AnnDataBlocks:
     """One profile per sample and group: ``X`` whole counts (int64) for DESeq2, edgeR or limma."""
     grouping = plan.units.groupings[level]
     cell_types = [grouping.names[group] for group in profiles.groups]
@@ -153,7 +154,6 @@ def sample_profiles_value(
         obs[name] = values
     uns = {"atlas": atlas, "level": grouping.level.name}
     n_genes = len(genes)
-    shapes = {"X": ((len(index), n_genes), np.dtype(np.int64))}
 
     def blocks() -> Iterator[Callable]:
         for row in range(0, len(index), _ROWS_PER_CHUNK):
@@ -164,7 +164,7 @@ def sample_profiles_value(
                     "X": ((row, first), profiles.piece(row, stop, first, last))
                 }
 
-    return _lazy(plan, obs, genes, uns, shapes, blocks)
+    return _lazy(plan, obs, genes, uns, {"X": np.dtype(np.int64)}, blocks())
 
 
 def _lazy(
@@ -172,21 +172,25 @@ def _lazy(
     obs: pd.DataFrame,
     genes: tuple[str, ...],
     uns: Mapping[str, object],
-    shapes: Mapping[str, tuple[tuple[int, int], np.dtype]],
-    blocks: Callable[[], Iterator[Callable]],
+    dtypes: Mapping[str, np.dtype],
+    blocks: Iterator[Callable],
     rows_per_chunk: int = _ROWS_PER_CHUNK,
-) -> LazyMatrices:
-    return LazyMatrices(
+) -> AnnDataBlocks:
+    return AnnDataBlocks(
         obs=obs,
-        var_names=genes,
+        var=pd.DataFrame(index=list(genes)),
+        matrices=dtypes,
+        blocks=_with_small_products(blocks),
         uns=uns,
-        matrices=shapes,
-        blocks=blocks,
-        rows_per_chunk=rows_per_chunk,
-        columns_per_chunk=GENES_PER_CHUNK,
-        compression=plan.settings.compression,
-        threads=plan.threads,
+        chunk=(rows_per_chunk, GENES_PER_CHUNK),
+        compression=None if plan.settings.compression == "none" else plan.settings.compression,
     )
+
+
+def _with_small_products(blocks: Iterator[Callable]) -> Iterator[Callable]:
+    """A product of small matrices gains nothing from more threads inside each of the writer's."""
+    with threadpool_limits(1, user_api="blas"):
+        yield from blocks
 
 
 def _matrix_blocks(matrices: Mapping[str, np.ndarray]) -> Iterator[Callable]:

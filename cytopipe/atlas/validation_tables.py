@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cytopipe.atlas import figures, quality
-from cytopipe.atlas.activity import ActivitySettings, fit
+from cytopipe.atlas.activity import fit
 from cytopipe.atlas.expression import (
     ExpressionActivity,
     Resamples,
@@ -29,6 +29,7 @@ from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmoni
 from cytopipe.atlas.inference import read_activity
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.meta import meta_analyse_correlations
+from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature
 from cytopipe.atlas.statistics import benjamini_hochberg
 from cytopipe.atlas.validation import CrossAtlas, TypeActivity, compare_atlases, type_activity

@@ -18,7 +18,7 @@ from cytopipe.atlas.catalogue import COMPARISON, VALIDATION, Catalogue
 from cytopipe.atlas.cells import open_cells
 from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmonisation
 from cytopipe.atlas.inference import CODE_VERSION as INFERENCE_VERSION
-from cytopipe.atlas.inference import infer_activity
+from cytopipe.atlas.inference import infer_activity, overlap_words
 from cytopipe.atlas.pseudobulk import Pass, Sums, add_up
 from cytopipe.atlas.recipe import inference_recipe, level_recipe
 from cytopipe.atlas.registry import AtlasEntry, Level, get_atlas, load_registry, resolve_path
@@ -37,7 +37,9 @@ from cytopipe.defs.artifact import digest_of
 from cytopipe.errors import DamagedError, StorageError
 from cytopipe.provenance import Input, Provenance, library_versions, sha256_bytes, sha256_file
 from cytopipe.storage.archive import Archive, Place
-from cytopipe.storage.formats.h5ad import H5AD, H5adFile, LazyMatrices
+from cytopipe.storage.formats.h5ad import H5AD_IN_PARTS as H5AD
+from cytopipe.storage.formats.h5ad import H5adFile, H5adInParts
+from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 from cytopipe.storage.sets import owned
 
 __all__ = [
@@ -55,7 +57,7 @@ _LIBRARIES = ("numpy", "scipy", "numba", "pandas", "anndata", "h5py", "isal", "m
 _ASSETS = {"resampled": "resampled", "samples": "sample_profiles", "profiles": "pseudobulk"}
 """Kind of a level's file, and the asset it is; in the order in which they are written: where the profiles
 stand, the rest of the level stands."""
-_MAKERS: Mapping[str, Callable[[Sums, Level, str], LazyMatrices]] = {
+_MAKERS: Mapping[str, Callable[[Sums, Level, str], AnnDataBlocks]] = {
     "resampled": pseudobulk.level_resamples,
     "samples": pseudobulk.level_samples,
     "profiles": pseudobulk.level_profiles,
@@ -321,7 +323,7 @@ def _write_levels(
 
     def write(one: _File):
         value = _MAKERS[one.kind](sums, one.level, one.atlas)
-        return archive.put(one.place, H5AD, value, one.provenance)
+        return archive.put(one.place, H5adInParts(sums.plan.threads), value, one.provenance)
 
     with ThreadPoolExecutor(min(2, sums.plan.threads)) as pool:
         receipts = dict(zip(((one.level, one.kind) for one in todo), pool.map(write, todo), strict=True))
@@ -405,7 +407,7 @@ def infer_activities(
                 if not (skip_existing and archive.made_by(place, H5AD, provenance)):
                     value = infer_activity(profiles.value, signature, settings, workers=workers)
                     archive.put(place, H5AD, value, provenance)
-                    outcome = "written"
+                    outcome = f"written, {overlap_words(value)}"
                 done.append(archive.root / place.path)
                 report(f"{place.path}: {outcome}")
     return done

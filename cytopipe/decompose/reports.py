@@ -38,8 +38,8 @@ from cytopipe.decompose.workspace import Workspace
 from cytopipe.errors import CytopipeError
 from cytopipe.provenance import Provenance, sha256_file
 from cytopipe.storage.fasta import FastaRecord
+from cytopipe.storage.formats.table import format_tsv
 from cytopipe.storage.state import format_json, read_json
-from cytopipe.storage.tables import format_tsv
 
 if TYPE_CHECKING:
     from cytopipe.decompose.run import StageResult

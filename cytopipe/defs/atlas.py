@@ -41,8 +41,10 @@ from cytopipe.defs.artifact import (
 from cytopipe.errors import CytopipeError, InputError
 from cytopipe.project import DataSet, Project
 from cytopipe.storage.archive import Handle
-from cytopipe.storage.formats.files import TSV, ResultFiles
-from cytopipe.storage.formats.h5ad import H5AD, H5adFile
+from cytopipe.storage.formats.files import ResultFiles
+from cytopipe.storage.formats.h5ad import H5AD_IN_PARTS as H5AD
+from cytopipe.storage.formats.h5ad import H5adFile
+from cytopipe.storage.formats.table import TSV
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from cytopipe.atlas.registry import Level
     from cytopipe.atlas.signatures import Signature
     from cytopipe.project.atlas.entry import Atlas
-    from cytopipe.storage.formats.h5ad import LazyMatrices
+    from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
 __all__ = ["ATLASES", "GRAPH", "LEVELS", "SIGNATURES"]
 
@@ -482,10 +484,12 @@ def activity(
 
     z, coefficient, standard error, p and FDR.
     """
-    from cytopipe.atlas.inference import infer_activity
+    from cytopipe.atlas.inference import infer_activity, overlap_words
 
     inferred = infer_activity(pseudobulk.load(), signatures, inference, workers=work.engine.workers)
-    return Described(inferred, _counts_of(inferred), _overlap_of(inferred), _heat_map(inferred))
+    return Described(
+        inferred, _counts_of(inferred), {"overlap": overlap_words(inferred)}, _heat_map(inferred)
+    )
 
 
 @artifact(
@@ -685,7 +689,7 @@ def _how(entry: Atlas, work: Work):
     )
 
 
-def _described_profiles(sums: Sums, level: Level, value: LazyMatrices) -> Described:
+def _described_profiles(sums: Sums, level: Level, value: AnnDataBlocks) -> Described:
     groups = sums.rolled_up[level]
     counts = {
         "n_groups": len(groups.kept),
@@ -699,11 +703,6 @@ def _described_profiles(sums: Sums, level: Level, value: LazyMatrices) -> Descri
 
 def _counts_of(inferred: AnnData) -> dict[str, int]:
     return {"n_groups": inferred.n_obs, "n_targets": inferred.n_vars}
-
-
-def _overlap_of(inferred: AnnData) -> dict[str, object]:
-    overlap = inferred.uns["overlap"]
-    return {"genes_in_common": f"{overlap['n_common']:,} ({overlap['coverage']:.0%} of the signature's)"}
 
 
 _TARGETS_SHOWN = 40  # more columns than a screen shows
@@ -735,6 +734,6 @@ def _described_comparison(made: dict[str, object], refused: Mapping[str, str], n
 
 
 def _png(figure) -> bytes:
-    from cytopipe.storage.figures import figure_bytes
+    from cytopipe.storage.formats.figure import figure_bytes
 
     return figure_bytes(figure)

@@ -109,6 +109,7 @@ class Batch:
     ledger: Ledger
     steps: tuple[Artifact, ...]
     failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
+    _scratch: dict[str, list[str]] = field(default_factory=dict)  # by recipe, the partitions worked on there
 
     def events(self) -> Iterator[MaterializeResult]:
         """Run, and yield what Dagster has to be told: results of a single partition, events of several are
@@ -161,6 +162,10 @@ class Batch:
                 self._fail(asset, key, error)
                 continue
             yield from self._log(step, asset, key, result, reads, seconds)
+        for recipe, keys in self._scratch.items():
+            if not any((asset, key) in self.failed for asset in step.makes for key in keys):
+                self.ledger.archive.forget(recipe)
+        self._scratch.clear()
         self.ledger.catch_up()
 
     # ------------------------------------------------------------------ calling the function
@@ -320,6 +325,7 @@ class Batch:
             if step.one_pass is None or not self._is_by_key(step, name)
         )
         recipe = f"{step.asset} {step.code_version} {of} {versions}"
+        self._scratch[recipe] = keys
         last = [float("-inf")]
 
         def saved(what: str, done: int, total: int) -> None:
@@ -339,6 +345,7 @@ class Batch:
         return Work(
             engine=engine,
             scratch=self.ledger.archive.scratch(recipe),
+            cache=self.ledger.archive.scratch(f"{step.domain} {keys}"),
             progress=progress,
             saved=saved,
             stop=stop,

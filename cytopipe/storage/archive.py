@@ -12,6 +12,7 @@ bytes.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,11 +20,11 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cytopipe.errors import CytopipeError, DamagedError, StorageError
-from cytopipe.provenance import Input, Provenance
+from cytopipe.provenance import Provenance
 from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
-from cytopipe.storage.manifest import Manifest
+from cytopipe.storage.receipts import Receipt
 from cytopipe.storage.sets import owned
 from cytopipe.storage.store import Published, Store
 
@@ -54,32 +55,6 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.path}/{self.set_name}.*" if self.set_name else self.path
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What was published at a place: its version, its size, and how it was made.
-
-    Parameters
-    ----------
-    path : Path
-        Absolute: the file, the link to the directory, or the folder of the set.
-    version : str
-        SHA-256 of the content, independent of time: the asset's data version.
-    size_bytes, n_files : int
-    provenance : Provenance or None
-        None where the manifest holds none.
-    """
-
-    path: Path
-    version: str
-    size_bytes: int
-    n_files: int
-    provenance: Provenance | None
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        return self.provenance.inputs if self.provenance else ()
 
 
 @dataclass(frozen=True)
@@ -187,7 +162,7 @@ class Archive:
                 place.set_name,
                 files,
                 owns=owns,
-                extra=format.beside(place.set_name, value),
+                extra=lambda manifest: format.beside(place.set_name, value, manifest),
                 provenance=provenance,
             )
             return _receipt(published, provenance)
@@ -216,9 +191,7 @@ class Archive:
             Its bytes are not those that were published.
         """
         if isinstance(format, SetFormat):
-            return format.parse(
-                place.set_name, self.store.read_set(place.path, place.set_name), self.root / place.path
-            )
+            return format.parse(place.set_name, self._read_set(place), self.root / place.path)
         return format.read(self.verified_path(place, format))
 
     def handle(self, place: Place, format: Format) -> Handle:
@@ -227,7 +200,7 @@ class Archive:
     def verified_path(self, place: Place, format: Format) -> Path:
         """The path to open, after its bytes were compared with the manifest; errors as :meth:`get`."""
         if isinstance(format, SetFormat):
-            self.store.read_set(place.path, place.set_name)
+            self._read_set(place)
             return self.root / place.path
         if format.layout == "directory":
             return self.store.open_directory(place.path)
@@ -239,17 +212,16 @@ class Archive:
 
     def receipt(self, place: Place) -> Receipt | None:
         """What was published at a place, from its manifest; None where nothing was. No content is read."""
-        if not self.root.is_dir():
+        if (place.set_name and not (self.root / place.path).is_dir()) or not self.root.is_dir():
             return None
         try:
-            manifest = self.store.manifest(place.path, place.set_name or None)
+            return self.store.receipt(place.path, place.set_name or None)
         except DamagedError:
             raise
         except StorageError:
             if place.set_name or not (self.root / place.path).exists():
                 return None
             raise
-        return _of_manifest(self.root / place.path, manifest)
 
     def made_by(self, place: Place, format: Format, provenance: Provenance) -> Receipt | None:
         """The receipt of what stands whole at a place and was made by the same code from the same inputs."""
@@ -277,9 +249,27 @@ class Archive:
         return Standing("whole", self.store.manifest(place.path).sha256)
 
     def accept(self, place: Place, format: SetFormat, provenance: Provenance | None = None) -> Receipt:
-        """Take over a hand edit of a set as its new version."""
-        published = self.store.accept_set(
-            place.path, place.set_name, provenance, owns=format.owns(place.set_name)
+        """Take over a hand edit of a set as its new version, its files as the person left them.
+
+        Raises
+        ------
+        DamagedError
+            A file is damaged, which is no edit.
+        CytopipeError
+            The edit breaks what must hold of the set; nothing was written.
+        """
+        found = self.store.classify_set(place.path, place.set_name)
+        if found.kind == "damaged":
+            raise DamagedError(found.findings)
+        files = format.accepted(place.set_name, found, self.root / place.path)
+        value = format.parse(place.set_name, files, self.root / place.path)
+        published = self.store.publish_set(
+            place.path,
+            place.set_name,
+            files,
+            owns=format.owns(place.set_name),
+            extra=lambda manifest: format.beside(place.set_name, value, manifest),
+            provenance=provenance,
         )
         return _receipt(published, provenance)
 
@@ -302,6 +292,15 @@ class Archive:
             self.store.accept_set(place.path, place.set_name, owns=owns)
         for name in owned(folder, owns):
             sidecar_of(folder / name).unlink(missing_ok=True)
+
+    def forget(self, recipe: str) -> None:
+        """Remove the checkpoints of work that is finished."""
+        shutil.rmtree(self.scratch(recipe))
+
+    def _read_set(self, place: Place) -> dict[str, bytes]:
+        if not (self.root / place.path).is_dir():
+            raise StorageError("nothing was published here", where=str(self.root / place.path))
+        return self.store.read_set(place.path, place.set_name)
 
     def _look_at_set(self, place: Place, format: SetFormat) -> Standing:
         folder = self.root / place.path
@@ -342,8 +341,3 @@ def _digest_of_files(contents: Mapping[str, bytes]) -> str:
 
 def _receipt(published: Published, provenance: Provenance | None) -> Receipt:
     return Receipt(published.path, published.sha256, published.size_bytes, published.files, provenance)
-
-
-def _of_manifest(path: Path, manifest: Manifest) -> Receipt:
-    provenance = Provenance.from_json(manifest.provenance) if manifest.provenance else None
-    return Receipt(path, manifest.sha256, manifest.size_bytes, len(manifest.files), provenance)

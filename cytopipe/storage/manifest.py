@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from cytopipe.errors import DamagedError, InputError, RefusedError
 from cytopipe.faults import reason_of
+from cytopipe.provenance import counted, sha256_bytes
 from cytopipe.storage.filesystem import open_regular
 from cytopipe.storage.state import MAX_JSON_BYTES, parse_json
 
@@ -158,7 +159,7 @@ def digest_file(path: Path) -> Entry:
         while piece := stream.read(_CHUNK_BYTES):
             digest.update(piece)
             size += len(piece)
-    return Entry(size, digest.hexdigest())
+    return Entry(size, counted(digest.hexdigest()))
 
 
 def read_regular(path: Path) -> bytes:
@@ -169,7 +170,7 @@ def read_regular(path: Path) -> bytes:
 
 def digest_bytes(data: bytes) -> Entry:
     """Size and SHA-256 of bytes."""
-    return Entry(len(data), hashlib.sha256(data).hexdigest())
+    return Entry(len(data), sha256_bytes(data))
 
 
 def walk_files(root: Path) -> Iterator[tuple[str, os.DirEntry]]:

@@ -16,8 +16,7 @@ import fnmatch
 import hashlib
 import os
 import stat
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,9 +49,11 @@ from cytopipe.storage.manifest import (
     read_regular,
 )
 from cytopipe.storage.names import check_file_name
+from cytopipe.storage.remembered import Remembered, is_quiet, status_key
 
 __all__ = ["owned", "publish_set", "read_set", "set_manifest", "set_manifest_path"]
 
+Extra = Mapping[str, bytes] | Callable[[Manifest], Mapping[str, bytes]]
 _FEW = 4  # up to so many files are flushed one by one; beyond that one syncfs is cheaper
 
 
@@ -102,11 +103,6 @@ def _owns(patterns: tuple[str, ...], name: str) -> bool:
 # --------------------------------------------------------------------------- what is known without reading
 
 
-def _status_key(status: os.stat_result) -> tuple[int, ...]:
-    """What changes whenever a file does."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
 def _manifest_key(path: Path) -> tuple:
     """Status and last bytes of a manifest: they hold its SHA-256, which tells two versions apart that were
     written in the same tick of the clock.
@@ -114,31 +110,11 @@ def _manifest_key(path: Path) -> tuple:
     with open_regular(path) as stream:
         status = os.fstat(stream.fileno())
         stream.seek(max(0, status.st_size - 128))
-        return str(path), *_status_key(status), stream.read()
+        return str(path), *status_key(status), stream.read()
 
 
-class _Seen:
-    """What was read from files, by their status, so that an unchanged file is not read again.
-
-    Kept in memory, never on disk, and forgotten all at once when there is too much of it.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._known: dict[tuple[int, ...], object] = {}
-
-    def get(self, key: tuple[int, ...]):
-        return self._known.get(key)
-
-    def put(self, key: tuple[int, ...], value) -> None:
-        if len(self._known) >= self.most:
-            self._known = {}
-        self._known[key] = value
-
-
-_TICK_NS = 50_000_000
-_entries_seen = _Seen(200_000)
-_manifests = _Seen(64)
+_entries_seen = Remembered(200_000)
+_manifests = Remembered(64)
 
 
 def _entry_of(folder: Path, file: str, status: os.stat_result) -> Entry:
@@ -147,12 +123,12 @@ def _entry_of(folder: Path, file: str, status: os.stat_result) -> Entry:
     As git does, a digest taken within a clock tick of the file's last change is not kept: a second change in
     the same tick would not be seen.
     """
-    key = _status_key(status)
+    key = status_key(status)
     entry = _entries_seen.get(key)
     if entry is None:
-        settled = time.time_ns() - status.st_ctime_ns > _TICK_NS
+        quiet = is_quiet(status)
         entry = digest_file(folder / file)
-        if settled:
+        if quiet:
             _entries_seen.put(key, entry)
     return entry
 
@@ -191,12 +167,12 @@ def publish_set(
     files: Mapping[str, bytes | None],
     *,
     owns: tuple[str, ...],
-    extra: Mapping[str, bytes],
+    extra: Extra,
     provenance,
     sync: Sync,
 ) -> Manifest:
     """Make `files` the content of the set `name` in `folder`; see :meth:`Store.publish_set`."""
-    _check_names(name, files, owns, extra)
+    _check_names(name, files, owns)
     make_folder(folder, sync)
     with locked(folder):
         roll_forward(folder, sync)
@@ -218,7 +194,7 @@ def publish_set(
         return new
 
 
-def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mapping) -> None:
+def _check_names(name: str, files: Mapping, owns: tuple[str, ...]) -> None:
     check_file_name(name)
     for file in files:
         check_file_name(file)
@@ -226,6 +202,9 @@ def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mappin
             raise ParameterError(
                 f"the set {name!r} does not own the file {file!r}", expected=f"a name like {', '.join(owns)}"
             )
+
+
+def _check_extras(name: str, files: Mapping, owns: tuple[str, ...], extra: Mapping) -> None:
     for file in extra:
         check_file_name(file, hidden=True)
         if file in (JOURNAL, STAGING) or file.endswith(".manifest.json"):
@@ -323,7 +302,7 @@ def _edit(path: Path, was: Entry | None, found: Entry | None, will: Entry | None
 # --------------------------------------------------------------------------- the transaction
 
 
-def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, bytes], sync: Sync) -> Manifest:
+def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Extra, sync: Sync) -> Manifest:
     with drafting(folder / STAGING) as draft:
         entries = dict(new.files)
         for file, data in plan.write.items():
@@ -332,9 +311,11 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
             entry = entries[file]
             entries[file] = Entry(entry.size_bytes, entry.sha256, staged.stat().st_mtime_ns, entry.records)
         new = Manifest(**{**vars(new), "files": entries})
-        rest = _extras(folder, extra, new) | {
-            set_manifest_path(folder, new.name).name: format_manifests([new])
-        }
+        extra = extra(new) if callable(extra) else extra
+        _check_extras(new.name, new.files, new.owns, extra)
+        extras, digests = _extras(folder, extra, new)
+        rest = extras | {set_manifest_path(folder, new.name).name: format_manifests([new])}
+        digests |= {file: entries[file].sha256 for file in plan.write}
         for file, data in rest.items():
             (draft / file).write_bytes(data)
         redo = [*plan.write, *rest]
@@ -344,7 +325,7 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
             "draft": draft.folder.name,
             "replace": {
                 file: {
-                    "new": digest_bytes(plan.write[file] if file in plan.write else rest[file]).sha256,
+                    "new": digests.get(file) or digest_bytes(rest[file]).sha256,
                     "old": None if plan.before.get(file) is None else plan.before[file].sha256,
                     "editable": file in plan.write,
                 }
@@ -375,22 +356,27 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
     return new
 
 
-def _extras(folder: Path, extra: Mapping[str, bytes], new: Manifest) -> dict[str, bytes]:
-    """The extra files of the transaction, each with the sidecar of a single published file."""
+def _extras(
+    folder: Path, extra: Mapping[str, bytes], new: Manifest
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The extra files of the transaction, each with the sidecar of a single published file; their digests."""
     found: dict[str, bytes] = {}
+    digests: dict[str, str] = {}
     for file, data in sorted(extra.items()):
+        entry = digest_bytes(data)
+        digests[file] = entry.sha256
         before = standing_manifest(folder / file)
         sidecar = Manifest(
             "file",
             file,
-            {file: digest_bytes(data)},
+            {file: entry},
             version=1 if before is None else before.version + 1,
             written_at=new.written_at,
             provenance=new.provenance,
         )
         found[file] = data
         found[sidecar_of(folder / file).name] = format_manifests([sidecar])
-    return found
+    return found, digests
 
 
 def _flush_draft(draft: Path, names: list[str], sync: Sync) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import TYPE_CHECKING
 
 from cytopipe.errors import DamagedError, ResumeError, StorageError
 from cytopipe.faults import explained, reason_of
-from cytopipe.storage import edits, files, janitor, journal, sets, trees
+from cytopipe.storage import edits, files, janitor, journal, receipts, sets, trees
 from cytopipe.storage.draft import STAGING, drafting, write_draft
 from cytopipe.storage.edits import SetState
 from cytopipe.storage.filesystem import FileSystem, Sync, kind_at, make_folder, probe, walk
 from cytopipe.storage.manifest import Difference, Manifest, provenance_json, read_manifests
 from cytopipe.storage.names import check_file_name, inside
+from cytopipe.storage.receipts import Receipt
 
 if TYPE_CHECKING:
     from cytopipe.provenance import Provenance
@@ -185,7 +187,7 @@ class Store:
         files: Mapping[str, bytes | None],
         *,
         owns: str | tuple[str, ...],
-        extra: Mapping[str, bytes] | None = None,
+        extra: sets.Extra | None = None,
         provenance: Provenance | None = None,
     ) -> Published:
         """Publish the complete content of a set of hand-editable files in one transaction.
@@ -201,9 +203,10 @@ class Store:
             published. Files whose bytes did not change are not rewritten.
         owns : str or tuple of str
             Patterns (``initial.*.fasta``) of the names that belong to the set.
-        extra : mapping of file name to bytes, optional
+        extra : mapping of file name to bytes, or callable, optional
             Committed in the same transaction without belonging to the set: ``state.json``. Each gets a
-            sidecar of its own, so that :meth:`read_bytes` can verify it.
+            sidecar of its own, so that :meth:`read_bytes` can verify it. A callable makes them of the new
+            manifest of the set, which knows the digests already.
         provenance : Provenance, optional
 
         Raises
@@ -311,6 +314,24 @@ class Store:
         if manifest is None:
             raise StorageError("there is no manifest", where=str(target if name is None else target / name))
         return manifest
+
+    def receipt(self, path: Path | str, name: str | None = None) -> Receipt:
+        """What was published at `path`, who made it and from what, from its manifest alone.
+
+        No content is read; parameters and errors as :meth:`manifest`. A :class:`InputError` where its
+        provenance was written by another version and cannot be read.
+        """
+        found, key = receipts.known(os.path.join(self.root, path), name)  # noqa: PTH118 (five times faster)
+        if found is not None:
+            return found
+        receipt = receipts.of_manifest(self._target(path), self.manifest(path, name))
+        return receipts.keep(key if self._is_final(receipt.path, name) else None, receipt)
+
+    def _is_final(self, target: Path, name: str | None) -> bool:
+        """Whether the manifest lists one version, not two as in the middle of the publication of a file."""
+        if name is not None or kind_at(target) == "link":
+            return True
+        return len(read_manifests(files.sidecar_of(target))) == 1
 
     # ----------------------------------------------------------------- sets and hands
 

@@ -1,8 +1,8 @@
 """Artifacts whose every part says which version it is of.
 
-In comes a store and a version number; out goes a published artifact, or the number that was read. What must
-hold: a reader that finds parts of two versions, or a part that no version has, raises :class:`Torn`; so that
-"old or new, whole" is a fact that is measured and not assumed.
+A contract publishes a version by its number, and reads the number back. A reader that finds parts of two
+versions, or a part that no version has, raises :class:`Torn`: so "old or new, whole" is measured and not
+assumed.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _publish_h5ad(store: Store, version: int) -> None:
     import pandas as pd
     from anndata import AnnData
 
-    from cytopipe.storage.h5ad import validate_h5ad, write_h5ad
+    from cytopipe.storage.formats.h5ad import validate_h5ad, write_h5ad
 
     cells = pd.DataFrame({"version": np.full(300, version)}, index=[f"cell{i}" for i in range(300)])
     adata = AnnData(np.full((300, 20), version, dtype="float64"), obs=cells, uns={"version": version})
@@ -77,7 +77,7 @@ def _publish_h5ad(store: Store, version: int) -> None:
 
 
 def _read_h5ad(store: Store) -> int:
-    from cytopipe.storage.h5ad import read_h5ad
+    from cytopipe.storage.formats.h5ad import read_h5ad
 
     adata = read_h5ad(store.open_file("cells/cells.h5ad"))
     version = int(adata.uns["version"])

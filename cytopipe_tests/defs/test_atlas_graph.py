@@ -329,7 +329,7 @@ def test_every_materialization_tells_what_people_ask_for(made):
     activity = told("activity", "a.fine.mine")
     assert activity["picture"].startswith("![") and (activity["n_groups"], activity["n_targets"]) == (6, 2)
     assert activity["parameters"]["signature"] == "mine"
-    assert activity["genes_in_common"] == "160 (100% of the signature's)"
+    assert activity["overlap"] == "160 of 160 signature genes (100%)"
     assert 0 <= told("validation", "a.fine.mine")["quality"] <= 1
 
 
@@ -397,14 +397,14 @@ def test_what_is_not_asked_for_is_recorded_as_nothing_and_is_done(begin):
 
 def test_a_blocking_check_that_fails_leaves_the_version_before_in_place(made, monkeypatch):
     """One count is lost while the sums are written; only the recount from the cells can tell."""
-    from cytopipe.storage.formats import h5ad
+    from cytopipe.storage.formats import h5ad_blocks
 
     before = bytes_of(results(made))
     change(made, "n_bootstrap: 4", "n_bootstrap: 3")
-    write_lazy = h5ad._write_lazy
+    write = h5ad_blocks.write_blocks
 
-    def losing(draft, value):
-        write_lazy(draft, value)
+    def losing(draft, value, threads):
+        write(draft, value, threads)
         if draft.name == "a_pseudobulk_fine.h5ad":
             with h5py.File(draft, "r+") as file:
                 smallest = int(np.argmin(file["obs/n_cells"][...]))
@@ -412,7 +412,7 @@ def test_a_blocking_check_that_fails_leaves_the_version_before_in_place(made, mo
                 file["obs/total_counts"][smallest] += 1
 
     with monkeypatch.context() as patched:
-        patched.setattr(h5ad, "_write_lazy", losing)
+        patched.setattr(h5ad_blocks, "write_blocks", losing)
         assert not made.make(*OF_LEVELS, keys=KEYS[:2]).success
     status = made.ledger().status("atlas/pseudobulk", "a.fine")
     assert status.state == "failed" and "counts_conserved" in status.reasons[0]

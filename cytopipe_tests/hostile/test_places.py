@@ -4,6 +4,7 @@ error, without a hang, and nothing of others is touched.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -226,6 +227,14 @@ def test_an_input_that_is_none_is_told_without_a_traceback(traps, name, capfd, m
     assert not Path("out").exists()
 
 
+def test_a_lock_of_a_decomposition_that_is_a_link_leaves_its_target_alone(traps, capfd):
+    (traps / "out").mkdir()
+    (traps / "out" / ".decompose.lock").symlink_to(traps / "file")
+    assert run(["decompose", str(traps / "in.fasta"), "-o", str(traps / "out")]) == 3
+    assert ".decompose.lock: is not a file; found a link" in capfd.readouterr().err
+    assert (traps / "file").read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("most", [12, 16, 24])
 def test_a_process_that_may_open_few_files_says_so(traps, most):
     script = (
@@ -256,3 +265,14 @@ def test_a_manifest_that_is_a_directory_does_not_stop_a_new_publication_with_a_t
     shutil.rmtree(sidecar)
     store.publish_bytes("f/one.json", b"3")
     assert store.read_bytes("f/one.json") == b"3"
+
+
+def test_a_compressed_input_gives_the_clusters_of_the_plain_one(traps):
+    (traps / "in.fasta.gz").write_bytes(gzip.compress((traps / "in.fasta").read_bytes()))
+    clusters = {}
+    for name in ("in.fasta", "in.fasta.gz"):
+        out = traps / f"out-{name}"
+        assert run(["decompose", str(traps / name), "-o", str(out), "-q"]) == 0
+        assert run(["decompose", "--resume", str(out), "-q", "--finalize"]) == 0
+        clusters[name] = {file.name: file.read_bytes() for file in out.glob("*.fasta")}
+    assert clusters["in.fasta"] == clusters["in.fasta.gz"] and len(clusters["in.fasta"]) > 1

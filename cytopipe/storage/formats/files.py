@@ -13,12 +13,12 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import InputError
-from cytopipe.storage.formats.format import FileFormat, SetFormat
+from cytopipe.storage.formats.format import SetFormat
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TSV", "FilesFormat", "ResultFiles", "TsvFormat"]
+__all__ = ["FilesFormat", "ResultFiles"]
 
 
 class ResultFiles(Mapping[str, object]):
@@ -88,33 +88,16 @@ class FilesFormat(SetFormat):
         return f"{name}_{end}" if self.prefixed else end
 
 
-class TsvFormat(FileFormat):
-    """A table for people."""
-
-    name = "tsv"
-    suffix = ".tsv"
-    kinds = ("table",)
-
-    def write(self, draft: Path, value: pd.DataFrame) -> None:
-        draft.write_bytes(_encoded(self.suffix, value))
-
-    def read(self, path: Path) -> pd.DataFrame:
-        return _table(path.read_bytes())
-
-
-TSV = TsvFormat()
-
-
 def _encoded(end: str, value: object) -> bytes | None:
     if value is None or isinstance(value, bytes):
         return value
-    match PurePath(end).suffix or end:
+    match PurePath(end).suffix:
         case ".tsv":
-            from cytopipe.storage.tables import format_tsv
+            from cytopipe.storage.formats.table import format_tsv
 
             return format_tsv(value)
         case ".parquet":
-            from cytopipe.storage.tables import format_parquet
+            from cytopipe.storage.formats.table import format_parquet
 
             return format_parquet(value)
         case ".json":
@@ -122,14 +105,14 @@ def _encoded(end: str, value: object) -> bytes | None:
 
             return format_json(value)
         case ".png":
-            from cytopipe.storage.figures import figure_bytes
+            from cytopipe.storage.formats.figure import figure_bytes
 
             return figure_bytes(value)
     raise InputError("no format is known for this end of a file name", where=end)
 
 
 def _table(data: bytes) -> pd.DataFrame:
-    """A table as :func:`cytopipe.storage.tables.read_tsv` reads it."""
+    """A table as :func:`cytopipe.storage.formats.table.read_tsv` reads it."""
     import pandas as pd
 
     return pd.read_csv(

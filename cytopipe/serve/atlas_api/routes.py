@@ -12,9 +12,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from cytopipe import __version__
-from cytopipe.atlas.api import models, reading
-from cytopipe.atlas.api.problems import PROBLEM_RESPONSES
+from cytopipe.atlas import reading
 from cytopipe.atlas.catalogue import Catalogue
+from cytopipe.serve.atlas_api import models
+from cytopipe.serve.atlas_api.problems import PROBLEM_RESPONSES
 
 __all__ = ["router"]
 

@@ -14,13 +14,13 @@ import anndata
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
 from cytopipe.atlas.activity import ActivitySettings
-from cytopipe.atlas.api import create_app, serve
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.commands.atlas_files import compare_atlases, infer_activities, validate_atlas
 from cytopipe.errors import InputError, ParameterError
+from cytopipe.serve.atlas_api import create_app, serve
+from cytopipe.serve.listener import server_of
 from cytopipe.storage import Store, Sync
 from cytopipe_tests.atlas.made_results import ATLASES, LABELS, TARGETS, write_pseudobulk, write_signature
 
@@ -45,7 +45,7 @@ def store(tmp_path_factory) -> Store:
 def serving(root: Path) -> Iterator[str]:
     """A uvicorn server on a free port of loopback; its address."""
     listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(root), log_level="error"))
+    server = server_of(create_app(root))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -189,7 +189,7 @@ def test_a_fault_of_the_request_is_a_problem_that_says_what_there_is(client, pat
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 def test_nothing_can_be_written(client, method):
     answer = client.request(method, "/atlases", json={})
-    assert answer.status_code == 405 and answer.headers["allow"] == "GET"
+    assert answer.status_code == 405 and answer.headers["allow"] == "GET, HEAD"
     assert answer.headers["content-type"] == "application/problem+json"
 
 
@@ -198,8 +198,14 @@ def test_nothing_can_be_written(client, method):
 )
 def test_a_foreign_name_of_this_server_is_refused(client, host):
     answer = client.get("/atlases", headers={"host": host})
-    assert answer.status_code == 400
-    assert answer.json()["detail"] == "this server is not called by that Host name"
+    assert answer.status_code == 421
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["detail"] == "This server does not answer to that host name."
+
+
+def test_a_page_of_another_site_reads_nothing(client):
+    for headers in ({"origin": "http://evil.example"}, {"sec-fetch-site": "cross-site"}):
+        assert client.get("/atlases", headers=headers).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9", "127.0.0.1:8787", "[::1]:8787"])

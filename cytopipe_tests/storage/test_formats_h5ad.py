@@ -11,7 +11,7 @@ from anndata import AnnData
 
 from cytopipe.errors import BudgetError, InputError
 from cytopipe.storage import Store, Sync
-from cytopipe.storage.h5ad import check_h5ad, open_h5ad, read_h5ad, validate_h5ad, write_h5ad
+from cytopipe.storage.formats.h5ad import check_h5ad, open_h5ad, read_h5ad, validate_h5ad, write_h5ad
 
 
 def small(order: str = "ab") -> AnnData:

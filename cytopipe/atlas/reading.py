@@ -1,8 +1,8 @@
-"""From the files under a results root to the values of an answer.
+"""From the files under a results root to plain values, for whoever answers questions about them.
 
-In come a catalogue and checked names; out come lists of plain values, or a `NotFoundError` that says what
-there is. What must hold: files are only ever read, a file of ours is compared with its manifest the first
-time it is used, and a table is parsed once per version of its file.
+The functions take a catalogue and checked names, and return lists of plain values or raise a `NotFoundError`
+that says what there is. Files are only read. A file of ours is compared with its manifest when it is first
+used, and a table is parsed once per version of its file.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cytopipe.atlas.catalogue import Catalogue, NotFoundError
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.errors import DamagedError
 from cytopipe.storage.files import sidecar_of, verify_file
+from cytopipe.storage.formats.table import read_parquet, read_tsv
 from cytopipe.storage.state import read_json
-from cytopipe.storage.tables import read_parquet, read_tsv
 
 __all__ = [
     "activities",

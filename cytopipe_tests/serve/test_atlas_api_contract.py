@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from cytopipe.atlas.api.routes import router
-from cytopipe_tests.atlas.test_api_http import address, store  # noqa: F401 - fixtures
+from cytopipe.serve.atlas_api.routes import router
+from cytopipe_tests.serve.test_atlas_api import address, store  # noqa: F401 - fixtures
 
 schemathesis = pytest.importorskip("schemathesis")
 

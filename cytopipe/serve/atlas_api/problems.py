@@ -1,9 +1,8 @@
-"""Everything that can go wrong on the way to an answer, as problem details (RFC 9457).
+"""Every error on the way to an answer, as problem details (RFC 9457).
 
-In come our errors, FastAPI's validation errors and HTTP errors; out goes ``application/problem+json`` with
-type, title, status, detail and instance. What must hold: a fault of the request is 4xx and says what was
-expected and found; a fault of the files is 5xx; nothing but these five fields leaves, no path of the
-machine among them.
+Our errors, FastAPI's validation errors and HTTP errors become ``application/problem+json``. A fault of the
+request has a status of 4xx and says what was expected and found; a fault of the files has 5xx. No path of the
+machine leaves.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from cytopipe.atlas.api.models import Problem
 from cytopipe.atlas.catalogue import NotFoundError
 from cytopipe.errors import CytopipeError, UnsafeNameError
+from cytopipe.serve.atlas_api.models import Problem
+from cytopipe.serve.problem import MEDIA_TYPE, problem
 
-__all__ = ["PROBLEM_RESPONSES", "add_problem_handlers", "problem_body"]
-
-MEDIA_TYPE = "application/problem+json"
+__all__ = ["PROBLEM_RESPONSES", "add_problem_handlers"]
 
 PROBLEM_RESPONSES = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
@@ -36,7 +34,7 @@ def add_problem_handlers(app: FastAPI, root: Path) -> None:
     """Make every error of `app` a problem; `root` is never named in one."""
 
     def answer(request: Request, status: int, detail: str, headers: dict | None = None) -> JSONResponse:
-        body = problem_body(status, _without(detail, root), request.url.path)
+        body = problem(status, _without(detail, root), request.url.path)
         return JSONResponse(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
     @app.exception_handler(CytopipeError)
@@ -61,17 +59,6 @@ def add_problem_handlers(app: FastAPI, root: Path) -> None:
     @app.exception_handler(Exception)
     def unexpected(request: Request, error: Exception) -> JSONResponse:
         return answer(request, 500, f"an error of the server: {type(error).__name__}")
-
-
-def problem_body(status: int, detail: str, instance: str) -> dict[str, object]:
-    """The five members of a problem."""
-    return Problem(
-        type="about:blank",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=detail,
-        instance=instance,
-    ).model_dump()
 
 
 def _without(detail: str, root: Path) -> str:

@@ -1,24 +1,32 @@
-"""Tables that leave and enter: TSV for people, Parquet for programs.
+"""Tables: TSV for people, Parquet for programs. The same table gives the same bytes.
 
-In comes a pandas DataFrame; out go bytes that are the same for the same table, or a table whose columns were
-checked. What must hold: a value never breaks a row (no tab or line break inside one), a missing value is an
-empty field, numbers survive the round trip exactly, text columns stay text.
+In a TSV a value never breaks a row (no tab or line break inside one), a missing value is an empty field,
+numbers survive the round trip exactly, and columns named as text stay text. Both are written whole, or in
+pieces for a table larger than memory.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import Finding, InputError
+from cytopipe.storage.formats.format import FileFormat
 from cytopipe.storage.guard.budget import read_bounded, require_budget
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    Table = pd.DataFrame | Mapping[str, Sequence] | Iterable[pd.DataFrame]
+
 __all__ = [
+    "PARQUET",
+    "TSV",
+    "Parquet",
+    "Tsv",
     "check_columns",
     "format_parquet",
     "format_tsv",
@@ -45,14 +53,20 @@ def format_tsv(table: pd.DataFrame | Mapping[str, Sequence]) -> bytes:
     import pandas as pd
 
     table = pd.DataFrame(table)
+    return _header(table) + _rows(table)
+
+
+def _header(table: pd.DataFrame) -> bytes:
     names = [str(name) for name in table.columns]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two columns share the name {twice[0]!r}")
-    columns = [_checked(name, _as_text(table[name])) for name in table.columns]
-    lines = ["\t".join(_checked("header", names))]
-    lines += ["\t".join(row) for row in zip(*columns, strict=True)]
-    return ("\n".join(lines) + "\n").encode()
+    return ("\t".join(_checked("header", names)) + "\n").encode()
+
+
+def _rows(table: pd.DataFrame) -> bytes:
+    columns = [_checked(str(name), _as_text(table[name])) for name in table.columns]
+    return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
 
 
 def read_tsv(
@@ -103,15 +117,16 @@ def validate_tsv(columns: Sequence[str] = ()) -> Callable[[Path], None]:
     return validate
 
 
+_PARQUET = {"compression": "zstd", "write_page_checksum": True, "version": "2.6"}
+
+
 def format_parquet(table: pd.DataFrame) -> bytes:
     """Write a table as Parquet (zstd, page checksums), the same bytes for the same table and pyarrow."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = io.BytesIO()
-    pq.write_table(
-        pa.Table.from_pandas(table), sink, compression="zstd", write_page_checksum=True, version="2.6"
-    )
+    pq.write_table(pa.Table.from_pandas(table), sink, **_PARQUET)
     return sink.getvalue()
 
 
@@ -149,6 +164,121 @@ def validate_parquet(columns: Sequence[str] = ()) -> Callable[[Path], None]:
         read_parquet(path, columns=columns)
 
     return validate
+
+
+class _Table(FileFormat):
+    def __init__(self, columns: Sequence[str] = (), text: Sequence[str] = ()) -> None:
+        self.columns, self.text = tuple(columns), tuple(text)
+
+    def _pieces(self, value: Table) -> Iterator[pd.DataFrame]:
+        """The table in pieces that have the same columns, the first of them checked."""
+        import pandas as pd
+
+        if isinstance(value, Mapping):
+            value = pd.DataFrame(value)
+        pieces = iter((value,) if isinstance(value, pd.DataFrame) else value)
+        first = next(pieces, None)
+        if first is None:
+            raise InputError("a table without pieces has no columns", next="Give one piece without rows.")
+        for number, piece in enumerate(chain((first,), pieces)):
+            if not isinstance(piece, pd.DataFrame):
+                raise InputError(f"a table is made of DataFrames, not of {type(piece).__name__}")
+            if list(piece.columns) != list(first.columns):
+                raise InputError(
+                    f"piece {number + 1} has other columns than the first",
+                    expected=", ".join(map(str, first.columns)),
+                    found=", ".join(map(str, piece.columns)),
+                )
+            if not number:
+                check_columns(list(map(str, piece.columns)), self.columns, "table")
+            yield piece
+
+
+class Tsv(_Table):
+    """A table with the suffix ``.tsv``: a DataFrame, a mapping of columns, or an iterable of DataFrames.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        That must be there.
+    text : sequence of str
+        Columns never read as numbers (identifiers such as ``007``).
+    """
+
+    name, suffix, kinds = "tsv", ".tsv", ("tsv", "table")
+
+    def write(self, draft: Path, value: Table) -> None:
+        """Write piece by piece; the index is not written."""
+        with draft.open("xb") as stream:
+            for number, piece in enumerate(self._pieces(value)):
+                if not number:
+                    stream.write(_header(piece))
+                stream.write(_rows(piece))
+
+    def validate(self, draft: Path) -> None:
+        """Demand a rectangle of text with the columns."""
+        validate_tsv(self.columns)(draft)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The table in memory."""
+        return read_tsv(path, columns=self.columns, text=self.text)
+
+    def describe(self, path: Path) -> Mapping[str, int | float | str]:
+        """Numbers of rows and columns."""
+        with path.open("rb") as stream:
+            columns = stream.readline().count(b"\t") + 1
+            return {"rows": sum(1 for _ in stream), "columns": columns}
+
+
+class Parquet(_Table):
+    """A table with the suffix ``.parquet``; its value is a DataFrame or an iterable of DataFrames.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        That must be there.
+    """
+
+    name, suffix, kinds = "parquet", ".parquet", ("parquet", "table")
+
+    def __init__(self, columns: Sequence[str] = ()) -> None:
+        super().__init__(columns)
+
+    def write(self, draft: Path, value: Table) -> None:
+        """Write with the index; each piece becomes a row group, in the types of the first."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pieces = self._pieces(value)
+        first = pa.Table.from_pandas(next(pieces))
+        try:
+            with pq.ParquetWriter(draft, first.schema, **_PARQUET) as file:
+                file.write_table(first)
+                for piece in pieces:
+                    file.write_table(pa.Table.from_pandas(piece, schema=first.schema))
+        except pa.ArrowInvalid as error:
+            raise InputError(f"a piece has other types than the first: {error}") from None
+
+    def validate(self, draft: Path) -> None:
+        """Decode every page against its checksum."""
+        validate_parquet(self.columns)(draft)
+
+    def read(self, path: Path) -> pd.DataFrame:
+        """The table in memory, when it fits."""
+        return read_parquet(path, columns=self.columns)
+
+    def describe(self, path: Path) -> Mapping[str, int | float | str]:
+        """Numbers of rows and columns."""
+        import pyarrow.parquet as pq
+
+        schema = pq.read_schema(path)
+        index = [
+            name for name in (schema.pandas_metadata or {}).get("index_columns", ()) if isinstance(name, str)
+        ]
+        return {"rows": pq.read_metadata(path).num_rows, "columns": len(schema.names) - len(index)}
+
+
+TSV, PARQUET = Tsv(), Parquet()
 
 
 def check_columns(found: Sequence[str], required: Sequence[str], where: str) -> None:

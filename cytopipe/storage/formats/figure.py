@@ -1,23 +1,24 @@
-"""Figures that are the same bytes for the same drawing.
+"""Figures that are the same bytes for the same drawing: PNG, SVG and PDF.
 
-In comes a matplotlib figure; out goes PNG, SVG or PDF without dates, random ids or version strings, so that a
-figure that did not change has the same digest. What must hold: nothing is drawn with a backend that needs a
-display; a PNG we publish can be read to its last pixel.
+No date, random identifier or version is written, so that a figure that did not change has the same digest.
+Nothing is drawn with a backend that needs a display.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import InputError
+from cytopipe.storage.formats.format import FileFormat
 from cytopipe.storage.guard.budget import declared_bytes, require_budget
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["figure_bytes", "new_figure", "validate_png"]
+__all__ = ["PDF", "PNG", "SVG", "FigureFormat", "figure_bytes", "new_figure", "validate_png"]
 
 _METADATA = {
     "png": {"Software": None},
@@ -80,3 +81,63 @@ def validate_png(path: Path, *, budget: int | None = None) -> None:
         if isinstance(error, MemoryError):
             raise
         raise InputError(f"is not a whole PNG: {error}", where=str(path)) from None
+
+
+class FigureFormat(FileFormat):
+    """A figure as a file.
+
+    Parameters
+    ----------
+    kind : {'png', 'svg', 'pdf'}
+        Also the suffix.
+    dpi : float
+        Pixels per inch.
+    """
+
+    def __init__(self, kind: str, dpi: float = 150) -> None:
+        if kind not in _METADATA:
+            raise InputError(f"no figure format {kind!r}", expected=", ".join(_METADATA))
+        self.name, self.suffix, self.kinds, self.dpi = kind, f".{kind}", (kind,), dpi
+
+    def write(self, draft: Path, value: Figure | bytes) -> None:
+        """Render a matplotlib figure, or write one that was rendered."""
+        data = value if isinstance(value, bytes) else figure_bytes(value, self.name, dpi=self.dpi)
+        draft.write_bytes(data)
+
+    def validate(self, draft: Path) -> None:
+        """Decode a PNG to its last pixel, parse an SVG, look for both ends of a PDF."""
+        if self.name == "png":
+            validate_png(draft)
+        elif self.name == "svg":
+            _validate_svg(draft)
+        else:
+            data = draft.read_bytes()
+            if not (data.startswith(b"%PDF-") and data.rstrip().endswith(b"%%EOF")):
+                raise InputError("is not a whole PDF", where=str(draft))
+
+    def read(self, path: Path) -> bytes:
+        """The file's bytes."""
+        return path.read_bytes()
+
+    def describe(self, path: Path) -> Mapping[str, int | float | str]:
+        """Width and height of a PNG in pixels."""
+        if self.name != "png":
+            return {}
+        from PIL import Image
+
+        with Image.open(path, formats=("PNG",)) as image:
+            return {"width_px": image.width, "height_px": image.height}
+
+
+PNG, SVG, PDF = map(FigureFormat, ("png", "svg", "pdf"))
+
+
+def _validate_svg(path: Path) -> None:
+    from xml.etree.ElementTree import ParseError, parse
+
+    try:
+        root = parse(path).getroot()
+    except ParseError as error:
+        raise InputError(f"is not a whole SVG: {error}", where=str(path)) from None
+    if not root.tag.endswith("svg"):
+        raise InputError("is not an SVG", where=str(path), found=f"<{root.tag}>")

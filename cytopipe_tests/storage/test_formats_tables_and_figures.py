@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from cytopipe.errors import BudgetError, InputError
 from cytopipe.storage import Store, Sync
 from cytopipe.storage.fasta import format_fasta, parse_fasta
-from cytopipe.storage.figures import figure_bytes, new_figure, validate_png
-from cytopipe.storage.state import format_json, parse_json
-from cytopipe.storage.tables import (
+from cytopipe.storage.formats.figure import figure_bytes, new_figure, validate_png
+from cytopipe.storage.formats.table import (
     format_parquet,
     format_tsv,
     read_parquet,
@@ -21,6 +20,7 @@ from cytopipe.storage.tables import (
     validate_parquet,
     validate_tsv,
 )
+from cytopipe.storage.state import format_json, parse_json
 
 TABLE = pd.DataFrame({"gene": ["a", "b"], "t": [0.1, np.nan], "n": [1, 2]})
 
