@@ -166,6 +166,11 @@ class Cells:
         parts = [self.labels(column) for column in level.columns]
         return join_labels(parts, f"{self.path}, level {level.name}")
 
+    def nonzero_fraction(self) -> float:
+        """Share of sampled values of the matrix that are not zero."""
+        sample = _sample_values(self.matrix, self.path)
+        return float(np.count_nonzero(sample)) / max(1, len(sample))
+
     def check_columns(self, levels: Sequence[Level], sample: str | None) -> list[Finding]:
         """A finding for every column that is asked for and absent."""
         wanted = [(f"level {level.name}", column) for level in levels for column in level.columns]

@@ -22,7 +22,7 @@ from cytopipe.storage import Store
 
 __all__ = ["Position", "discard", "load", "save"]
 
-FORMAT = 1
+FORMAT = 2
 _MAGIC = b"cytopipe pass\n"
 
 
@@ -73,11 +73,13 @@ def load(store: Store, path: Path, belongs_to: str, into: Accumulators) -> Posit
         store.open_file(path)
     except StorageError:
         return None
-    arrays = into.arrays()
     with path.open("rb") as stream:
         if stream.readline() != _MAGIC:
             return None
         header = json.loads(stream.readline())
+        if header.get("belongs_to") == belongs_to and header.get("format") == FORMAT:
+            into.fit(header["arrays"])
+        arrays = into.arrays()
         shapes = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
         expected = {"format": FORMAT, "belongs_to": belongs_to, "arrays": shapes}
         if any(header.get(key) != value for key, value in expected.items()):

@@ -14,21 +14,22 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from cytopipe.atlas import checkpoint, profiles, results
-from cytopipe.atlas.accumulate import Accumulators, Adder, open_adder
+from cytopipe.atlas.accumulate import Accumulators, Adder
 from cytopipe.atlas.carry import carried_columns, constant_columns
 from cytopipe.atlas.cells import Cells, open_cells
+from cytopipe.atlas.device import open_adder
 from cytopipe.atlas.identity import input_identity
 from cytopipe.atlas.plan import PassPlan, plan_pass, units_digest
 from cytopipe.atlas.registry import AtlasEntry, Level, get_atlas, load_registry, resolve_path
 from cytopipe.atlas.settings import Settings
 from cytopipe.atlas.stream import open_stream
+from cytopipe.atlas.unit_counts import UnitCounts
 from cytopipe.engine import available_cores
 from cytopipe.errors import CytopipeError, Interrupted, ParameterError
 from cytopipe.provenance import Input, Provenance, library_versions
@@ -337,7 +338,7 @@ def _run_pass(
             "counts": cells.matrix.where,
             "duplicate_genes": job.duplicate_genes,
             "units": units_digest(plan.units),
-            "layout": [plan.layout, plan.rows_are_units, plan.n_boot_slots],
+            "layout": [plan.layout, plan.n_rows, plan.n_boot_slots],
             "bootstrap": [job.settings.bootstrap, job.settings.seed, job.settings.n_bootstrap],
             "code": CODE_VERSION,
         }
@@ -415,6 +416,7 @@ def _steps_by_gene(
             block = stream.gather(columns)
             starts = np.array([0, len(columns)])
             adder.add_columns(block, np.array([gene], np.int64), np.arange(len(columns)), starts)
+        adder.finish_columns()
         yield checkpoint.Position("columns", n_columns)
 
 
@@ -427,16 +429,11 @@ def _write_levels(
     """
     statistics = profiles.atlas_statistics(accumulators.logs, job.cells.n_cells)
     positions = {level: plan.levels.index(level) for level in missing}
-    with ThreadPoolExecutor(plan.threads) as pool:
-        rolled = dict(
-            zip(
-                missing,
-                pool.map(partial(profiles.level_profiles, plan, accumulators), positions.values()),
-                strict=True,
-            )
-        )
+    counts = UnitCounts(plan, accumulators)
+    profiles_of = profiles.all_profiles(plan, accumulators, counts)
+    rolled = {level: profiles_of[position] for level, position in positions.items()}
     by_sample = {
-        level: profiles.SampleProfiles(plan, accumulators, positions[level])
+        level: profiles.SampleProfiles(plan, counts, positions[level])
         for level in missing
         if job.settings.sample_profiles
     }
@@ -446,7 +443,7 @@ def _write_levels(
         path, provenance = wanted[level][kind], job.provenance(level, kind)
         common = {"genes": job.cells.genes, "atlas": job.atlas, "provenance": provenance}
         if kind == "resampled":
-            resampler = profiles.Resampler(plan, accumulators, rolled[level], positions[level])
+            resampler = profiles.Resampler(plan, accumulators, counts, rolled[level], positions[level])
             return results.write_resampled(job.store, path, plan, resampler, statistics, **common)
         if kind == "samples":
             return results.write_sample_profiles(

@@ -19,15 +19,13 @@ import pandas as pd
 from anndata.io import write_elem
 
 from cytopipe.atlas.encode import encoder
-from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
+from cytopipe.atlas.plan import GENES_PER_CHUNK, ROWS_PER_CHUNK, PassPlan
 from cytopipe.atlas.profiles import Profiles, Resampler, SampleProfiles, Statistics, zscore
 from cytopipe.errors import DamagedError
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Published, Store
 
 __all__ = ["write_profiles", "write_resampled", "write_sample_profiles"]
-
-_ROWS_PER_CHUNK = 64
 
 Pieces = Iterable[Callable[[], Mapping[str, tuple[tuple[int, int], np.ndarray]]]]
 
@@ -57,14 +55,9 @@ def write_profiles(
     obs["total_counts"] = profiles.total_counts[kept]
     for name, values in carried.items():
         obs[name] = values
-    layers = {
-        "counts": profiles.counts,
-        "zscore": zscore(profiles.X, statistics.mean, statistics.std),
-        "n_expressing": profiles.expressing,
-    }
-    if profiles.se is not None:
-        layers["se"] = profiles.se
-    matrices = {"X": profiles.X.astype(np.float32)} | {f"layers/{name}": one for name, one in layers.items()}
+    dtypes = {"X": "f4", "layers/counts": "i8", "layers/zscore": "f4", "layers/n_expressing": "i4"}
+    if profiles.has_errors:
+        dtypes["layers/se"] = "f4"
     left_out = np.setdiff1d(np.arange(len(profiles.grouping.names)), kept)
     uns = {
         "atlas": atlas,
@@ -80,8 +73,9 @@ def write_profiles(
             "total_counts": profiles.total_counts[left_out],
         },
     }
-    shapes = {name: (one.shape, one.dtype) for name, one in matrices.items()}
-    return _publish(store, path, plan, obs, genes, uns, shapes, _matrix_pieces(matrices), provenance)
+    shapes = {name: ((len(kept), len(genes)), np.dtype(dtype)) for name, dtype in dtypes.items()}
+    pieces = _profile_pieces(profiles, statistics)
+    return _publish(store, path, plan, obs, genes, uns, shapes, pieces, provenance)
 
 
 def write_resampled(
@@ -178,8 +172,8 @@ def write_sample_profiles(
     shapes = {"X": ((len(index), n_genes), np.dtype(np.int64))}
 
     def pieces() -> Iterator[Callable]:
-        for row in range(0, len(index), _ROWS_PER_CHUNK):
-            stop = min(len(index), row + _ROWS_PER_CHUNK)
+        for row in range(0, len(index), ROWS_PER_CHUNK):
+            stop = min(len(index), row + ROWS_PER_CHUNK)
             for first in range(0, n_genes, GENES_PER_CHUNK):
                 last = min(n_genes, first + GENES_PER_CHUNK)
                 yield lambda row=row, stop=stop, first=first, last=last: {
@@ -199,7 +193,7 @@ def _publish(
     shapes: Mapping[str, tuple[tuple[int, int], np.dtype]],
     pieces: Pieces,
     provenance: Provenance,
-    rows_per_chunk: int = _ROWS_PER_CHUNK,
+    rows_per_chunk: int = ROWS_PER_CHUNK,
 ) -> Published:
     def write(draft: Path) -> None:
         with h5py.File(draft, "w", libver="earliest", track_order=False) as file:
@@ -255,12 +249,18 @@ def _write_pieces(datasets: Mapping[str, h5py.Dataset], pieces: Pieces, threads:
             write(ahead.popleft().result())
 
 
-def _matrix_pieces(
-    matrices: Mapping[str, np.ndarray], rows_per_chunk: int = _ROWS_PER_CHUNK
-) -> Iterator[Callable]:
-    """Chunks of whole matrices, in order."""
-    for name, matrix in matrices.items():
-        for row in range(0, matrix.shape[0], rows_per_chunk):
+def _profile_pieces(profiles: Profiles, statistics: Statistics) -> Iterator[Callable]:
+    """Chunks of all matrices of a level, derived some rows at a time."""
+    for rows in profiles.blocks():
+        matrices = {
+            "X": rows.X.astype(np.float32),
+            "layers/counts": rows.counts,
+            "layers/zscore": zscore(rows.X, statistics.mean, statistics.std),
+            "layers/n_expressing": rows.expressing,
+        }
+        if rows.se is not None:
+            matrices["layers/se"] = rows.se
+        for name, matrix in matrices.items():
             for first in range(0, matrix.shape[1], GENES_PER_CHUNK):
-                part = matrix[row : row + rows_per_chunk, first : first + GENES_PER_CHUNK]
-                yield lambda name=name, row=row, first=first, part=part: {name: ((row, first), part)}
+                part = matrix[:, first : first + GENES_PER_CHUNK]
+                yield lambda name=name, row=rows.start, first=first, part=part: {name: ((row, first), part)}

@@ -142,12 +142,27 @@ def test_batches_threads_and_the_order_of_cells_do_not_show_in_a_byte(cells, fol
         assert bytes_of(out) == bytes_of(folder), (batch, threads, path.name)
 
 
+@pytest.mark.parametrize("layout", ["units", "entries", "no leaves"])
 @pytest.mark.parametrize("form", FORMS)
-def test_both_layouts_of_the_sums_give_the_same_resamples(cells, folder, tmp_path, monkeypatch, form):
+def test_both_layouts_of_the_counts_give_the_same_bytes(cells, folder, tmp_path, monkeypatch, form, layout):
+    """Sums per unit, the counts of all cells beside sums per leaf, and those counts alone: the same files."""
+    from cytopipe.atlas import plan
+
+    monkeypatch.setattr(plan, "_layouts", lambda settings: [layout if layout == "units" else "entries"])
+    if layout == "no leaves":
+        monkeypatch.setattr(plan, "_n_rows", lambda units, layout: 0)
+    path = write(cells, tmp_path / "input.h5ad", form)
+    out = tmp_path / "out"
+    aggregate(path, LEVELS, out, atlas="a", sample="sample", settings=SETTINGS, use_gpu=False, threads=3)
+    assert bytes_of(out) == bytes_of(folder)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sums_per_resample_give_the_same_resamples(cells, folder, tmp_path, monkeypatch, form):
     """Sums per leaf and resample, for atlases of very many samples, weigh as sums per sample do."""
     from cytopipe.atlas import plan
 
-    monkeypatch.setattr(plan, "_layouts", lambda settings, slots: ["resamples"])
+    monkeypatch.setattr(plan, "_layouts", lambda settings: ["resamples"])
     path = write(cells, tmp_path / "input.h5ad", form)
     settings = Settings(n_bootstrap=7, seed=3)
     aggregate(path, LEVELS, tmp_path, atlas="a", sample="sample", settings=settings, use_gpu=False, threads=3)
