@@ -105,16 +105,25 @@ def _keep_rows(begin, indptr, indices, data, gene_of_column, n_genes, start, sto
     buffer = np.zeros(1 if one_to_one else n_genes, np.int64)
     n = begin
     for row in range(len(start)):
+        columns, values = indices[indptr[row] : indptr[row + 1]], data[indptr[row] : indptr[row + 1]]
         start[row] = n
-        rising = one_to_one
-        for k in range(indptr[row], indptr[row + 1]):
-            gene = gene_of_column[indices[k]]
-            if np.int64(data[k]) > most:
-                return True
-            genes[n], counts[n] = gene, np.int64(data[k])
-            rising = rising and (n == start[row] or genes[n] > genes[n - 1])
-            n += 1
-        if not rising:
+        large, falls = 0, 0
+        for k in range(len(values)):  # three loops that compile to vectors
+            large += values[k] > most
+        if large:
+            return True
+        for k in range(len(columns) - 1):
+            falls += columns[k + 1] <= columns[k]
+        row_genes, row_counts = genes[n : n + len(values)], counts[n : n + len(values)]
+        for k in range(len(values)):
+            row_counts[k] = np.int32(values[k])
+        n += len(values)
+        if one_to_one and not falls:
+            for k in range(len(columns)):
+                row_genes[k] = columns[k]
+        else:
+            for k in range(len(columns)):
+                row_genes[k] = gene_of_column[columns[k]]
             if len(buffer) < n_genes:
                 buffer = np.zeros(n_genes, np.int64)
             n = _merge(start[row], n, buffer, most, genes, counts)

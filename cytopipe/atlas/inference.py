@@ -1,9 +1,9 @@
 """From a pseudobulk file to an activity file.
 
-In come the path of a pseudobulk h5ad (main or resampled) and a signature; out comes an h5ad with X = z and
-the layers beta, se, pvalue and fdr, rows as in the pseudobulk, columns the targets. What must hold: of a
-wide file only the signature's genes reach memory; resamples are scored one resample at a time with all its
-groups, exactly as the main profiles are; the file says in ``uns`` how it was made.
+The activity of a signature is inferred in every row of a pseudobulk h5ad (main or resampled) and written as
+an h5ad with X = z, rows as in the pseudobulk, columns the targets; of the main file with the layers beta, se,
+pvalue and fdr. Of a wide file only the signature's genes reach memory, of resamples only some rows at a time.
+The file says in ``uns`` how it was made.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.activity import Activity, ActivitySettings, find_overlap, fit
+from cytopipe.atlas.activity import Activity, ActivitySettings, Fitted, find_overlap, fit
 from cytopipe.atlas.catalogue import Catalogue
-from cytopipe.atlas.matrix_file import open_matrix
+from cytopipe.atlas.matrix_file import MatrixFile, open_matrix
 from cytopipe.atlas.signatures import Signature, load_signature
 from cytopipe.errors import DamagedError
 from cytopipe.provenance import Input, Provenance, library_versions, sha256_bytes, sha256_file
@@ -33,6 +33,7 @@ __all__ = ["InferredActivity", "infer_activities", "infer_activity", "read_activ
 CODE_VERSION = "1"
 LIBRARIES = ("numpy", "scipy", "anndata", "h5py")
 LAYERS = ("beta", "se", "pvalue", "fdr")
+_ROWS_AT_ONCE = 256  # 60 MB of the genes and targets of SecAct, in float64
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -71,7 +72,7 @@ class InferredActivity:
         overlap = found.overlap
         settings = {key: "" if value is None else value for key, value in found.parameters().items()}
         return anndata.AnnData(
-            X=found.z.astype(np.float32) if self.resampled else found.z,
+            X=found.z,
             obs=self.obs.copy(),
             var=pd.DataFrame(index=pd.Index(found.targets, name="target")),
             layers=layers,
@@ -151,11 +152,11 @@ def infer_activity(
         if resampled:
             chosen = replace(chosen, n_permutations=0, moments="exact")
         fitted = fit(genes, signature, chosen, where=str(path))
-        values = file.read("X", places)
         file.cell_types  # noqa: B018 - every row must name its group
         if resampled:
-            activity = _score_resamples(fitted, values, file.obs, progress)
+            activity = _score_resamples(fitted, file, places, progress)
         else:
+            values = file.read("X", places)
             activity = fitted.score(values, groups=list(map(str, file.obs.index)), workers=workers)
         return InferredActivity(
             atlas=str(file.uns.get("atlas", "")),
@@ -244,7 +245,8 @@ def infer_activities(
                 else:
                     inferred = infer_activity(profiles, signature, settings, workers=workers)
                     write_activity(store, path, inferred, provenance=inferred.provenance(**(of_run or {})))
-                    outcome = "written"
+                    overlap = inferred.activity.overlap
+                    outcome = f"written, {overlap}" + (f"; {overlap.warning}" if overlap.warning else "")
                 done.append(path)
                 if report is not None:
                     report(f"{path.relative_to(store.root)}: {outcome}")
@@ -280,24 +282,38 @@ def _signature_input(signature: Signature) -> Input:
     return Input(path=signature.source or signature.name, sha256=digest)
 
 
-def _score_resamples(fitted, values: np.ndarray, obs: pd.DataFrame, progress) -> Activity:
-    """Score each resample with all its groups, and put the rows back where they were."""
-    numbers = obs["bootstrap_idx"].to_numpy()
+def _score_resamples(fitted: Fitted, file: MatrixFile, places: np.ndarray, progress) -> Activity:
+    """z of every resample, float32: in blocks of rows; one by one where genes are centred over groups."""
+    from cytopipe.storage.guard.budget import declared_bytes, require_budget
+
+    numbers = file.obs["bootstrap_idx"].to_numpy()
     resamples = np.unique(numbers)
-    shape = (len(obs), len(fitted.signature.targets))
-    parts = {name: np.empty(shape) for name in ("z", *LAYERS)}
-    for done, number in enumerate(resamples, 1):
-        rows = np.flatnonzero(numbers == number)
-        found = fitted.score(values[rows])
-        for name, array in parts.items():
-            array[rows] = getattr(found, name)
-        if progress is not None:
-            progress(done, len(resamples))
+    shape = (len(file.obs), len(fitted.signature.targets))
+    require_budget(declared_bytes(shape, 4), None, what="z of all resamples", where=str(file.path))
+    z = np.empty(shape, np.float32)
+    if fitted.by_row:
+        for first, values in file.blocks(places):
+            for row in range(0, len(values), _ROWS_AT_ONCE):
+                part = values[row : row + _ROWS_AT_ONCE]
+                z[first + row : first + row + len(part)] = fitted.z_scores(part)
+            if progress is not None:
+                progress(len(resamples) * (first + len(values)) // len(z), len(resamples))
+    else:
+        values = file.read("X", places)
+        for done, number in enumerate(resamples, 1):
+            rows = np.flatnonzero(numbers == number)
+            z[rows] = fitted.z_scores(values[rows])
+            if progress is not None:
+                progress(done, len(resamples))
     return Activity(
-        groups=tuple(map(str, obs.index)),
+        groups=tuple(map(str, file.obs.index)),
         targets=fitted.signature.targets,
+        z=z,
+        beta=None,
+        se=None,
+        pvalue=None,
+        fdr=None,
         overlap=fitted.overlap,
         settings=fitted.settings,
         signature=fitted.signature.name,
-        **parts,
     )

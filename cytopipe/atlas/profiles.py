@@ -286,7 +286,7 @@ class Resampler:
         self._draws = None
         if settings.bootstrap == "parity":
             sizes = [int(profiles.n_samples[group]) for group in self.groups]
-            self._draws = parity_indices(sizes, settings.n_bootstrap)
+            self._draws = parity_indices(sizes, settings.n_bootstrap, settings.seed)
         elif not plan.n_boot_slots:
             slots = plan.slots
             self._weights = poisson_weights(plan.keys, settings.seed, slots.resample, slots.attempt)

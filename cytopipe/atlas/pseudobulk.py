@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from cytopipe.atlas.settings import Settings
 from cytopipe.atlas.stream import open_stream
 from cytopipe.atlas.unit_counts import UnitCounts
 from cytopipe.engine import available_cores
-from cytopipe.errors import CytopipeError, Interrupted, ParameterError
+from cytopipe.errors import BudgetError, CytopipeError, Interrupted, ParameterError
 from cytopipe.provenance import Input, Provenance, library_versions
 from cytopipe.storage import Published, Store
 
@@ -39,7 +40,7 @@ __all__ = ["Aggregation", "LevelFiles", "aggregate", "aggregate_all_levels", "le
 
 CODE_VERSION = "1"
 _WRITTEN = ("resampled", "samples", "profiles")  # in this order
-_LIBRARIES = ("numpy", "numba", "h5py", "anndata", "isal")
+_LIBRARIES = ("numpy", "numba", "h5py", "isal")
 
 Progress = Callable[[int, int], None]
 
@@ -58,6 +59,10 @@ class LevelFiles:
         Groups in the main file; None where it was there already.
     made : bool
         Whether this run made them.
+    n_resampled : int or None
+        Groups in the resampled file; None where it was there already or was not asked for.
+    warnings : tuple of str
+        What is sound, and hardly what was meant: no group large enough, no group with enough samples.
     """
 
     level: Level
@@ -65,6 +70,8 @@ class LevelFiles:
     sha256: Mapping[str, str]
     n_groups: int | None
     made: bool
+    n_resampled: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,11 @@ class Aggregation:
     resumed_at: int
     seconds_pass: float
     seconds_total: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings of all levels."""
+        return tuple(warning for level in self.levels for warning in level.warnings)
 
 
 def aggregate_all_levels(
@@ -248,12 +260,13 @@ def aggregate(
         plan = plan_pass(cells, todo, sample, settings, threads=threads, memory_bytes=memory_bytes)
         if announce:
             announce(plan)
-        accumulators, device, resumed_at = _run_pass(
-            job, plan, batch_size, use_gpu, checkpoint_every_s,
-            progress or _unheard, on_checkpoint or _unheard, stop or (lambda: False),
-        )  # fmt: skip
-        passed = time.perf_counter()
-        finished |= _write_levels(job, plan, accumulators, missing, wanted)
+        with _within_memory(plan, cells):
+            accumulators, device, resumed_at = _run_pass(
+                job, plan, batch_size, use_gpu, checkpoint_every_s,
+                progress or _unheard, on_checkpoint or _unheard, stop or (lambda: False),
+            )  # fmt: skip
+            passed = time.perf_counter()
+            finished |= _write_levels(job, plan, accumulators, missing, wanted)
         checkpoint.discard(job.checkpoint)
         return Aggregation(
             atlas, tuple(finished[level] for level in levels), cells.n_cells, cells.n_genes, device,
@@ -466,9 +479,50 @@ def _write_levels(
             {kind: published[level, kind].sha256 for kind in wanted[level]},
             len(rolled[level].kept),
             True,
+            len(profiles.resampled_groups(plan, rolled[level])) if job.settings.n_bootstrap else None,
+            _level_warnings(plan, rolled[level]),
         )
         for level in missing
     }
+
+
+def _level_warnings(plan: PassPlan, level: profiles.Profiles) -> tuple[str, ...]:
+    """What a user should know of a level whose files are emptier than was meant."""
+    settings, name = plan.settings, level.grouping.level.name
+    if not len(level.kept):
+        largest = int(level.grouping.n_cells.max(initial=0))
+        labels = ", ".join(level.grouping.names[:3])
+        warning = (
+            f"level {name}: none of its {len(level.grouping.names):,} groups has {settings.min_cells:,} cells "
+            f"and {settings.min_counts:,} counts; the largest has {largest:,} cells, the first labels are "
+            f"{labels}. Its files hold no group. Lower min_cells, or name a column of cell types."
+        )
+        return (warning,)
+    if settings.n_bootstrap and not profiles.resampled_groups(plan, level):
+        most = int(level.n_samples[level.kept].max(initial=0))
+        warning = (
+            f"level {name}: none of its {len(level.kept):,} groups has {settings.min_samples:,} samples, but "
+            f"at most {most:,}. Its resampled file holds no group. Lower min_samples, or resample cells."
+        )
+        return (warning,)
+    return ()
+
+
+@contextmanager
+def _within_memory(plan: PassPlan, cells: Cells) -> Iterator[None]:
+    """Say what a pass was projected to hold where the system refuses it memory."""
+    try:
+        yield
+    except CytopipeError:
+        raise
+    except MemoryError as error:
+        raise BudgetError(
+            "the system gives less memory than the pass needs",
+            where=str(cells.path),
+            expected=f"{plan.projected_bytes:,} bytes, as projected",
+            found=str(error) or "less",
+            next="Close other programs, or ask for fewer levels or resamples at a time.",
+        ) from error
 
 
 def _carried(job: _Job, plan: PassPlan, rolled, by_sample) -> dict[tuple[str, Level], dict]:

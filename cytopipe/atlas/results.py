@@ -9,14 +9,13 @@ any number of threads, and plain gzip to every reader.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pandas as pd
-from anndata.io import write_elem
 
 from cytopipe.atlas.encode import encoder
 from cytopipe.atlas.plan import GENES_PER_CHUNK, ROWS_PER_CHUNK, PassPlan
@@ -24,6 +23,7 @@ from cytopipe.atlas.profiles import Profiles, Resampler, SampleProfiles, Statist
 from cytopipe.errors import DamagedError
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Published, Store
+from cytopipe.storage.h5ad_elements import Categories, write_elements, write_frame
 
 __all__ = ["write_profiles", "write_resampled", "write_sample_profiles"]
 
@@ -48,13 +48,11 @@ def write_profiles(
     carried columns; uns ``atlas``, ``level``, ``atlas_stats`` {gene_mean, gene_std, n_cells}, ``left_out``.
     """
     kept = profiles.kept
-    obs = pd.DataFrame({"cell_type": pd.Categorical(profiles.names)}, index=profiles.names)
-    obs["n_cells"] = profiles.grouping.n_cells[kept]
+    obs = {"cell_type": Categories.of(profiles.names), "n_cells": profiles.grouping.n_cells[kept]}
     if plan.units.samples:
         obs["n_samples"] = profiles.n_samples[kept]
     obs["total_counts"] = profiles.total_counts[kept]
-    for name, values in carried.items():
-        obs[name] = values
+    frame = _Frame(profiles.names, obs | dict(carried))
     dtypes = {"X": "f4", "layers/counts": "i8", "layers/zscore": "f4", "layers/n_expressing": "i4"}
     if profiles.has_errors:
         dtypes["layers/se"] = "f4"
@@ -75,7 +73,7 @@ def write_profiles(
     }
     shapes = {name: ((len(kept), len(genes)), np.dtype(dtype)) for name, dtype in dtypes.items()}
     pieces = _profile_pieces(profiles, statistics)
-    return _publish(store, path, plan, obs, genes, uns, shapes, pieces, provenance)
+    return _publish(store, path, plan, frame, genes, uns, shapes, pieces, provenance)
 
 
 def write_resampled(
@@ -95,17 +93,14 @@ def write_resampled(
     """
     settings = plan.settings
     n_bootstrap, n_groups, n_genes = settings.n_bootstrap, len(resampler.groups), len(genes)
-    obs = pd.DataFrame(
+    redrawn = [resampler.redrawn(position) for position in range(n_groups)]
+    frame = _Frame(
+        [f"{name}|{b}" for name in resampler.names for b in range(n_bootstrap)],
         {
-            "cell_type": pd.Categorical.from_codes(
-                np.repeat(np.arange(n_groups), n_bootstrap), resampler.names
-            ),
+            "cell_type": Categories(np.repeat(np.arange(n_groups), n_bootstrap), resampler.names),
             "bootstrap_idx": np.tile(np.arange(n_bootstrap), n_groups),
-            "redrawn": np.concatenate(
-                [resampler.redrawn(position) for position in range(n_groups)] or [[]]
-            ).astype(bool),
+            "redrawn": np.concatenate(redrawn or [[]]).astype(bool),
         },
-        index=[f"{name}|{b}" for name in resampler.names for b in range(n_bootstrap)],
     )
     uns = {
         "atlas": atlas,
@@ -136,7 +131,7 @@ def write_resampled(
         return made
 
     return _publish(
-        store, path, plan, obs, genes, uns, shapes, pieces(), provenance, rows_per_chunk=n_bootstrap
+        store, path, plan, frame, genes, uns, shapes, pieces(), provenance, rows_per_chunk=n_bootstrap
     )
 
 
@@ -156,17 +151,13 @@ def write_sample_profiles(
     cell_types = [grouping.names[group] for group in profiles.groups]
     sample_names = [plan.units.samples[sample] for sample in profiles.samples]
     index = [f"{cell_type}|{sample}" for cell_type, sample in zip(cell_types, sample_names, strict=True)]
-    obs = pd.DataFrame(
-        {
-            "cell_type": pd.Categorical(cell_types),
-            "sample": pd.Categorical(sample_names),
-            "n_cells": profiles.n_cells,
-            "total_counts": profiles.total_counts,
-        },
-        index=index,
-    )
-    for name, values in carried.items():
-        obs[name] = values
+    obs = {
+        "cell_type": Categories.of(cell_types),
+        "sample": Categories.of(sample_names),
+        "n_cells": profiles.n_cells,
+        "total_counts": profiles.total_counts,
+    }
+    frame = _Frame(index, obs | dict(carried))
     uns = {"atlas": atlas, "level": grouping.level.name}
     n_genes = len(genes)
     shapes = {"X": ((len(index), n_genes), np.dtype(np.int64))}
@@ -180,14 +171,22 @@ def write_sample_profiles(
                     "X": ((row, first), profiles.piece(row, stop, first, last))
                 }
 
-    return _publish(store, path, plan, obs, genes, uns, shapes, pieces(), provenance)
+    return _publish(store, path, plan, frame, genes, uns, shapes, pieces(), provenance)
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """obs of a file: names of the rows, and columns."""
+
+    index: Sequence[str]
+    columns: Mapping[str, np.ndarray | Categories]
 
 
 def _publish(
     store: Store,
     path: Path,
     plan: PassPlan,
-    obs: pd.DataFrame,
+    frame: _Frame,
     genes: tuple[str, ...],
     uns: Mapping[str, object],
     shapes: Mapping[str, tuple[tuple[int, int], np.dtype]],
@@ -198,11 +197,11 @@ def _publish(
     def write(draft: Path) -> None:
         with h5py.File(draft, "w", libver="earliest", track_order=False) as file:
             file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
-            write_elem(file, "obs", obs)
-            write_elem(file, "var", pd.DataFrame(index=list(genes)))
-            write_elem(file, "uns", dict(uns))
+            write_frame(file, "obs", frame.index, frame.columns)
+            write_frame(file, "var", genes, {})
+            write_elements(file, "uns", uns)
             for empty in ("layers", "obsm", "obsp", "varm", "varp"):
-                write_elem(file, empty, {})
+                write_elements(file, empty, {})
             datasets = {
                 name: _create(file, name, shape, dtype, rows_per_chunk, plan.settings.compression)
                 for name, (shape, dtype) in shapes.items()

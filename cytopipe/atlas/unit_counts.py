@@ -23,6 +23,8 @@ from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
 __all__ = ["SampleCounts", "UnitCounts"]
 
 _INT32 = 1 << 31
+_SPARSE = 4  # adding at a place known by its gene costs as much as adding in order at so many
+_BLOCK_BYTES = 1 << 24
 _SAFE_SQUARES = 1 << 62  # sums of squares below it are exact in int64
 
 
@@ -144,7 +146,9 @@ class UnitCounts:
                 np.zeros(shape, narrow), np.zeros(last - first, narrow), exact(1), *sums, out,
             )  # fmt: skip
 
-        self._for_gene_blocks(fill)
+        # wide blocks look less often for where they begin in a cell; narrow ones stay in the cache
+        width = GENES_PER_CHUNK * max(1, min(4, _BLOCK_BYTES // (28 * GENES_PER_CHUNK * max(1, len(out)))))
+        self._for_gene_blocks(fill, width)
         return [out[a:b] for a, b in pairwise(ends)]
 
     def of_group(self, level: int, group: int) -> SampleCounts:
@@ -185,11 +189,11 @@ class UnitCounts:
             rows[:, level] = place[groupings[level].group_of_unit]
         return rows, ends
 
-    def _for_gene_blocks(self, work: Callable[[int, int], None]) -> None:
+    def _for_gene_blocks(self, work: Callable[[int, int], None], width: int = GENES_PER_CHUNK) -> None:
         n_genes = self.plan.n_genes
-        firsts = range(0, n_genes, GENES_PER_CHUNK)
         with ThreadPoolExecutor(self.plan.threads) as pool:
-            list(pool.map(lambda first: work(first, min(first + GENES_PER_CHUNK, n_genes)), firsts))
+            blocks = range(0, n_genes, width)
+            list(pool.map(lambda first: work(first, min(first + width, n_genes)), blocks))
 
 
 @njit(inline="always")
@@ -246,7 +250,16 @@ def _errors(
     `one` is 1 in the type of the sums: int64 where they fit, else float64.
     """
     n_rows = len(out)
-    n_cells, total = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
+    width = last - first
+    n_cells, n_entries = np.zeros(n_rows, np.int64), np.zeros(n_rows, np.int64)
+    total = np.zeros(n_rows, np.int64)
+    most = 0
+    for sample in range(len(starts) - 1):
+        here = 0
+        for unit in order[starts[sample] : starts[sample + 1]]:
+            here += cell_starts[unit + 1] - cell_starts[unit]
+        most = max(most, here)
+    lows, highs = np.empty(0 if dense else most, np.int64), np.empty(0 if dense else most, np.int64)
     n_samples, all_totals, total_squares = np.zeros(n_rows), np.zeros(n_rows), np.zeros(n_rows)
     touched = np.empty(n_rows, np.int64)
     for sample in range(len(starts) - 1):
@@ -260,45 +273,69 @@ def _errors(
                         n_touched += 1
                     n_cells[row] += cell_starts[unit + 1] - cell_starts[unit]
                     total[row] += totals[unit]
+        at = 0
         for unit in units:
             members = cells[cell_starts[unit] : cell_starts[unit + 1]]
-            if not dense and len(members) <= 2:
-                for cell in members:
-                    low = _from(genes, start[cell], stop[cell], first)
-                    high = _from(genes, low, stop[cell], last)
-                    for row in row_of_unit[unit]:
+            n_here = 0
+            for place, cell in enumerate(members):
+                lows[at + place] = _from(genes, start[cell], stop[cell], first)
+                highs[at + place] = _from(genes, lows[at + place], stop[cell], last)
+                n_here += highs[at + place] - lows[at + place]
+            rows = row_of_unit[unit]
+            for row in rows:
+                if row >= 0:
+                    n_entries[row] += n_here
+            if not dense and n_here * _SPARSE < width:
+                for place in range(at, at + len(members)):
+                    for row in rows:
                         if row < 0:
                             continue
                         if n_cells[row] > 1:
-                            for n in range(low, high):
+                            for n in range(lows[place], highs[place]):
                                 held[row, np.int64(genes[n]) - first] += counts[n]
                             continue
-                        for n in range(low, high):  # the only cell of its sample in the group
+                        for n in range(lows[place], highs[place]):  # the only cell of its sample in the group
                             gene, count = np.int64(genes[n]) - first, counts[n] * one
                             squares[row, gene] += count * count
                             cross[row, gene] += count * total[row]
                             linear[row, gene] += count
+                at += len(members)
                 continue
             if dense:
                 for gene in range(first, last):
                     unit_sum[gene - first] = sums[unit, gene]
-            for cell in members:
-                low = _from(genes, start[cell], stop[cell], first)
-                for n in range(low, _from(genes, low, stop[cell], last)):
+            for place in range(at, at + len(members)):
+                for n in range(lows[place], highs[place]):
                     unit_sum[np.int64(genes[n]) - first] += counts[n]
-            for row in row_of_unit[unit]:
+            at += len(members)
+            for row in rows:
                 if row >= 0:
-                    for gene in range(last - first):
+                    for gene in range(width):
                         held[row, gene] += unit_sum[gene]
             unit_sum[:] = 0
+        at = 0
+        for unit in units if not dense else units[:0]:  # groups of few entries: look at those genes alone
+            end = at + cell_starts[unit + 1] - cell_starts[unit]
+            for row in row_of_unit[unit]:
+                if row < 0 or n_cells[row] == 1 or n_entries[row] * _SPARSE >= width:
+                    continue
+                for place in range(at, end):
+                    for n in range(lows[place], highs[place]):
+                        gene = np.int64(genes[n]) - first
+                        count = held[row, gene] * one
+                        if count != 0:
+                            squares[row, gene] += count * count
+                            cross[row, gene] += count * total[row]
+                            linear[row, gene] += count
+                            held[row, gene] = 0
+            at = end
         for row in touched[:n_touched]:
-            if dense or n_cells[row] > 1:
+            if dense or (n_cells[row] > 1 and n_entries[row] * _SPARSE >= width):
                 _add_sample(held[row], total[row], one, squares[row], cross[row], linear[row])
             n_samples[row] += 1
             all_totals[row] += total[row]
             total_squares[row] += np.float64(total[row]) * total[row]
-            n_cells[row] = 0
-            total[row] = 0
+            n_cells[row], n_entries[row], total[row] = 0, 0, 0
     for row in range(n_rows):
         n = all_totals[row]
         if n_samples[row] < 2 or n == 0:
