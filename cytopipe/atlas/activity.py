@@ -178,7 +178,7 @@ class Activity:
     targets : tuple of str
         Targets of the signature.
     z, beta, se, pvalue, fdr : ndarray, (groups, targets) float64
-        fdr is Benjamini-Hochberg over the targets of a group. Of resamples there is z alone, float32.
+        fdr is Benjamini-Hochberg over the targets of a group. Of resamples there is z alone.
     overlap : Overlap
     settings : ActivitySettings
         With the penalty that was used.

@@ -72,7 +72,7 @@ class InferredActivity:
         overlap = found.overlap
         settings = {key: "" if value is None else value for key, value in found.parameters().items()}
         return anndata.AnnData(
-            X=found.z,
+            X=found.z.astype(np.float32) if self.resampled else found.z,
             obs=self.obs.copy(),
             var=pd.DataFrame(index=pd.Index(found.targets, name="target")),
             layers=layers,
@@ -246,7 +246,9 @@ def infer_activities(
                     inferred = infer_activity(profiles, signature, settings, workers=workers)
                     write_activity(store, path, inferred, provenance=inferred.provenance(**(of_run or {})))
                     overlap = inferred.activity.overlap
-                    outcome = f"written, {overlap}" + (f"; {overlap.warning}" if overlap.warning else "")
+                    outcome = f"{overlap}, written"
+                    if report is not None and overlap.warning and not kind:
+                        report(f"{path.relative_to(store.root)}: warning: {overlap.warning}")
                 done.append(path)
                 if report is not None:
                     report(f"{path.relative_to(store.root)}: {outcome}")
@@ -283,14 +285,14 @@ def _signature_input(signature: Signature) -> Input:
 
 
 def _score_resamples(fitted: Fitted, file: MatrixFile, places: np.ndarray, progress) -> Activity:
-    """z of every resample, float32: in blocks of rows; one by one where genes are centred over groups."""
+    """z of every resample: in blocks of rows; one by one where genes are centred over groups."""
     from cytopipe.storage.guard.budget import declared_bytes, require_budget
 
     numbers = file.obs["bootstrap_idx"].to_numpy()
     resamples = np.unique(numbers)
     shape = (len(file.obs), len(fitted.signature.targets))
-    require_budget(declared_bytes(shape, 4), None, what="z of all resamples", where=str(file.path))
-    z = np.empty(shape, np.float32)
+    require_budget(declared_bytes(shape, 8 + 4), None, what="z of all resamples", where=str(file.path))
+    z = np.empty(shape)
     if fitted.by_row:
         for first, values in file.blocks(places):
             for row in range(0, len(values), _ROWS_AT_ONCE):

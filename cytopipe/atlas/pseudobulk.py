@@ -493,8 +493,8 @@ def _level_warnings(plan: PassPlan, level: profiles.Profiles) -> tuple[str, ...]
         largest = int(level.grouping.n_cells.max(initial=0))
         labels = ", ".join(level.grouping.names[:3])
         warning = (
-            f"level {name}: none of its {len(level.grouping.names):,} groups has {settings.min_cells:,} cells "
-            f"and {settings.min_counts:,} counts; the largest has {largest:,} cells, the first labels are "
+            f"level {name}: none of its {len(level.grouping.names):,} groups has {settings.min_cells:,} "
+            f"cells and {settings.min_counts:,} counts; the largest has {largest:,} cells. First labels: "
             f"{labels}. Its files hold no group. Lower min_cells, or name a column of cell types."
         )
         return (warning,)

@@ -104,7 +104,7 @@ def exact_null(project: np.ndarray, profiles: np.ndarray) -> Estimate:
 
 
 def exact_z(project: np.ndarray, profiles: np.ndarray) -> np.ndarray:
-    """z of :func:`exact_null` alone, (targets, groups) float64: the same numbers, in a third of the memory."""
+    """z of :func:`exact_null` alone, (targets, groups) float64, in a third of the memory."""
     n = profiles.shape[0]
     z = project @ profiles
     t_mean, y_mean = project.mean(axis=1), profiles.mean(axis=0)

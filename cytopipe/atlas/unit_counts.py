@@ -285,7 +285,7 @@ def _errors(
             for row in rows:
                 if row >= 0:
                     n_entries[row] += n_here
-            if not dense and n_here * _SPARSE < width:
+            if not dense and (len(members) == 1 or n_here * _SPARSE < width):
                 for place in range(at, at + len(members)):
                     for row in rows:
                         if row < 0:
