@@ -23,7 +23,7 @@ from cytopipe.errors import ParameterError
 
 __all__ = ["Position", "digest_of_names", "levels_of", "load", "pass_identity", "save"]
 
-FORMAT = 2
+FORMAT = 3
 _MAGIC = b"cytopipe pass\n"
 
 
@@ -88,15 +88,17 @@ def levels_of(path: Path) -> tuple[Level, ...]:
 def load(path: Path, belongs_to: str, into: Accumulators) -> Position | None:
     """Fill `into` from a checkpoint of the same pass; None where there is none, or it is of another.
 
-    A damaged checkpoint counts as none: starting over is always right.
+    A damaged checkpoint counts as none: starting over is always right. `into` is spoiled then.
     """
-    arrays = into.arrays()
-    shapes = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
-    expected = {"format": FORMAT, "belongs_to": belongs_to, "arrays": shapes}
     try:
         with path.open("rb") as stream:
             header = _header(stream)
-            if header is None or any(header.get(key) != value for key, value in expected.items()):
+            if header is None or (header.get("format"), header.get("belongs_to")) != (FORMAT, belongs_to):
+                return None
+            into.fit(header["arrays"])
+            arrays = into.arrays()
+            shapes = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+            if header["arrays"] != shapes:
                 return None
             total = hashlib.sha256(_MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n")
             for array in arrays.values():
@@ -107,8 +109,6 @@ def load(path: Path, belongs_to: str, into: Accumulators) -> Position | None:
                 return Position(header["stage"], header["done"])
     except OSError:
         pass
-    for array in arrays.values():
-        array[...] = 0
     return None
 
 

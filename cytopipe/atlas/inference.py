@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.activity import Overlap, find_overlap, fit
+from cytopipe.atlas.activity import Fitted, Overlap, find_overlap, fit
 from cytopipe.atlas.matrix_file import MatrixFile, open_matrix
 from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature
@@ -22,12 +22,11 @@ from cytopipe.atlas.signatures import Signature
 if TYPE_CHECKING:
     import anndata
 
-__all__ = ["CODE_VERSION", "infer_activity", "overlap_words", "read_activity"]
+__all__ = ["CODE_VERSION", "infer_activity", "overlap_of", "read_activity"]
 
 CODE_VERSION = "1"
-# Share of a signature's genes below which a person is told that activities may mean little.
-LOW_COVERAGE = 0.2
 LAYERS = ("beta", "se", "pvalue", "fdr")
+_ROWS_AT_ONCE = 256  # 60 MB of the genes and targets of SecAct, in float64
 
 
 def infer_activity(
@@ -74,11 +73,11 @@ def infer_activity(
         if resampled:
             chosen = chosen.of_resamples()
         fitted = fit([file.columns[place] for place in places], signature, chosen, where=str(path))
-        values = file.read("X", places)
         file.cell_types  # noqa: B018 - every row must name its group
         if resampled:
-            z, layers = _score_resamples(fitted, values, file.obs, progress), {}
+            z, layers = _score_resamples(fitted, file, places, progress), {}
         else:
+            values = file.read("X", places)
             found = fitted.score(values, groups=list(map(str, file.obs.index)), workers=workers)
             z, layers = found.z, {name: getattr(found, name) for name in LAYERS}
         return _as_anndata(file, signature, fitted.settings, overlap, z, layers)
@@ -90,11 +89,15 @@ def read_activity(activity: str | os.PathLike, layer: str = "X") -> pd.DataFrame
         return pd.DataFrame(file.read(layer), index=file.cell_types, columns=list(file.columns), dtype=float)
 
 
-def overlap_words(activity: anndata.AnnData) -> str:
-    """How many of the signature's genes the profiles have, and whether that is too few to mean much."""
-    overlap, of = activity.uns["overlap"], activity.uns["signature"]["n_genes"]
-    text = f"{overlap['n_common']:,} of {of:,} signature genes ({overlap['coverage']:.0%})"
-    return text if overlap["coverage"] >= LOW_COVERAGE else f"{text}: few, so activities may mean little"
+def overlap_of(activity: anndata.AnnData) -> Overlap:
+    """The genes that an activity stands on."""
+    told = activity.uns["overlap"]
+    return Overlap(
+        common=tuple(told["genes"]),
+        n_signature_genes=activity.uns["signature"]["n_genes"],
+        n_profile_genes=told["n_profile_genes"],
+        ambiguous=tuple(told["ambiguous"]),
+    )
 
 
 def _as_anndata(
@@ -133,14 +136,30 @@ def _as_anndata(
     )
 
 
-def _score_resamples(fitted, values: np.ndarray, obs: pd.DataFrame, progress) -> np.ndarray:
-    """z of every resample, each scored with all its groups, rows as they were, float32."""
-    numbers = obs["bootstrap_idx"].to_numpy()
+def _score_resamples(fitted: Fitted, file: MatrixFile, places: np.ndarray, progress) -> np.ndarray:
+    """z of every resample, rows as they were, float32: in blocks of rows, or resample by resample where
+    genes are
+    centred over groups.
+    """
+    from cytopipe.storage.guard.budget import declared_bytes, require_budget
+
+    numbers = file.obs["bootstrap_idx"].to_numpy()
     resamples = np.unique(numbers)
-    z = np.empty((len(obs), len(fitted.signature.targets)), np.float32)
+    shape = (len(file.obs), len(fitted.signature.targets))
+    require_budget(declared_bytes(shape, 2 * 4), None, what="z of all resamples", where=str(file.path))
+    z = np.empty(shape, np.float32)
+    if fitted.by_row:
+        for first, values in file.blocks(places):
+            for row in range(0, len(values), _ROWS_AT_ONCE):
+                part = values[row : row + _ROWS_AT_ONCE]
+                z[first + row : first + row + len(part)] = fitted.z_scores(part)
+            if progress is not None:
+                progress(len(resamples) * (first + len(values)) // len(z), len(resamples))
+        return z
+    values = file.read("X", places)
     for done, number in enumerate(resamples, 1):
         rows = np.flatnonzero(numbers == number)
-        z[rows] = fitted.score(values[rows]).z
+        z[rows] = fitted.z_scores(values[rows])
         if progress is not None:
             progress(done, len(resamples))
     return z

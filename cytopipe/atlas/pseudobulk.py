@@ -13,30 +13,41 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cytopipe.atlas import checkpoint, profiles, results
-from cytopipe.atlas.accumulate import Accumulators, Adder, open_adder
+from cytopipe.atlas.accumulate import Accumulators, Adder
 from cytopipe.atlas.carry import carried_columns, constant_columns
 from cytopipe.atlas.cells import Cells
+from cytopipe.atlas.device import open_adder
 from cytopipe.atlas.plan import PassPlan, plan_pass, units_digest
 from cytopipe.atlas.registry import Level
 from cytopipe.atlas.settings import Settings
 from cytopipe.atlas.stream import open_stream
+from cytopipe.atlas.unit_counts import UnitCounts
 from cytopipe.engine import available_cores
-from cytopipe.errors import Interrupted, ParameterError
+from cytopipe.errors import BudgetError, CytopipeError, Interrupted, ParameterError
 
 if TYPE_CHECKING:
     from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
-__all__ = ["CODE_VERSION", "Pass", "Sums", "add_up", "level_profiles", "level_resamples", "level_samples"]
+__all__ = [
+    "CODE_VERSION",
+    "Pass",
+    "Sums",
+    "add_up",
+    "level_profiles",
+    "level_resamples",
+    "level_samples",
+    "level_warnings",
+    "within_memory",
+]
 
 CODE_VERSION = "1"
 
@@ -127,12 +138,14 @@ class Sums:
         return profiles.atlas_statistics(self.accumulators.logs, self.cells.n_cells)
 
     @cached_property
+    def counts(self) -> UnitCounts:
+        return UnitCounts(self.plan, self.accumulators)
+
+    @cached_property
     def rolled_up(self) -> dict[Level, profiles.Profiles]:
-        """The profiles of every level."""
-        positions = [self.position(level) for level in self.levels]
-        make = partial(profiles.level_profiles, self.plan, self.accumulators)
-        with ThreadPoolExecutor(self.plan.threads) as pool:
-            return dict(zip(self.levels, pool.map(make, positions), strict=True))
+        """The profiles of every level; their values are derived when they are asked for."""
+        found = profiles.all_profiles(self.plan, self.accumulators, self.counts)
+        return {level: found[self.position(level)] for level in self.levels}
 
     @cached_property
     def by_sample(self) -> dict[Level, profiles.SampleProfiles]:
@@ -140,7 +153,7 @@ class Sums:
         if not self.plan.settings.sample_profiles:
             return {}
         return {
-            level: profiles.SampleProfiles(self.plan, self.accumulators, self.position(level))
+            level: profiles.SampleProfiles(self.plan, self.counts, self.position(level))
             for level in self.levels
         }
 
@@ -193,7 +206,9 @@ def level_profiles(sums: Sums, level: Level, atlas: str) -> AnnDataBlocks:
 
 def level_resamples(sums: Sums, level: Level, atlas: str) -> AnnDataBlocks:
     """The resamples of a level's groups; see :func:`cytopipe.atlas.results.resampled_value`."""
-    resampler = profiles.Resampler(sums.plan, sums.accumulators, sums.rolled_up[level], sums.position(level))
+    resampler = profiles.Resampler(
+        sums.plan, sums.accumulators, sums.counts, sums.rolled_up[level], sums.position(level)
+    )
     return results.resampled_value(sums.plan, resampler, sums.statistics, sums.cells.genes, atlas)
 
 
@@ -209,7 +224,44 @@ def level_samples(sums: Sums, level: Level, atlas: str) -> AnnDataBlocks:
     )
 
 
+def level_warnings(sums: Sums, level: Level) -> tuple[str, ...]:
+    """What a user should know of a level that has less in it than was meant."""
+    found, settings, name = sums.rolled_up[level], sums.plan.settings, level.name
+    if not len(found.kept):
+        largest = int(found.grouping.n_cells.max(initial=0))
+        labels = ", ".join(found.grouping.names[:3])
+        return (
+            f"level {name}: none of its {len(found.grouping.names):,} groups has {settings.min_cells:,} "
+            f"cells and {settings.min_counts:,} counts; the largest has {largest:,} cells. First labels: "
+            f"{labels}. Its files hold no group. Lower min_cells, or name a column of cell types.",
+        )
+    if settings.n_bootstrap and not profiles.resampled_groups(sums.plan, found):
+        most = int(found.n_samples[found.kept].max(initial=0))
+        return (
+            f"level {name}: none of its {len(found.kept):,} groups has {settings.min_samples:,} samples, but "
+            f"at most {most:,}. Its resampled file holds no group. Lower min_samples, or resample cells.",
+        )
+    return ()
+
+
 # --------------------------------------------------------------------------- the pass
+
+
+@contextmanager
+def within_memory(plan: PassPlan, cells: Cells) -> Iterator[None]:
+    """Say what a pass was projected to hold where the system refuses it memory."""
+    try:
+        yield
+    except CytopipeError:
+        raise
+    except MemoryError as error:
+        raise BudgetError(
+            "the system gives less memory than the pass needs",
+            where=str(cells.path),
+            expected=f"{plan.projected_bytes:,} bytes, as projected",
+            found=str(error) or "less",
+            next="Close other programs, or ask for fewer levels or resamples at a time.",
+        ) from error
 
 
 def add_up(
@@ -246,7 +298,8 @@ def add_up(
     todo = saved if set(levels) <= set(saved) else tuple(levels)
     plan = plan_pass(cells, todo, sample, settings, threads=threads, memory_bytes=how.memory_bytes)
     how.announce(plan)
-    accumulators, device, resumed_at = _run_pass(cells, plan, how)
+    with within_memory(plan, cells):
+        accumulators, device, resumed_at = _run_pass(cells, plan, how)
     return Sums(
         cells=cells,
         levels=tuple(levels),
@@ -262,9 +315,13 @@ def _run_pass(cells: Cells, plan: PassPlan, how: Pass) -> tuple[Accumulators, st
     """Stream the cells into accumulators, from the checkpoint if there is one."""
     by_gene = cells.matrix.form == "csc"
     belongs_to = _pass_identity(cells, plan)
-    accumulators = Accumulators.zeros(plan, n_totals=cells.n_cells if by_gene else 0)
+    n_totals = cells.n_cells if by_gene else 0
+    accumulators = Accumulators.zeros(plan, n_totals=n_totals)
     position = checkpoint.load(how.checkpoint, belongs_to, accumulators) if how.checkpoint else None
-    position = start = position or checkpoint.Position("totals" if by_gene else "rows", 0)
+    if position is None:
+        position = checkpoint.Position("totals" if by_gene else "rows", 0)
+        accumulators = Accumulators.zeros(plan, n_totals=n_totals)
+    start = position
 
     def save(position: checkpoint.Position) -> None:
         if how.checkpoint is not None:
@@ -303,7 +360,7 @@ def _pass_identity(cells: Cells, plan: PassPlan) -> str:
             "counts": cells.matrix.where,
             "genes": checkpoint.digest_of_names(cells.genes),
             "units": units_digest(plan.units),
-            "layout": [plan.layout, plan.rows_are_units, plan.n_boot_slots],
+            "layout": [plan.layout, plan.n_rows, plan.n_boot_slots],
             "bootstrap": [plan.settings.bootstrap, plan.settings.seed, plan.settings.n_bootstrap],
             "code": CODE_VERSION,
         }
@@ -356,4 +413,5 @@ def _steps_by_gene(
             block = stream.gather(columns)
             starts = np.array([0, len(columns)])
             adder.add_columns(block, np.array([gene], np.int64), np.arange(len(columns)), starts)
+        adder.finish_columns()
         yield checkpoint.Position("columns", n_columns)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cytopipe.atlas.figures import literal
 from cytopipe.errors import InputError
 from cytopipe.storage.formats.figure import new_figure
 from cytopipe.storage.guard.hdf5 import open_hdf5
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["group_size_figure", "quality_table"]
+
+_NAMED_KEPT, _NAMED_LEFT_OUT = 3, 10  # of the smallest groups kept, and of the largest left out
 
 
 def quality_table(profiles: str | os.PathLike) -> pd.DataFrame:
@@ -96,19 +99,23 @@ def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, m
             label = f"{label} ({len(part)})"
             counts = np.maximum(part["total_counts"], 1)
             axes.scatter(part["n_cells"], counts, c=colour, marker=marker, s=28, label=label)
-    for name in table[table["kept"]]["n_cells"].nsmallest(3).index:
+    kept = table["kept"].astype(bool)
+    smallest = table[kept]["n_cells"].nsmallest(_NAMED_KEPT).index
+    for name in [*smallest, *table[~kept]["n_cells"].nlargest(_NAMED_LEFT_OUT).index]:
         row = table.loc[name]
         axes.annotate(
-            name,
+            literal(name),
             (row["n_cells"], max(row["total_counts"], 1)),
             xytext=(4, 4),
             textcoords="offset points",
             fontsize=7,
+            color="#222222" if row["kept"] else "#d1495b",
         )
     axes.axvline(min_cells, color="grey", linewidth=0.8, linestyle="--")
     if min_counts:
         axes.axhline(min_counts, color="grey", linewidth=0.8, linestyle="--")
-    axes.set(xscale="log", yscale="log", xlabel="cells per group", ylabel="counts per group", title=title)
+    axes.set(xscale="log", yscale="log", xlabel="cells per group", ylabel="counts per group")
+    axes.set_title(literal(title))
     if len(table):
         axes.legend(frameon=False)
     return figure

@@ -10,16 +10,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
-import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
+from cytopipe.atlas.plan import GENES_PER_CHUNK, ROWS_PER_CHUNK, PassPlan
 from cytopipe.atlas.profiles import Profiles, Resampler, SampleProfiles, Statistics, zscore
 from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
+from cytopipe.storage.h5ad_elements import Categories, Frame
 
 __all__ = ["profiles_value", "resampled_value", "sample_profiles_value"]
-
-_ROWS_PER_CHUNK = 64
 
 
 def profiles_value(
@@ -37,21 +35,13 @@ def profiles_value(
     carried columns; uns ``atlas``, ``level``, ``atlas_stats`` {gene_mean, gene_std, n_cells}, ``left_out``.
     """
     kept = profiles.kept
-    obs = pd.DataFrame({"cell_type": pd.Categorical(profiles.names)}, index=profiles.names)
-    obs["n_cells"] = profiles.grouping.n_cells[kept]
+    obs = {"cell_type": Categories.of(profiles.names), "n_cells": profiles.grouping.n_cells[kept]}
     if plan.units.samples:
         obs["n_samples"] = profiles.n_samples[kept]
     obs["total_counts"] = profiles.total_counts[kept]
-    for name, values in carried.items():
-        obs[name] = values
-    layers = {
-        "counts": profiles.counts,
-        "zscore": zscore(profiles.X, statistics.mean, statistics.std),
-        "n_expressing": profiles.expressing,
-    }
-    if profiles.se is not None:
-        layers["se"] = profiles.se
-    matrices = {"X": profiles.X.astype(np.float32)} | {f"layers/{name}": one for name, one in layers.items()}
+    dtypes = {"X": "f4", "layers/counts": "i8", "layers/zscore": "f4", "layers/n_expressing": "i4"}
+    if profiles.has_errors:
+        dtypes["layers/se"] = "f4"
     left_out = np.setdiff1d(np.arange(len(profiles.grouping.names)), kept)
     uns = {
         "atlas": atlas,
@@ -67,8 +57,8 @@ def profiles_value(
             "total_counts": profiles.total_counts[left_out],
         },
     }
-    dtypes = {name: one.dtype for name, one in matrices.items()}
-    return _lazy(plan, obs, genes, uns, dtypes, _matrix_blocks(matrices))
+    frame = Frame(profiles.names, obs | dict(carried))
+    return _lazy(plan, frame, genes, uns, dtypes, _profile_blocks(profiles, statistics))
 
 
 def resampled_value(
@@ -85,17 +75,14 @@ def resampled_value(
     """
     settings = plan.settings
     n_bootstrap, n_groups, n_genes = settings.n_bootstrap, len(resampler.groups), len(genes)
-    obs = pd.DataFrame(
+    redrawn = [resampler.redrawn(position) for position in range(n_groups)]
+    frame = Frame(
+        [f"{name}|{b}" for name in resampler.names for b in range(n_bootstrap)],
         {
-            "cell_type": pd.Categorical.from_codes(
-                np.repeat(np.arange(n_groups), n_bootstrap), resampler.names
-            ),
+            "cell_type": Categories(np.repeat(np.arange(n_groups), n_bootstrap), resampler.names),
             "bootstrap_idx": np.tile(np.arange(n_bootstrap), n_groups),
-            "redrawn": np.concatenate(
-                [resampler.redrawn(position) for position in range(n_groups)] or [[]]
-            ).astype(bool),
+            "redrawn": np.concatenate(redrawn or [[]]).astype(bool),
         },
-        index=[f"{name}|{b}" for name in resampler.names for b in range(n_bootstrap)],
     )
     uns = {
         "atlas": atlas,
@@ -104,7 +91,7 @@ def resampled_value(
         "bootstrap": settings.bootstrap,
         "seed": settings.seed,
     }
-    dtypes = {"X": np.dtype(np.float32)}
+    dtypes = {"X": "f4"}
     if settings.resampled_zscore:
         dtypes["layers/zscore"] = dtypes["X"]
 
@@ -125,7 +112,7 @@ def resampled_value(
             made["layers/zscore"] = ((row, first), z)
         return made
 
-    return _lazy(plan, obs, genes, uns, dtypes, blocks(), rows_per_chunk=n_bootstrap)
+    return _lazy(plan, frame, genes, uns, dtypes, blocks(), rows_per_chunk=n_bootstrap)
 
 
 def sample_profiles_value(
@@ -141,44 +128,40 @@ def sample_profiles_value(
     cell_types = [grouping.names[group] for group in profiles.groups]
     sample_names = [plan.units.samples[sample] for sample in profiles.samples]
     index = [f"{cell_type}|{sample}" for cell_type, sample in zip(cell_types, sample_names, strict=True)]
-    obs = pd.DataFrame(
-        {
-            "cell_type": pd.Categorical(cell_types),
-            "sample": pd.Categorical(sample_names),
-            "n_cells": profiles.n_cells,
-            "total_counts": profiles.total_counts,
-        },
-        index=index,
-    )
-    for name, values in carried.items():
-        obs[name] = values
+    obs = {
+        "cell_type": Categories.of(cell_types),
+        "sample": Categories.of(sample_names),
+        "n_cells": profiles.n_cells,
+        "total_counts": profiles.total_counts,
+    }
+    frame = Frame(index, obs | dict(carried))
     uns = {"atlas": atlas, "level": grouping.level.name}
     n_genes = len(genes)
 
     def blocks() -> Iterator[Callable]:
-        for row in range(0, len(index), _ROWS_PER_CHUNK):
-            stop = min(len(index), row + _ROWS_PER_CHUNK)
+        for row in range(0, len(index), ROWS_PER_CHUNK):
+            stop = min(len(index), row + ROWS_PER_CHUNK)
             for first in range(0, n_genes, GENES_PER_CHUNK):
                 last = min(n_genes, first + GENES_PER_CHUNK)
                 yield lambda row=row, stop=stop, first=first, last=last: {
                     "X": ((row, first), profiles.piece(row, stop, first, last))
                 }
 
-    return _lazy(plan, obs, genes, uns, {"X": np.dtype(np.int64)}, blocks())
+    return _lazy(plan, frame, genes, uns, {"X": "i8"}, blocks())
 
 
 def _lazy(
     plan: PassPlan,
-    obs: pd.DataFrame,
+    obs: Frame,
     genes: tuple[str, ...],
     uns: Mapping[str, object],
-    dtypes: Mapping[str, np.dtype],
+    dtypes: Mapping[str, str],
     blocks: Iterator[Callable],
-    rows_per_chunk: int = _ROWS_PER_CHUNK,
+    rows_per_chunk: int = ROWS_PER_CHUNK,
 ) -> AnnDataBlocks:
     return AnnDataBlocks(
         obs=obs,
-        var=pd.DataFrame(index=list(genes)),
+        var=Frame(genes, {}),
         matrices=dtypes,
         blocks=_with_small_products(blocks),
         uns=uns,
@@ -193,10 +176,18 @@ def _with_small_products(blocks: Iterator[Callable]) -> Iterator[Callable]:
         yield from blocks
 
 
-def _matrix_blocks(matrices: Mapping[str, np.ndarray]) -> Iterator[Callable]:
-    """Chunks of whole matrices, in order."""
-    for name, matrix in matrices.items():
-        for row in range(0, matrix.shape[0], _ROWS_PER_CHUNK):
+def _profile_blocks(profiles: Profiles, statistics: Statistics) -> Iterator[Callable]:
+    """Chunks of all matrices of a level, derived some rows at a time."""
+    for rows in profiles.blocks():
+        matrices = {
+            "X": rows.X.astype(np.float32),
+            "layers/counts": rows.counts,
+            "layers/zscore": zscore(rows.X, statistics.mean, statistics.std),
+            "layers/n_expressing": rows.expressing,
+        }
+        if rows.se is not None:
+            matrices["layers/se"] = rows.se
+        for name, matrix in matrices.items():
             for first in range(0, matrix.shape[1], GENES_PER_CHUNK):
-                part = matrix[row : row + _ROWS_PER_CHUNK, first : first + GENES_PER_CHUNK]
-                yield lambda name=name, row=row, first=first, part=part: {name: ((row, first), part)}
+                part = matrix[:, first : first + GENES_PER_CHUNK]
+                yield lambda name=name, row=rows.start, first=first, part=part: {name: ((row, first), part)}

@@ -18,8 +18,9 @@ from cytopipe.atlas.catalogue import COMPARISON, VALIDATION, Catalogue
 from cytopipe.atlas.cells import open_cells
 from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmonisation
 from cytopipe.atlas.inference import CODE_VERSION as INFERENCE_VERSION
-from cytopipe.atlas.inference import infer_activity, overlap_words
-from cytopipe.atlas.pseudobulk import Pass, Sums, add_up
+from cytopipe.atlas.inference import infer_activity, overlap_of
+from cytopipe.atlas.profiles import resampled_groups
+from cytopipe.atlas.pseudobulk import Pass, Sums, add_up, within_memory
 from cytopipe.atlas.recipe import inference_recipe, level_recipe
 from cytopipe.atlas.registry import AtlasEntry, Level, get_atlas, load_registry, resolve_path
 from cytopipe.atlas.settings import ActivitySettings, Settings
@@ -81,6 +82,10 @@ class LevelFiles:
         Groups in the main file; None where it was there already.
     made : bool
         Whether this run made them.
+    n_resampled : int or None
+        Groups in the resampled file; None where it was there already or was not asked for.
+    warnings : tuple of str
+        What is sound, and hardly what was meant: no group large enough, no group with enough samples.
     """
 
     level: Level
@@ -88,6 +93,8 @@ class LevelFiles:
     sha256: Mapping[str, str]
     n_groups: int | None
     made: bool
+    n_resampled: int | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,6 +123,11 @@ class Aggregation:
     resumed_at: int
     seconds_pass: float
     seconds_total: float
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Warnings of all levels."""
+        return tuple(warning for level in self.levels for warning in level.warnings)
 
 
 def aggregate_all_levels(
@@ -251,7 +263,8 @@ def aggregate(
             sums = add_up(cells, missing, sample, settings, Pass(**how))
             device, projected, resumed_at = sums.device, sums.plan.projected_bytes, sums.resumed_at
             passed = time.perf_counter()
-            found |= _write_levels(archive, sums, {level: files[level] for level in missing})
+            with within_memory(sums.plan, cells):
+                found |= _write_levels(archive, sums, {level: files[level] for level in missing})
             sums.forget()
         return Aggregation(
             atlas, tuple(found[level] for level in levels), cells.n_cells, cells.n_genes, device, projected,
@@ -334,6 +347,8 @@ def _write_levels(
             {kind: receipts[level, kind].version for kind in kinds},
             n_groups[level],
             True,
+            len(resampled_groups(sums.plan, sums.rolled_up[level])) if "resampled" in kinds else None,
+            pseudobulk.level_warnings(sums, level),
         )
         for level, kinds in files.items()
     }
@@ -407,7 +422,10 @@ def infer_activities(
                 if not (skip_existing and archive.made_by(place, H5AD, provenance)):
                     value = infer_activity(profiles.value, signature, settings, workers=workers)
                     archive.put(place, H5AD, value, provenance)
-                    outcome = f"written, {overlap_words(value)}"
+                    overlap = overlap_of(value)
+                    outcome = f"{overlap}, written"
+                    if overlap.warning and not kind:
+                        report(f"{place.path}: warning: {overlap.warning}")
                 done.append(archive.root / place.path)
                 report(f"{place.path}: {outcome}")
     return done

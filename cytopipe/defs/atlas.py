@@ -484,7 +484,7 @@ def activity(
 
     z, coefficient, standard error, p and FDR.
     """
-    from cytopipe.atlas.inference import infer_activity, overlap_words
+    from cytopipe.atlas.inference import infer_activity
 
     inferred = infer_activity(pseudobulk.load(), signatures, inference, workers=work.engine.workers)
     return Described(
@@ -690,15 +690,18 @@ def _how(entry: Atlas, work: Work):
 
 
 def _described_profiles(sums: Sums, level: Level, value: AnnDataBlocks) -> Described:
+    from cytopipe.atlas.pseudobulk import level_warnings
+
     groups = sums.rolled_up[level]
     counts = {
         "n_groups": len(groups.kept),
         "n_left_out": len(groups.grouping.names) - len(groups.kept),
         "n_genes": len(sums.cells.genes),
-        "n_cells": int(value.obs["n_cells"].sum()),
-        "n_counts": int(value.obs["total_counts"].sum()),
+        "n_cells": int(groups.grouping.n_cells[groups.kept].sum()),
+        "n_counts": int(groups.total_counts[groups.kept].sum()),
     }
-    return Described(value, counts)
+    warnings = level_warnings(sums, level)
+    return Described(value, counts, {"warning": " ".join(warnings)} if warnings else {})
 
 
 def _counts_of(inferred: AnnData) -> dict[str, int]:

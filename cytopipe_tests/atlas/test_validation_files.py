@@ -244,3 +244,53 @@ def test_a_table_that_cannot_be_drawn_says_what_is_missing():
         figures.forest(pd.DataFrame({"target": []}))
     with pytest.raises(InputError, match="nothing to draw"):
         figures.heat_map(pd.DataFrame())
+
+
+HOSTILE = [
+    "$x_{$",
+    "a$b$c",
+    r"\frac{1}{0}$ $",
+    r"a\$b$c$",
+    "$",
+    "{}%#&_^~",
+    "<b>&</b>",
+    "line\nbreak",
+    "日本$語$",
+]
+
+
+def test_labels_are_drawn_as_they_are_whatever_they_hold():
+    """Two dollar signs are no TeX: every figure of the room renders names that TeX could not, as written."""
+    from cytopipe.storage.figures import figure_bytes
+
+    from cytopipe.atlas.qc import group_size_figure
+
+    n = len(HOSTILE)
+    low, high = np.linspace(-0.5, 0.1, n), np.linspace(0.2, 0.9, n)
+    forest = pd.DataFrame({"target": HOSTILE, "effect": (low + high) / 2, "ci_low": low, "ci_high": high})
+    sides = {f"{side}{end}": high for side in ("expression", "activity") for end in ("", "_low", "_high")}
+    drawn = [
+        figures.forest(forest.assign(n=2, i_squared=0.5), title=HOSTILE[0], label=HOSTILE[1]),
+        figures.heat_map(pd.DataFrame(np.eye(n), HOSTILE, HOSTILE), title=HOSTILE[2], label=HOSTILE[0]),
+        figures.scatter(pd.DataFrame({"group": HOSTILE} | sides), title=HOSTILE[1]),
+    ]
+    for figure in drawn:
+        assert figure_bytes(figure).startswith(b"\x89PNG")
+    ticks = drawn[1].axes[0].get_yticklabels()
+    assert [figures.literal(name) for name in HOSTILE] == [tick.get_text() for tick in ticks]
+    table = pd.DataFrame({"kept": True, "n_cells": 20, "total_counts": 500}, index=HOSTILE)
+    table.iloc[::2, 0] = False
+    assert group_size_figure(table, HOSTILE[0]).startswith(b"\x89PNG")
+
+
+def test_the_picture_of_group_sizes_names_the_groups_that_were_left_out(monkeypatch):
+    """A cross without a name does not say which type is missing from every later result."""
+    from cytopipe.atlas import qc
+
+    kept = []
+    monkeypatch.setattr(qc, "figure_bytes", lambda figure: kept.append(figure) or b"")
+    sizes = pd.DataFrame(
+        {"kept": [True, False], "n_cells": [20, 3], "total_counts": [500, 30]}, index=["B", "rare"]
+    )
+    qc.group_size_figure(sizes, "a")
+    assert "rare" in [text.get_text() for text in kept[0].axes[0].texts]

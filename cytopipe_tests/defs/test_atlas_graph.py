@@ -329,7 +329,7 @@ def test_every_materialization_tells_what_people_ask_for(made):
     activity = told("activity", "a.fine.mine")
     assert activity["picture"].startswith("![") and (activity["n_groups"], activity["n_targets"]) == (6, 2)
     assert activity["parameters"]["signature"] == "mine"
-    assert activity["overlap"] == "160 of 160 signature genes (100%)"
+    assert activity["overlap"] == "160 of 160 genes of the signature (100%)"
     assert 0 <= told("validation", "a.fine.mine")["quality"] <= 1
 
 

@@ -90,14 +90,15 @@ class H5ad(FileFormat):
 
     def write(self, draft: Path, value: AnnData | AnnDataBlocks) -> None:
         """Write an AnnData whole, or block by block; the value is not changed."""
-        from anndata import AnnData
-
         from cytopipe.engine import available_cores
         from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks, write_blocks
 
         if isinstance(value, AnnDataBlocks):
             write_blocks(draft, value, self.threads or available_cores())
-        elif isinstance(value, AnnData):
+            return
+        from anndata import AnnData
+
+        if isinstance(value, AnnData):
             write_h5ad(value, compression=self.compression)(draft)
         else:
             raise InputError(f"an h5ad holds an AnnData or AnnDataBlocks, not a {type(value).__name__}")
