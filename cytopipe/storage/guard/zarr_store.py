@@ -26,6 +26,7 @@ __all__ = ["ZarrSurvey", "survey_zarr"]
 MAX_CHUNK_BYTES = 1 << 30
 MAX_METADATA_BYTES = 64 << 20
 MAX_FINDINGS = 20
+MAX_ABSENT = 1000
 
 _COMPRESSORS = frozenset(CODECS)
 _V3_CODECS = _COMPRESSORS | {"bytes", "transpose", "vlen-utf8", "vlen-bytes", "sharding_indexed"}
@@ -291,9 +292,12 @@ def _require_chunks(root: Path, array: _Array, sizes: Mapping[str, int]) -> None
             name = f"{under}{array.prefix.rstrip('/.') or '0'}"
         if name not in sizes or (array.shard and not _shard_is_full(array, index, root / name)):
             absent.append(name)
+            if len(absent) == MAX_ABSENT:
+                break
     if absent:
+        many = "at least " if len(absent) == MAX_ABSENT else ""
         raise DamagedError(
-            f"{len(absent)} chunks are absent",
+            f"{many}{len(absent)} chunks are absent",
             where=str(root),
             found=", ".join(absent[:5]),
             next="Make or copy the store again: absent chunks would be read as zeros.",
