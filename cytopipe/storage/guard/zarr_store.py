@@ -8,6 +8,7 @@ declares.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -308,10 +309,9 @@ def _shard_is_full(array: _Array, index: tuple[int, ...], file: Path) -> bool:
     """Whether a shard has every chunk that lies inside the array."""
     counts = [whole // part for whole, part in zip(array.shard, array.chunk, strict=True)]
     length = 16 * prod(counts) + (4 if array.index_crc else 0)
-    with file.open("rb") as stream:
-        if array.index_at_end:
-            stream.seek(max(0, stream.seek(0, 2) - length))
-        table = stream.read(length)
+    with file.open("rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        table = os.pread(stream.fileno(), length, max(0, size - length) if array.index_at_end else 0)
     if len(table) < length:
         return False
     for at, inner in enumerate(product(*map(range, counts))):
