@@ -23,7 +23,7 @@ from pathlib import Path
 from cytopipe import __version__
 from cytopipe.errors import Finding, InputError
 
-__all__ = ["Input", "Provenance", "library_versions", "sha256_bytes", "sha256_file"]
+__all__ = ["Input", "Provenance", "digest_of", "library_versions", "sha256_bytes", "sha256_file"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -40,6 +40,11 @@ def sha256_file(path: str | Path) -> str:
         while piece := stream.read(_CHUNK_BYTES):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, allow_nan=False).encode())
 
 
 @functools.cache

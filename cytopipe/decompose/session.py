@@ -17,7 +17,6 @@ from typing import Any
 import click
 
 from cytopipe.decompose import opening
-from cytopipe.decompose.advance import default_thresholds
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import (
@@ -32,7 +31,7 @@ from cytopipe.decompose.layout import (
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.progress import open_progress
 from cytopipe.decompose.run import Decomposition, StageResult
-from cytopipe.decompose.sequences import SequenceSet
+from cytopipe.decompose.stages import default_thresholds
 from cytopipe.decompose.state import Requests
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.engine import open_engine
@@ -282,7 +281,7 @@ class Session:
             source, parameters = SequenceFile(Path(), "", found.records), found.state.settings
             requests = self._requests(found.state.requests if given["resume"] else None)
             begun = found
-        sequences = SequenceSet.from_records(source.records.values())
+        sequences = source.unique()
         mean_bp = sum(map(len, sequences.sequences)) / len(sequences)
         yield f"input      {len(source.records)} records, {len(sequences)} unique, mean {mean_bp:.0f} bp"
         yield f"directory  {self.directory}" + (

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cytopipe.provenance import digest_of
 from cytopipe.storage.formats import Format
 
 if TYPE_CHECKING:
@@ -124,11 +124,6 @@ class Source:
         return self.digest(project, data)
 
 
-def digest_of(value: object) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, allow_nan=False).encode()).hexdigest()
-
-
 @dataclass(frozen=True)
 class CheckResult:
     """What a check found; `findings` in words, none where all is well."""
@@ -211,6 +206,9 @@ class Work:
         Where heavy work runs.
     scratch : Path
         A folder for checkpoints, named after the recipe: the same work finds it again, other work does not.
+    cache : Path
+        A folder for what can be computed again and is found by its content, such as distances of sequences:
+        all artifacts of this partition in this domain share it.
     progress : callable
         ``progress(what, done, total)``: shown to whoever watches.
     saved : callable
@@ -221,6 +219,7 @@ class Work:
 
     engine: Engine
     scratch: Path
+    cache: Path
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     saved: Callable[[str, int, int], None] = lambda what, done, total: None
     stop: Callable[[], bool] = lambda: False

@@ -311,6 +311,7 @@ class Batch:
         return Work(
             engine=engine,
             scratch=self.ledger.archive.scratch(recipe),
+            cache=self.ledger.archive.scratch(f"{step.domain} {keys}"),
             progress=progress,
             saved=saved,
             stop=stop,

@@ -219,7 +219,8 @@ class Ledger:
             yield from ((key, "") for key in self.relations.keys(source.by) if declared_anew)
             return
         for key, paths, known in self.book.watched_files(source.asset):
-            if (now := stamp_of_files(paths)) != known:
+            now = stamp_of_files(paths) if paths else "no files"
+            if now != known:
                 yield key, now
 
     def _look_at_artifacts(self, touched: dict[str, set[str]]) -> Iterator[tuple[Event, str]]:
@@ -274,14 +275,18 @@ class Ledger:
     ) -> Iterator[tuple[Event, str]]:
         """Work done outside of runs: its own receipt says what it was made from."""
         format, place = step.makes[asset], self.places.place(asset, key)
+        edited = False
         try:
             found = self.archive.look(place, format)
-            receipt = self.archive.receipt(place) if found.kind in ("whole", "edited") else None
-            if receipt is not None and found.kind == "edited" and isinstance(format, SetFormat):
+            edited = found.kind == "edited"
+            receipt = self.archive.receipt(place) if edited or found.kind == "whole" else None
+            if receipt is not None and edited and isinstance(format, SetFormat):
                 # A hand edit becomes the artifact's new version, so that what follows is made from it.
                 receipt = self.archive.accept(place, format, receipt.provenance)
+                stamp = stamp_of_place(self.archive.root, place, format)
         except CytopipeError as error:
-            self._mark(asset, key, f"cannot be read: {error}", touched)
+            told = "was edited by hand, and the edit cannot be taken up" if edited else "cannot be read"
+            self._mark(asset, key, f"{told}: {error}", touched)
             return
         if receipt is None:
             self._mark(
@@ -291,10 +296,9 @@ class Ledger:
                 touched,
             )
             return
-        if record is not None and record.version == found.version:
+        if record is not None and record.version == receipt.version:
             self._mark(asset, key, "", touched)
             return
-        edited = found.kind == "edited"
         what = f"edited by hand: {found.words}" if edited else "made outside Dagster, taken up as it is"
         inputs = (
             self._inputs_of_receipt(step, key, receipt.inputs)
@@ -306,7 +310,7 @@ class Ledger:
                 asset=asset,
                 key=key,
                 kind=MADE,
-                version=found.version,
+                version=receipt.version,
                 code_version=record.code_version if edited and record else step.code_version,
                 inputs=inputs,
                 stamp=stamp,

@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cytopipe.errors import StorageError
+from cytopipe.errors import DamagedError, StorageError
 from cytopipe.provenance import Input, Provenance
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
@@ -177,7 +177,7 @@ class Archive:
                 place.set_name,
                 format.files(place.set_name, value),
                 owns=format.owns(place.set_name),
-                extra=format.beside(place.set_name, value),
+                extra=lambda manifest: format.beside(place.set_name, value, manifest),
                 provenance=provenance,
             )
             return _receipt(published, provenance)
@@ -204,9 +204,7 @@ class Archive:
             Its bytes are not those that were published.
         """
         if isinstance(format, SetFormat):
-            return format.parse(
-                place.set_name, self.store.read_set(place.path, place.set_name), self.root / place.path
-            )
+            return format.parse(place.set_name, self._read_set(place), self.root / place.path)
         return format.read(self.verified_path(place, format))
 
     def handle(self, place: Place, format: Format) -> Handle:
@@ -215,7 +213,7 @@ class Archive:
     def verified_path(self, place: Place, format: Format) -> Path:
         """The path to open, after its bytes were compared with the manifest; errors as :meth:`get`."""
         if isinstance(format, SetFormat):
-            self.store.read_set(place.path, place.set_name)
+            self._read_set(place)
             return self.root / place.path
         if format.layout == "directory":
             return self.store.open_directory(place.path)
@@ -223,7 +221,7 @@ class Archive:
 
     def receipt(self, place: Place) -> Receipt | None:
         """What was published at a place, from its manifest; None where nothing was. No content is read."""
-        if not self.root.is_dir():
+        if (place.set_name and not (self.root / place.path).is_dir()) or not self.root.is_dir():
             return None
         try:
             manifest = self.store.manifest(place.path, place.set_name or None)
@@ -247,9 +245,27 @@ class Archive:
         return Standing("whole", self.store.manifest(place.path).sha256)
 
     def accept(self, place: Place, format: SetFormat, provenance: Provenance | None = None) -> Receipt:
-        """Take over a hand edit of a set as its new version."""
-        published = self.store.accept_set(
-            place.path, place.set_name, provenance, owns=format.owns(place.set_name)
+        """Take over a hand edit of a set as its new version, its files as the person left them.
+
+        Raises
+        ------
+        DamagedError
+            A file is damaged, which is no edit.
+        CytopipeError
+            The edit breaks what must hold of the set; nothing was written.
+        """
+        found = self.store.classify_set(place.path, place.set_name)
+        if found.kind == "damaged":
+            raise DamagedError(found.findings)
+        files = format.accepted(place.set_name, found, self.root / place.path)
+        value = format.parse(place.set_name, files, self.root / place.path)
+        published = self.store.publish_set(
+            place.path,
+            place.set_name,
+            files,
+            owns=format.owns(place.set_name),
+            extra=lambda manifest: format.beside(place.set_name, value, manifest),
+            provenance=provenance,
         )
         return _receipt(published, provenance)
 
@@ -258,6 +274,11 @@ class Archive:
         folder = self.store.root / ".scratch" / hashlib.sha256(recipe.encode()).hexdigest()[:24]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _read_set(self, place: Place) -> dict[str, bytes]:
+        if not (self.root / place.path).is_dir():
+            raise StorageError("nothing was published here", where=str(self.root / place.path))
+        return self.store.read_set(place.path, place.set_name)
 
     def _look_at_set(self, place: Place, format: SetFormat) -> Standing:
         folder = self.root / place.path

@@ -16,7 +16,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,6 +51,7 @@ from cytopipe.storage.state import format_json, parse_json
 __all__ = ["JOURNAL", "owned", "publish_set", "read_set", "recover", "set_manifest", "set_manifest_path"]
 
 JOURNAL = ".cytopipe-journal.json"
+Extra = Mapping[str, bytes] | Callable[[Manifest], Mapping[str, bytes]]
 _FEW = 4  # up to so many files are flushed one by one; beyond that one syncfs is cheaper
 
 
@@ -181,12 +182,12 @@ def publish_set(
     files: Mapping[str, bytes | None],
     *,
     owns: tuple[str, ...],
-    extra: Mapping[str, bytes],
+    extra: Extra,
     provenance,
     sync: Sync,
 ) -> Manifest:
     """Make `files` the content of the set `name` in `folder`; see :meth:`Store.publish_set`."""
-    _check_names(name, files, owns, extra)
+    _check_names(name, files, owns)
     make_folder(folder, sync)
     with locked(folder):
         roll_forward(folder, sync)
@@ -208,7 +209,7 @@ def publish_set(
         return new
 
 
-def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mapping) -> None:
+def _check_names(name: str, files: Mapping, owns: tuple[str, ...]) -> None:
     check_file_name(name)
     for file in files:
         check_file_name(file)
@@ -216,6 +217,9 @@ def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mappin
             raise ParameterError(
                 f"the set {name!r} does not own the file {file!r}", expected=f"a name like {', '.join(owns)}"
             )
+
+
+def _check_extras(name: str, files: Mapping, owns: tuple[str, ...], extra: Mapping) -> None:
     for file in extra:
         check_file_name(file, hidden=True)
         if file in (JOURNAL, STAGING) or file.endswith(".manifest.json"):
@@ -313,7 +317,7 @@ def _edit(path: Path, was: Entry | None, found: Entry | None, will: Entry | None
 # --------------------------------------------------------------------------- the transaction
 
 
-def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, bytes], sync: Sync) -> Manifest:
+def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Extra, sync: Sync) -> Manifest:
     with drafting(folder / STAGING) as draft:
         entries = dict(new.files)
         for file, data in plan.write.items():
@@ -322,6 +326,8 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
             entry = entries[file]
             entries[file] = Entry(entry.size_bytes, entry.sha256, staged.stat().st_mtime_ns, entry.records)
         new = Manifest(**{**vars(new), "files": entries})
+        extra = extra(new) if callable(extra) else extra
+        _check_extras(new.name, new.files, new.owns, extra)
         rest = _extras(folder, extra, new) | {
             set_manifest_path(folder, new.name).name: format_manifests([new])
         }

@@ -184,7 +184,7 @@ class Store:
         files: Mapping[str, bytes | None],
         *,
         owns: str | tuple[str, ...],
-        extra: Mapping[str, bytes] | None = None,
+        extra: sets.Extra | None = None,
         provenance: Provenance | None = None,
     ) -> Published:
         """Publish the complete content of a set of hand-editable files in one transaction.
@@ -200,9 +200,10 @@ class Store:
             published. Files whose bytes did not change are not rewritten.
         owns : str or tuple of str
             Patterns (``initial.*.fasta``) of the names that belong to the set.
-        extra : mapping of file name to bytes, optional
+        extra : mapping of file name to bytes, or callable, optional
             Committed in the same transaction without belonging to the set: ``state.json``. Each gets a
-            sidecar of its own, so that :meth:`read_bytes` vouches for it.
+            sidecar of its own, so that :meth:`read_bytes` vouches for it. A callable makes them of the new
+            manifest of the set, which knows the digests already.
         provenance : Provenance, optional
 
         Raises

@@ -12,7 +12,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from cytopipe.storage.edits import SetState
+    from cytopipe.storage.manifest import Manifest
 
 __all__ = ["DirectoryFormat", "FileFormat", "Format", "SetFormat"]
 
@@ -96,6 +100,21 @@ class SetFormat(Format):
     def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Any:
         """The value of the set `name`, from the verified content of its files."""
 
-    def beside(self, name: str, value: Any) -> Mapping[str, bytes]:
-        """Files that are committed in the same transaction and belong to no set, such as ``state.json``."""
+    def beside(self, name: str, value: Any, manifest: Manifest) -> Mapping[str, bytes]:
+        """Files that are committed in the same transaction and belong to no set, such as ``state.json``.
+
+        `manifest` is that of the set as it is about to be published: its digests need not be taken again.
+        """
         return {}
+
+    def accepted(self, name: str, found: SetState, folder: Path) -> Mapping[str, bytes]:
+        """The files of a set that was edited by hand, as they are to be published: as the person left them.
+
+        A format may add files that the edit asks for.
+
+        Raises
+        ------
+        CytopipeError
+            The edit breaks what must hold of the set; the message says what to do. Nothing was written.
+        """
+        return found.contents
