@@ -9,6 +9,7 @@ each stage.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -163,7 +164,9 @@ class Advance:
         found = of.folder.report(stage)
         if found is None or not found.is_of(clusters.files_digest, known):
             made = reports.report(of.sequences, clusters, self._work, truth=known)
-            of.folder.publish_report(stage, made, of.provenance_of(stage, self._command))
+            inputs = of.state.report_made_from(stage, known.sha256 if known else "")
+            provenance = replace(of.provenance_of(stage, self._command), inputs=inputs)
+            of.folder.publish_report(stage, made, provenance)
 
     def _clean_up(self) -> None:
         """Remove what led to the result; the points to roll back to stay."""

@@ -262,6 +262,14 @@ class State(_Model):
         source = f"decompose/{self.source_of(stage).asset}"
         return (*inputs, Input(path="", sha256=self.entry(stage).source_digest, asset=source))
 
+    def report_made_from(self, stage: Stage, truth: str) -> tuple[Input, ...]:
+        """The inputs of the report of a stage; `truth` is the digest of the known clusters, empty for none."""
+        return (
+            Input(path=self.input.fasta_path, sha256=self.input.fasta_hash, asset="decompose/sequences"),
+            Input(path="", sha256=self.entry(stage).files_digest, asset=f"decompose/{stage.asset}"),
+            Input(path="", sha256=truth or NOT_DECLARED, asset="decompose/truth"),
+        )
+
     def stages_with_files(self) -> list[Stage]:
         """The stages that have files now, in order."""
         return [

@@ -100,6 +100,7 @@ class Batch:
     ledger: Ledger
     steps: tuple[Artifact, ...]
     failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
+    _scratch: dict[str, list[str]] = field(default_factory=dict)  # by recipe, the partitions worked on there
 
     def events(self) -> Iterator[MaterializeResult]:
         """Run, and yield what Dagster has to be told: results of a single partition, events of several are
@@ -152,6 +153,10 @@ class Batch:
                 self._fail(asset, key, error)
                 continue
             yield from self._log(step, asset, key, result, reads, seconds)
+        for recipe, keys in self._scratch.items():
+            if not any((asset, key) in self.failed for asset in step.makes for key in keys):
+                self.ledger.archive.forget(recipe)
+        self._scratch.clear()
         self.ledger.catch_up()
 
     # ------------------------------------------------------------------ calling the function
@@ -292,6 +297,7 @@ class Batch:
     ) -> Work:
         versions = sorted((name, read.version) for name, read in reads.items())
         recipe = f"{step.asset} {step.code_version} {keys if step.one_pass is None else ''} {versions}"
+        self._scratch[recipe] = keys
         last = [float("-inf")]
 
         def saved(what: str, done: int, total: int) -> None:
@@ -437,7 +443,7 @@ class Batch:
     def _told(
         self, step: Artifact, event: Event, checks: Mapping[str, CheckResult]
     ) -> Iterator[MaterializeResult]:
-        """Log the event of one of many partitions; yield the result of a single one, so that others follow."""
+        """Log the event of one of many partitions; yield the result of a single one: others may follow."""
         if len(self._keys) > 1:
             self._log_checks(event.asset, step, event.key, checks)
             self._log_event(event)

@@ -12,6 +12,7 @@ bytes.
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -274,6 +275,10 @@ class Archive:
         folder = self.store.root / ".scratch" / hashlib.sha256(recipe.encode()).hexdigest()[:24]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def forget(self, recipe: str) -> None:
+        """Remove the checkpoints of work that is finished."""
+        shutil.rmtree(self.scratch(recipe))
 
     def _read_set(self, place: Place) -> dict[str, bytes]:
         if not (self.root / place.path).is_dir():

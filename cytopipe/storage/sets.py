@@ -340,7 +340,7 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Extra, sync: Sync
             "draft": draft.folder.name,
             "replace": {
                 file: {
-                    "new": digest_bytes(plan.write[file] if file in plan.write else rest[file]).sha256,
+                    "new": entries[file].sha256 if file in plan.write else digest_bytes(rest[file]).sha256,
                     "old": None if plan.before.get(file) is None else plan.before[file].sha256,
                     "editable": file in plan.write,
                 }
