@@ -9,7 +9,7 @@ groups, exactly as the main profiles are; the file says in ``uns`` how it was ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -149,7 +149,7 @@ def infer_activity(
         resampled = "bootstrap_idx" in file.obs
         chosen = settings or ActivitySettings()
         if resampled:
-            chosen = replace(chosen, n_permutations=0, moments="exact")
+            chosen = chosen.replace(n_permutations=0, moments="exact")
         fitted = fit(genes, signature, chosen, where=str(path))
         values = file.read("X", places)
         file.cell_types  # noqa: B018 - every row must name its group
@@ -261,7 +261,7 @@ def _stands(
     if not made:
         return False
     if kind:
-        settings = replace(settings, n_permutations=0, moments="exact")
+        settings = settings.replace(n_permutations=0, moments="exact")
     expected = Provenance(
         what=str(made.get("what", "")),
         parameters=_parameters(settings.for_signature(signature), signature),
@@ -272,7 +272,7 @@ def _stands(
 
 
 def _parameters(settings: ActivitySettings, signature: Signature) -> dict[str, object]:
-    return {"signature": signature.name, **asdict(settings)}
+    return {"signature": signature.name, **settings.as_json()}
 
 
 def _signature_input(signature: Signature) -> Input:

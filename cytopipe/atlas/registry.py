@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -213,7 +213,7 @@ def entry_from_mapping(name: str, declared: object, *, base: AtlasEntry | None =
             findings.extend(problems)
             given["levels"] = levels
         elif key in _SETTINGS:
-            chosen[key] = tuple(value) if isinstance(value, list) else value
+            chosen[key] = value
         elif key in _OF_THE_PROJECT:
             continue
         elif key in _FIELD_TYPES:
@@ -231,9 +231,9 @@ def entry_from_mapping(name: str, declared: object, *, base: AtlasEntry | None =
             findings.append(Finding(what=f"unknown field '{key}'", where=where, expected=known))
     if chosen:
         try:
-            given["settings"] = replace(base.settings if base else Settings(), **chosen)  # type: ignore[arg-type]
+            given["settings"] = (base.settings if base else Settings()).replace(**chosen)  # type: ignore[arg-type]
         except ParameterError as error:
-            findings += [replace(one, where=where) for one in error.findings]
+            findings += [replace(one, where=f"{where}, {one.where}") for one in error.findings]
     if base is None and not given.get("levels"):
         findings.append(Finding(what="declares no levels", where=where, expected="levels: {L1: column}"))
     if findings:
@@ -268,7 +268,7 @@ _FIELD_TYPES: dict[str, type] = {
     "n_genes": int,
     "description": str,
 }
-_SETTINGS = tuple(one.name for one in fields(Settings))
+_SETTINGS = tuple(Settings.model_fields)
 # What an entry of a project file says of the way to its profiles and beyond them; it is checked there.
 _OF_THE_PROJECT = (
     *("batch_size", "checkpoint_every", "use_gpu"),

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from cytopipe.commands.opened import Opened
-from cytopipe.commands.watching import open_watch
+from cytopipe.commands.progress import RunProgress, open_display
 from cytopipe.defs import books
 from cytopipe.defs.definitions import GRAPH
 from cytopipe.defs.listening import listen
@@ -114,7 +114,7 @@ def carry_out(opened: Opened, chosen: list[Judgement], *, quiet: bool = False) -
         return 2 if broken else 0
     reasons = {one.place: "; ".join(one.reasons) for one in chosen}
     finished: list[Finished] = []
-    with open_watch(quiet=quiet) as watch, listen(watch):
+    with open_display(quiet=quiet) as display, listen(RunProgress(display)):
         for domain, assets, keys in (one for one in runs if one[2]):
             why = reasons.get((assets[0], keys[0]), "")
             finished.append(

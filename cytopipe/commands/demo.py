@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cytopipe.cli import Options
+from cytopipe.commands.paths import AbsolutePath
 from cytopipe.errors import MissingToolError, ProjectError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ __all__ = ["demo"]
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default="demo")
+@click.argument("directory", type=AbsolutePath(file_okay=False), default="demo")
 @click.pass_obj
 def demo(options: Options, directory: Path) -> int:
     """Make the example project in DIRECTORY (default: demo) and materialize its graph.

@@ -128,7 +128,7 @@ class Advance:
         wanted = list(
             thresholds
             or of.state.requests.refine_close_clusters
-            or stages.default_thresholds(of.state.settings)
+            or stages.default_thresholds(of.state.parameters)
         )
         stages.check_thresholds(wanted)
         made = [one.threshold for one in entry.refinement_history]

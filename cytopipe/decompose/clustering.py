@@ -19,7 +19,6 @@ from cytopipe.decompose.state import (
     DistanceFacts,
     InputFacts,
     Metadata,
-    ParameterValues,
     Requests,
     State,
     TargetFacts,
@@ -141,7 +140,7 @@ def begun(
         input=input_facts(sequences),
         targets=None if targets is None else _target_facts(targets),
         distances=None if distances is None else _distance_facts(Path(distances), unique),
-        parameters=ParameterValues.model_validate(parameters.as_json()),
+        parameters=parameters,
         requests=requests or Requests(),
         metadata=Metadata(start_time=now(), last_checkpoint=now()),
     )

@@ -155,9 +155,9 @@ def _assigned(
         return taken, {one: taken.cluster_of[one] for one in ids if one in taken.cluster_of}, {}
     workspace = Workspace(
         SequenceFile(Path(), "", records).unique(
-            without=frozenset(before.deleted), one_strand=not of.state.settings.parity
+            without=frozenset(before.deleted), one_strand=not of.state.parameters.parity
         ),
-        of.state.settings,
+        of.state.parameters,
         of.directory,
         engine=engine,
     )
@@ -232,7 +232,7 @@ def _founded(
     """New clusters of the records that fit nowhere, clustered among themselves; the file of each record."""
     if not left:
         return {}
-    parameters = of.state.settings
+    parameters = of.state.parameters
     sequences = SequenceSet.from_records(left, one_strand=not parameters.parity)
     ids = tuple(record.id for record in sequences.expand(range(len(sequences))))
     # In memory: the search database in the directory is that of all sequences, not of these few.

@@ -9,8 +9,6 @@ began, and removes files of later stages that the state no longer knows.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -33,11 +31,12 @@ from cytopipe.decompose.layout import (
 from cytopipe.decompose.partition import Partition, digest_of_files
 from cytopipe.decompose.reports import Report
 from cytopipe.decompose.state import State, format_document, now, parse_document
-from cytopipe.errors import BusyError, CytopipeError, DamagedError, InputError, ResumeError, StorageError
+from cytopipe.errors import CytopipeError, DamagedError, InputError, ResumeError, StorageError
 from cytopipe.provenance import Provenance
 from cytopipe.storage import SetState
 from cytopipe.storage.archive import Archive, Place
 from cytopipe.storage.fasta import FastaRecord
+from cytopipe.storage.filesystem import lock_file
 from cytopipe.storage.manifest import Manifest
 
 __all__ = ["Folder"]
@@ -69,20 +68,7 @@ class Folder:
         BusyError
             If another process does.
         """
-        with (self.path / _LOCK_FILE).open("a+") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                stream.seek(0)
-                raise BusyError(
-                    "another process works on this decomposition",
-                    where=str(self.path),
-                    found=f"process {stream.read().strip() or 'unknown'}",
-                    next="Wait for it to finish, or stop it: it saves before it ends.",
-                ) from error
-            stream.truncate(0)
-            stream.write(f"{os.getpid()}\n")
-            stream.flush()
+        with lock_file(self.path / _LOCK_FILE, "another process works on this decomposition"):
             yield
 
     def read_state(self) -> tuple[State, str]:

@@ -29,7 +29,7 @@ from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.sequences import normalise
-from cytopipe.decompose.state import ParameterValues, State
+from cytopipe.decompose.state import State
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import CytopipeError, DamagedError, Finding, InputError, ParameterError, ResumeError
 from cytopipe.provenance import Provenance, sha256_file
@@ -201,11 +201,11 @@ def _changes(state: State, parameters: Mapping[str, Any]) -> list[Finding]:
     current = state.parameters.model_dump()
     changed = {name: value for name, value in parameters.items() if current.get(name) != value}
     try:
-        wanted = Parameters.from_json({**current, **changed})
+        wanted = Parameters(**current | changed)
     except ParameterError as error:
         return list(error.findings)
     begun = state.newest is INITIAL and not state.stages.initial_clustering.completed
-    fixed = state.settings.shaping()
+    fixed = state.parameters.shaping()
     findings = [
         Finding(
             what=f"{name} may not change while the initial clustering is unfinished",
@@ -218,7 +218,7 @@ def _changes(state: State, parameters: Mapping[str, Any]) -> list[Finding]:
         if begun and name in fixed
     ]
     if not findings:
-        state.parameters = ParameterValues.model_validate(wanted.as_json())
+        state.parameters = wanted
     return findings
 
 

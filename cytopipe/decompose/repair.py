@@ -25,7 +25,6 @@ from cytopipe.decompose.run import Decomposition
 from cytopipe.decompose.state import (
     Command,
     Metadata,
-    ParameterValues,
     Refinement,
     Requests,
     State,
@@ -254,7 +253,7 @@ def _state_of(
     path = source.path.absolute()
     state = State(
         input=input_facts(source, path.name if path.parent == folder.path else ""),
-        parameters=ParameterValues.model_validate(parameters.as_json()),
+        parameters=parameters,
         metadata=Metadata(start_time=moment, last_checkpoint=moment),
     )
     entries = state.stages

@@ -154,7 +154,7 @@ def report(
         **({name: agreement[name] for name in _AGREEMENT} if agreement else {}),
     }
     files = {f"{name}.tsv": format_tsv(table) for name, table in tables.items()}
-    files |= figures.all_of(histogram, curve, rows_of_clusters, state.settings)
+    files |= figures.all_of(histogram, curve, rows_of_clusters, state.parameters)
     files[SUMMARY] = format_json(summary)
     return Report(files)
 

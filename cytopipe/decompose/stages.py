@@ -22,7 +22,6 @@ from cytopipe.decompose.state import (
     ConflictEntry,
     FinalEntry,
     InitialEntry,
-    ParameterValues,
     Refinement,
     State,
     now,
@@ -243,7 +242,7 @@ def _state(clusters: Clustering, parameters: Parameters | None) -> State:
     """The state to go on from: nothing is known of later stages, and the parameters are those of today."""
     state = clusters.state.as_of(clusters.stage)
     if parameters is not None:
-        state.parameters = ParameterValues.model_validate(parameters.as_json())
+        state.parameters = parameters
     return state
 
 

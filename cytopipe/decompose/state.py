@@ -8,12 +8,11 @@ of the models, so that two runs that did the same differ in their times and hist
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cytopipe import __version__
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage, stage_named
@@ -70,18 +69,6 @@ class DistanceFacts(_Model):
 
     path: str
     sha256: Sha256
-
-
-#: The parameters of the decomposition: every field of `Parameters`, under its name and with its default, so
-#: that the document and the value cannot drift apart. Ranges are checked by `Parameters` itself.
-ParameterValues = create_model(
-    "ParameterValues",
-    __base__=_Model,
-    **{
-        field.name: (get_type_hints(Parameters)[field.name], field.default)
-        for field in dataclasses.fields(Parameters)
-    },
-)
 
 
 class InitialEntry(_Model):
@@ -206,7 +193,7 @@ class State(_Model):
     input: InputFacts
     targets: TargetFacts | None = None
     distances: DistanceFacts | None = None
-    parameters: ParameterValues  # type: ignore[valid-type]
+    parameters: Parameters
     requests: Requests = Field(default_factory=Requests)
     stages: StageEntries = Field(default_factory=StageEntries)
     metadata: Metadata
@@ -218,11 +205,6 @@ class State(_Model):
     def newest(self) -> Stage:
         """The stage whose files are the newest."""
         return stage_named(self.stage)
-
-    @property
-    def settings(self) -> Parameters:
-        """The parameters, as the value the algorithms take."""
-        return Parameters.from_json(self.parameters.model_dump())
 
     def as_of(self, stage: Stage) -> State:
         """A copy in which `stage` is the newest and nothing is known of later ones."""
@@ -246,7 +228,7 @@ class State(_Model):
         ]
         if stage is not FINAL:
             limits = self.stages.initial_clustering
-            values = declared(self.settings, limits.max_clusters_limit, limits.max_sequences_limit)
+            values = declared(self.parameters, limits.max_clusters_limit, limits.max_sequences_limit)
             inputs.append(Input(path="", sha256=digest_of(values), asset="decompose/parameters"))
         if stage is INITIAL:
             targets = self.targets
@@ -263,7 +245,7 @@ class State(_Model):
         return (*inputs, Input(path="", sha256=self.entry(stage).source_digest, asset=source))
 
     def report_made_from(self, stage: Stage, truth: str) -> tuple[Input, ...]:
-        """The inputs of the report of a stage; `truth` is the digest of the known clusters, empty for none."""
+        """The inputs of the report of a stage; `truth` is the digest of the known clusters, if any."""
         return (
             Input(path=self.input.fasta_path, sha256=self.input.fasta_hash, asset="decompose/sequences"),
             Input(path="", sha256=self.entry(stage).files_digest, asset=f"decompose/{stage.asset}"),

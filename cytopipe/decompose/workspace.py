@@ -22,8 +22,7 @@ from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.decompose.state import State
 from cytopipe.engine import Engine
 from cytopipe.errors import InputError, Interrupted
-from cytopipe.provenance import sha256_bytes
-from cytopipe.storage.fasta import FastaRecord, parse_fasta
+from cytopipe.storage.fasta import FastaRecord, load_fasta
 
 __all__ = ["SequenceFile", "Work", "Workspace", "opened", "stop_if_asked"]
 
@@ -69,15 +68,16 @@ class SequenceFile:
             Every fault in it, with its line.
         """
         try:
-            data = path.read_bytes()
-        except OSError as error:
+            file = load_fasta(path, gaps=False)
+        except InputError as error:
+            if path.exists() or path.is_symlink():
+                raise
             raise InputError(
-                f"the sequences cannot be read: {error.strerror or error}",
+                "the sequences cannot be read: there is no such file",
                 where=str(path),
                 expected="a FASTA file",
             ) from error
-        records = parse_fasta(data, where=str(path))
-        found = cls(path, sha256_bytes(data), {record.id: record for record in records})
+        found = cls(path, file.sha256, {record.id: record for record in file.records})
         found.unique()  # says what is wrong with the sequences
         return found
 
@@ -223,7 +223,7 @@ def opened(
             stop_if_asked(work)
 
     given = None if state.distances is None else Path(state.distances.path)
-    parameters = state.settings
+    parameters = state.parameters
     workspace = Workspace(
         # Ready-made distances were measured on the records as they are, and so were the reference's.
         sequences.unique(without=frozenset(deleted), one_strand=given is None and not parameters.parity),

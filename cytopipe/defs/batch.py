@@ -443,7 +443,7 @@ class Batch:
     def _told(
         self, step: Artifact, event: Event, checks: Mapping[str, CheckResult]
     ) -> Iterator[MaterializeResult]:
-        """Log the event of one of many partitions; yield the result of a single one: others may follow."""
+        """Log the event of one of many partitions; yield the result of a single one: others follow."""
         if len(self._keys) > 1:
             self._log_checks(event.asset, step, event.key, checks)
             self._log_event(event)

@@ -274,13 +274,13 @@ class Book:
         self._db.executemany(
             "insert into watch values (?, ?, '', '', 0, '', '', ?) on conflict (asset, key) do update "
             "set stamp=case when files=excluded.files then stamp else '' end, files=excluded.files",
-            ((asset, key, json.dumps(list(paths))) for key, paths in files.items()),
+            ((asset, key, "\0".join(paths)) for key, paths in files.items()),
         )
 
-    def watched_files(self, asset: str) -> list[tuple[str, list[Path], str]]:
+    def watched_files(self, asset: str) -> list[tuple[str, list[str], str]]:
         """(key, files, stamp) of a source."""
         rows = self._db.execute("select key, files, stamp from watch where asset=?", (asset,))
-        return [(key, [Path(one) for one in json.loads(files)], stamp) for key, files, stamp in rows]
+        return [(key, files.split("\0") if files else [], stamp) for key, files, stamp in rows]
 
     def folders(self) -> list[tuple[str, str]]:
         return list(self._db.execute("select path, stamp from folder"))

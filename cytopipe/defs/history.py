@@ -59,17 +59,15 @@ class History:
         return self.instance.event_log_storage.get_maximum_record_id() or 0
 
     def after(self, storage_id: int, assets: Iterable[str]) -> Iterator[Event]:
-        found: list[Event] = []
         for asset in assets:
             for fetch in (self.instance.fetch_materializations, self.instance.fetch_observations):
                 cursor, more = storage_id, True
                 while more:
                     chosen = AssetRecordsFilter(asset_key(asset), after_storage_id=cursor)
                     page = fetch(chosen, limit=_PAGE, ascending=True)
-                    found += [_event(asset, one) for one in page.records]
+                    yield from (_event(asset, one) for one in page.records)
                     more = page.has_more and bool(page.records)
                     cursor = page.records[-1].storage_id if page.records else cursor
-        return iter(sorted(found, key=lambda one: one.storage_id))
 
     def write(self, events: Sequence[Event]) -> None:
         with one_connection(self.instance):

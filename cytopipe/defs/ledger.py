@@ -54,7 +54,7 @@ class Events(Protocol):
         """The highest storage id there is; 0 where there is no event."""
 
     def after(self, storage_id: int, assets: Iterable[str]) -> Iterator[Event]:
-        """Events of `assets` with higher storage ids, in their order."""
+        """Events of `assets` with higher storage ids; those of one partition and kind in their order."""
 
     def write(self, events: Sequence[Event]) -> None:
         """Append events that no run of Dagster's made."""

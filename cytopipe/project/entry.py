@@ -67,6 +67,13 @@ class Entry(BaseModel):
         """Names by which places of artifacts are made, besides the key: ``{"atlas": ..., "level": ...}``."""
         return {}
 
+    @classmethod
+    def found(cls, directory: Path) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield name and fields of the entries that a new project file names: files that lie there
+        already.
+        """
+        yield from ()
+
     def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:
         """Yield ``(partition key, entry)`` for every data set this entry stands for."""
         yield name, self

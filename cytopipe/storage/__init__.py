@@ -2,7 +2,7 @@
 
 A publication is drafted out of sight, validated, measured, flushed, and then appears whole by one rename; a
 reader gets the old version or the new one, proved against a SHA-256 manifest. Content formats stand in
-modules of their own (`fasta`, `state`, `tables`, `figures`, `h5ad`, `strict_yaml`, `objects`, `guard`) and
+modules of their own (`fasta`, `state`, `tables`, `figures`, `h5ad`, `strict_yaml`, `guard`, `formats`) and
 are imported where they are used.
 """
 
@@ -10,7 +10,7 @@ from cytopipe.storage.edits import FileState, SetState
 from cytopipe.storage.filesystem import FileSystem, Sync
 from cytopipe.storage.janitor import Swept
 from cytopipe.storage.manifest import Difference, Entry, Manifest
-from cytopipe.storage.names import check_file_name, check_key, slug
+from cytopipe.storage.names import case_collisions, check_file_name, check_key, key_of, slug
 from cytopipe.storage.store import Published, Store
 
 __all__ = [
@@ -24,7 +24,9 @@ __all__ = [
     "Store",
     "Swept",
     "Sync",
+    "case_collisions",
     "check_file_name",
     "check_key",
+    "key_of",
     "slug",
 ]

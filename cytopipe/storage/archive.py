@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from cytopipe.errors import DamagedError, StorageError
-from cytopipe.provenance import Input, Provenance
+from cytopipe.provenance import Provenance
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
-from cytopipe.storage.manifest import Manifest
+from cytopipe.storage.receipts import Receipt
 from cytopipe.storage.store import Published, Store
 
 __all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
@@ -48,32 +48,6 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.path}/{self.set_name}.*" if self.set_name else self.path
-
-
-@dataclass(frozen=True)
-class Receipt:
-    """What was published at a place: its version, its size, and how it was made.
-
-    Parameters
-    ----------
-    path : Path
-        Absolute: the file, the link to the directory, or the folder of the set.
-    version : str
-        SHA-256 of the content, independent of time: the asset's data version.
-    size_bytes, n_files : int
-    provenance : Provenance or None
-        None where the manifest holds none.
-    """
-
-    path: Path
-    version: str
-    size_bytes: int
-    n_files: int
-    provenance: Provenance | None
-
-    @property
-    def inputs(self) -> tuple[Input, ...]:
-        return self.provenance.inputs if self.provenance else ()
 
 
 @dataclass(frozen=True)
@@ -225,12 +199,11 @@ class Archive:
         if (place.set_name and not (self.root / place.path).is_dir()) or not self.root.is_dir():
             return None
         try:
-            manifest = self.store.manifest(place.path, place.set_name or None)
+            return self.store.receipt(place.path, place.set_name or None)
         except StorageError:
             if not (self.root / place.path).exists():
                 return None
             raise
-        return _of_manifest(self.root / place.path, manifest)
 
     def look(self, place: Place, format: Format) -> Standing:
         """Compare what stands at a place with what was published, record by record where people may edit."""
@@ -310,8 +283,3 @@ def _digest_of_files(contents: Mapping[str, bytes]) -> str:
 
 def _receipt(published: Published, provenance: Provenance | None) -> Receipt:
     return Receipt(published.path, published.sha256, published.size_bytes, published.files, provenance)
-
-
-def _of_manifest(path: Path, manifest: Manifest) -> Receipt:
-    provenance = Provenance.from_json(manifest.provenance) if manifest.provenance else None
-    return Receipt(path, manifest.sha256, manifest.size_bytes, len(manifest.files), provenance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -182,19 +181,19 @@ def test_the_entry_offers_every_setting_with_the_domains_default(tmp_path):
     project = check_project(write(tmp_path, "  mine:\n    path: a.h5ad\n    levels: {A: x}\n    sample: s\n"))
     entry = project.data_set("atlas", "mine.A").entry
     assert entry.settings == Settings()
-    assert entry.activity_settings == ActivitySettings()
+    assert entry.activity == ActivitySettings()
     schema = project_schema()
     for cls, offered in (
         (Settings, schema["$defs"]["atlas"]),
-        (ActivitySettings, schema["$defs"]["ActivityFields"]),
+        (ActivitySettings, schema["$defs"]["ActivitySettings"]),
     ):
-        for field in dataclasses.fields(cls):
-            assert offered["properties"][field.name]["description"]
+        for name in cls.model_fields:
+            assert offered["properties"][name]["description"]
 
 
 def test_the_plain_commands_read_the_same_entries(tmp_path):
     """`cytopipe atlas run` inside a project takes no offence at what only assets use."""
-    from cytopipe.project.atlas import Atlas
+    from cytopipe.project.atlas.entry import Atlas
 
     every = {
         "path": "a.h5ad", "levels": {"A": "x"}, "sample": "s", "counts": "auto", "duplicate_genes": "sum",
@@ -223,8 +222,8 @@ def test_the_schema_follows_the_entry():
 
 def test_the_commented_example_of_a_new_project_is_valid_when_it_is_taken_up(tmp_path):
     file = start_project(tmp_path)
-    head, _, example = file.read_text().partition("#atlas:")
-    file.write_text(head + "atlas:" + re.sub(r"(?m)^#", "", example))
+    head, _, example = file.read_text().partition("\natlas:\n")
+    file.write_text(head + "\natlas:\n" + re.sub(r"(?m)^#", "", example))
     for name in ("CIMA.h5ad", "mine.h5ad"):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / name).write_bytes(b"cells")

@@ -10,13 +10,23 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-__all__ = ["Duration_s", "Fraction", "Percentile", "quantity"]
+__all__ = ["Duration_s", "Fraction", "Percent", "Percentile", "Words", "quantity"]
 
 _NUMBER_AND_UNIT = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([^\d\s.][^\d]*)?\s*")
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a type with a unit is called: what is expected, and the name of a value in help."""
+
+    expected: str
+    metavar: str
+
 
 _FRACTION = {"": 1.0, "%": 0.01}
 _TIME_S = {
@@ -66,13 +76,24 @@ def _fraction(value: object) -> float:
     return number
 
 
-def _percentile(value: object) -> float:
-    number = quantity({"": 1.0}, "95")(value)
-    if 0 < number < 1:
-        raise ValueError(f"expected a percentile from 50 to 100; did you mean {number * 100:g}?")
-    if not 50 <= number <= 100:
-        raise ValueError("expected a percentile from 50 to 100")
-    return number
+def _of_hundred(name: str, lowest: float) -> Callable[[object], float]:
+    """A parser of numbers from `lowest` to 100 that takes one below 1 for a fraction, and says so."""
+    expected = f"expected {name} from {lowest:g} to 100"
+
+    def parse(value: object) -> float:
+        number = quantity({"": 1.0, "%": 1.0}, "95 or '95 %'")(value)
+        if 0 < number <= 1:
+            raise ValueError(f"{expected}; did you mean {number * 100:g}?")
+        if not lowest <= number <= 100:
+            raise ValueError(expected)
+        return number
+
+    return parse
+
+
+def _schema_of_hundred(lowest: float) -> WithJsonSchema:
+    number = {"type": "number", "minimum": lowest, "maximum": 100}
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": _PERCENT_PATTERN}]})
 
 
 _PERCENT_PATTERN = r"^\s*[0-9.eE+-]+\s*%\s*$"
@@ -80,6 +101,7 @@ _PERCENT_PATTERN = r"^\s*[0-9.eE+-]+\s*%\s*$"
 Fraction = Annotated[
     float,
     BeforeValidator(_fraction),
+    Words("a fraction from 0 to 1, or percent such as '2 %'", "FRACTION"),
     WithJsonSchema(
         {
             "anyOf": [
@@ -91,12 +113,20 @@ Fraction = Annotated[
 ]
 Percentile = Annotated[
     float,
-    BeforeValidator(_percentile),
-    WithJsonSchema({"type": "number", "minimum": 50, "maximum": 100}),
+    BeforeValidator(_of_hundred("a percentile", 50)),
+    Words("a percentile from 50 to 100", "PERCENTILE"),
+    _schema_of_hundred(50),
+]
+Percent = Annotated[
+    float,
+    BeforeValidator(_of_hundred("percent", 0)),
+    Words("percent from 0 to 100", "PERCENT"),
+    _schema_of_hundred(0),
 ]
 Duration_s = Annotated[
     float,
     BeforeValidator(quantity(_TIME_S, "'7 days'")),
     Field(ge=0),
+    Words("seconds, or a time such as '5 min'", "TIME"),
     WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "string"}]}),
 ]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from cytopipe.project.units import Duration_s, Fraction, Percentile
+from cytopipe.units import Duration_s, Fraction, Percentile
 
 
 @pytest.mark.parametrize(

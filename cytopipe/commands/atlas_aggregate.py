@@ -7,8 +7,6 @@ rate and time to go; SIGINT and SIGTERM save the pass, and the same command cont
 from __future__ import annotations
 
 import json
-import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +14,9 @@ from typing import TYPE_CHECKING
 import click
 
 from cytopipe.atlas.registry import AtlasEntry, Level, check_levels, load_registry
-from cytopipe.atlas.settings import BOOTSTRAPS, COMPRESSIONS, Settings
+from cytopipe.atlas.settings import Settings
+from cytopipe.commands.options import parameter_options, said
+from cytopipe.commands.paths import PATH
 from cytopipe.errors import Finding, InputError, ParameterError, ProjectError
 
 if TYPE_CHECKING:
@@ -25,57 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["aggregate_file", "list_atlases", "project_registry", "qc", "run", "verify"]
 
-_PATH = click.Path(path_type=Path)
-_DEFAULT = Settings()
-
-_BYTES = [
-    click.option(
-        "--n-bootstrap",
-        type=int,
-        default=_DEFAULT.n_bootstrap,
-        show_default=True,
-        help="Resamples per group; 0: none.",
-    ),
-    click.option(
-        "--bootstrap",
-        type=click.Choice(BOOTSTRAPS),
-        help="What is resampled [default: samples, or cells without --sample].",
-    ),
-    click.option(
-        "--seed", type=int, default=_DEFAULT.seed, show_default=True, help="Of the resampling weights."
-    ),
-    click.option(
-        "--min-cells",
-        type=int,
-        default=_DEFAULT.min_cells,
-        show_default=True,
-        help="Leave smaller groups out.",
-    ),
-    click.option(
-        "--min-counts",
-        type=int,
-        default=_DEFAULT.min_counts,
-        show_default=True,
-        help="Leave groups with fewer counts out.",
-    ),
-    click.option(
-        "--min-samples",
-        type=int,
-        default=_DEFAULT.min_samples,
-        show_default=True,
-        help="Resample no group with fewer samples.",
-    ),
-    click.option("--by-sample", is_flag=True, help="Also write sample x group profiles of whole counts."),
-    click.option(
-        "--carry",
-        multiple=True,
-        metavar="COLUMN",
-        help="obs column to carry along [default: constant categorical ones].",
-    ),
-    click.option(
-        "--compression", type=click.Choice(COMPRESSIONS), default=_DEFAULT.compression, show_default=True
-    ),
-]
+_BYTES = parameter_options(Settings, {"sample_profiles": "--by-sample"})
 _HOW = [
     click.option("--counts", help="Where counts lie: X, layers/NAME, raw/X or auto [default: X]."),
     click.option(
@@ -104,17 +54,14 @@ _HOW = [
 ]
 
 
-def _options(*groups: list) -> Callable:
-    def wrap(function: Callable) -> Callable:
-        for option in reversed([one for group in groups for one in group]):
-            function = option(function)
-        return function
-
-    return wrap
+def _how(function: Callable) -> Callable:
+    for option in reversed(_HOW):
+        function = option(function)
+    return function
 
 
 @click.command("aggregate")
-@click.argument("file", type=_PATH)
+@click.argument("file", type=PATH)
 @click.option(
     "--level",
     "levels",
@@ -124,9 +71,10 @@ def _options(*groups: list) -> Callable:
     help="A level; may be given many times.",
 )
 @click.option("--sample", help="obs column of the samples.")
-@click.option("-o", "--output", type=_PATH, required=True, help="Folder for the files.")
+@click.option("-o", "--output", type=PATH, required=True, help="Folder for the files.")
 @click.option("--name", help="First part of the file names [default: that of FILE].")
-@_options(_BYTES, _HOW)
+@_BYTES
+@_how
 def aggregate_file(
     file: Path, levels: tuple[str, ...], sample: str | None, output: Path, name: str | None, **given
 ) -> None:
@@ -137,8 +85,7 @@ def aggregate_file(
         --sample sample -o pseudobulk
     """
     parsed = _parse_levels(levels)
-    bootstrap = given.pop("bootstrap") or ("samples" if sample else "cells")
-    settings = _settings(given, Settings(bootstrap=bootstrap))
+    settings = Settings(**{"bootstrap": "samples" if sample else "cells"} | said(Settings, given))
     from cytopipe.atlas.pseudobulk import aggregate
 
     counts, genes = given.pop("counts") or "X", given.pop("duplicate_genes") or "refuse"
@@ -161,12 +108,13 @@ def aggregate_file(
 @click.command("run")
 @click.option("--atlas", "name", help="Name in the registry.")
 @click.option("--levels", help="Only these, separated by commas.")
-@click.option("--input", "path", type=_PATH, help="The atlas, in place of the registry's path.")
+@click.option("--input", "path", type=PATH, help="The atlas, in place of the registry's path.")
 @click.option(
-    "-o", "--output", type=_PATH, help="Root of the results [default: the project's atlas folder, or .]."
+    "-o", "--output", type=PATH, help="Root of the results [default: the project's atlas folder, or .]."
 )
 @click.option("--list-atlases", is_flag=True, help="List the registry and stop.")
-@_options(_BYTES, _HOW)
+@_BYTES
+@_how
 @click.pass_context
 def run(
     context: click.Context,
@@ -188,10 +136,7 @@ def run(
     from cytopipe.atlas.registry import get_atlas
 
     entry = get_atlas(name, registry)
-    declared = _explicit(context)
-    settings = _settings({key: given[key] for key in _SETTING_OPTIONS if key in declared}, entry.settings)
-    for key in _SETTING_OPTIONS:
-        given.pop(key)
+    settings = entry.settings.replace(**said(Settings, given))
     options = {key: value for key in ("counts", "duplicate_genes") if (value := given.pop(key))}
     _carry_out(
         lambda **how: aggregate_all_levels(
@@ -210,7 +155,7 @@ def list_atlases(context: click.Context) -> None:
 
 
 @click.command("verify")
-@click.argument("folder", type=_PATH)
+@click.argument("folder", type=PATH)
 @click.option("--atlas", "names", multiple=True, help="Also expect every file of this atlas of the registry.")
 @click.pass_context
 def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None:
@@ -244,10 +189,10 @@ def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None
 
 
 @click.command("qc")
-@click.argument("file", type=_PATH)
-@click.option("--figure", type=_PATH, help="Write a PNG of the groups' sizes there.")
-@click.option("--table", type=_PATH, help="Write the table there as TSV.")
-@click.option("--min-cells", type=int, default=_DEFAULT.min_cells, show_default=True, help="Limit to draw.")
+@click.argument("file", type=PATH)
+@click.option("--figure", type=PATH, help="Write a PNG of the groups' sizes there.")
+@click.option("--table", type=PATH, help="Write the table there as TSV.")
+@click.option("--min-cells", type=int, default=Settings().min_cells, show_default=True, help="Limit to draw.")
 @click.option("--min-counts", type=int, default=0, help="Limit to draw.")
 def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_counts: int) -> None:
     """Cells, samples, counts and expressing cells of every group of a pseudobulk FILE."""
@@ -298,7 +243,7 @@ def project_registry(
     except ProjectError:
         if start is not None:
             raise
-        return load_registry(), None, Path()
+        return load_registry(), None, Path.cwd()
     project = read_project(file)
     findings = [one for name in needed for one in project.broken.get(("atlas", name), ())]
     if findings:
@@ -321,47 +266,21 @@ def project_registry(
     return registry, project.directory, project.output / "atlas"
 
 
-_SETTING_OPTIONS = (
-    *("n_bootstrap", "bootstrap", "seed", "min_cells", "min_counts", "min_samples"),
-    *("by_sample", "carry", "compression"),
-)
-
-
-def _settings(given: dict[str, object], base: Settings) -> Settings:
-    """Settings with what was said on the command line in place of `base`; takes those keys out of `given`."""
-    from dataclasses import replace
-
-    said = {key: given.pop(key) for key in _SETTING_OPTIONS if key in given}
-    if "by_sample" in said:
-        said["sample_profiles"] = said.pop("by_sample")
-    if "carry" in said:
-        said["carry"] = tuple(said["carry"]) or base.carry
-    return replace(base, **{key: value for key, value in said.items() if value is not None})
-
-
-def _explicit(context: click.Context) -> set[str]:
-    """Options that were given on the command line, so that defaults do not override a project's entry."""
-    source = click.core.ParameterSource.DEFAULT
-    return {name for name in context.params if context.get_parameter_source(name) != source}
-
-
 def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> None:
     """Run a pass with progress, and tell what became of it."""
+    from cytopipe.commands.progress import open_display
     from cytopipe.interrupts import stop_on_signals
 
     quiet, as_json, memory_gb = given.pop("quiet"), given.pop("as_json"), given.pop("memory_gb")
-    progress = None if quiet else _Progress()
-    with stop_on_signals(lambda sentence: click.echo(f"\n{sentence}", err=True)) as stop:
+    with open_display(quiet=quiet) as display, stop_on_signals(display.say) as stop:
         done = work(
             use_gpu=not given.pop("no_gpu"),
             memory_bytes=int(memory_gb * 1e9) if memory_gb else None,
-            progress=progress,
-            announce=None if quiet else _announce,
+            progress=lambda cells, total: display.step("cells", cells, total),
+            announce=None if quiet else lambda plan: display.say(_projection(plan)),
             stop=stop,
             **given,
         )
-    if progress:
-        progress.close()
     if as_json:
         click.echo(json.dumps(_as_json(done), indent=1))
     elif not quiet:
@@ -375,36 +294,8 @@ def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> No
         )
 
 
-class _Progress:
-    """One line on standard error: cells done, rate, time to go."""
-
-    def __init__(self) -> None:
-        self._started = self._told = time.monotonic()
-        self._first: int | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first, self._started = done, now
-        if now - self._told < 0.5 and done < total:
-            return
-        self._told = now
-        rate = (done - self._first) / max(now - self._started, 1e-9)
-        to_go = f"{(total - done) / rate:,.0f} s to go" if rate > 0 else ""
-        end = "" if sys.stderr.isatty() else "\n"
-        start = "\r\x1b[K" if sys.stderr.isatty() else ""
-        text = f"{start}{done:,} of {total:,} ({done / total:.0%}) {rate:,.0f}/s {to_go}{end}"
-        click.echo(text, err=True, nl=False)
-
-    def close(self) -> None:
-        if sys.stderr.isatty():
-            click.echo("", err=True)
-
-
-def _announce(plan: PassPlan) -> None:
-    click.echo(
-        f"projected memory {plan.projected_bytes / 1e9:.2f} GB, {plan.units.n_units:,} label tuples", err=True
-    )
+def _projection(plan: PassPlan) -> str:
+    return f"projected memory {plan.projected_bytes / 1e9:.2f} GB, {plan.units.n_units:,} label tuples"
 
 
 def _as_json(done: Aggregation) -> dict[str, object]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from cytopipe.commands.paths import PATH
 from cytopipe.errors import EngineError, Finding, ParameterError
 
 __all__ = ["submit"]
@@ -14,7 +15,7 @@ __all__ = ["submit"]
 @click.command("submit")
 @click.option("--slurm", is_flag=True, help="Submit to SLURM.")
 @click.option("--atlas", "names", multiple=True, help="Only these [default: every atlas with a path].")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Root of the results.")
+@click.option("-o", "--output", type=PATH, help="Root of the results.")
 @click.option("--cpus", type=int, default=8, show_default=True)
 @click.option("--memory-gb", type=int, default=64, show_default=True)
 @click.option("--time", "wall_time", default="12:00:00", show_default=True, help="D-HH:MM:SS")
@@ -49,9 +50,9 @@ def submit(
     cytopipe atlas submit --slurm --atlas cima --cpus 16 -- --n-bootstrap 200
     cytopipe atlas submit --status
     """
-    from cytopipe.atlas.cli_pseudobulk import project_registry
     from cytopipe.atlas.registry import get_atlas
     from cytopipe.atlas.slurm import Resources, job_script, job_states, states_as_json, submit_jobs
+    from cytopipe.commands.atlas_aggregate import project_registry
     from cytopipe.storage import Store
 
     registry, root, results = project_registry(getattr(context.obj, "project", None), names)

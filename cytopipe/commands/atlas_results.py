@@ -7,27 +7,26 @@ domain; here is only parsing, telling and exit codes. Heavy modules are imported
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    from cytopipe.atlas.activity import ActivitySettings
+from cytopipe.atlas.settings import ActivitySettings
+from cytopipe.commands.options import parameter_options, said
+from cytopipe.commands.paths import PATH
 
 __all__ = ["RESULT_COMMANDS", "activity", "compare", "serve", "signatures", "validate"]
 
-_PATH = click.Path(path_type=Path)
-_ROOT = click.argument("root", type=_PATH)
+_ROOT = click.argument("root", type=PATH)
 _SOURCE = click.option(
-    "--source", type=_PATH, help="Signature table (.tsv), secactpy wheel, or folder of either."
+    "--source", type=PATH, help="Signature table (.tsv), secactpy wheel, or folder of either."
 )
 _SIGNATURE = click.option("--signature", "-s", default="cytosig", show_default=True, help="Signature name.")
-_CELL_TYPES = click.option("--cell-types", type=_PATH, help="Your table of cell types instead of ours.")
+_CELL_TYPES = click.option("--cell-types", type=PATH, help="Your table of cell types instead of ours.")
 
 
 @click.command()
 @_SOURCE
-@click.option("--table", type=_PATH, help="Write the table of cell types that comes with cytopipe, to edit.")
+@click.option("--table", type=PATH, help="Write the table of cell types that comes with cytopipe, to edit.")
 def signatures(source: Path | None, table: Path | None) -> None:
     """List the known signatures, and where their tables were found."""
     from cytopipe.atlas.signatures import list_signatures
@@ -57,18 +56,7 @@ def signatures(source: Path | None, table: Path | None) -> None:
 @click.option("--level", "levels", multiple=True, help="Level; again for more [default: all].")
 @click.option("--signature", "-s", "names", multiple=True, default=("cytosig",), show_default=True)
 @_SOURCE
-@click.option("--method", type=click.Choice(["ridge", "ulm", "mlm"]), default="ridge", show_default=True)
-@click.option("--lambda", "regularization", type=float, help="Ridge penalty [default: the signature's own].")
-@click.option(
-    "--expression",
-    type=click.Choice(["scaled", "raw", "row_centred", "row_centred_scaled"]),
-    default="scaled",
-    show_default=True,
-    help="How profiles are prepared.",
-)
-@click.option("--scale-signature/--no-scale-signature", default=True, show_default=True)
-@click.option("--permutations", type=int, default=1000, show_default=True, help="Behind p; 0: normal tail.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@parameter_options(ActivitySettings, {"regularization": "--lambda", "n_permutations": "--permutations"})
 @click.option("--workers", type=int, help="Threads [default: all cores]; results do not depend on it.")
 @click.option("--skip-existing/--no-skip-existing", default=True, show_default=True)
 def activity(root: Path, atlases, levels, names, source, workers, skip_existing, **chosen) -> None:
@@ -79,7 +67,7 @@ def activity(root: Path, atlases, levels, names, source, workers, skip_existing,
     from cytopipe.errors import InputError
     from cytopipe.storage import Store
 
-    settings = _settings(**chosen)
+    settings = ActivitySettings(**said(ActivitySettings, chosen))
     catalogue = Catalogue(_existing(root))
     wanted = list(atlases) or catalogue.atlases()
     if not wanted:
@@ -106,7 +94,7 @@ def activity(root: Path, atlases, levels, names, source, workers, skip_existing,
 @_SIGNATURE
 @_SOURCE
 @_CELL_TYPES
-@click.option("--biology", type=_PATH, help="Your table of known biology instead of ours.")
+@click.option("--biology", type=PATH, help="Your table of known biology instead of ours.")
 @click.option("--figures/--no-figures", default=True, show_default=True)
 def validate(root: Path, atlases, levels, signature, source, cell_types, biology, figures) -> None:
     """Compare activity with the expression of the targets' genes, and score its quality."""
@@ -188,12 +176,6 @@ def serve(root: Path, host: str, port: int) -> None:
 
     click.echo(f"http://{host}:{port}/ (stop with Ctrl-C)")
     serve_results(root, host=host, port=port)
-
-
-def _settings(**chosen) -> ActivitySettings:
-    from cytopipe.atlas.activity import ActivitySettings
-
-    return ActivitySettings(n_permutations=chosen.pop("permutations"), **chosen)
 
 
 def _existing(root: Path) -> Path:

@@ -9,13 +9,15 @@ that an interrupted run is continued to the end it was given.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cytopipe.commands.options import said
+from cytopipe.commands.paths import absolute, paste
+from cytopipe.commands.progress import open_display
 from cytopipe.decompose import opening
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.folder import Folder
@@ -29,7 +31,6 @@ from cytopipe.decompose.layout import (
     Stage,
 )
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.progress import open_progress
 from cytopipe.decompose.run import Decomposition, StageResult
 from cytopipe.decompose.stages import default_thresholds
 from cytopipe.decompose.state import Requests
@@ -53,10 +54,11 @@ class Session:
     """
 
     def __init__(self, given: Mapping[str, Any], command: str) -> None:
-        self._given = given
+        self._given = dict(given)
+        self._parameters = said(Parameters, self._given)
         self._command = command
         self._check()
-        self.directory: Path = given["resume"] or given["output"] or Path(DEFAULT_DIRECTORY)
+        self.directory: Path = given["resume"] or given["output"] or absolute(Path(DEFAULT_DIRECTORY))
 
     def run(self) -> int:
         """Do what was asked; returns the exit code."""
@@ -67,7 +69,7 @@ class Session:
             return 0
         with (
             open_engine(given["engine"]) as engine,  # before anything is written: it may not be there
-            open_progress(quiet=given["quiet"]) as progress,
+            open_display(quiet=given["quiet"]) as progress,
             stop_on_signals(progress.say) as stop,
         ):
             found = self._open()
@@ -115,33 +117,8 @@ class Session:
             findings.append(Finding(what="--force-input-change needs --resume DIR"))
         if given["cleanup"] and not given["finalize"] and given["resume"] is None:
             findings.append(Finding(what="--cleanup needs --finalize", next="Add --finalize."))
-        for name in ("max_clusters", "max_sequences"):
-            if given[name] is not None and given[name] < 0:
-                findings.append(
-                    Finding(
-                        what="a limit is out of range",
-                        where=f"--{name.replace('_', '-')}",
-                        expected="a whole number, 0 for no limit",
-                        found=str(given[name]),
-                    )
-                )
-        findings += [
-            Finding(
-                what="a refinement distance is out of range",
-                where="--refine-close-clusters",
-                expected="a distance between 0 and 1",
-                found=f"{threshold:g}",
-            )
-            for threshold in given["refine"]
-            if not 0 <= threshold <= 1
-        ]
         if findings:
             raise ParameterError(findings)
-
-    def _parameters(self) -> dict[str, Any]:
-        """The parameters that were given."""
-        names = [field.name for field in dataclasses.fields(Parameters)]
-        return {name: self._given[name] for name in names if self._given.get(name) is not None}
 
     def _requests(self, before: Requests | None) -> Requests:
         """What is to be done: of a new run, by what was asked; of a resumed one, in addition to before."""
@@ -168,9 +145,13 @@ class Session:
                 }
             )
         limited = bool(given["max_clusters"] or given["max_sequences"])
-        if not asked.resolve_conflicts and not given["parity"] and (asked.finalize or not limited):
+        if (
+            not asked.resolve_conflicts
+            and not self._parameters.get("parity")
+            and (asked.finalize or not limited)
+        ):
             asked.resolve_conflicts = True
-            asked.refine_close_clusters = list(default_thresholds(Parameters(**self._parameters())))
+            asked.refine_close_clusters = list(default_thresholds(Parameters(**self._parameters)))
         asked.resolve_conflicts |= asked.finalize
         return asked
 
@@ -182,7 +163,7 @@ class Session:
             return Decomposition.create(
                 self.directory,
                 given["fasta"],
-                Parameters(**self._parameters()),
+                Parameters(**self._parameters),
                 targets=given["targets"],
                 distances=given["distances"],
                 max_clusters=given["max_clusters"] or None,
@@ -195,7 +176,7 @@ class Session:
         found = Decomposition.open(
             self.directory,
             fasta=given["fasta"],
-            parameters=self._parameters(),
+            parameters=self._parameters,
             accept_missing=given["accept_missing"],
             force_input_change=given["force_input_change"],
         )
@@ -212,7 +193,7 @@ class Session:
         differences = opening.differences(
             state,
             given["fasta"],
-            Parameters(**self._parameters()),
+            Parameters(**self._parameters),
             given["targets"],
             given["distances"],
         )
@@ -226,7 +207,7 @@ class Session:
                     Finding(
                         what="this directory holds another decomposition",
                         where=str(self.directory),
-                        next=f"Continue that one with `cytopipe decompose --resume {self.directory}`, "
+                        next=f"Continue that one with `cytopipe decompose --resume {paste(self.directory)}`, "
                         "or choose another directory with -o.",
                     ),
                 ]
@@ -268,17 +249,17 @@ class Session:
         if given["resume"] is None and not opening.is_begun(self.directory):
             opening.refuse_occupied(self.directory)
             source = SequenceFile.read(given["fasta"])
-            parameters = Parameters(**self._parameters())
+            parameters = Parameters(**self._parameters)
             requests, begun = self._requests(None), None
         else:
             found = Decomposition.open(
                 self.directory,
                 fasta=given["fasta"],
-                parameters=self._parameters(),
+                parameters=self._parameters,
                 accept_missing=given["accept_missing"],
                 force_input_change=given["force_input_change"],
             )
-            source, parameters = SequenceFile(Path(), "", found.records), found.state.settings
+            source, parameters = SequenceFile(Path(), "", found.records), found.state.parameters
             requests = self._requests(found.state.requests if given["resume"] else None)
             begun = found
         sequences = source.unique()
@@ -348,10 +329,10 @@ def summary(found: Decomposition, result: StageResult | None = None) -> str:
     if not entry.completed:
         lines.append(
             f"the initial clustering is unfinished ({entry.coverage_percentage:.1f}% of the records): "
-            f"cytopipe decompose --resume {directory} --max-clusters N (0: no limit)"
+            f"cytopipe decompose --resume {paste(directory)} --max-clusters N (0: no limit)"
         )
     elif partition.stage is not FINAL:
-        lines.append(f"next:   cytopipe decompose --resume {directory} --finalize")
+        lines.append(f"next:   cytopipe decompose --resume {paste(directory)} --finalize")
     return "\n".join(lines)
 
 

@@ -2,9 +2,10 @@
 
 Entries named like an atlas of the packaged registry (``cima``, ``scatlas_normal``, ...) have its levels,
 columns and sizes already and need only a path; whatever they declare themselves goes before it. Every
-field of `cytopipe.atlas.Settings` and `cytopipe.atlas.ActivitySettings` stands here under its own name and
-default. Each level is a data set of its own, named ``<atlas>.<level>``: ``cima.L1``. Its parts are the
-signatures whose activity is inferred there: ``cima.L1.cytosig``.
+field of `cytopipe.atlas.Settings` stands here under its own name and default, and those of
+`cytopipe.atlas.ActivitySettings` under ``activity``. Each level is a data set of its own, named
+``<atlas>.<level>``: ``cima.L1``. Its parts are the signatures whose activity is inferred there:
+``cima.L1.cytosig``.
 """
 
 from __future__ import annotations
@@ -15,25 +16,20 @@ from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     PrivateAttr,
     ValidationInfo,
     WithJsonSchema,
-    create_model,
     model_validator,
 )
 
-from cytopipe.atlas.activity import EXPRESSION_PREPARATIONS, METHODS, ActivitySettings
-from cytopipe.atlas.permutation import STREAMS
 from cytopipe.atlas.registry import Level, check_levels, load_registry
-from cytopipe.atlas.settings import BOOTSTRAPS, COMPRESSIONS, Settings
-from cytopipe.errors import CytopipeError, ParameterError
-from cytopipe.project.dataclass_fields import fields_of
+from cytopipe.atlas.settings import ActivitySettings, Settings
+from cytopipe.errors import ParameterError
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
-from cytopipe.project.units import Duration_s
+from cytopipe.units import Duration_s
 
 __all__ = ["Atlas"]
 
@@ -42,39 +38,6 @@ _TAKEN = ("validation",)  # folders of the results root that are no atlas
 
 _FromZero = Annotated[int, Field(ge=0)]
 _FromOne = Annotated[int, Field(ge=1)]
-
-_SETTINGS = fields_of(
-    Settings,
-    {
-        "n_bootstrap": _FromZero,
-        "bootstrap": Literal[BOOTSTRAPS],
-        "seed": _FromZero,
-        "min_cells": _FromOne,
-        "min_counts": _FromZero,
-        "min_samples": _FromOne,
-        "carry": Literal["auto"] | list[str],
-        "compression": Literal[COMPRESSIONS],
-    },
-)
-_ACTIVITY = fields_of(
-    ActivitySettings,
-    {
-        "method": Literal[tuple(METHODS)],
-        "regularization": Annotated[float, Field(ge=0, allow_inf_nan=False)] | None,
-        "expression": Literal[tuple(EXPRESSION_PREPARATIONS)],
-        "n_permutations": _FromZero,
-        "seed": _FromZero,
-        "stream": Literal[STREAMS],
-    },
-)
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-ActivityFields = create_model("ActivityFields", __base__=_Strict, **_ACTIVITY)  # type: ignore[call-overload]
-_SettingsFields = create_model("_SettingsFields", __base__=Entry, **_SETTINGS)  # type: ignore[call-overload]
 
 
 def _levels(value: object) -> dict[str, str]:
@@ -146,7 +109,7 @@ def _only_the_path_is_required(schema: dict[str, object]) -> None:
     schema["required"] = ["path"]
 
 
-class Atlas(_SettingsFields):
+class Atlas(Entry, Settings):
     """An atlas of single cells: profiles per level, activity of signatures, comparison with others."""
 
     model_config = ConfigDict(json_schema_extra=_only_the_path_is_required)
@@ -188,7 +151,7 @@ class Atlas(_SettingsFields):
     """Signatures whose activity is inferred at every level: names (cytosig, secact), or names with the path
     of a table of genes x targets; none: no activity."""
 
-    activity: ActivityFields = Field(default_factory=ActivityFields)
+    activity: ActivitySettings = Field(default_factory=ActivitySettings)
     """How activity is inferred."""
 
     cell_types: FilePath | None = None
@@ -246,13 +209,7 @@ class Atlas(_SettingsFields):
     @property
     def settings(self) -> Settings:
         """Everything that decides the bytes of the profiles, as the domain's own value."""
-        given = {name: getattr(self, name) for name in _SETTINGS}
-        return Settings(**given | {"carry": self.carry if self.carry == "auto" else tuple(self.carry)})
-
-    @property
-    def activity_settings(self) -> ActivitySettings:
-        """How activity is inferred, as the domain's own value."""
-        return ActivitySettings(**{name: getattr(self.activity, name) for name in _ACTIVITY})
+        return Settings.of(self)
 
     @property
     def compared_level(self) -> str:
@@ -299,8 +256,6 @@ class Atlas(_SettingsFields):
                 "none",
                 "Name it, or set bootstrap: cells, or n_bootstrap: 0.",
             )
-        yield from _refused(lambda: self.settings, ())
-        yield from _refused(lambda: self.activity_settings, ("activity",))
 
     def _shared_files(self) -> Iterator[Problem]:
         """Pairs of signature and level whose files would have the same name: ``a_b`` at c, ``a`` at b_c."""
@@ -313,14 +268,3 @@ class Atlas(_SettingsFields):
                     what = f"{other} and {pair} would write the same files"
                     yield Problem(("signatures",), what, next="Rename one of them.")
                 seen |= dict.fromkeys(names, pair)
-
-
-def _refused(make, loc: tuple[str, ...]) -> Iterator[Problem]:
-    """What the domain's own value refuses, beyond types and ranges of single fields."""
-    try:
-        make()
-    except CytopipeError as error:
-        for one in error.findings:
-            field = one.where or one.what.split(" ")[0]
-            place = (*loc, field) if field in _SETTINGS or field in _ACTIVITY else loc
-            yield Problem(place, one.what, one.expected, one.found, one.next)

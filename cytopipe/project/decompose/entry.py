@@ -1,40 +1,28 @@
 """An entry of ``decompose:`` in the project file: sequences to split into species, and how.
 
-The entry takes every field of `cytopipe.decompose.parameters.Parameters` under its own name and with
-its own default, so that file, command line and library cannot drift apart. An input with a pattern
+The entry inherits every field of `cytopipe.decompose.parameters.Parameters`. An input with a pattern
 (``incoming/*.fasta``) stands for one data set per file, named ``<entry>.<file name without ending>``.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Self
 
-from pydantic import Field, create_model
+from pydantic import Field
 
-from cytopipe.decompose.parameters import GAP_METHODS, NEIGHBOUR_KINDS, Parameters
-from cytopipe.errors import ParameterError
-from cytopipe.project.dataclass_fields import fields_of
+from cytopipe.decompose.parameters import Parameters
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file, matches
-from cytopipe.project.units import Fraction, Percentile
+from cytopipe.storage.names import slug
+from cytopipe.units import Fraction
 
 __all__ = ["SequenceSet"]
 
-_STRICTER = {
-    "min_split": Fraction,
-    "max_lump": Fraction,
-    "target_percentile": Percentile,
-    "gap_method": Literal[GAP_METHODS],
-    "neighbours": Literal[NEIGHBOUR_KINDS],
-}
+_FASTA_ENDINGS = (".fasta", ".fa", ".fna", ".fas")
 
 
-_ParameterFields = create_model("_ParameterFields", __base__=Entry, **fields_of(Parameters, _STRICTER))  # type: ignore[call-overload]
-
-
-class SequenceSet(_ParameterFields):
+class SequenceSet(Entry, Parameters):
     """Sequences of one barcode (ITS, COI, ...) that `decompose` splits into species-like clusters."""
 
     domain: ClassVar[str] = "decompose"
@@ -64,9 +52,24 @@ class SequenceSet(_ParameterFields):
     @property
     def parameters(self) -> Parameters:
         """The entry's parameters as the domain's own value."""
-        return Parameters(
-            **{name: getattr(self, name) for name in _ParameterFields.model_fields if name in _NAMES}
-        )
+        return Parameters.of(self)
+
+    @classmethod
+    def found(cls, directory: Path) -> Iterator[tuple[str, dict[str, object]]]:
+        names: set[str] = set()
+        for folder in (directory, directory / "data"):
+            for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                if (
+                    path.suffix.lower() not in _FASTA_ENDINGS
+                    or path.name.startswith(".")
+                    or not path.is_file()
+                ):
+                    continue
+                plain = path.stem.replace("_", "").replace("-", "").isalnum()
+                name = path.stem if plain else slug(path.stem)
+                if name not in names:
+                    names.add(name)
+                    yield name, {"input": path.relative_to(directory).as_posix()}
 
     def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:
         if not _is_pattern(self.input):
@@ -82,17 +85,6 @@ class SequenceSet(_ParameterFields):
         for field in ("truth", "targets"):
             if (path := getattr(self, field)) is not None:
                 yield from absent_file(base, path, (field,))
-        try:
-            _ = self.parameters
-        except ParameterError as error:
-            for finding in error.findings:
-                place = finding.where.split(",")[0]
-                yield Problem(
-                    (place,) if place else (), finding.what, finding.expected, finding.found, finding.next
-                )
-
-
-_NAMES = frozenset(field.name for field in dataclasses.fields(Parameters))
 
 
 def _is_pattern(path: str) -> bool:

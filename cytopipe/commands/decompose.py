@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from cytopipe.commands.options import FRACTION, LIMIT, Gathering, parameter_options, said
+from cytopipe.commands.paths import PATH
 from cytopipe.decompose.layout import DEFAULT_DIRECTORY
-from cytopipe.decompose.parameters import GAP_METHODS, NEIGHBOUR_KINDS, Parameters
+from cytopipe.decompose.parameters import Parameters
 
 __all__ = ["decompose"]
 
-_PATH = click.Path(path_type=Path)
-_DIR = click.argument("directory", type=_PATH)
+_DIR = click.argument("directory", type=PATH)
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress, no remarks: errors only.")
 _ENGINE = click.option(
     "--engine",
@@ -33,41 +33,6 @@ _ENGINE = click.option(
 _ACCEPT = click.option(
     "--accept-missing", is_flag=True, help="Take records whose files are gone as deleted on purpose."
 )
-
-#: Every parameter by name: the name of its value and what it does. A test keeps it complete.
-_PARAMETERS = {
-    "min_split": ("DIST", "Never split below this distance"),
-    "max_lump": ("DIST", "Never lump beyond this distance"),
-    "target_percentile": ("P", "Percentile that stands for a distance"),
-    "gap_method": ("", "Which barcode gap is made widest"),
-    "gap_alpha": ("A", "How strongly few clusters are preferred"),
-    "neighbours": ("", "Who finds similar sequences"),
-    "blast_max_hits": ("N", "Hits per query"),
-    "blast_evalue": ("E", "Largest e-value of a hit"),
-    "blast_threads": ("N", "Threads of blastn"),
-    "min_identity": ("PERCENT", "Smallest identity of a hit"),
-    "parity": ("", "Follow the reference implementation step by step"),
-}
-_CHOICES = {"gap_method": GAP_METHODS, "neighbours": NEIGHBOUR_KINDS}
-_UNSAID = {"blast_threads": "all", "min_identity": "90"}
-
-
-def _parameter_options(command: Callable) -> Callable:
-    """An option per parameter; one that is not given is None, and keeps what is there."""
-    for name, (metavar, text) in reversed(_PARAMETERS.items()):
-        default = getattr(Parameters(), name)
-        words = f"{text} [default: {_UNSAID.get(name, default)}]."
-        flag = f"--{name.replace('_', '-')}"
-        if name == "parity":
-            option = click.option(flag, is_flag=True, default=None, help=f"{text}.")
-        elif name in _CHOICES:
-            option = click.option(flag, type=click.Choice(_CHOICES[name]), help=words)
-        else:
-            kind = int if name in ("blast_max_hits", "blast_threads") else float
-            option = click.option(flag, type=kind, metavar=metavar, help=words)
-        command = option(command)
-    return command
-
 
 EXAMPLES = """\
 \b
@@ -118,27 +83,25 @@ def decompose() -> None:
     """
 
 
-@decompose.command(name="run", hidden=True)
-@click.argument("fasta", metavar="INPUT.fasta", type=_PATH, required=False)
-@click.option("-o", "--output", type=_PATH, help=f"Directory of the result [default: {DEFAULT_DIRECTORY}].")
+@decompose.command(name="run", hidden=True, cls=Gathering)
+@click.argument("fasta", metavar="INPUT.fasta", type=PATH, required=False)
+@click.option("-o", "--output", type=PATH, help=f"Directory of the result [default: {DEFAULT_DIRECTORY}].")
+@click.option("--resume", type=PATH, metavar="DIR", help="Continue the decomposition in DIR; needs no input.")
 @click.option(
-    "--resume", type=_PATH, metavar="DIR", help="Continue the decomposition in DIR; needs no input."
+    "--max-clusters", type=LIMIT, metavar="N", help="Stop when N clusters exist in all (0: no limit)."
 )
 @click.option(
-    "--max-clusters", type=int, metavar="N", help="Stop when N clusters exist in all (0: no limit)."
+    "--max-sequences", type=LIMIT, metavar="N", help="Stop when N records are clustered in all (0: no limit)."
 )
-@click.option(
-    "--max-sequences", type=int, metavar="N", help="Stop when N records are clustered in all (0: no limit)."
-)
-@click.option("--targets", type=_PATH, metavar="FASTA", help="Grow clusters from these sequences only.")
-@click.option("--distances", type=_PATH, metavar="FILE", help="Distances from a square table (.tsv, .npz).")
+@click.option("--targets", type=PATH, metavar="FASTA", help="Grow clusters from these sequences only.")
+@click.option("--distances", type=PATH, metavar="FILE", help="Distances from a square table (.tsv, .npz).")
 @click.option("--resolve-conflicts", is_flag=True, help="Make overlapping clusters disjoint.")
 @click.option(
     "--refine-close-clusters",
     "refine",
-    type=float,
+    type=FRACTION,
     multiple=True,
-    metavar="DIST",
+    metavar="FRACTION",
     help="Look again at clusters whose medoids are within DIST; may be repeated, and chained later.",
 )
 @click.option("--finalize", is_flag=True, help="Number the newest stage by size and complete the run.")
@@ -153,16 +116,16 @@ def decompose() -> None:
 @click.option(
     "--keep-blast-db/--no-keep-blast-db", default=None, help="Keep the search database [default: keep]."
 )
-@_parameter_options
+@parameter_options(Parameters)
 @_ACCEPT
-@click.option("--truth", type=_PATH, metavar="FILE", help="Known clusters the report is compared with.")
+@click.option("--truth", type=PATH, metavar="FILE", help="Known clusters the report is compared with.")
 @click.option("--no-report", is_flag=True, help="Write no tables and figures.")
 @_ENGINE
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be done and what it needs; do nothing.")
 @_QUIET
 def run_command(**given: Any) -> int:
     """Begin or continue a decomposition."""
-    from cytopipe.decompose.session import Session
+    from cytopipe.commands.decompose_run import Session
 
     return Session(given, _command_line()).run()
 
@@ -171,7 +134,7 @@ def run_command(**given: Any) -> int:
 @_DIR
 def status(directory: Path) -> None:
     """Where a decomposition stands, what was edited by hand, and what can be gone back to."""
-    from cytopipe.decompose.session import describe
+    from cytopipe.commands.decompose_run import describe
 
     for line in describe(directory):
         click.echo(line)
@@ -189,17 +152,17 @@ def edits(directory: Path) -> None:
 
 @decompose.command()
 @_DIR
-@click.argument("fasta", metavar="NEW.fasta", type=_PATH)
+@click.argument("fasta", metavar="NEW.fasta", type=PATH)
 @_ACCEPT
 @_ENGINE
 @_QUIET
 def add(directory: Path, fasta: Path, accept_missing: bool, engine: str, quiet: bool) -> None:
     """Put new sequences into the clusters of DIR; nothing that is there moves, no id changes."""
+    from cytopipe.commands.progress import open_display
     from cytopipe.decompose.extend import add_sequences
-    from cytopipe.decompose.progress import open_progress
     from cytopipe.engine import open_engine
 
-    with open_engine(engine) as opened, open_progress(quiet=quiet) as progress:
+    with open_engine(engine) as opened, open_display(quiet=quiet) as progress:
         added = add_sequences(
             directory,
             fasta,
@@ -218,8 +181,8 @@ def add(directory: Path, fasta: Path, accept_missing: bool, engine: str, quiet: 
 
 
 @decompose.command()
-@click.argument("partition", type=_PATH)
-@click.argument("reference", type=_PATH)
+@click.argument("partition", type=PATH)
+@click.argument("reference", type=PATH)
 @click.option("--field", default="name", show_default=True, help="Header field that names the cluster.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None:
@@ -251,7 +214,7 @@ def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None
     required=True,
     help="May be repeated.",
 )
-@click.option("-o", "--output", type=_PATH, help="Folder to write to [default: DIR/exports].")
+@click.option("-o", "--output", type=PATH, help="Folder to write to [default: DIR/exports].")
 def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> None:
     """Write the newest clusters as .uc, SPART or a plain table."""
     from cytopipe.decompose.exporting import export_newest
@@ -270,8 +233,8 @@ def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> No
 @click.option("--list", "listing", is_flag=True, help="Show what can be gone back to.")
 def rollback(directory: Path, to: str | None, listing: bool) -> None:
     """Make an earlier stage the newest again; what is left behind is kept as a point."""
+    from cytopipe.commands.decompose_run import describe_points, summary
     from cytopipe.decompose.repair import rollback as go_back
-    from cytopipe.decompose.session import describe_points, summary
     from cytopipe.errors import ParameterError
 
     if listing:
@@ -290,8 +253,8 @@ def restore(directory: Path) -> None:
 
     Files that differ from it are moved into DIR/set_aside, not deleted.
     """
+    from cytopipe.commands.decompose_run import summary
     from cytopipe.decompose.repair import restore as put_back
-    from cytopipe.decompose.session import summary
 
     click.echo(summary(put_back(directory, command=_command_line())))
 
@@ -301,19 +264,19 @@ def restore(directory: Path) -> None:
 @click.option(
     "--input",
     "fasta",
-    type=_PATH,
+    type=PATH,
     required=True,
     metavar="INPUT.fasta",
     help="The sequences it was made from.",
 )
-@_parameter_options
+@parameter_options(Parameters)
 @_ACCEPT
 def rebuild(directory: Path, fasta: Path, accept_missing: bool, **given: Any) -> None:
     """Write a new state for a directory of FASTA files whose state.json is lost."""
+    from cytopipe.commands.decompose_run import summary
     from cytopipe.decompose.repair import rebuild as build_again
-    from cytopipe.decompose.session import summary
 
-    parameters = Parameters(**{name: value for name, value in given.items() if value is not None})
+    parameters = Parameters(**said(Parameters, given))
     click.echo(
         summary(
             build_again(directory, fasta, parameters, accept_missing=accept_missing, command=_command_line())
