@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from cytopipe.decompose.clustering import Clustering
     from cytopipe.decompose.reports import Report, Truth
     from cytopipe.decompose.workspace import SequenceFile
-    from cytopipe.project.decompose import SequenceSet
+    from cytopipe.project.decompose.entry import SequenceSet
 
 __all__ = ["DATA_SETS", "DECOMPOSE"]
 

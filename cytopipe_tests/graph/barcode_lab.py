@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cytopipe.project import DataSet, Project
-from cytopipe.project.decompose import SequenceSet
+from cytopipe.project.decompose.entry import SequenceSet
 from cytopipe.project.settings import Settings
 from cytopipe.storage.names import slug
 from cytopipe_tests.decompose_run.barcodes import make_barcodes, write_fasta
