@@ -86,8 +86,6 @@ def cytopipe(context: click.Context, project: Path | None, debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the code that the outcome has."""
-    # A path that is not UTF-8 is printed as the bytes it has, so that what is printed can be opened.
-    sys.stdout.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
     sys.exit(run(arguments))
 
 

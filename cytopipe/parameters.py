@@ -153,6 +153,8 @@ def default_words(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, BaseModel):
+        return "its own"
     return "none" if value is None or value in ("", (), [], {}) else f"{value}"
 
 
@@ -171,6 +173,8 @@ def _words(annotation: Any, metadata: Sequence[object] = ()) -> str:
         return "true or false"
     if kind in (int, float):
         return f"{'a whole number' if kind is int else 'a number'}{_range(metadata)}"
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return f"a mapping of {kind.__name__}"
     return "a list of names" if typing.get_origin(kind) in (list, tuple) else "text"
 
 
@@ -186,6 +190,8 @@ def _range(metadata: Sequence[object]) -> str:
             ):
                 if isinstance(limit, kind):
                     number = getattr(limit, kind.__name__.lower())
+                    if abs(number) >= 1 << 60:  # a limit of the machine, which no person meets
+                        continue
                     text += f" {word} {number:,}" if isinstance(number, int) else f" {word} {number:g}"
     return text
 

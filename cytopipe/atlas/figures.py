@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from cytopipe.errors import InputError
-from cytopipe.storage.figures import new_figure
+from cytopipe.storage.formats.figure import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

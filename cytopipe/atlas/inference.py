@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.activity import Activity, ActivitySettings, find_overlap, fit
+from cytopipe.atlas.activity import Activity, Overlap, find_overlap, fit
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.atlas.matrix_file import open_matrix
+from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature, load_signature
 from cytopipe.errors import DamagedError
 from cytopipe.provenance import Input, Provenance, library_versions, sha256_bytes, sha256_file
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from cytopipe.storage import Published, Store
 
 __all__ = ["InferredActivity", "infer_activities", "infer_activity", "read_activity", "write_activity"]
+
+# Share of a signature's genes below which a person is told that activities may mean little.
+LOW_COVERAGE = 0.2
 
 CODE_VERSION = "1"
 LIBRARIES = ("numpy", "scipy", "anndata", "h5py")
@@ -172,7 +176,7 @@ def write_activity(
     store: Store, path: str | Path, inferred: InferredActivity, *, provenance: Provenance | None = None
 ) -> Published:
     """Publish an activity as h5ad: reopened and checked before it appears."""
-    from cytopipe.storage.h5ad import write_h5ad
+    from cytopipe.storage.formats.h5ad import write_h5ad
 
     made = inferred.as_anndata()
 
@@ -244,11 +248,19 @@ def infer_activities(
                 else:
                     inferred = infer_activity(profiles, signature, settings, workers=workers)
                     write_activity(store, path, inferred, provenance=inferred.provenance(**(of_run or {})))
-                    outcome = "written"
+                    outcome = f"written, {_overlap_words(inferred.activity.overlap)}"
                 done.append(path)
                 if report is not None:
                     report(f"{path.relative_to(store.root)}: {outcome}")
     return done
+
+
+def _overlap_words(overlap: Overlap) -> str:
+    """How many of the signature's genes the profiles have, and whether that is too few to mean much."""
+    text = (
+        f"{len(overlap.common):,} of {overlap.n_signature_genes:,} signature genes ({overlap.coverage:.0%})"
+    )
+    return text if overlap.coverage >= LOW_COVERAGE else f"{text}: few, so activities may mean little"
 
 
 def _stands(

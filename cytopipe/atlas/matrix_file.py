@@ -126,9 +126,9 @@ def open_matrix(path: str | Path) -> Iterator[MatrixFile]:
     Raises
     ------
     InputError, RefusedError, BudgetError
-        As :func:`cytopipe.storage.h5ad.open_h5ad`, or if there is no X.
+        As :func:`cytopipe.storage.formats.h5ad.open_h5ad`, or if there is no X.
     """
-    from cytopipe.storage.h5ad import open_h5ad
+    from cytopipe.storage.formats.h5ad import open_h5ad
 
     path = Path(path)
     with open_h5ad(path) as file:

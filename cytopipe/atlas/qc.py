@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cytopipe.errors import InputError
-from cytopipe.storage.figures import figure_bytes, new_figure
+from cytopipe.storage.formats.figure import figure_bytes, new_figure
 from cytopipe.storage.guard.hdf5 import open_hdf5
 
 __all__ = ["group_size_figure", "quality_table"]

@@ -2,8 +2,8 @@
 
 Profiles come in; ``{atlas}_pseudobulk_{level}.h5ad``, ``..._resampled.h5ad`` and, where asked for,
 ``..._samples.h5ad`` leave through the store, with provenance. Compressing is most of the work of writing, so
-chunks are made in threads (:mod:`cytopipe.atlas.encode`) and put into the file in order: the same bytes for
-any number of threads, and plain gzip to every reader.
+chunks are made in threads (:mod:`cytopipe.storage.formats.hdf5_chunks`) and put into the file in order: the
+same bytes for any number of threads, and plain gzip to every reader.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 from anndata.io import write_elem
 
-from cytopipe.atlas.encode import encoder
 from cytopipe.atlas.plan import GENES_PER_CHUNK, PassPlan
 from cytopipe.atlas.profiles import Profiles, Resampler, SampleProfiles, Statistics, zscore
 from cytopipe.errors import DamagedError
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Published, Store
+from cytopipe.storage.formats.hdf5_chunks import encoder
 
 __all__ = ["write_profiles", "write_resampled", "write_sample_profiles"]
 

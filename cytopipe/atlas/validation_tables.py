@@ -35,9 +35,9 @@ from cytopipe.atlas.statistics import benjamini_hochberg
 from cytopipe.atlas.validation import CrossAtlas, TypeActivity, compare_atlases, type_activity
 from cytopipe.errors import InputError
 from cytopipe.provenance import Input, Provenance, library_versions, sha256_file
-from cytopipe.storage.figures import figure_bytes, validate_png
+from cytopipe.storage.formats.figure import figure_bytes, validate_png
+from cytopipe.storage.formats.table import format_parquet, format_tsv, validate_parquet, validate_tsv
 from cytopipe.storage.state import format_json
-from cytopipe.storage.tables import format_parquet, format_tsv, validate_parquet, validate_tsv
 
 if TYPE_CHECKING:
     from cytopipe.storage import Store
@@ -354,7 +354,7 @@ def _correlations(
     catalogue: Catalogue, levels: Mapping[str, str], signature: str
 ) -> tuple[pd.DataFrame, list[Path]]:
     """The expression-activity tables of those atlases that have one."""
-    from cytopipe.storage.tables import read_tsv
+    from cytopipe.storage.formats.table import read_tsv
 
     parts, paths = [], []
     for atlas in sorted(levels):

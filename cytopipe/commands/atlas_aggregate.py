@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cytopipe.atlas.registry import AtlasEntry, Level, check_levels, load_registry
+from cytopipe.atlas.registry import AtlasEntry, AtlasFields, Level, check_levels, load_registry
 from cytopipe.atlas.settings import Settings
 from cytopipe.commands.options import parameter_options, said
 from cytopipe.commands.paths import PATH
@@ -26,13 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["aggregate_file", "list_atlases", "project_registry", "qc", "run", "verify"]
 
 _BYTES = parameter_options(Settings, {"sample_profiles": "--by-sample"})
+_WHERE = parameter_options(AtlasFields, only=("counts", "duplicate_genes"))
 _HOW = [
-    click.option("--counts", help="Where counts lie: X, layers/NAME, raw/X or auto [default: X]."),
-    click.option(
-        "--duplicate-genes",
-        type=click.Choice(["refuse", "sum", "number"]),
-        help="Genes that share a name [default: refuse].",
-    ),
     click.option(
         "--batch-size",
         type=int,
@@ -74,6 +69,7 @@ def _how(function: Callable) -> Callable:
 @click.option("-o", "--output", type=PATH, required=True, help="Folder for the files.")
 @click.option("--name", help="First part of the file names [default: that of FILE].")
 @_BYTES
+@_WHERE
 @_how
 def aggregate_file(
     file: Path, levels: tuple[str, ...], sample: str | None, output: Path, name: str | None, **given
@@ -114,6 +110,7 @@ def aggregate_file(
 )
 @click.option("--list-atlases", is_flag=True, help="List the registry and stop.")
 @_BYTES
+@_WHERE
 @_how
 @click.pass_context
 def run(
@@ -198,8 +195,8 @@ def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_
     """Cells, samples, counts and expressing cells of every group of a pseudobulk FILE."""
     from cytopipe.atlas.qc import group_size_figure, quality_table
     from cytopipe.storage import Store
-    from cytopipe.storage.figures import validate_png
-    from cytopipe.storage.tables import format_tsv
+    from cytopipe.storage.formats.figure import validate_png
+    from cytopipe.storage.formats.table import format_tsv
 
     quality = quality_table(file)
     click.echo(quality.to_string(float_format=lambda value: f"{value:,.4g}"))
@@ -254,14 +251,9 @@ def project_registry(
         registry[entry.atlas] = AtlasEntry(
             name=entry.atlas,
             levels=tuple(entry.level_named(name) for name in entry.levels),
-            sample=entry.sample,
             path=str(data.resolve(entry.path)),
-            counts=entry.counts,
-            n_cells=entry.n_cells,
-            n_genes=entry.n_genes,
             description=entry.description,
-            duplicate_genes=entry.duplicate_genes,
-            settings=entry.settings,
+            **{name: getattr(entry, name) for name in AtlasFields.model_fields},
         )
     return registry, project.directory, project.output / "atlas"
 

@@ -172,7 +172,7 @@ def compare(root: Path, atlas_levels, signature, granularity, cell_types, figure
 @click.option("--port", type=int, default=8787, show_default=True)
 def serve(root: Path, host: str, port: int) -> None:
     """Serve results under ROOT over HTTP, read-only, on loopback."""
-    from cytopipe.atlas.api import serve as serve_results
+    from cytopipe.serve.atlas_api import serve as serve_results
 
     click.echo(f"http://{host}:{port}/ (stop with Ctrl-C)")
     serve_results(root, host=host, port=port)

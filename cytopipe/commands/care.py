@@ -10,6 +10,7 @@ import click
 from cytopipe.cli import Options
 from cytopipe.commands.options import DURATION_S
 from cytopipe.commands.paths import AbsolutePath
+from cytopipe.commands.words import counted, published_in
 from cytopipe.errors import StorageError
 
 __all__ = ["reap", "sweep", "verify"]
@@ -50,7 +51,10 @@ def verify(options: Options, paths: tuple[Path, ...], as_json: bool) -> int:
                 f"{one.kind:10} {project.relative(one.path)}  expected {one.expected}, found {one.found}"
             )
         count = len(differences)
-        click.echo(f"{count} difference{'' if count == 1 else 's'}" if count else "all as published")
+        looked = [published_in(path) for path in (paths or (project.output,)) if path.is_dir()]
+        files, size = sum(one[0] for one in looked), sum(one[1] for one in looked)
+        seen = f" ({counted(files, 'file')}, {size:,} bytes)" if files else ""
+        click.echo(f"{counted(count, 'difference')}{seen}" if count else f"all as published{seen}")
     return StorageError.exit_code if differences else 0
 
 
@@ -75,8 +79,9 @@ def sweep(options: Options, older_than_s: float | None) -> None:
     age_s = project.settings.keep_versions if older_than_s is None else older_than_s
     swept = Store(project.output).sweep(age_s)
     click.echo(
-        f"removed {swept.drafts} dead drafts and {swept.versions} old versions ({swept.size_bytes:,} bytes), "
-        f"finished {swept.recovered} interrupted writes, kept {swept.kept} drafts and versions"
+        f"removed {counted(swept.drafts, 'dead draft')} and {counted(swept.versions, 'old version')} "
+        f"({swept.size_bytes:,} bytes), finished {counted(swept.recovered, 'interrupted write')}, "
+        f"kept {swept.kept} drafts and versions"
     )
     for problem in swept.problems:
         click.echo(f"cytopipe: {problem}", err=True)

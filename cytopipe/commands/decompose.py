@@ -7,6 +7,7 @@ telling and exit codes; heavy modules are imported when a command runs, so that 
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import click
 
+from cytopipe.commands.lazy import refuse_unknown
 from cytopipe.commands.options import FRACTION, LIMIT, Gathering, parameter_options, said
 from cytopipe.commands.paths import PATH
 from cytopipe.decompose.layout import DEFAULT_DIRECTORY
@@ -55,8 +57,15 @@ class _DefaultGroup(click.Group):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            self._refuse_mistyped(args[0], ctx)
             args = ["run", *args]
         return super().parse_args(ctx, args)
+
+    def _refuse_mistyped(self, word: str, ctx: click.Context) -> None:
+        """Refuse a word that looks like a command and names no file: ``rolback`` is no FASTA file."""
+        plain = word.isidentifier() and not Path(word).exists()
+        if plain and difflib.get_close_matches(word, self.commands, n=1):
+            refuse_unknown(word, self.commands, ctx)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write_usage(ctx.command_path, "INPUT.fasta [-o DIR] [OPTIONS]")
@@ -253,10 +262,18 @@ def restore(directory: Path) -> None:
 
     Files that differ from it are moved into DIR/set_aside, not deleted.
     """
-    from cytopipe.commands.decompose_run import summary
+    from cytopipe.commands.decompose_run import set_aside_in, summary
+    from cytopipe.commands.words import counted
     from cytopipe.decompose.repair import restore as put_back
 
-    click.echo(summary(put_back(directory, command=_command_line())))
+    before = set(set_aside_in(directory))
+    found = put_back(directory, command=_command_line())
+    aside = [path for path in set_aside_in(directory) if path not in before]
+    click.echo(f"restored as the checkpoint of {found.state.metadata.last_checkpoint} held it")
+    for path in aside:
+        click.echo(f"set aside: {path}")
+    click.echo(f"{counted(len(aside), 'file')} set aside" if aside else "nothing had to be set aside")
+    click.echo(summary(found))
 
 
 @decompose.command()
@@ -288,12 +305,27 @@ def rebuild(directory: Path, fasta: Path, accept_missing: bool, **given: Any) ->
 @_DIR
 def verify(directory: Path) -> int:
     """Compare every file with what was published; exit 3 if anything differs."""
+    from cytopipe.commands.words import counted, published_in
     from cytopipe.decompose.run import Decomposition
-    from cytopipe.errors import StorageError
+    from cytopipe.errors import BusyError, StorageError
 
-    differences = Decomposition.inspect(directory).verify()
+    found = Decomposition.inspect(directory)
+    if process := found.folder.worker():
+        raise BusyError(
+            "files change while they are compared",
+            where=str(directory),
+            found=f"process {process} at work",
+            next="Wait for it to finish.",
+        )
+    differences = found.verify()
     for difference in differences:
         click.echo(str(difference))
+    looked, size = published_in(directory)
+    click.echo(
+        f"{counted(len(differences), 'difference')} in {counted(looked, 'published file')} ({size:,} bytes)"
+        if differences
+        else f"{counted(looked, 'published file')} as published ({size:,} bytes), in {directory}"
+    )
     return StorageError.exit_code if differences else 0
 
 

@@ -18,6 +18,7 @@ import click
 from cytopipe.commands.options import said
 from cytopipe.commands.paths import absolute, paste
 from cytopipe.commands.progress import open_display
+from cytopipe.commands.words import counted
 from cytopipe.decompose import opening
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.folder import Folder
@@ -28,6 +29,7 @@ from cytopipe.decompose.layout import (
     INITIAL,
     REFINED,
     REPORT_FOLDER,
+    SET_ASIDE_FOLDER,
     Stage,
 )
 from cytopipe.decompose.parameters import Parameters
@@ -36,7 +38,7 @@ from cytopipe.decompose.stages import default_thresholds
 from cytopipe.decompose.state import Requests
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.engine import open_engine
-from cytopipe.errors import Finding, ParameterError, ResumeError
+from cytopipe.errors import Finding, InputError, ParameterError, ResumeError
 from cytopipe.interrupts import stop_on_signals
 
 __all__ = ["Session", "describe", "describe_points", "summary"]
@@ -63,6 +65,8 @@ class Session:
     def run(self) -> int:
         """Do what was asked; returns the exit code."""
         given = self._given
+        if given["truth"] is not None:
+            self._check_truth(given["truth"])
         if given["dry_run"]:
             for line in self._plan():
                 click.echo(line)
@@ -72,8 +76,9 @@ class Session:
             open_display(quiet=given["quiet"]) as progress,
             stop_on_signals(progress.say) as stop,
         ):
+            others = other_files(self.directory)
             found = self._open()
-            for message in found.messages:
+            for message in (*others, *found.messages):
                 progress.say(message)
             requests = found.state.requests
             result = found.advance(
@@ -96,7 +101,7 @@ class Session:
 
     def _check(self) -> None:
         """Options that contradict each other, all of them."""
-        given, findings = self._given, []
+        given, findings = self._given, list(self._given["faults"])
         if given["fasta"] is None and given["resume"] is None:
             findings.append(
                 Finding(
@@ -119,6 +124,20 @@ class Session:
             findings.append(Finding(what="--cleanup needs --finalize", next="Add --finalize."))
         if findings:
             raise ParameterError(findings)
+
+    def _check_truth(self, truth: Path) -> None:
+        """Refuse a table of known clusters that cannot be used, before any work instead of after it."""
+        from cytopipe.decompose.compare import read_assignment
+
+        known = read_assignment(truth)
+        fasta = self._given["fasta"]
+        if fasta is not None and not known.keys() & SequenceFile.read(fasta).records.keys():
+            raise InputError(
+                "names no record of the input",
+                where=str(truth),
+                expected=f"record ids of {fasta}",
+                found=", ".join(list(known)[:3]),
+            )
 
     def _requests(self, before: Requests | None) -> Requests:
         """What is to be done: of a new run, by what was asked; of a resumed one, in addition to before."""
@@ -181,10 +200,28 @@ class Session:
             force_input_change=given["force_input_change"],
         )
         self._refuse_other_companions(found)
+        self._refuse_idle_parameters(found)
         if given["force_input_change"]:
             found.folder.remove_caches(distances=False)
         found.prepare(requests=self._requests(found.state.requests), command=self._command)
         return found
+
+    def _refuse_idle_parameters(self, found: Decomposition) -> None:
+        """Refuse another parameter where nothing is left to be made with it."""
+        stored = Folder(self.directory).read_state()[0].parameters
+        changed = {name: value for name, value in self._parameters.items() if getattr(stored, name) != value}
+        if not changed or any(_steps(self._requests(found.state.requests), self._given, found)):
+            return
+        raise ParameterError(
+            Finding(
+                what="nothing is left to be made with another value",
+                where=f"--{name.replace('_', '-')}",
+                expected=f"{getattr(stored, name)!r}, with which it was made",
+                found=repr(value),
+                next=f"Go back first: cytopipe decompose rollback {paste(self.directory)} --to initial",
+            )
+            for name, value in changed.items()
+        )
 
     def _same_again(self) -> Decomposition:
         """INPUT -o DIR where DIR holds a decomposition: go on if it is this very one."""
@@ -265,6 +302,7 @@ class Session:
         sequences = source.unique()
         mean_bp = sum(map(len, sequences.sequences)) / len(sequences)
         yield f"input      {len(source.records)} records, {len(sequences)} unique, mean {mean_bp:.0f} bp"
+        yield from other_files(self.directory) if begun is None else ()
         yield f"directory  {self.directory}" + (
             f" (stage {begun.partition.stage.asset}: {begun.partition.n_clusters} clusters)"
             if begun
@@ -310,6 +348,22 @@ def _last(requests: Requests) -> Stage:
 # ---------------------------------------------------------------------- telling
 
 
+def other_files(directory: Path) -> list[str]:
+    """A sentence about what lies already in a directory that is no decomposition yet."""
+    if not directory.is_dir() or opening.is_begun(directory):
+        return []
+    names = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
+    if not names:
+        return []
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return [f"{directory} holds {counted(len(names), 'other file')} ({shown}): they stay beside the result"]
+
+
+def set_aside_in(directory: Path) -> list[Path]:
+    """Files that `restore` has moved out of the way, oldest first."""
+    return sorted(path for path in (directory / SET_ASIDE_FOLDER).rglob("*") if path.is_file())
+
+
 def summary(found: Decomposition, result: StageResult | None = None) -> str:
     """What a person wants to know at the end: how many clusters, where, and what can be done next."""
     partition, directory = found.partition, found.directory
@@ -352,12 +406,17 @@ def describe(directory: Path) -> Iterator[str]:
     if conflicts.completed:
         yield f"conflicts  {conflicts.conflicts_before} resolved, {conflicts.clusters_after} clusters"
     for one in state.stages.close_cluster_refinement.refinement_history:
-        yield f"refined    within {one.threshold:g}: {one.clusters_before} -> {one.clusters_after} clusters"
+        known = f"{one.clusters_before} -> {one.clusters_after} clusters"
+        numbers = known if one.clusters_after else "numbers are not known"
+        yield f"refined    within {one.threshold:g}: {numbers}"
     if state.stages.finalized.completed:
         yield f"final      {state.stages.finalized.clusters} clusters"
-    yield f"by hand    {found.edits.verdict}"
-    for line in found.edits.lines()[1:]:
-        yield f"           {line.strip()}"
+    if process := found.folder.worker():
+        yield f"at work    process {process}: numbers are those of its last checkpoint"
+    else:
+        yield f"by hand    {found.edits.verdict}"
+        for line in found.edits.lines()[1:]:
+            yield f"           {line.strip()}"
     for message in found.messages:
         yield f"note       {message}"
     yield f"checkpoint {state.metadata.last_checkpoint}"

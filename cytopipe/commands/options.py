@@ -1,10 +1,8 @@
-"""Options of the command line out of a set of parameters: name, range, default and help are its
-declaration.
-"""
+"""Options of the command line out of a set of parameters: name, range, default and help."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -55,7 +53,7 @@ class Value(click.ParamType):
 
 
 def parameter_options(
-    model: type[BaseModel], also: Mapping[str, str] | None = None
+    model: type[BaseModel], also: Mapping[str, str] | None = None, *, only: Collection[str] = ()
 ) -> Callable[[Callable], Callable]:
     """A decorator that gives a command one option per field of `model`.
 
@@ -67,10 +65,14 @@ def parameter_options(
         A `cytopipe.parameters.ParameterSet`.
     also : mapping of field to flag, optional
         Second names of options: ``{"regularization": "--lambda"}``.
+    only : collection of str, optional
+        These fields alone.
     """
 
     def decorate(command: Callable) -> Callable:
         for name, field in reversed(model.model_fields.items()):
+            if only and name not in only:
+                continue
             command = _option(name, field, (also or {}).get(name))(command)
         return command
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import click
 
+from cytopipe.errors import ParameterError
+
 __all__ = ["FILE", "PATH", "AbsolutePath", "absolute", "paste"]
 
 
@@ -22,7 +24,17 @@ class AbsolutePath(click.Path):
         super().__init__(path_type=Path, **rules)
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Path:
-        return absolute(super().convert(value, param, ctx))
+        full = absolute(super().convert(value, param, ctx))
+        try:
+            str(full).encode()
+        except UnicodeEncodeError as error:
+            raise ParameterError(
+                "the path is not UTF-8, and could not be written into any document",
+                where=param.opts[0] if param and param.opts[0].startswith("-") else "",
+                found=ascii(str(full)),
+                next="Rename it.",
+            ) from error
+        return full
 
 
 def absolute(path: Path) -> Path:

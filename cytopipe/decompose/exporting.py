@@ -13,7 +13,7 @@ from cytopipe.decompose.exports import FORMATS, Assignment
 from cytopipe.decompose.layout import EXPORT_FOLDER, REPORT_FOLDER
 from cytopipe.decompose.run import Decomposition
 from cytopipe.storage import Store
-from cytopipe.storage.tables import read_tsv
+from cytopipe.storage.formats.table import read_tsv
 
 __all__ = ["assignments", "export_newest"]
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cytopipe.decompose.curve import Curve
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.storage.figures import figure_bytes, new_figure
+from cytopipe.storage.formats.figure import figure_bytes, new_figure
 
 __all__ = ["all_of"]
 

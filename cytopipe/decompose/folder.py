@@ -9,6 +9,7 @@ began, and removes files of later stages that the state no longer knows.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -70,6 +71,18 @@ class Folder:
         """
         with lock_file(self.path / _LOCK_FILE, "another process works on this decomposition"):
             yield
+
+    def worker(self) -> str:
+        """The process that works on this directory now; empty where none does."""
+        try:
+            with (self.path / _LOCK_FILE).open() as stream:
+                try:
+                    fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except OSError:
+                    return stream.read().strip() or "unknown"
+        except OSError:
+            pass
+        return ""
 
     def read_state(self) -> tuple[State, str]:
         """The state, and a sentence about what had to be done to get it ("" where nothing had).

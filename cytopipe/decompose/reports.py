@@ -35,8 +35,8 @@ from cytopipe.decompose.state import State
 from cytopipe.decompose.workspace import SequenceFile, Work, Workspace, opened, stop_if_asked
 from cytopipe.provenance import sha256_file
 from cytopipe.storage.fasta import FastaRecord
+from cytopipe.storage.formats.table import format_tsv
 from cytopipe.storage.state import format_json, parse_json
-from cytopipe.storage.tables import format_tsv
 
 __all__ = ["Report", "Truth", "report"]
 

@@ -325,7 +325,7 @@ def validation(data: DataSet, at: Working) -> Made:
 
 def _described_validation(data: DataSet, *, reused: bool) -> Made:
     """A validation as the asset's value: the tables, a picture, and whether activity makes sense."""
-    from cytopipe.storage.tables import read_tsv
+    from cytopipe.storage.formats.table import read_tsv
 
     made, entry = _whole(standing_validation(data), data), data.entry
     path = catalogue_of(data).validation(entry.atlas, entry.level.name, entry.signature, "expression.tsv")

@@ -27,7 +27,7 @@ _TARGETS = 40  # more columns than a screen shows
 def group_sizes(data: DataSet, made: Made) -> tuple[pandas.DataFrame, Path, Path]:
     """Quality of a level's groups: the table, the picture of cells against counts, and the table's file."""
     from cytopipe.atlas.qc import group_size_figure, quality_table
-    from cytopipe.storage.tables import format_tsv
+    from cytopipe.storage.formats.table import format_tsv
 
     entry = data.entry
     quality = quality_table(made.path)
@@ -47,7 +47,7 @@ def heat_map(data: DataSet, made: Made) -> Path:
     """The heat map of a signature's z, groups x the targets that vary most."""
     from cytopipe.atlas import figures
     from cytopipe.atlas.inference import read_activity
-    from cytopipe.storage.figures import figure_bytes
+    from cytopipe.storage.formats.figure import figure_bytes
 
     entry = data.entry
 
@@ -66,7 +66,7 @@ def heat_map(data: DataSet, made: Made) -> Path:
 def _keep(data: DataSet, path: Path, shows: Path, sha256: str, draw: Callable[[], bytes]) -> None:
     """Publish what `draw` gives, unless what stands was drawn from this very content."""
     from cytopipe.storage import Store
-    from cytopipe.storage.figures import validate_png
+    from cytopipe.storage.formats.figure import validate_png
 
     drawn = Provenance(
         what=f"what {shows.name} looks like",

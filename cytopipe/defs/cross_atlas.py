@@ -232,7 +232,7 @@ def _standing(comparisons: list[_Comparison]) -> Made | None:
 
 def _described(comparisons: list[_Comparison]) -> Made | None:
     """The comparisons that stand, as the asset's value: how many targets are conserved, and the pictures."""
-    from cytopipe.storage.tables import read_tsv
+    from cytopipe.storage.formats.table import read_tsv
 
     made = _standing(comparisons)
     if made is None:
@@ -258,7 +258,7 @@ def _described(comparisons: list[_Comparison]) -> Made | None:
 
 def _checks(key, comparisons: list[_Comparison]) -> Iterator[AssetCheckResult]:
     """What makes a comparison weak: too few types in common, labels without a place."""
-    from cytopipe.storage.tables import read_tsv
+    from cytopipe.storage.formats.table import read_tsv
 
     few, placeless = [], []
     for one in comparisons:

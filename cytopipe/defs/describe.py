@@ -47,7 +47,8 @@ def described(
         metadata["nothing"] = shown.value.words
     if receipt is not None:
         maker = ledger.graph.makers[asset]
-        metadata |= dict(maker.makes[asset].describe(receipt.path))
+        format = maker.makes[asset]
+        metadata |= {} if format.layout == "set" else dict(format.describe(receipt.path))
         metadata["open"] = MetadataValue.url(address(ledger.project.output, receipt.path))
         metadata["path"] = MetadataValue.path(ledger.project.relative(receipt.path))
         metadata["size_bytes"] = receipt.size_bytes

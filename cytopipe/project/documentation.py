@@ -17,8 +17,7 @@ _HEAD = """\
 # Parameters
 
 Every parameter of every domain, with the name it has in `cytopipe.yaml`, in Python and, with `-` for `_`, on
-the command line. This page is made from the declarations (`python -m cytopipe.project.documentation`); do
-not edit it.
+the command line. This page is made from the declarations: `python -m cytopipe.project.documentation`.
 
 Numbers may carry a unit, in the project file and on the command line alike: `0.02` and `2 %` are the same
 fraction, `300` and `5 min` the same time.

@@ -69,9 +69,7 @@ class Entry(BaseModel):
 
     @classmethod
     def found(cls, directory: Path) -> Iterator[tuple[str, dict[str, object]]]:
-        """Yield name and fields of the entries that a new project file names: files that lie there
-        already.
-        """
+        """Yield name and fields of entries for a new project file, from what lies in `directory` already."""
         yield from ()
 
     def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:

@@ -1,9 +1,8 @@
 """How bytes reach disk: one protocol for every artifact, and checks for what others wrote.
 
 A publication is drafted out of sight, validated, measured, flushed, and then appears whole by one rename; a
-reader gets the old version or the new one, proved against a SHA-256 manifest. Content formats stand in
-modules of their own (`fasta`, `state`, `tables`, `figures`, `h5ad`, `strict_yaml`, `guard`, `formats`) and
-are imported where they are used.
+reader gets the old version or the new one, proved against a SHA-256 manifest. What one kind of
+artifact looks like is in `formats`; `guard` surveys files that others wrote.
 """
 
 from cytopipe.storage.edits import FileState, SetState

@@ -69,7 +69,7 @@ def _publish_h5ad(store: Store, version: int) -> None:
     import pandas as pd
     from anndata import AnnData
 
-    from cytopipe.storage.h5ad import validate_h5ad, write_h5ad
+    from cytopipe.storage.formats.h5ad import validate_h5ad, write_h5ad
 
     cells = pd.DataFrame({"version": np.full(300, version)}, index=[f"cell{i}" for i in range(300)])
     adata = AnnData(np.full((300, 20), version, dtype="float64"), obs=cells, uns={"version": version})
@@ -77,7 +77,7 @@ def _publish_h5ad(store: Store, version: int) -> None:
 
 
 def _read_h5ad(store: Store) -> int:
-    from cytopipe.storage.h5ad import read_h5ad
+    from cytopipe.storage.formats.h5ad import read_h5ad
 
     adata = read_h5ad(store.open_file("cells/cells.h5ad"))
     version = int(adata.uns["version"])

@@ -91,7 +91,7 @@ def test_all_faults_of_all_entries_come_at_once():
         "'x/y' cannot",
         "no obs column",
         "'sampel'",
-        "n_cells has",
+        "atlas c, n_cells: is not usable; expected a whole number from 0; found 'many'",
     ):
         assert part in text
     assert "atlas c, bootstrap: is not usable; expected samples | cells | parity" in text

@@ -18,9 +18,9 @@ from cytopipe.atlas.signatures import load_signature
 from cytopipe.atlas.validation_tables import cross_atlas, validate_atlas
 from cytopipe.errors import InputError
 from cytopipe.storage import Store, Sync
-from cytopipe.storage.figures import figure_bytes
+from cytopipe.storage.formats.figure import figure_bytes
+from cytopipe.storage.formats.table import read_parquet, read_tsv
 from cytopipe.storage.state import read_json
-from cytopipe.storage.tables import read_parquet, read_tsv
 from cytopipe_tests.atlas.made_results import ATLASES, LABELS, TARGETS, write_pseudobulk, write_signature
 
 

@@ -135,7 +135,12 @@ def test_an_output_that_the_system_refuses_is_told_in_one_line(tmp_path):
         assert (said.code in (2, 3), len(said.err.splitlines())) == (True, 1), said
 
 
-def test_a_name_that_is_not_utf8_is_printed_as_it_is(tmp_path):
+def test_a_name_that_is_not_utf8_is_refused_before_anything_is_made(tmp_path):
+    """It could not stand in state.json, in a manifest or in a project file."""
     write_fasta(tmp_path / "in.fasta", make_barcodes())
-    done = spawned_bytes(b"decompose", b"in.fasta", b"-o", b"caf\xe9", b"--dry-run", at=tmp_path)
-    assert (done.returncode, b"/caf\xe9" in done.stdout) == (0, True), done
+    (tmp_path / os.fsdecode(b"caf\xe9.fasta")).write_text(">a\nACGT\n")
+    before = sorted(one.name for one in tmp_path.iterdir())
+    for words in ((b"in.fasta", b"-o", b"caf\xe9"), (b"caf\xe9.fasta",), (b"caf\xe9.fasta", b"--dry-run")):
+        done = spawned_bytes(b"decompose", *words, at=tmp_path)
+        assert (done.returncode, b"is not UTF-8" in done.stderr) == (2, True), done
+    assert sorted(one.name for one in tmp_path.iterdir()) == before

@@ -10,7 +10,7 @@ import pytest
 
 from cytopipe.atlas import ActivitySettings, Settings, load_registry
 from cytopipe.atlas.registry import Level
-from cytopipe.errors import ProjectError
+from cytopipe.errors import ParameterError, ProjectError
 from cytopipe.project import check_project, load_project, project_schema, start_project
 
 
@@ -191,19 +191,17 @@ def test_the_entry_offers_every_setting_with_the_domains_default(tmp_path):
             assert offered["properties"][name]["description"]
 
 
-def test_the_plain_commands_read_the_same_entries(tmp_path):
-    """`cytopipe atlas run` inside a project takes no offence at what only assets use."""
+def test_the_entry_and_the_registry_share_one_declaration():
+    """What is declared of an atlas in a project is what the registry knows, and what only assets use."""
+    from cytopipe.atlas.registry import AtlasEntry, AtlasFields
     from cytopipe.project.atlas.entry import Atlas
 
-    every = {
-        "path": "a.h5ad", "levels": {"A": "x"}, "sample": "s", "counts": "auto", "duplicate_genes": "sum",
-        "n_cells": 1, "n_genes": 1, "description": "d", "batch_size": 10, "checkpoint_every": "5 min",
-        "use_gpu": False, "signatures": ["cytosig"], "activity": {"method": "ulm"}, "cell_types": "t.tsv",
-        "compare_at": "A", **Settings().as_json(),
-    }  # fmt: skip
-    assert set(every) == set(Atlas.model_fields)
-    entry = load_registry({"mine": every})["mine"]
-    assert (entry.counts, entry.settings) == ("auto", Settings())
+    only_assets = {"batch_size", "checkpoint_every", "use_gpu", "signatures", "activity", "cell_types"}
+    assert set(Atlas.model_fields) == {*AtlasEntry.model_fields, *only_assets, "compare_at"} - {"name"}
+    for name, field in AtlasFields.model_fields.items():
+        assert repr(Atlas.model_fields[name]) == repr(field)
+    with pytest.raises(ParameterError, match=r"atlas mine: unknown parameter 'use_gpu'"):
+        load_registry({"mine": {"levels": {"A": "x"}, "use_gpu": False}})
 
 
 def test_the_schema_follows_the_entry():

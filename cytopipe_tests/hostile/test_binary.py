@@ -19,12 +19,12 @@ import zarr
 
 from cytopipe.errors import BudgetError, CytopipeError, InputError, RefusedError
 from cytopipe.storage.fasta import read_fasta
+from cytopipe.storage.formats.h5ad import check_h5ad, read_h5ad
 from cytopipe.storage.guard.budget import load_npy
 from cytopipe.storage.guard.hdf5 import open_hdf5
 from cytopipe.storage.guard.tiff import survey_tiff
 from cytopipe.storage.guard.trees import survey_tree
 from cytopipe.storage.guard.zarr_store import survey_zarr
-from cytopipe.storage.h5ad import check_h5ad, read_h5ad
 
 # --------------------------------------------------------------------------- HDF5
 

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from cytopipe.errors import BudgetError, InputError
 from cytopipe.storage.fasta import format_fasta, load_fasta, parse_fasta, read_fasta
+from cytopipe.storage.formats.table import format_tsv, read_tsv
 from cytopipe.storage.state import format_json, parse_json
 from cytopipe.storage.strict_yaml import load_yaml, parse_yaml
-from cytopipe.storage.tables import format_tsv, read_tsv
 
 # --------------------------------------------------------------------------- FASTA
 

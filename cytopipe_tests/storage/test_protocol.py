@@ -256,7 +256,8 @@ def test_the_door_names_what_it_holds():
 def test_the_room_opens_without_heavy_libraries():
     script = (
         "import sys, cytopipe.storage, cytopipe.storage.fasta, cytopipe.storage.state, "
-        "cytopipe.storage.tables, cytopipe.storage.figures, cytopipe.storage.h5ad,"
+        "cytopipe.storage.formats.table, cytopipe.storage.formats.figure, cytopipe.storage.formats.h5ad, "
+        "cytopipe.storage.formats, "
         "cytopipe.storage.guard.hdf5, cytopipe.storage.guard.zarr_store, cytopipe.storage.guard.tiff\n"
         "heavy = {'numpy', 'pandas', 'h5py', 'anndata', 'zarr', 'pyarrow', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"

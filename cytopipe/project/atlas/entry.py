@@ -2,7 +2,7 @@
 
 Entries named like an atlas of the packaged registry (``cima``, ``scatlas_normal``, ...) have its levels,
 columns and sizes already and need only a path; whatever they declare themselves goes before it. Every
-field of `cytopipe.atlas.Settings` stands here under its own name and default, and those of
+field of `cytopipe.atlas.registry.AtlasFields` stands here under its own name and default, and those of
 `cytopipe.atlas.ActivitySettings` under ``activity``. Each level is a data set of its own, named
 ``<atlas>.<level>``: ``cima.L1``. Its parts are the signatures whose activity is inferred there:
 ``cima.L1.cytosig``.
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import (
     BeforeValidator,
@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from cytopipe.atlas.registry import Level, check_levels, load_registry
+from cytopipe.atlas.registry import AtlasFields, Level, check_levels, load_registry
 from cytopipe.atlas.settings import ActivitySettings, Settings
 from cytopipe.errors import ParameterError
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
@@ -35,9 +35,6 @@ __all__ = ["Atlas"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _TAKEN = ("validation",)  # folders of the results root that are no atlas
-
-_FromZero = Annotated[int, Field(ge=0)]
-_FromOne = Annotated[int, Field(ge=1)]
 
 
 def _levels(value: object) -> dict[str, str]:
@@ -78,12 +75,6 @@ def _is_path(value: object) -> bool:
     return isinstance(value, str) and bool(value.strip()) and not set(value) & {"\x00", "\n"}
 
 
-def _counts(value: object) -> object:
-    if not isinstance(value, str) or not re.fullmatch(r"X|auto|raw/X|layers/[^/\x00]+", value):
-        raise ValueError("expected X, raw/X, layers/NAME or auto")
-    return value
-
-
 _COLUMNS = {"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "items": {"type": "string"}}]}
 Levels = Annotated[
     dict[str, str],
@@ -109,7 +100,7 @@ def _only_the_path_is_required(schema: dict[str, object]) -> None:
     schema["required"] = ["path"]
 
 
-class Atlas(Entry, Settings):
+class Atlas(Entry, AtlasFields):
     """An atlas of single cells: profiles per level, activity of signatures, comparison with others."""
 
     model_config = ConfigDict(json_schema_extra=_only_the_path_is_required)
@@ -123,22 +114,7 @@ class Atlas(Entry, Settings):
     """Ways to group the cells: level to obs column, or to columns joined with '+' (tissue+cellType1). Atlases
     of the packaged registry have theirs already."""
 
-    sample: str = ""
-    """obs column of the samples, which are the clusters of the bootstrap."""
-
-    counts: Annotated[str, BeforeValidator(_counts)] = "X"
-    """Where counts lie: X, raw/X, layers/NAME, or auto for the first of them that holds counts."""
-
-    duplicate_genes: Literal["refuse", "sum", "number"] = "refuse"
-    """What to do with genes that share a name: refuse, add up their counts, or number them."""
-
-    n_cells: _FromZero = 0
-    """Size as published, for listings; 0 where unknown."""
-
-    n_genes: _FromZero = 0
-    """Size as published, for listings; 0 where unknown."""
-
-    batch_size: _FromOne = 50_000
+    batch_size: Annotated[int, Field(ge=1)] = 50_000
     """Cells between two checkpoints of a pass at least; no byte of the result depends on it."""
 
     checkpoint_every: Duration_s = Field(default=60.0)

@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import product
+from math import prod
 from pathlib import Path
 
-from cytopipe.errors import BudgetError, CytopipeError, Finding, InputError, RefusedError
+from cytopipe.errors import BudgetError, CytopipeError, DamagedError, Finding, InputError, RefusedError
 from cytopipe.storage.guard.budget import declared_bytes, require_budget
 from cytopipe.storage.guard.inflate import CODECS, inflate
 from cytopipe.storage.guard.trees import survey_tree
@@ -68,6 +70,8 @@ class _Array:
     shard: tuple[int, ...] | None = None
     index_at_end: bool = True
     index_crc: bool = True
+    prefix: str = ""  # of the names of chunk files
+    separator: str = "/"
 
     @property
     def chunk_limit(self) -> int:
@@ -75,7 +79,9 @@ class _Array:
         return MAX_CHUNK_BYTES if self.variable else declared_bytes(self.chunk, self.itemsize)
 
 
-def survey_zarr(path: Path | str, *, budget: int | None = None, inflate_chunks: bool = False) -> ZarrSurvey:
+def survey_zarr(
+    path: Path | str, *, budget: int | None = None, inflate_chunks: bool = False, complete: bool = False
+) -> ZarrSurvey:
     """Check a store that others wrote.
 
     Parameters
@@ -87,6 +93,9 @@ def survey_zarr(path: Path | str, *, budget: int | None = None, inflate_chunks: 
         pieces; a chunk may never declare more than 1 GiB.
     inflate_chunks : bool, default False
         Decompress every chunk, counting, to prove that none holds more than declared.
+    complete : bool, default False
+        Demand every chunk, those that hold nothing but the fill value too; with `inflate_chunks`, none may
+        hold less than declared either.
 
     Raises
     ------
@@ -96,6 +105,8 @@ def survey_zarr(path: Path | str, *, budget: int | None = None, inflate_chunks: 
         With every finding: links, special files, codecs, filters and data types that are not on the list.
     BudgetError
         An array, a chunk, or what a chunk inflates to is too large.
+    DamagedError
+        With `complete`: a chunk is absent or short.
     """
     root = Path(path)
     sizes = survey_tree(root)
@@ -120,9 +131,11 @@ def survey_zarr(path: Path | str, *, budget: int | None = None, inflate_chunks: 
         raise RefusedError(findings[:MAX_FINDINGS])
     if budget is not None:
         require_budget(survey.declared_bytes, budget, what="the store", where=str(root))
-    if inflate_chunks:
-        for array in arrays.values():
-            _inflate_array(root, array, sizes)
+    for array in arrays.values():
+        if complete:
+            _require_chunks(root, array, sizes)
+        if inflate_chunks:
+            _inflate_array(root, array, sizes, complete)
     return survey
 
 
@@ -166,10 +179,10 @@ def _array_v3(place: str, document: Mapping) -> _Array:
         raise RefusedError(f"has a chunk grid {grid['name']!r}", where=place, expected="regular")
     itemsize, variable = _size_v3(place, document["data_type"])
     shape, chunk = _extent(document["shape"]), _extent(grid["configuration"]["chunk_shape"])
-    codecs = document["codecs"]
+    codecs, keys = document["codecs"], _chunk_keys(document.get("chunk_key_encoding", {}))
     names = [_codec_name(place, codec) for codec in codecs]
     if "sharding_indexed" not in names:
-        return _Array(place, shape, chunk, itemsize, variable, _compressors(names))
+        return _Array(place, shape, chunk, itemsize, variable, _compressors(names), **keys)
     shard = codecs[names.index("sharding_indexed")]["configuration"]
     inner = [_codec_name(place, codec) for codec in shard["codecs"]]
     index = [_codec_name(place, codec) for codec in shard.get("index_codecs", [])]
@@ -185,7 +198,14 @@ def _array_v3(place: str, document: Mapping) -> _Array:
         shard=chunk,
         index_at_end=shard.get("index_location", "end") == "end",
         index_crc="crc32c" in index,
+        **keys,
     )
+
+
+def _chunk_keys(encoding: Mapping) -> dict[str, str]:
+    default = encoding.get("name", "default") == "default"
+    separator = encoding.get("configuration", {}).get("separator", "/" if default else ".")
+    return {"prefix": f"c{separator}" if default else "", "separator": separator}
 
 
 def _codec_name(place: str, codec: Mapping) -> str:
@@ -245,6 +265,7 @@ def _array_v2(place: str, document: Mapping) -> _Array:
         16 if dtype.hasobject else dtype.itemsize,
         dtype.hasobject,
         () if compressor is None else (compressor,),
+        separator=document.get("dimension_separator", "."),
     )
 
 
@@ -258,7 +279,48 @@ def _extent(values: object) -> tuple[int, ...]:
 # --------------------------------------------------------------------------- chunks
 
 
-def _inflate_array(root: Path, array: _Array, sizes: Mapping[str, int]) -> None:
+def _require_chunks(root: Path, array: _Array, sizes: Mapping[str, int]) -> None:
+    """Raise where a chunk file of an array is absent, or a chunk in the index of a shard."""
+    place = Path(array.path)
+    under = "" if place == root else f"{place.relative_to(root).as_posix()}/"
+    whole = array.shard or array.chunk
+    absent = []
+    for index in product(*(range(-(-n // one)) for n, one in zip(array.shape, whole, strict=True))):
+        name = f"{under}{array.prefix}{array.separator.join(map(str, index))}"
+        if not index:
+            name = f"{under}{array.prefix.rstrip('/.') or '0'}"
+        if name not in sizes or (array.shard and not _shard_is_full(array, index, root / name)):
+            absent.append(name)
+    if absent:
+        raise DamagedError(
+            f"{len(absent)} chunks are absent",
+            where=str(root),
+            found=", ".join(absent[:5]),
+            next="Make or copy the store again: absent chunks would be read as zeros.",
+        )
+
+
+def _shard_is_full(array: _Array, index: tuple[int, ...], file: Path) -> bool:
+    """Whether a shard has every chunk that lies inside the array."""
+    counts = [whole // part for whole, part in zip(array.shard, array.chunk, strict=True)]
+    length = 16 * prod(counts) + (4 if array.index_crc else 0)
+    with file.open("rb") as stream:
+        if array.index_at_end:
+            stream.seek(max(0, stream.seek(0, 2) - length))
+        table = stream.read(length)
+    if len(table) < length:
+        return False
+    for at, inner in enumerate(product(*map(range, counts))):
+        inside = all(
+            i * whole + k * part < n
+            for i, k, whole, part, n in zip(index, inner, array.shard, array.chunk, array.shape, strict=True)
+        )
+        if inside and table[16 * at : 16 * at + 16] == b"\xff" * 16:
+            return False
+    return True
+
+
+def _inflate_array(root: Path, array: _Array, sizes: Mapping[str, int], complete: bool) -> None:
     """Undo the compression of every chunk file of one array, counting."""
     prefix = Path(array.path)
     if not prefix.is_relative_to(root) or not prefix.is_dir():
@@ -283,6 +345,13 @@ def _inflate_array(root: Path, array: _Array, sizes: Mapping[str, int]) -> None:
                     "a chunk holds more than it declares",
                     where=str(file),
                     expected=f"at most {array.chunk_limit:,} bytes",
+                    found=f"{len(part):,} bytes",
+                )
+            if complete and len(part) < array.chunk_limit and not array.variable:
+                raise DamagedError(
+                    "a chunk is short",
+                    where=str(file),
+                    expected=f"{array.chunk_limit:,} bytes",
                     found=f"{len(part):,} bytes",
                 )
 

@@ -1,0 +1,370 @@
+"""OME-Zarr: images and labels as pyramids that viewers open at any zoom, NGFF 0.5 or 0.4.
+
+    image.ome.zarr/
+      zarr.json            axes, pixel size of each level, channels with colour and intensity window
+      0/ 1/ 2/             levels; each half as large as the one before, chunk by chunk
+      labels/
+        zarr.json          names of the label images
+        nuclei/ cells/     pyramids of whole numbers, never averaged
+
+An image is read once, a strip of rows at a time, and all levels are written as it passes; compressing runs
+in threads beside it. So an image larger than memory can be written, and the bytes do not depend on how it
+was chunked or on the number of threads. An image without a channel axis gets one of length 1, which viewers
+expect; labels do not.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cytopipe.engine import available_cores
+from cytopipe.errors import InputError
+from cytopipe.storage.formats import ome_metadata as ome
+from cytopipe.storage.formats.format import DirectoryFormat
+from cytopipe.storage.formats.image import AXES, Image
+from cytopipe.storage.formats.ome_metadata import NGFF_VERSIONS, axis_names
+from cytopipe.storage.formats.pyramid import level_shapes, local_mean, nearest, strips
+from cytopipe.storage.formats.zarr_array import (
+    ArrayLayout,
+    Chunker,
+    group_files,
+    write_array_head,
+    write_documents,
+)
+from cytopipe.storage.guard.zarr_store import survey_zarr
+from cytopipe.storage.state import read_json
+
+__all__ = ["OME_ZARR", "OmeZarr", "read_ome_zarr", "read_plate_fields"]
+
+_WINDOW_SAMPLES = 1 << 18  # intensities of a channel from which its window is made
+
+
+@dataclass(frozen=True)
+class OmeZarr(DirectoryFormat):
+    """An OME-Zarr image with the suffix ``.ome.zarr``.
+
+    Parameters
+    ----------
+    version : {'0.5', '0.4'}
+        Of NGFF. 0.4 is Zarr version 2, the only one that Bio-Formats, OMERO and other Java readers read.
+    chunk_shape : tuple of int
+        Pixels of a chunk along the last axes, for example (512, 512) or (1, 512, 512); 1 along those before.
+    factor : int
+        How much coarser each level is along Y and X.
+    max_levels : int, optional
+        Levels at most, level 0 included; by default until one chunk holds a whole plane.
+    shard : int, optional
+        Rows and columns that one file holds, a multiple of the chunk: 2048 means up to 16 times fewer files.
+        0.5 only.
+    threads : int, optional
+        That compress; all cores by default. The bytes do not depend on it.
+    """
+
+    ngff: str = "0.5"
+    chunk_shape: tuple[int, ...] = (512, 512)
+    factor: int = 2
+    max_levels: int | None = None
+    shard: int | None = None
+    threads: int | None = None
+
+    name, suffix, kinds = "ome_zarr", ".ome.zarr", ("zarr", "image")
+
+    def __post_init__(self) -> None:
+        chunk = self.chunk_shape
+        if self.ngff not in NGFF_VERSIONS:
+            raise InputError(
+                f"NGFF version {self.ngff!r} is not written", expected=" or ".join(NGFF_VERSIONS)
+            )
+        if not 2 <= len(chunk) <= len(AXES) or not all(isinstance(n, int) and n > 0 for n in chunk):
+            raise InputError(f"a chunk shape of {chunk}", expected="2 to 5 whole numbers above 0")
+        if self.factor < 2:
+            raise InputError(f"a coarsening factor of {self.factor}", expected="2 or more")
+        if self.max_levels is not None and self.max_levels < 1:
+            raise InputError(f"{self.max_levels} levels", expected="1 or more")
+        if self.shard is not None and (self.ngff != "0.5" or any(self.shard % n for n in chunk[-2:])):
+            raise InputError(
+                f"shards of {self.shard} pixels", expected=f"a multiple of {chunk[-2:]}, and NGFF 0.5"
+            )
+
+    # ----------------------------------------------------------------- write
+
+    def write(self, draft: Path, value: Image) -> None:
+        """Write an image and its labels, or a label image alone."""
+        if not isinstance(value, Image):
+            raise InputError(f"an OME-Zarr holds an Image, not a {type(value).__name__}")
+        title = draft.name.removesuffix(self.suffix)
+        with Chunker(self.threads or available_cores()) as chunks:
+            if value.is_labels:
+                self._write_labels(draft, title, value, chunks, source=False)
+                return
+            self._write_image(draft, title, value, chunks)
+            if not value.labels:
+                return
+            labels = ome.labels_attributes(self.ngff, list(value.labels))
+            write_documents(draft / "labels", group_files(labels, self._zarr_format))
+            for name, image in value.labels.items():
+                self._write_labels(draft / "labels" / name, name, image, chunks, source=True)
+
+    def _write_image(self, folder: Path, title: str, image: Image, chunks: Chunker) -> None:
+        axes = "".join(axis for axis in AXES if axis in image.axes or axis == "C")
+        window = _Window(image, axes)
+        levels = self._write_levels(folder, image, axes, chunks, window)
+        attributes = ome.image_attributes(
+            self.ngff,
+            name=title,
+            axes=axes,
+            pixel_size_um=image.pixel_size_um,
+            factor=self.factor,
+            levels=levels,
+            channel_names=image.channel_names,
+            channel_colors=image.channel_colors,
+            windows=window.of_channels(),
+        )
+        write_documents(folder, group_files(attributes, self._zarr_format))
+
+    def _write_labels(self, folder: Path, title: str, image: Image, chunks: Chunker, *, source: bool) -> None:
+        levels = self._write_levels(folder, image, image.axes, chunks, None)
+        attributes = ome.label_attributes(
+            self.ngff,
+            name=title,
+            axes=image.axes,
+            pixel_size_um=image.pixel_size_um,
+            factor=self.factor,
+            levels=levels,
+            source=source,
+        )
+        write_documents(folder, group_files(attributes, self._zarr_format))
+
+    def _write_levels(
+        self, folder: Path, image: Image, axes: str, chunks: Chunker, window: _Window | None
+    ) -> int:
+        """Write every level in one pass over the image; how many there are."""
+        shape = tuple(image.size(axis) for axis in axes)
+        layouts = [
+            self._layout(one, image.dtype, axes)
+            for one in level_shapes(shape, self.factor, self.chunk_shape[-2:], self.max_levels)
+        ]
+        for level, layout in enumerate(layouts):
+            write_array_head(folder / str(level), layout)
+        for corner in product(
+            *(range(0, n, step) for n, step in zip(shape[:-2], layouts[0].file_shape, strict=False))
+        ):
+            rows = _rows(image, axes, corner, layouts[0], self.factor)
+            if window is not None:
+                rows = window.watch(corner, rows)
+            for level, layout in enumerate(layouts):
+                coarsen = None if level + 1 == len(layouts) else nearest if image.is_labels else local_mean
+                rows = _written(rows, folder / str(level), layout, corner, chunks, coarsen, self.factor)
+            for _ in rows:
+                pass
+        return len(layouts)
+
+    def _layout(self, shape: tuple[int, ...], dtype: np.dtype, axes: str) -> ArrayLayout:
+        n_more = len(shape) - len(self.chunk_shape)
+        asked = (1,) * n_more + self.chunk_shape if n_more >= 0 else self.chunk_shape[-len(shape) :]
+        chunk = tuple(min(one, n) for one, n in zip(asked, shape, strict=True))
+        shard = None
+        if self.shard is not None:
+            whole = (
+                -(-min(self.shard, n) // one) * one for n, one in zip(shape[-2:], chunk[-2:], strict=True)
+            )
+            shard = (*chunk[:-2], *whole)
+        return ArrayLayout(shape, chunk, dtype, axis_names(axes), self._zarr_format, shard)
+
+    @property
+    def _zarr_format(self) -> int:
+        return NGFF_VERSIONS[self.ngff]
+
+    # ----------------------------------------------------------------- read
+
+    def validate(self, draft: Path) -> None:
+        """Decode every chunk of every level, prove that none is absent or short, and read the metadata."""
+        survey_zarr(draft, inflate_chunks=True, complete=True)
+        read_ome_zarr(draft)
+
+    def read(self, path: Path) -> Image:
+        """The image with lazy pixels and its labels; an absent chunk is an error, not zeros."""
+        return read_ome_zarr(path)
+
+    def describe(self, path: Path) -> Mapping[str, int | float | str]:
+        """Shape, axes, dtype, channels, levels and names of the labels."""
+        from cytopipe.storage.formats.tiff import describe_image
+
+        version, attributes = _attributes(path)
+        image = read_ome_zarr(path, complete=False)
+        told = describe_image(image)
+        told |= {"levels": len(attributes["multiscales"][0]["datasets"]), "ngff": version}
+        return told | ({"labels": ", ".join(image.labels)} if image.labels else {})
+
+
+OME_ZARR = OmeZarr()
+"""NGFF 0.5, chunks of 512 x 512 pixels, each level half as large."""
+
+
+# --------------------------------------------------------------------------- one pass
+
+
+def _rows(
+    image: Image, axes: str, corner: tuple[int, ...], layout: ArrayLayout, factor: int
+) -> Iterator[np.ndarray]:
+    """Strips of full rows of one block of the leading axes, in the dimensions of `axes`."""
+    block = dict(zip(axes, zip(corner, layout.file_shape, strict=False), strict=False))
+    leading = [slice(block[axis][0], sum(block[axis])) for axis in image.axes[:-2]]
+    height = math.lcm(layout.file_shape[-2], factor)
+    insert = tuple(at for at, axis in enumerate(axes) if axis not in image.axes)
+    for row in range(0, layout.shape[-2], height):
+        strip = np.asarray(image.pixels[(*leading, slice(row, row + height), slice(None))])
+        yield np.expand_dims(strip, insert).astype(layout.dtype, copy=False)
+
+
+def _written(
+    rows: Iterator[np.ndarray],
+    folder: Path,
+    layout: ArrayLayout,
+    corner: tuple[int, ...],
+    chunks: Chunker,
+    coarsen,
+    factor,
+) -> Iterator[np.ndarray]:
+    """Write the rows of one level as they come; yield those of the next level, where there is one."""
+    row = 0
+    for strip in strips(rows, math.lcm(layout.file_shape[-2], factor)):
+        chunks.put(folder, layout, (*corner, row, 0), strip)
+        row += strip.shape[-2]
+        if coarsen is not None:
+            yield coarsen(strip, factor)
+
+
+class _Window:
+    """Intensity windows of the channels, from a regular sample of pixels taken while they pass."""
+
+    def __init__(self, image: Image, axes: str) -> None:
+        self._image, self._axes = image, axes
+        per_channel = math.prod(image.shape) // image.n_channels
+        self._step = max(1, math.ceil(math.sqrt(per_channel / _WINDOW_SAMPLES)))
+        self._seen: list[list[np.ndarray]] = [[] for _ in range(image.n_channels)]
+
+    def watch(self, corner: tuple[int, ...], rows: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+        at, row = self._axes.index("C"), 0
+        for strip in rows:
+            sample = strip[..., -row % self._step :: self._step, :: self._step]
+            for k in range(strip.shape[at]):
+                self._seen[corner[at] + k].append(np.take(sample, k, at).ravel())
+            row += strip.shape[-2]
+            yield strip
+
+    def of_channels(self) -> list[tuple[float, float, float, float]]:
+        """(min, start, end, max) of each channel; NaN and infinities are left out."""
+        return [self._of_channel(np.concatenate(seen)) for seen in self._seen]
+
+    def _of_channel(self, values: np.ndarray) -> tuple[float, float, float, float]:
+        dtype = self._image.dtype
+        if dtype.kind == "f":
+            values = values[np.isfinite(values)].astype(np.float64)
+            low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+        else:
+            low, high = float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
+        if values.size:
+            start, end = map(float, np.percentile(values, self._image.window_percentiles))
+        else:
+            start, end = low, high
+        if end <= start:  # one intensity everywhere
+            end = start + 1.0
+        return min(low, start), start, end, max(high, end)
+
+
+# --------------------------------------------------------------------------- reading
+
+
+def read_ome_zarr(path: Path | str, *, level: int = 0, complete: bool = True) -> Image:
+    """Open an OME-Zarr image of ours or of others, NGFF 0.4 or 0.5, with lazy pixels.
+
+    Parameters
+    ----------
+    path : Path or str
+        Directory of the image.
+    level : int
+        Of the pyramid; 0 has all pixels.
+    complete : bool, default True
+        Whether an absent chunk is an error. Other writers leave out chunks that hold nothing but the fill
+        value.
+
+    Returns
+    -------
+    Image
+        Its pixels, and those of its labels, are zarr arrays.
+
+    Raises
+    ------
+    InputError, RefusedError, BudgetError
+        As :func:`cytopipe.storage.guard.zarr_store.survey_zarr`; and InputError where this is no OME-Zarr
+        image.
+    DamagedError
+        With `complete`: chunks are absent.
+    """
+    path = Path(path)
+    survey_zarr(path, complete=complete)
+    image = _read_image(path, level)
+    listed = path / "labels"
+    if image.is_labels or not listed.is_dir():
+        return image
+    names = _attributes(listed)[1].get("labels", [])
+    labels = {name: _read_image(listed / name, level) for name in names if os.sep not in name}
+    return Image(**{**vars(image), "labels": labels})
+
+
+def _read_image(path: Path, level: int) -> Image:
+    import zarr
+
+    _, attributes = _attributes(path)
+    try:
+        multiscale = attributes["multiscales"][0]
+        axes = "".join(axis["name"].upper() for axis in multiscale["axes"])
+        dataset = multiscale["datasets"][level]
+        scale = next(one["scale"] for one in dataset["coordinateTransformations"] if one["type"] == "scale")
+        measured = all(axis.get("unit") == "micrometer" for axis in multiscale["axes"][-2:])
+        pixels = zarr.open_array(path / dataset["path"], mode="r")
+        channels = (attributes.get("omero") or {}).get("channels", [])
+        named = "C" in axes and len(channels) == pixels.shape[axes.index("C")]
+        return Image(
+            pixels,
+            axes,
+            tuple(str(channel.get("label", "")) for channel in channels) if named else (),
+            tuple(str(channel["color"]) for channel in channels) if named else (),
+            (float(scale[-2]), float(scale[-1])) if measured else None,
+            "image-label" in attributes,
+        )
+    except (KeyError, IndexError, TypeError, ValueError, StopIteration, FileNotFoundError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"is no OME-Zarr image that can be read: {error!r}", where=str(path)) from None
+
+
+def _attributes(path: Path) -> tuple[str, dict[str, Any]]:
+    """NGFF version and attributes of a group."""
+    if (path / "zarr.json").is_file():
+        attributes = read_json(path / "zarr.json").get("attributes", {}).get("ome")
+    else:
+        attributes = read_json(path / ".zattrs") if (path / ".zattrs").is_file() else None
+    if not isinstance(attributes, dict):
+        raise InputError("is no OME-Zarr group", where=str(path), expected="attributes of NGFF 0.5 or 0.4")
+    return ("0.5" if (path / "zarr.json").is_file() else "0.4"), attributes
+
+
+def read_plate_fields(path: Path) -> list[str]:
+    """``row/column/field`` of every field of view that a plate and its wells list, in their order."""
+    plate = _attributes(path)[1].get("plate")
+    if plate is None:
+        raise InputError("is no plate", where=str(path), expected="the attributes of a plate")
+    wells = [str(well["path"]) for well in plate["wells"]]
+    return [
+        f"{well}/{image['path']}" for well in wells for image in _attributes(path / well)[1]["well"]["images"]
+    ]
