@@ -14,7 +14,7 @@ from cytopipe.defs.chain import OWNERS, chain_assets
 from cytopipe.defs.chain_values import ArtifactIOManager
 from cytopipe.defs.checks import standing_checks
 from cytopipe.defs.cross_atlas import cross_atlas_asset
-from cytopipe.defs.decompose import DECOMPOSE
+from cytopipe.defs.decompose_chain import DECOMPOSE
 from cytopipe.defs.graph import Graph
 from cytopipe.defs.jobs import jobs_of
 from cytopipe.defs.overview import overview_assets
