@@ -275,13 +275,16 @@ def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> No
         click.echo(json.dumps(_as_json(done), indent=1))
     elif not quiet:
         for level in done.levels:
-            for path in level.files.values():
-                what = f"{level.n_groups} groups" if level.made else "stands, not made again"
+            for kind, path in level.files.items():
+                n_groups = level.n_resampled if kind == "resampled" else level.n_groups
+                what = f"{n_groups} groups" if level.made else "stands, not made again"
                 click.echo(f"{level.level.name:>16}  {what:<24} {path}")
         click.echo(
             f"{done.n_cells:,} cells x {done.n_genes:,} genes on {done.device} in {done.seconds_total:.1f} s "
             f"({done.seconds_pass:.1f} s reading)"
         )
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _projection(plan: PassPlan) -> str:

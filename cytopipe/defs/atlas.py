@@ -487,9 +487,9 @@ def activity(
     from cytopipe.atlas.inference import infer_activity
 
     inferred = infer_activity(pseudobulk.load(), signatures, inference, workers=work.engine.workers)
-    return Described(
-        inferred, _counts_of(inferred), {"overlap": overlap_words(inferred)}, _heat_map(inferred)
-    )
+    overlap = overlap_of(inferred)
+    notes = {"overlap": str(overlap)} | ({"warning": overlap.warning} if overlap.warning else {})
+    return Described(inferred, _counts_of(inferred), notes, _heat_map(inferred))
 
 
 @artifact(
