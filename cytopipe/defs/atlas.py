@@ -484,7 +484,7 @@ def activity(
 
     z, coefficient, standard error, p and FDR.
     """
-    from cytopipe.atlas.inference import infer_activity
+    from cytopipe.atlas.inference import infer_activity, overlap_of
 
     inferred = infer_activity(pseudobulk.load(), signatures, inference, workers=work.engine.workers)
     overlap = overlap_of(inferred)
