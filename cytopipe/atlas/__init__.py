@@ -25,7 +25,6 @@ _DOOR = {
     "level_profiles": "pseudobulk",
     "level_resamples": "pseudobulk",
     "level_samples": "pseudobulk",
-    "verify_outputs": "verify",
     "resample_weights": "bootstrap",
     "Settings": "settings",
     "zscore": "profiles",
@@ -43,7 +42,6 @@ _DOOR = {
     "compare": "validation_tables",
     "meta_analyse": "meta",
     "Catalogue": "catalogue",
-    "create_app": "api",
 }
 
 __all__ = list(_DOOR)

@@ -158,8 +158,8 @@ def list_atlases(context: click.Context) -> None:
 def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None:
     """List every pseudobulk file below FOLDER with its shape or its error; exit 3 if any has one."""
     from cytopipe.atlas.registry import get_atlas
-    from cytopipe.atlas.verify import verify_outputs
     from cytopipe.commands.atlas_files import level_paths
+    from cytopipe.commands.atlas_verify import verify_outputs
     from cytopipe.errors import DamagedError
 
     if not folder.is_dir():
