@@ -14,34 +14,39 @@ over its cells. Files lie where the plain commands put them, and hold the same b
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.atlas.catalogue import COMPARISON, GRANULARITIES, PLACES, VALIDATION
-from cytopipe.atlas.harmonise import (
-    Harmonisation,
-    default_harmonisation,
-    joined_harmonisation,
-    read_harmonisation,
-)
-from cytopipe.atlas.recipe import inference_recipe, level_recipe
+from cytopipe.atlas.harmonise import Harmonisation, joined_harmonisation
 from cytopipe.atlas.settings import ActivitySettings
-from cytopipe.defs.artifact import (
-    Check,
-    CheckResult,
-    Described,
-    Graph,
-    Nothing,
-    Partitions,
-    Source,
-    Work,
-    artifact,
+from cytopipe.defs.artifact import Described, Graph, Nothing, Work, artifact
+from cytopipe.defs.atlas_checks import (
+    COUNTS_CONSERVED,
+    ESTIMATES_VALID,
+    FOLLOWS_EXPRESSION,
+    GENES_UNIQUE,
+    GROUPS_COMPLETE,
+    LABELS_PLACED,
+    NO_NEGATIVE,
+    RESAMPLES_COMPLETE,
+    ROWS_OF_PROFILES,
+    ROWS_OF_RESAMPLES,
+    TYPES_SHARED,
+)
+from cytopipe.defs.atlas_sources import (
+    ATLASES,
+    CELL_TYPES,
+    CELLS,
+    INFERENCE,
+    INFERENCE_RESAMPLED,
+    LEVELS,
+    RECIPE,
+    SIGNATURE,
+    SIGNATURES,
 )
 from cytopipe.errors import CytopipeError, InputError
 from cytopipe.project import DataSet, Project
 from cytopipe.storage.archive import Handle
-from cytopipe.storage.formats.files import ResultFiles
 from cytopipe.storage.formats.h5ad import H5AD_IN_PARTS as H5AD
 from cytopipe.storage.formats.h5ad import H5adFile
 from cytopipe.storage.formats.table import TSV
@@ -50,341 +55,18 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from cytopipe.atlas.cells import Cells
-    from cytopipe.atlas.invariants import Invariant
-    from cytopipe.atlas.pseudobulk import Sums
+    from cytopipe.atlas.pseudobulk import Pass, Sums
     from cytopipe.atlas.registry import Level
     from cytopipe.atlas.signatures import Signature
     from cytopipe.project.atlas.entry import Atlas
     from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
-__all__ = ["ATLASES", "GRAPH", "LEVELS", "SIGNATURES"]
+__all__ = ["ATLAS", "ATLASES", "LEVELS", "SIGNATURES"]
 
 VERSION = "1"
-"""Of the algorithms: a test compares it with those of `pseudobulk`, `inference` and `validation_tables`,
-which would
-cost every process that loads the definitions seconds of numba, anndata and pandas."""
-
-ATLASES = Partitions(name="atlases", title="atlas")
-LEVELS = Partitions(
-    name="atlas",
-    title="level of an atlas",
-    within={ATLASES: lambda level: level.entry.atlas},
-    # The levels of an atlas must come into one run, or its cells are read again for the rest of them.
-    per_run=100,
-)
-SIGNATURES = Partitions(
-    name="atlas_signatures",
-    title="signature at a level of an atlas",
-    within={LEVELS: lambda part: part.parent, ATLASES: lambda part: part.entry.atlas},
-)
-
-
-# --------------------------------------------------------------------------- sources
-
-
-def _cells_of(atlas: DataSet) -> Cells:
-    """The cells, open; to be used as a context manager."""
-    from cytopipe.atlas.cells import open_cells
-
-    entry = atlas.entry
-    return open_cells(atlas.resolve(entry.path), counts=entry.counts, duplicate_genes=entry.duplicate_genes)
-
-
-def _files_of(path: Path) -> list[Path]:
-    """A file, or all files of a directory such as a zarr store."""
-    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
-
-
-def _digest_of_cells(project: Project, atlas: DataSet) -> str | None:
-    from cytopipe.atlas.identity import input_identity
-
-    path = atlas.resolve(atlas.entry.path)
-    return input_identity(path) if path.exists() else None
-
-
-def _about_cells(project: Project, atlas: DataSet) -> Mapping[str, object]:
-    about: dict[str, object] = {"path": project.relative(atlas.resolve(atlas.entry.path))}
-    try:
-        with _cells_of(atlas) as cells:
-            columns = ", ".join(cells.columns)
-            return about | {
-                "n_cells": cells.n_cells,
-                "n_genes": cells.n_genes,
-                "counts": cells.matrix.where,
-                "columns": columns,
-            }
-    except CytopipeError as error:
-        return about | {"not_usable": str(error)}
-
-
-CELLS = Source(
-    asset="atlas/cells",
-    by=ATLASES,
-    description="The cells of an atlas, an h5ad or zarr that the project file names; never written.",
-    load=_cells_of,
-    files=lambda atlas: _files_of(atlas.resolve(atlas.entry.path)),
-    digest=_digest_of_cells,
-    describe=_about_cells,
-    kinds=("hdf5", "anndata"),
-)
-
-
-def _recipe_of(level: DataSet) -> dict[str, object]:
-    entry = level.entry
-    return level_recipe(
-        entry.level,
-        entry.sample,
-        entry.settings,
-        counts=entry.counts,
-        duplicate_genes=entry.duplicate_genes,
-    )
-
-
-RECIPE = Source(
-    asset="atlas/recipe",
-    by=LEVELS,
-    description="How the project file says a level is added up: columns, samples, resamples, limits, where "
-    "counts lie.",
-    load=lambda level: level.entry,
-    values=_recipe_of,
-    kinds=("yaml",),
-)
-
-
-_PACKAGED = Path(str(files("cytopipe.atlas") / "cell_types.tsv"))
-
-
-def _vocabulary_of(atlas: DataSet) -> Harmonisation:
-    table = atlas.entry.cell_types
-    return read_harmonisation(atlas.resolve(table)) if table else default_harmonisation()
-
-
-def _digest_of_vocabulary(project: Project, atlas: DataSet) -> str | None:
-    try:
-        return _vocabulary_of(atlas).sha256
-    except CytopipeError:
-        return None
-
-
-CELL_TYPES = Source(
-    asset="atlas/cell_types",
-    by=ATLASES,
-    description="The table that brings the labels of an atlas to one vocabulary of cell types.",
-    load=_vocabulary_of,
-    files=lambda atlas: [atlas.resolve(atlas.entry.cell_types) if atlas.entry.cell_types else _PACKAGED],
-    digest=_digest_of_vocabulary,
-    describe=lambda project, atlas: {"table": atlas.entry.cell_types or "packaged"},
-    kinds=("table",),
-)
-
-
-def _source_of(part: DataSet) -> Path | None:
-    table = part.entry.signature_table
-    return part.resolve(table) if table else None
-
-
-def _signature_of(part: DataSet) -> Signature:
-    from cytopipe.atlas.signatures import load_signature
-
-    return load_signature(part.entry.signature, _source_of(part))
-
-
-def _files_of_signature(part: DataSet) -> list[Path]:
-    from cytopipe.atlas.signatures import find_signature
-
-    try:
-        return [find_signature(part.entry.signature, _source_of(part)).path]
-    except CytopipeError:
-        return []
-
-
-def _digest_of_signature(project: Project, part: DataSet) -> str | None:
-    from cytopipe.atlas.signatures import find_signature, table_digest
-
-    try:
-        return table_digest(find_signature(part.entry.signature, _source_of(part)))
-    except CytopipeError:
-        return None
-
-
-SIGNATURE = Source(
-    asset="atlas/signatures",
-    by=SIGNATURES,
-    description="The table of a signature that an entry names: effects of cytokines or secreted proteins on "
-    "genes.",
-    load=_signature_of,
-    files=_files_of_signature,
-    digest=_digest_of_signature,
-    describe=lambda project, part: {"table": part.entry.signature_table or "by name"},
-    kinds=("table",),
-)
-
-INFERENCE = Source(
-    asset="atlas/inference",
-    by=SIGNATURES,
-    description="How the project file says the activity of a signature is inferred.",
-    load=lambda part: part.entry.activity,
-    values=lambda part: inference_recipe(part.entry.signature, part.entry.activity),
-    kinds=("yaml",),
-)
-
-INFERENCE_RESAMPLED = Source(
-    asset="atlas/inference_resampled",
-    by=SIGNATURES,
-    description="The same for resamples, of which z alone is kept: other permutations change nothing there.",
-    load=lambda part: part.entry.activity.of_resamples(),
-    values=lambda part: inference_recipe(part.entry.signature, part.entry.activity.of_resamples()),
-    kinds=("yaml",),
-)
-
-
-# --------------------------------------------------------------------------- checks
-
-
-def _found(invariant: Invariant) -> CheckResult:
-    return CheckResult(invariant.findings, invariant.facts)
-
-
-def _counts_conserved(profiles: H5adFile, cells: Cells, recipe: Atlas) -> CheckResult:
-    from cytopipe.atlas.invariants import counts_conserved
-
-    with cells:
-        return _found(counts_conserved(profiles, cells, recipe.level))
-
-
-def _groups_complete(profiles: H5adFile, cells: Cells, recipe: Atlas) -> CheckResult:
-    from cytopipe.atlas.invariants import groups_complete
-
-    with cells:
-        return _found(groups_complete(profiles, cells, recipe.level))
-
-
-def _genes_unique(profiles: H5adFile) -> CheckResult:
-    from cytopipe.atlas.invariants import genes_unique
-
-    return _found(genes_unique(profiles))
-
-
-def _no_negative(profiles: H5adFile) -> CheckResult:
-    from cytopipe.atlas.invariants import no_negative
-
-    return _found(no_negative(profiles))
-
-
-def _resamples_complete(resampled: H5adFile, cells: Cells, recipe: Atlas) -> CheckResult:
-    from cytopipe.atlas.invariants import resamples_complete
-
-    with cells:
-        return _found(resamples_complete(resampled, cells, recipe.level, recipe.n_bootstrap))
-
-
-def _rows_of_profiles(activity: H5adFile, pseudobulk: Handle) -> CheckResult:
-    from cytopipe.atlas.invariants import rows_of_profiles
-
-    return _found(rows_of_profiles(activity, pseudobulk.load()))
-
-
-def _rows_of_resamples(activity: H5adFile, resampled: Handle | None) -> CheckResult:
-    from cytopipe.atlas.invariants import rows_of_profiles
-
-    return _found(rows_of_profiles(activity, resampled.load())) if resampled else CheckResult()
-
-
-def _estimates_valid(activity: H5adFile) -> CheckResult:
-    from cytopipe.atlas.invariants import estimates_valid
-
-    return _found(estimates_valid(activity))
-
-
-def _follows_expression(validation: ResultFiles) -> CheckResult:
-    rho = validation["expression.tsv"]["rho"].median()
-    return CheckResult(() if rho > 0 else (f"median rho {rho:.2f}",), {"median_rho": round(float(rho), 4)})
-
-
-_LEAST_TYPES, _LEAST_PLACED = 3, 0.5
-
-
-def _types_shared(comparison: ResultFiles) -> CheckResult:
-    few = [
-        f"{end.removesuffix('_coarse_pairs.tsv')}, {row.atlas_a} / {row.atlas_b}: {row.n_types} types"
-        for end in comparison
-        if end.endswith("_coarse_pairs.tsv")
-        for row in comparison[end].itertuples()
-        if row.n_types < _LEAST_TYPES
-    ]
-    return CheckResult(tuple(few))
-
-
-def _labels_placed(comparison: ResultFiles) -> CheckResult:
-    placeless = []
-    for end in comparison:
-        if end.endswith("_coarse_labels.tsv"):
-            for atlas, labels in comparison[end].groupby("atlas"):
-                share = float((labels["cell_type"].fillna("") != "").mean())
-                if share < _LEAST_PLACED:
-                    placeless.append(f"{atlas}: {share:.0%} of {len(labels)} labels")
-    return CheckResult(tuple(dict.fromkeys(placeless)))
-
-
-COUNTS_CONSERVED = Check(
-    name="counts_conserved",
-    description="Counts of every group add up to its total, and those of the smallest group equal a recount "
-    "of its cells, gene by gene, to the last integer.",
-    evaluate=_counts_conserved,
-)
-GROUPS_COMPLETE = Check(
-    name="groups_complete",
-    description="Every label of the atlas is a group or was left out, with as many cells as bear it.",
-    evaluate=_groups_complete,
-)
-GENES_UNIQUE = Check(
-    name="genes_unique", description="Every gene has a name, and stands once.", evaluate=_genes_unique
-)
-NO_NEGATIVE = Check(
-    name="no_negative",
-    description="No count and no profile is negative or not finite.",
-    evaluate=_no_negative,
-)
-RESAMPLES_COMPLETE = Check(
-    name="resamples_complete",
-    description="Every resampled group is a label of the level and has all of its resamples.",
-    evaluate=_resamples_complete,
-)
-ROWS_OF_PROFILES = Check(
-    name="groups_complete",
-    description="Activity has the rows of the profiles, in their order.",
-    evaluate=_rows_of_profiles,
-)
-ROWS_OF_RESAMPLES = Check(
-    name="groups_complete",
-    description="Activity has the rows of the resamples, in their order.",
-    evaluate=_rows_of_resamples,
-)
-ESTIMATES_VALID = Check(
-    name="estimates_valid", description="z is finite; p and FDR lie in (0, 1].", evaluate=_estimates_valid
-)
-FOLLOWS_EXPRESSION = Check(
-    name="activity_follows_expression",
-    description="Over the targets of a signature, the median correlation of activity and of the expression "
-    "of the target's own gene is above 0.",
-    evaluate=_follows_expression,
-    blocking=False,
-)
-TYPES_SHARED = Check(
-    name="types_shared",
-    description=f"Every pair of atlases shares at least {_LEAST_TYPES} cell types.",
-    evaluate=_types_shared,
-    blocking=False,
-)
-LABELS_PLACED = Check(
-    name="labels_placed",
-    description="At least half of every atlas's labels have a place in the vocabulary.",
-    evaluate=_labels_placed,
-    blocking=False,
-)
-
-
-# --------------------------------------------------------------------------- assets
+"""Of the algorithms. A test compares it with those of `pseudobulk`, `inference` and `validation_tables`:
+importing
+those would cost every process that loads the definitions seconds of numba, anndata and pandas."""
 
 
 def _place(name: str) -> str:
@@ -636,7 +318,7 @@ def cross_atlas(
     return _described_comparison(tables, refused, len({one for some in sharing.values() for one in some}))
 
 
-GRAPH = Graph(
+ATLAS = Graph(
     CELLS,
     RECIPE,
     CELL_TYPES,
@@ -673,7 +355,7 @@ def _wanted(entry: Atlas, key: str, work: Work) -> list[str]:
     return [asset for asset in profiles.makes if asked.get(asset, True) and work.wants(asset, key)]
 
 
-def _how(entry: Atlas, work: Work):
+def _how(entry: Atlas, work: Work) -> Pass:
     from cytopipe.atlas.pseudobulk import Pass
     from cytopipe.engine import available_cores
 

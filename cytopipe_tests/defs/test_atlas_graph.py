@@ -23,7 +23,7 @@ from cytopipe.commands.atlas_files import (
     infer_activities,
     validate_atlas,
 )
-from cytopipe.defs.atlas import GRAPH, VERSION
+from cytopipe.defs.atlas import ATLAS, VERSION
 from cytopipe.defs.event import MADE
 from cytopipe.defs.history import History
 from cytopipe.defs.listening import listen
@@ -66,7 +66,7 @@ def passes(monkeypatch) -> Passes:
 
 def open_lab(folder: Path) -> Lab:
     (folder / "history").mkdir(exist_ok=True)
-    return Lab(folder / "project", GRAPH, load_project, DagsterInstance.local_temp(str(folder / "history")))
+    return Lab(folder / "project", ATLAS, load_project, DagsterInstance.local_temp(str(folder / "history")))
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def contents(root: Path) -> dict[str, bytes]:
 def test_the_version_of_the_assets_is_that_of_the_domain():
     """It is written twice, since importing the domain would cost every process seconds."""
     versions = {pseudobulk.CODE_VERSION, inference.CODE_VERSION, validation_tables.CODE_VERSION}
-    assert versions == {VERSION} == {step.version for step in GRAPH.artifacts}
+    assert versions == {VERSION} == {step.version for step in ATLAS.artifacts}
 
 
 def test_one_pass_serves_all_levels_of_an_atlas_and_all_that_is_made_of_them(begin, passes):
