@@ -65,8 +65,7 @@ __all__ = ["ATLAS", "ATLASES", "LEVELS", "SIGNATURES"]
 
 VERSION = "1"
 """Of the algorithms. A test compares it with those of `pseudobulk`, `inference` and `validation_tables`:
-importing
-those would cost every process that loads the definitions seconds of numba, anndata and pandas."""
+importing those would cost every process that loads the definitions seconds of numba, anndata and pandas."""
 
 
 def _place(name: str) -> str:
