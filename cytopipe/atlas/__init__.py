@@ -3,7 +3,8 @@
 An atlas is one h5ad or zarr of 10^5 to 10^7 annotated cells. One streaming pass makes, for every annotation
 level, profiles of its groups and bootstrap resamples of them; signatures then give activities, and atlases
 are compared with one another. Functions take values and give values; the same cells give the same bytes
-whatever their batches, threads and order. `cytopipe.commands.atlas_files` does the same from files to files.
+whatever their batches, threads and order. `cytopipe.commands.atlas_profiles` and
+`cytopipe.commands.atlas_files` do the same from files to files.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from cytopipe.errors import Finding, InputError, ParameterError, ProjectError
 
 if TYPE_CHECKING:
     from cytopipe.atlas.plan import PassPlan
-    from cytopipe.commands.atlas_files import Aggregation
+    from cytopipe.commands.atlas_profiles import Aggregation
 
 __all__ = ["aggregate_file", "list_atlases", "project_registry", "qc", "run", "verify"]
 
@@ -82,7 +82,7 @@ def aggregate_file(
     """
     parsed = _parse_levels(levels)
     settings = Settings(**{"bootstrap": "samples" if sample else "cells"} | said(Settings, given))
-    from cytopipe.commands.atlas_files import aggregate
+    from cytopipe.commands.atlas_profiles import aggregate
 
     counts, genes = given.pop("counts") or "X", given.pop("duplicate_genes") or "refuse"
     _carry_out(
@@ -130,7 +130,7 @@ def run(
     if not name:
         raise ParameterError("no atlas is named", expected=f"--atlas {' | '.join(registry)}")
     from cytopipe.atlas.registry import get_atlas
-    from cytopipe.commands.atlas_files import aggregate_all_levels
+    from cytopipe.commands.atlas_profiles import aggregate_all_levels
 
     entry = get_atlas(name, registry)
     settings = entry.settings.replace(**said(Settings, given))
@@ -158,7 +158,7 @@ def list_atlases(context: click.Context) -> None:
 def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None:
     """List every pseudobulk file below FOLDER with its shape or its error; exit 3 if any has one."""
     from cytopipe.atlas.registry import get_atlas
-    from cytopipe.commands.atlas_files import level_paths
+    from cytopipe.commands.atlas_profiles import level_paths
     from cytopipe.commands.atlas_verify import verify_outputs
     from cytopipe.errors import DamagedError
 

@@ -129,7 +129,7 @@ def _usable(works: Works) -> tuple[Works, list[tuple[str, CytopipeError]]]:
 
 def _aggregate(works: Works) -> set[str]:
     """One pass over the cells; returns the levels whose files were made anew."""
-    from cytopipe.commands.atlas_files import aggregate
+    from cytopipe.commands.atlas_profiles import aggregate
     from cytopipe.engine import available_cores
 
     data, at = works[0]

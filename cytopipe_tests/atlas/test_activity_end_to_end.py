@@ -15,7 +15,8 @@ from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.atlas.inference import infer_activity, read_activity
 from cytopipe.atlas.signatures import load_signature
-from cytopipe.commands.atlas_files import aggregate, compare_atlases, infer_activities, validate_atlas
+from cytopipe.commands.atlas_files import compare_atlases, infer_activities, validate_atlas
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import MissingToolError
 from cytopipe.storage import Store, Sync
 

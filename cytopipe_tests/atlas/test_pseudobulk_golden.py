@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cytopipe.atlas import Level
-from cytopipe.commands.atlas_files import aggregate
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import InputError
 
 

@@ -12,7 +12,7 @@ import pytest
 import scipy.sparse as sp
 
 from cytopipe.atlas import Level, Settings, open_cells
-from cytopipe.commands.atlas_files import aggregate
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import BudgetError, CytopipeError, DamagedError, InputError, ParameterError, RefusedError
 from cytopipe_tests.atlas.atlases import FORMS, LEVELS, bytes_of, small_cells, write
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cytopipe.atlas import Settings
-from cytopipe.commands.atlas_files import aggregate
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import Interrupted
 from cytopipe_tests.atlas.atlases import FORMS, LEVELS, bytes_of, small_cells, write
 
@@ -163,7 +163,7 @@ def test_a_damaged_checkpoint_counts_as_none(cells, whole, tmp_path: Path):
 
 def test_a_pass_killed_while_its_levels_are_written_reads_no_cell_again(cells, whole, tmp_path, monkeypatch):
     """Two of three levels stand; the checkpoint is of all three, and serves the third."""
-    from cytopipe.commands import atlas_files
+    from cytopipe.commands import atlas_profiles
     from cytopipe.storage.archive import Archive
 
     path, put, written = write(cells, tmp_path / "input.h5ad"), Archive.put, []
@@ -175,7 +175,7 @@ def test_a_pass_killed_while_its_levels_are_written_reads_no_cell_again(cells, w
         return put(archive, place, *rest, **how)
 
     with monkeypatch.context() as patched:
-        patched.setattr(atlas_files.Archive, "put", dying)
+        patched.setattr(atlas_profiles.Archive, "put", dying)
         with pytest.raises(KeyboardInterrupt):
             aggregate(path, LEVELS, tmp_path / "out", checkpoint_every_s=0, threads=1, **OPTIONS)
     read = []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cytopipe.atlas import Settings
-from cytopipe.commands.atlas_files import aggregate
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe_tests.atlas.atlases import FORMS, LEVELS, bytes_of, labels, small_cells, write
 from cytopipe_tests.twins import plain_pseudobulk as plain
 

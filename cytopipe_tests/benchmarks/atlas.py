@@ -136,7 +136,7 @@ def ours(n_bootstrap: int) -> Callable[[Path], Callable[[], object]]:
 
     def prepare(path: Path) -> Callable[[], object]:
         from cytopipe.atlas import Level, Settings, SyntheticAtlas, write_synthetic_atlas
-        from cytopipe.commands.atlas_files import aggregate
+        from cytopipe.commands.atlas_profiles import aggregate
 
         levels = [Level(column[-2:], (column,)) for column in COLUMNS]
         folder = tempfile.TemporaryDirectory(dir=path.parent)

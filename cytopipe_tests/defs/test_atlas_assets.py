@@ -19,7 +19,8 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from cytopipe.atlas import cells, inference, invariants, pseudobulk, validation_tables
-from cytopipe.commands.atlas_files import aggregate, infer_activities
+from cytopipe.commands.atlas_files import infer_activities
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.defs import books, standing_atlases
 from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
 from cytopipe.defs.definitions import GRAPH, definitions

@@ -17,12 +17,8 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
 from cytopipe.atlas import inference, pseudobulk, validation_tables
-from cytopipe.commands.atlas_files import (
-    aggregate,
-    compare_atlases,
-    infer_activities,
-    validate_atlas,
-)
+from cytopipe.commands.atlas_files import compare_atlases, infer_activities, validate_atlas
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.defs.atlas import ATLAS, VERSION
 from cytopipe.defs.event import MADE
 from cytopipe.defs.history import History

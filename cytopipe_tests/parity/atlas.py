@@ -25,7 +25,7 @@ from cytopipe.atlas.cells import open_cells
 from cytopipe.atlas.plan import Settings
 from cytopipe.atlas.registry import Level
 from cytopipe.atlas.signatures import load_signature
-from cytopipe.commands.atlas_files import Aggregation, aggregate
+from cytopipe.commands.atlas_profiles import Aggregation, aggregate
 from cytopipe.errors import InputError, MissingToolError
 from cytopipe_tests.parity import Case, Verdict, agrees, fails, unevaluated
 
