@@ -1,6 +1,6 @@
 # Everything from a fresh clone and a bare Python 3.11 or newer; only a package index has to be reachable.
 #
-#   make demo        an example project in ./demo, made and run       make ui      look at it in a browser
+#   make demo        an example project in ./demo, made and run       make ui      look at it in a browser (PORT=3000)
 #   make test        the tests                                        make lint    style
 #   make test-long   the tests that take minutes, too                 make bench   benchmarks
 #   make parity GOLDEN=folder   our results against golden cases      make clean   remove .venv and ./demo
@@ -22,7 +22,7 @@ demo: $(VENV)/.run-ready
 
 ui: $(VENV)/.run-ready
 	@test -e $(PROJECT)/cytopipe.yaml || $(BIN)/cytopipe demo $(PROJECT)
-	$(BIN)/cytopipe --project $(PROJECT) ui
+	$(BIN)/cytopipe --project $(PROJECT) ui $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -m "not long" $(PYTEST_OPTIONS)

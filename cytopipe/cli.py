@@ -1,8 +1,8 @@
 """``cytopipe``: one command, with a group per domain, that answers before anything heavy is imported.
 
-`COMMANDS` is the whole table: a domain adds its group there by one line. A command's module is imported
-when that command runs. Errors from `cytopipe.errors` become one line each on standard error and an exit
-code; anything else is a bug of ours and keeps its traceback.
+`COMMANDS` is the whole table; a command's module is imported when that command runs. Errors from
+`cytopipe.errors` become one line each on standard error and an exit code, and so does what the operating
+system or the memory refuses; anything else is a bug of ours and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -11,53 +11,45 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
 from cytopipe import __version__
-from cytopipe.errors import CytopipeError, Interrupted
+from cytopipe.commands.lazy import Command, LazyGroup
+from cytopipe.commands.paths import PATH
+from cytopipe.errors import CytopipeError, Finding, Interrupted
+from cytopipe.faults import in_words
+from cytopipe.project.domains import DOMAINS
 
-__all__ = ["COMMANDS", "Command", "Options", "cytopipe", "main"]
-
-
-class Command(NamedTuple):
-    """A line of the table: where the command lives, the heading it stands under, what it does."""
-
-    target: str
-    heading: str
-    help: str
-
+__all__ = ["COMMANDS", "Options", "cytopipe", "main"]
 
 COMMANDS: dict[str, Command] = {
-    "init": Command("cytopipe.commands.project:init", "Project", "Write a commented cytopipe.yaml."),
-    "check": Command(
-        "cytopipe.commands.project:check", "Project", "Report every problem of the project file."
-    ),
-    "schema": Command("cytopipe.commands.project:schema", "Project", "Print the JSON Schema for editors."),
-    "demo": Command("cytopipe.commands.demo:demo", "Project", "Make an example project and run it."),
-    "materialize": Command("cytopipe.commands.work:materialize", "Work", "Make what is missing or stale."),
-    "resume": Command("cytopipe.commands.work:resume", "Work", "Go on with interrupted and failed work."),
-    "status": Command(
-        "cytopipe.commands.books:status", "Books", "What is done, stale, missing or failed, and why."
-    ),
-    "history": Command("cytopipe.commands.books:history", "Books", "Every event of an asset or a data set."),
-    "lineage": Command(
-        "cytopipe.commands.lineage:lineage", "Books", "From what an artifact was made, back to the inputs."
-    ),
-    "verify": Command("cytopipe.commands.care:verify", "Care", "Compare every artifact with its manifest."),
-    "sweep": Command(
-        "cytopipe.commands.care:sweep", "Care", "Remove dead drafts and versions past their age."
-    ),
-    "reap": Command("cytopipe.commands.care:reap", "Care", "End runs that a dead process left as started."),
-    "ui": Command("cytopipe.commands.ui:ui", "Care", "Open the web interface on loopback, behind a fence."),
-    "decompose": Command(
-        "cytopipe.decompose.cli:decompose", "Domains", "Split DNA barcodes into species-like clusters."
-    ),
-    "atlas": Command(
-        "cytopipe.atlas.cli:atlas", "Domains", "Pool single-cell atlases, infer activity, compare atlases."
-    ),
-}
+    name: Command(f"cytopipe.commands.{target}", text, heading)
+    for heading, rows in {
+        "Project": (
+            ("init", "project:init", "Write a commented cytopipe.yaml."),
+            ("check", "project:check", "Report every problem of the project file."),
+            ("schema", "project:schema", "Print the JSON Schema for editors."),
+            ("demo", "demo:demo", "Make an example project and run it."),
+        ),
+        "Work": (
+            ("materialize", "work:materialize", "Make what is missing or stale."),
+            ("resume", "work:resume", "Go on with interrupted and failed work."),
+        ),
+        "History": (
+            ("status", "books:status", "What is done, stale, missing or failed, and why."),
+            ("history", "books:history", "Every event of an asset or a data set."),
+            ("lineage", "lineage:lineage", "From what an artifact was made, back to the inputs."),
+        ),
+        "Maintenance": (
+            ("verify", "care:verify", "Compare every artifact with its manifest."),
+            ("sweep", "care:sweep", "Remove dead drafts and versions past their age."),
+            ("reap", "care:reap", "End runs that a dead process left as started."),
+            ("ui", "ui:ui", "Open the web interface on loopback, behind a fence."),
+        ),
+    }.items()
+    for name, target, text in rows
+} | {name: Command(domain.commands, domain.help, "Domains") for name, domain in DOMAINS.items()}
 
 EXIT_CODES = """\
 \b
@@ -74,47 +66,13 @@ class Options:
     debug: bool = False
 
 
-class LazyGroup(click.Group):
-    """A group whose commands are imported when they are called, not when they are listed."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        from importlib import import_module
-
-        module, _, attribute = COMMANDS[name].target.partition(":")
-        return getattr(import_module(module), attribute)
-
-    def resolve_command(self, ctx: click.Context, args: list[str]):
-        name = args[0] if args else ""
-        if name and not name.startswith("-") and name not in COMMANDS:
-            import difflib
-
-            close = difflib.get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean '{close[0]}'?" if close else ""
-            raise click.UsageError(f"No such command '{name}'.{hint}", ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        headings: dict[str, list[tuple[str, str]]] = {}
-        for name, command in COMMANDS.items():
-            headings.setdefault(command.heading, []).append((name, command.help))
-        for heading, rows in headings.items():
-            with formatter.section(heading):
-                formatter.write_dl(rows, col_max=14)
-
-
 @click.group(
     cls=LazyGroup,
+    table=COMMANDS,
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.option(
-    "--project", type=click.Path(path_type=Path), help="Project directory or file [default: here or above]."
-)
+@click.option("--project", type=PATH, help="Project directory or file [default: here or above].")
 @click.option("--debug", is_flag=True, help="Show the traceback of every error.")
 @click.version_option(__version__, prog_name="cytopipe")
 @click.pass_context
@@ -138,23 +96,24 @@ def run(arguments: list[str] | None = None) -> int:
     try:
         result = cytopipe.main(args=given, prog_name="cytopipe", standalone_mode=False)
         return result if isinstance(result, int) else 0
-    except CytopipeError as error:
-        if debug:
-            raise
-        _report(error)
-        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; nothing more can be said, and Python's own flush would fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (click.Abort, KeyboardInterrupt):
         if debug:
             raise
         click.echo("cytopipe: interrupted", err=True)
         return Interrupted.exit_code
-    except BrokenPipeError:
-        # The reader (`| head`) has gone; nothing more can be said, and Python's own flush would fail too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except (CytopipeError, OSError, MemoryError) as error:
+        told = error if isinstance(error, CytopipeError) else in_words(error, "the command")
+        if debug or told is None:
+            raise
+        _report(told)
+        return told.exit_code
 
 
 def _first_command(given: list[str]) -> int:
@@ -162,7 +121,7 @@ def _first_command(given: list[str]) -> int:
 
 
 def _report(error: CytopipeError) -> None:
-    findings = error.findings
+    findings: tuple[Finding, ...] = error.findings
     if len(findings) > 1:
         click.echo(f"cytopipe: {len(findings)} problems", err=True)
     for finding in findings:

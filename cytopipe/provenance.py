@@ -13,8 +13,11 @@ import functools
 import hashlib
 import json
 import platform
+import stat
 import sys
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,23 +26,68 @@ from pathlib import Path
 from cytopipe import __version__
 from cytopipe.errors import Finding, InputError
 
-__all__ = ["Input", "Provenance", "library_versions", "sha256_bytes", "sha256_file"]
+__all__ = [
+    "Input",
+    "Provenance",
+    "counting_digests",
+    "digest_of",
+    "library_versions",
+    "sha256_bytes",
+    "sha256_file",
+]
 
 _CHUNK_BYTES = 1 << 20
 
 
 def sha256_bytes(data: bytes) -> str:
     """SHA-256 of `data`, as 64 lower-case hexadecimal digits."""
-    return hashlib.sha256(data).hexdigest()
+    return counted(hashlib.sha256(data).hexdigest())
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's content, read in pieces of 1 MiB, as 64 lower-case hexadecimal digits."""
+    """SHA-256 of a regular file's content, read in pieces of 1 MiB, as 64 lower-case hexadecimal digits.
+
+    Raises
+    ------
+    InputError
+        A directory, a pipe or a device, which may never end.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise InputError("is not a file", where=str(path), found="a directory, pipe or device")
     digest = hashlib.sha256()
     with Path(path).open("rb") as stream:
         while piece := stream.read(_CHUNK_BYTES):
             digest.update(piece)
-    return digest.hexdigest()
+    return counted(digest.hexdigest())
+
+
+_counters: list[Counter[str]] = []
+
+
+@contextmanager
+def counting_digests() -> Iterator[Counter[str]]:
+    """Count how often each content is digested by this process meanwhile, by its SHA-256.
+
+    A test asserts with it that no artifact is digested twice by the command that makes it.
+    """
+    counter: Counter[str] = Counter()
+    _counters.append(counter)
+    try:
+        yield counter
+    finally:
+        _counters.remove(counter)
+
+
+def counted(sha256: str) -> str:
+    """Note that a content was digested, for whoever is counting."""
+    for counter in _counters:
+        counter[sha256] += 1
+    return sha256
+
+
+def digest_of(value: object) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    return sha256_bytes(json.dumps(value, sort_keys=True, allow_nan=False).encode())
 
 
 @functools.cache

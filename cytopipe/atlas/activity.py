@@ -11,18 +11,17 @@ A method is a pure function on prepared matrices and a value that describes it; 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
 
 import numpy as np
 
 from cytopipe.atlas import regression, ridge
-from cytopipe.atlas.permutation import STREAMS, Stream
 from cytopipe.atlas.ridge import Estimate
+from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature
 from cytopipe.atlas.statistics import benjamini_hochberg
-from cytopipe.errors import Finding, InputError, ParameterError
+from cytopipe.errors import InputError
 
 __all__ = [
     "EXPRESSION_PREPARATIONS",
@@ -39,95 +38,6 @@ __all__ = [
 ]
 
 MIN_COMMON_GENES = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class ActivitySettings:
-    """How an activity is inferred; every value decides the result.
-
-    Parameters
-    ----------
-    method : {'ridge', 'ulm', 'mlm'}
-        A name in `METHODS`.
-    regularization : float, optional
-        Ridge penalty lambda; left out, the one the signature was made for.
-    expression : {'scaled', 'raw', 'row_centred', 'row_centred_scaled'}
-        How profiles are prepared: each group to mean 0 and standard deviation 1 over genes (ddof 1), not
-        at all, each gene centred over groups, or centred over groups and then scaled over genes.
-    scale_signature : bool
-        Each target to mean 0 and standard deviation 1 over the common genes (ddof 1). Without it the
-        weights are so small that a lambda of 5e5 swamps X'X and ridge becomes plain correlation.
-    null : {'permutation', 'student'}
-        Permuted gene labels, or the analytical t of the reference.
-    moments : {'exact', 'sampled'}
-        Whether z stands on the exact moments of the permutation null or on those of the permutations
-        drawn, as in the reference.
-    n_permutations : int
-        Permutations behind p; 0 takes p from the normal tail of the exact moments.
-    seed : int
-        Of the permutations.
-    stream : {'counter', 'numpy', 'srand'}
-        Where permutations come from.
-    """
-
-    method: str = "ridge"
-    regularization: float | None = None
-    expression: Literal["scaled", "raw", "row_centred", "row_centred_scaled"] = "scaled"
-    scale_signature: bool = True
-    null: Literal["permutation", "student"] = "permutation"
-    moments: Literal["exact", "sampled"] = "exact"
-    n_permutations: int = 1000
-    seed: int = 0
-    stream: Stream = "counter"
-
-    def __post_init__(self) -> None:
-        findings = [
-            Finding(what=f"unknown {name}", where=name, expected=" or ".join(allowed), found=repr(found))
-            for name, found, allowed in (
-                ("method", self.method, METHODS),
-                ("expression", self.expression, EXPRESSION_PREPARATIONS),
-                ("null", self.null, ("permutation", "student")),
-                ("moments", self.moments, ("exact", "sampled")),
-                ("stream", self.stream, STREAMS),
-            )
-            if found not in tuple(allowed)
-        ]
-        if self.regularization is not None and not 0 <= self.regularization < float("inf"):
-            findings.append(
-                Finding(
-                    what="lambda is out of range",
-                    where="regularization",
-                    expected="a number from 0",
-                    found=str(self.regularization),
-                )
-            )
-        least = 2 if self.moments == "sampled" else 0
-        if not least <= self.n_permutations <= 10_000_000:
-            findings.append(
-                Finding(
-                    what="the number of permutations is out of range",
-                    where="n_permutations",
-                    expected=f"{least} to 10000000",
-                    found=str(self.n_permutations),
-                )
-            )
-        if not 0 <= self.seed < 2**32:
-            findings.append(
-                Finding(
-                    what="the seed is out of range",
-                    where="seed",
-                    expected="0 to 4294967295",
-                    found=str(self.seed),
-                )
-            )
-        if findings:
-            raise ParameterError(findings)
-
-    def for_signature(self, signature: Signature) -> ActivitySettings:
-        """These settings with the signature's own penalty where none was chosen."""
-        if self.method != "ridge" or self.regularization is not None:
-            return self
-        return replace(self, regularization=signature.regularization)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +100,7 @@ class Activity:
         return {
             "signature": self.signature,
             "n_common_genes": len(self.overlap.common),
-            **asdict(self.settings),
+            **self.settings.as_json(),
         }
 
 

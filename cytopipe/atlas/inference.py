@@ -9,16 +9,17 @@ groups, exactly as the main profiles are; the file says in ``uns`` how it was ma
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.activity import Activity, ActivitySettings, find_overlap, fit
+from cytopipe.atlas.activity import Activity, Overlap, find_overlap, fit
 from cytopipe.atlas.catalogue import Catalogue
 from cytopipe.atlas.matrix_file import open_matrix
+from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature, load_signature
 from cytopipe.errors import DamagedError
 from cytopipe.provenance import Input, Provenance, library_versions, sha256_bytes, sha256_file
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from cytopipe.storage import Published, Store
 
 __all__ = ["InferredActivity", "infer_activities", "infer_activity", "read_activity", "write_activity"]
+
+# Share of a signature's genes below which a person is told that activities may mean little.
+LOW_COVERAGE = 0.2
 
 CODE_VERSION = "1"
 LIBRARIES = ("numpy", "scipy", "anndata", "h5py")
@@ -149,7 +153,7 @@ def infer_activity(
         resampled = "bootstrap_idx" in file.obs
         chosen = settings or ActivitySettings()
         if resampled:
-            chosen = replace(chosen, n_permutations=0, moments="exact")
+            chosen = chosen.replace(n_permutations=0, moments="exact")
         fitted = fit(genes, signature, chosen, where=str(path))
         values = file.read("X", places)
         file.cell_types  # noqa: B018 - every row must name its group
@@ -244,11 +248,19 @@ def infer_activities(
                 else:
                     inferred = infer_activity(profiles, signature, settings, workers=workers)
                     write_activity(store, path, inferred, provenance=inferred.provenance(**(of_run or {})))
-                    outcome = "written"
+                    outcome = f"written, {_overlap_words(inferred.activity.overlap)}"
                 done.append(path)
                 if report is not None:
                     report(f"{path.relative_to(store.root)}: {outcome}")
     return done
+
+
+def _overlap_words(overlap: Overlap) -> str:
+    """How many of the signature's genes the profiles have, and whether that is too few to mean much."""
+    text = (
+        f"{len(overlap.common):,} of {overlap.n_signature_genes:,} signature genes ({overlap.coverage:.0%})"
+    )
+    return text if overlap.coverage >= LOW_COVERAGE else f"{text}: few, so activities may mean little"
 
 
 def _stands(
@@ -261,7 +273,7 @@ def _stands(
     if not made:
         return False
     if kind:
-        settings = replace(settings, n_permutations=0, moments="exact")
+        settings = settings.replace(n_permutations=0, moments="exact")
     expected = Provenance(
         what=str(made.get("what", "")),
         parameters=_parameters(settings.for_signature(signature), signature),
@@ -272,7 +284,7 @@ def _stands(
 
 
 def _parameters(settings: ActivitySettings, signature: Signature) -> dict[str, object]:
-    return {"signature": signature.name, **asdict(settings)}
+    return {"signature": signature.name, **settings.as_json()}
 
 
 def _signature_input(signature: Signature) -> Input:

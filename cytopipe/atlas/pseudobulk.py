@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -151,7 +151,7 @@ def aggregate_all_levels(
         Path(output_dir) / atlas_name / "pseudobulk",
         atlas=atlas_name,
         sample=entry.sample or None,
-        settings=replace(settings or entry.settings, n_bootstrap=n_bootstrap),
+        settings=(settings or entry.settings).replace(n_bootstrap=n_bootstrap),
         batch_size=batch_size,
         use_gpu=use_gpu,
         skip_existing=skip_existing,
@@ -225,7 +225,7 @@ def aggregate(
     started = time.perf_counter()
     _check_options(batch_size, threads, checkpoint_every_s)
     settings = settings or Settings()
-    folder = Path(output_dir)
+    folder = Path(output_dir).absolute()  # the store reads a relative path as one below its root
     atlas = atlas or Path(path).name.split(".")[0]
     store = store or Store(folder)
     with open_cells(path, counts=counts, duplicate_genes=duplicate_genes) as cells:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 
@@ -120,7 +120,7 @@ def gene_fold_stability(
     float
         NaN if too few genes remain without a fold, or fewer than three groups.
     """
-    settings = replace(settings or ActivitySettings(), n_permutations=0, moments="exact")
+    settings = (settings or ActivitySettings()).replace(n_permutations=0, moments="exact")
     full = fit(genes, signature, settings)
     fold = {gene: hashlib.sha256(gene.encode()).digest()[0] % FOLDS for gene in full.overlap.common}
     z = full.score(values).z

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
+from typing import Annotated, Literal
 
 import yaml
+from pydantic import BeforeValidator, Field
 
 from cytopipe.atlas.settings import Settings
 from cytopipe.errors import Finding, ParameterError
 
 __all__ = [
     "AtlasEntry",
+    "AtlasFields",
     "Level",
     "check_levels",
     "entry_from_mapping",
@@ -75,42 +78,50 @@ class Level:
         return f"{self.name}={'+'.join(self.columns)}"
 
 
-@dataclass(frozen=True)
-class AtlasEntry:
-    """One atlas, as it is declared.
+def _counts(value: object) -> object:
+    if not isinstance(value, str) or not re.fullmatch(r"X|auto|raw/X|layers/[^/\x00]+", value):
+        raise ValueError("expected X, raw/X, layers/NAME or auto")
+    return value
 
-    Parameters
-    ----------
-    name : str
-        Key of the entry, first part of every file name.
-    levels : tuple of Level
-        In the order they are declared.
-    sample : str
-        obs column of the samples, which are the clusters of the bootstrap. May be empty.
-    path : str
-        The h5ad or zarr, absolute or relative to the project; empty where only the shape is known.
-    counts : str
-        Where counts lie: ``X``, ``layers/NAME``, ``raw/X`` or ``auto``.
-    n_cells, n_genes : int
-        Size as published, 0 where unknown; for listings and SLURM requests only.
-    description : str
-        One line for people.
-    duplicate_genes : str
-        As for :func:`cytopipe.atlas.open_cells`.
-    settings : Settings
-        Everything that decides the bytes of the outputs; its fields stand in the entry by their own names.
-    """
+
+class AtlasFields(Settings):
+    """What is declared of an atlas besides its file and its levels, in the registry and in a project."""
+
+    sample: str = ""
+    """obs column of the samples, which are the clusters of the bootstrap."""
+
+    counts: Annotated[str, BeforeValidator(_counts)] = "X"
+    """Where counts lie: X, raw/X, layers/NAME, or auto for the first of them that holds counts."""
+
+    duplicate_genes: Literal["refuse", "sum", "number"] = "refuse"
+    """What to do with genes that share a name: refuse, add up their counts, or number them."""
+
+    n_cells: Annotated[int, Field(ge=0)] = 0
+    """Size as published, for listings; 0 where unknown."""
+
+    n_genes: Annotated[int, Field(ge=0)] = 0
+    """Size as published, for listings; 0 where unknown."""
+
+
+class AtlasEntry(AtlasFields):
+    """One atlas, as it is declared."""
 
     name: str
+    """Key of the entry, first part of every file name."""
+
     levels: tuple[Level, ...]
-    sample: str = ""
+    """In the order they are declared."""
+
     path: str = ""
-    counts: str = "X"
-    n_cells: int = 0
-    n_genes: int = 0
+    """The h5ad or zarr, absolute or relative to the project; empty where only the shape is known."""
+
     description: str = ""
-    duplicate_genes: str = "refuse"
-    settings: Settings = field(default_factory=Settings)
+    """One line for people."""
+
+    @property
+    def settings(self) -> Settings:
+        """Everything that decides the bytes of the profiles and resamples."""
+        return Settings.of(self)
 
     def level(self, name: str) -> Level:
         """The level called `name`, whatever its case.
@@ -190,9 +201,8 @@ def entry_from_mapping(name: str, declared: object, *, base: AtlasEntry | None =
     name : str
         Key of the entry.
     declared : mapping
-        ``levels`` (mapping of level name to column, ``a+b``, or list of columns), ``sample``, ``path``,
-        ``counts``, ``duplicate_genes``, ``n_cells``, ``n_genes``, ``description``, and any field of
-        :class:`cytopipe.atlas.Settings`.
+        ``levels`` (mapping of level name to column, ``a+b``, or list of columns) and any other field of
+        :class:`AtlasEntry`.
     base : AtlasEntry, optional
         Supplies the fields that are not given.
 
@@ -205,40 +215,21 @@ def entry_from_mapping(name: str, declared: object, *, base: AtlasEntry | None =
     if not isinstance(declared, Mapping):
         raise ParameterError("is not a mapping", where=where, found=type(declared).__name__)
     findings = [] if _SAFE_NAME.fullmatch(str(name)) else [_unsafe(str(name), where)]
-    given: dict[str, object] = {}
-    chosen: dict[str, object] = {}
-    for key, value in declared.items():
-        if key == "levels":
-            levels, problems = _levels_from(value, where)
-            findings.extend(problems)
-            given["levels"] = levels
-        elif key in _SETTINGS:
-            chosen[key] = tuple(value) if isinstance(value, list) else value
-        elif key in _OF_THE_PROJECT:
-            continue
-        elif key in _FIELD_TYPES:
-            kind = _FIELD_TYPES[key]
-            if not isinstance(value, kind) or isinstance(value, bool):
-                found = f"{value!r} ({type(value).__name__})"
-                findings.append(
-                    Finding(
-                        what=f"{key} has the wrong type", where=where, expected=kind.__name__, found=found
-                    )
-                )
-            given[key] = value
-        else:
-            known = ", ".join(["levels", *_FIELD_TYPES, *_SETTINGS])
-            findings.append(Finding(what=f"unknown field '{key}'", where=where, expected=known))
-    if chosen:
-        try:
-            given["settings"] = replace(base.settings if base else Settings(), **chosen)  # type: ignore[arg-type]
-        except ParameterError as error:
-            findings += [replace(one, where=where) for one in error.findings]
-    if base is None and not given.get("levels"):
+    given = {key: getattr(base, key) for key in _DECLARED} if base else {}
+    given |= {key: value for key, value in declared.items() if key != "levels"}
+    levels = base.levels if base else ()
+    if "levels" in declared:
+        levels, problems = _levels_from(declared["levels"], where)
+        findings.extend(problems)
+    elif base is None:
         findings.append(Finding(what="declares no levels", where=where, expected="levels: {L1: column}"))
+    try:
+        entry = AtlasEntry(**given | {"name": str(name), "levels": levels})
+    except ParameterError as error:
+        findings += [replace(one, where=f"{where}, {one.where}".rstrip(", ")) for one in error.findings]
     if findings:
         raise ParameterError(findings)
-    return replace(base, **given) if base else AtlasEntry(name=name, **given)  # type: ignore[arg-type]
+    return entry
 
 
 def resolve_path(entry: AtlasEntry, root: Path | None = None) -> Path:
@@ -259,21 +250,7 @@ def resolve_path(entry: AtlasEntry, root: Path | None = None) -> Path:
     return path if path.is_absolute() else (root or Path.cwd()) / path
 
 
-_FIELD_TYPES: dict[str, type] = {
-    "sample": str,
-    "path": str,
-    "counts": str,
-    "duplicate_genes": str,
-    "n_cells": int,
-    "n_genes": int,
-    "description": str,
-}
-_SETTINGS = tuple(one.name for one in fields(Settings))
-# What an entry of a project file says of the way to its profiles and beyond them; it is checked there.
-_OF_THE_PROJECT = (
-    *("batch_size", "checkpoint_every", "use_gpu"),
-    *("signatures", "activity", "cell_types", "compare_at"),
-)
+_DECLARED = tuple(name for name in AtlasEntry.model_fields if name not in ("name", "levels"))
 
 
 def _levels_from(value: object, where: str) -> tuple[tuple[Level, ...], list[Finding]]:

@@ -9,7 +9,7 @@ said, never what is true.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -154,7 +154,7 @@ def validate_atlas(
             "signature_sha256": signature.sha256,
             "cell_types_sha256": harmonisation.sha256,
             "known_biology": {target: list(types) for target, types in sorted(known.items())},
-            "settings": asdict(settings or ActivitySettings()),
+            "settings": (settings or ActivitySettings()).as_json(),
         },
         of_run,
     )
@@ -332,7 +332,7 @@ def _sample_r2(path: Path, signature: Signature, settings: ActivitySettings | No
         counts = file.read("X").astype(float)
         totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         values = np.log1p(counts / totals * 1e6)
-        chosen = replace(settings or ActivitySettings(), n_permutations=0, moments="exact")
+        chosen = (settings or ActivitySettings()).replace(n_permutations=0, moments="exact")
         scorer = fit(file.columns, signature, chosen, where=str(path))
         z = scorer.score(values).z
         return quality.sample_r_squared(expression_of_targets(values, file.columns, signature.targets), z)

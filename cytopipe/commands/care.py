@@ -8,13 +8,16 @@ from pathlib import Path
 import click
 
 from cytopipe.cli import Options
-from cytopipe.errors import ParameterError, StorageError
+from cytopipe.commands.options import DURATION_S
+from cytopipe.commands.paths import AbsolutePath
+from cytopipe.commands.words import counted, published_in
+from cytopipe.errors import StorageError
 
 __all__ = ["reap", "sweep", "verify"]
 
 
 @click.command()
-@click.argument("paths", nargs=-1, type=click.Path(path_type=Path, exists=True))
+@click.argument("paths", nargs=-1, type=AbsolutePath(exists=True))
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.pass_obj
 def verify(options: Options, paths: tuple[Path, ...], as_json: bool) -> int:
@@ -48,14 +51,23 @@ def verify(options: Options, paths: tuple[Path, ...], as_json: bool) -> int:
                 f"{one.kind:10} {project.relative(one.path)}  expected {one.expected}, found {one.found}"
             )
         count = len(differences)
-        click.echo(f"{count} difference{'' if count == 1 else 's'}" if count else "all as published")
+        looked = [published_in(path) for path in (paths or (project.output,)) if path.is_dir()]
+        files, size = sum(one[0] for one in looked), sum(one[1] for one in looked)
+        seen = f" ({counted(files, 'file')}, {size:,} bytes)" if files else ""
+        click.echo(f"{counted(count, 'difference')}{seen}" if count else f"all as published{seen}")
     return StorageError.exit_code if differences else 0
 
 
 @click.command()
-@click.option("--older-than", help="Age of versions that go, such as '3 days' [default: keep_versions].")
+@click.option(
+    "--older-than",
+    "older_than_s",
+    type=DURATION_S,
+    metavar="TIME",
+    help="Age of versions that go, such as '3 days' [default: keep_versions].",
+)
 @click.pass_obj
-def sweep(options: Options, older_than: str | None) -> None:
+def sweep(options: Options, older_than_s: float | None) -> None:
     """Remove drafts of dead writers, and versions of artifacts past their age."""
     from cytopipe.project import load_project
     from cytopipe.storage import Store
@@ -64,11 +76,12 @@ def sweep(options: Options, older_than: str | None) -> None:
     if not project.output.is_dir():
         click.echo("nothing to sweep: nothing was made yet")
         return
-    age_s = project.settings.keep_versions if older_than is None else _seconds(older_than)
+    age_s = project.settings.keep_versions if older_than_s is None else older_than_s
     swept = Store(project.output).sweep(age_s)
     click.echo(
-        f"removed {swept.drafts} dead drafts and {swept.versions} old versions ({swept.size_bytes:,} bytes), "
-        f"finished {swept.recovered} interrupted writes, kept {swept.kept} drafts and versions"
+        f"removed {counted(swept.drafts, 'dead draft')} and {counted(swept.versions, 'old version')} "
+        f"({swept.size_bytes:,} bytes), finished {counted(swept.recovered, 'interrupted write')}, "
+        f"kept {swept.kept} drafts and versions"
     )
     for problem in swept.problems:
         click.echo(f"cytopipe: {problem}", err=True)
@@ -85,7 +98,7 @@ def reap(options: Options, gone: tuple[str, ...]) -> None:
     A run of another host is left alone unless --gone names that host.
     """
     from cytopipe.commands.opened import open_project
-    from cytopipe.defs.reaping import reap as end_dead_runs
+    from cytopipe.defs.dead_runs import reap as end_dead_runs
 
     with open_project(options, look=False) as opened:
         for one in (outcomes := end_dead_runs(opened.instance, gone_hosts=gone)):
@@ -94,15 +107,3 @@ def reap(options: Options, gone: tuple[str, ...]) -> None:
         click.echo("no run is dead")
     elif any(one.outcome == "failed" for one in outcomes):
         click.echo("Go on with: cytopipe resume")
-
-
-def _seconds(text: str) -> float:
-    from pydantic import TypeAdapter, ValidationError
-
-    from cytopipe.project.units import Duration_s
-
-    try:
-        return TypeAdapter(Duration_s).validate_python(text)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise ParameterError(message, where="--older-than", found=repr(text)) from error

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 import click
 
 from cytopipe.commands.opened import Opened
-from cytopipe.commands.watching import open_watch
+from cytopipe.commands.progress import RunProgress, open_display
+from cytopipe.commands.words import counted
 from cytopipe.defs import books
 from cytopipe.defs.definitions import GRAPH
 from cytopipe.defs.listening import listen
@@ -91,7 +92,7 @@ def show_plan(opened: Opened, chosen: list[Judgement], *, as_json: bool) -> None
         click.echo(f"{mark:8}{one.asset}  {partition}{'; '.join(one.reasons)}".rstrip())
     steps = sum(one.state != "broken" for one in chosen)
     click.echo(
-        f"{steps} partitions of assets in {len(runs)} run{'' if len(runs) == 1 else 's'}"
+        f"{counted(steps, 'partition')} of assets in {counted(len(runs), 'run')}"
         if chosen
         else "nothing to do"
     )
@@ -114,7 +115,7 @@ def carry_out(opened: Opened, chosen: list[Judgement], *, quiet: bool = False) -
         return 2 if broken else 0
     reasons = {one.place: "; ".join(one.reasons) for one in chosen}
     finished: list[Finished] = []
-    with open_watch(quiet=quiet) as watch, listen(watch):
+    with open_display(quiet=quiet) as display, listen(RunProgress(display)):
         for domain, assets, keys in (one for one in runs if one[2]):
             why = reasons.get((assets[0], keys[0]), "")
             finished.append(
@@ -145,7 +146,7 @@ def _account(opened: Opened, chosen: list[Judgement], finished: list[Finished], 
     meant = [one.place for one in chosen if one.state != "broken"]
     made = [after[place] for place in meant if place in after]
     done = [one for one in made if one.state == "done"]
-    click.echo(f"{len(done)} of {len(made)} done in {len(finished)} run{'' if len(finished) == 1 else 's'}")
+    click.echo(f"{len(done)} of {len(made)} done in {counted(len(finished), 'run')}")
     for path in dict.fromkeys(str(one.record.metadata.get("path", "")) for one in done if one.record):
         click.echo(f"  {path}")
     canceled = [one for one in finished if one.outcome == "canceled"]

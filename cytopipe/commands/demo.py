@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cytopipe.cli import Options
+from cytopipe.commands.paths import AbsolutePath, paste
 from cytopipe.errors import MissingToolError, ProjectError
 
 if TYPE_CHECKING:
@@ -21,18 +22,20 @@ __all__ = ["demo"]
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default="demo")
+@click.argument("directory", type=AbsolutePath(file_okay=False), default="demo")
 @click.pass_obj
 def demo(options: Options, directory: Path) -> int:
     """Make the example project in DIRECTORY (default: demo) and materialize its graph.
 
     Run again, it goes on with what is there: what is done is not done twice.
     """
-    from cytopipe.commands.carrying import carry_out, choose
     from cytopipe.commands.opened import open_project
 
     file = _copy_example(directory)
+    click.echo(f"example project: {file}")
     with open_project(Options(project=file, debug=options.debug)) as opened:
+        from cytopipe.commands.carrying import carry_out, choose
+
         code = carry_out(opened, choose(opened))
         click.echo()
         for line in _what_was_made(opened):
@@ -40,7 +43,7 @@ def demo(options: Options, directory: Path) -> int:
     click.echo()
     for line in _optional_parts():
         click.echo(line)
-    command = f"{_this_command()} --project {directory}"
+    command = f"{_this_command()} --project {paste(directory)}"
     click.echo(
         f"\nLook:  {command} status\n"
         f"       {command} lineage decompose/final:meadow\n"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cytopipe.cli import Options
+from cytopipe.commands.paths import FILE, absolute
 from cytopipe.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ __all__ = ["lineage"]
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @click.option(
     "--html",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=FILE,
     help="Write a report: one HTML file that needs nothing.",
 )
 @click.pass_obj
@@ -43,9 +44,8 @@ def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> No
         if html is not None:
             from cytopipe.commands.provenance_report import provenance_report
 
-            target = html.absolute()
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(provenance_report(opened.project, root))
+            html.parent.mkdir(parents=True, exist_ok=True)
+            html.write_bytes(provenance_report(opened.project, root))
             click.echo(html)
             return
     if as_json:
@@ -86,7 +86,7 @@ def _meant(opened: Opened, what: str) -> tuple[str, str]:
             expected="a file of the output root, or ASSET:DATA_SET",
             next=did_you_mean(asset, [*known, *GRAPH.gatherings]),
         )
-    return asset_of_file(opened.project, GRAPH, path)
+    return asset_of_file(opened.project, GRAPH, absolute(path))
 
 
 def _line(depth: int, node) -> str:

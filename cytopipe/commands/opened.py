@@ -30,7 +30,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def open_project(options: Options, *, look: bool = True) -> Iterator[Opened]:
+def open_project(options: Options, *, look: bool = True, quiet: bool = False) -> Iterator[Opened]:
     """Open the project a command is about.
 
     Parameters
@@ -39,23 +39,30 @@ def open_project(options: Options, *, look: bool = True) -> Iterator[Opened]:
         What was said before the command's name.
     look : bool
         Register new data sets, end runs of dead processes, and take up what happened outside, first.
+    quiet : bool
+        Show nothing while the project opens.
     """
+    from cytopipe.commands.progress import open_display
     from cytopipe.project import load_project
 
     project = load_project(options.project)
     _hush()
-    from cytopipe.defs.definitions import GRAPH
-    from cytopipe.defs.instance import open_instance
-    from cytopipe.defs.observing import observe
-    from cytopipe.defs.partitions import register
-    from cytopipe.defs.reaping import reap
+    with contextlib.ExitStack() as stack:
+        with open_display(quiet=quiet) as display:
+            display.step(f"opening {project.directory}", 0, 0)
+            from cytopipe.defs.dead_runs import reap
+            from cytopipe.defs.definitions import GRAPH
+            from cytopipe.defs.instance import open_instance
+            from cytopipe.defs.observing import observe
+            from cytopipe.defs.partitions import register
 
-    with open_instance(project) as instance:
-        noticed: list[Noticed] = []
-        if look:
-            register(project, instance)
-            reap(instance)
-            noticed = observe(project, instance, GRAPH)
+            instance = stack.enter_context(open_instance(project))
+            noticed: list[Noticed] = []
+            if look:
+                register(project, instance)
+                reap(instance)
+                noticed = observe(project, instance, GRAPH)
+            display.end(f"opening {project.directory}")
         yield Opened(project, instance, tuple(noticed))
 
 

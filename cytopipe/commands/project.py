@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from cytopipe.cli import Options
+from cytopipe.commands.paths import AbsolutePath, paste
 
 __all__ = ["check", "init", "schema"]
 
 
 @click.command()
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.argument("directory", type=AbsolutePath(file_okay=False), default=".")
 def init(directory: Path) -> None:
     """Write a commented cytopipe.yaml into DIRECTORY (default: here).
 
@@ -21,7 +22,7 @@ def init(directory: Path) -> None:
     from cytopipe.project import start_project
 
     file = start_project(directory)
-    click.echo(f"{file} written. Edit it, then: cytopipe check")
+    click.echo(f"{file} written. Edit it, then: cytopipe --project {paste(directory)} check")
 
 
 @click.command()

@@ -16,20 +16,20 @@ __all__ = ["ui"]
 @click.option("--host-name", "hosts", multiple=True, help="A name under which a proxy shows this server.")
 @click.pass_obj
 def ui(options: Options, port: int | None, read_only: bool, token: bool, hosts: tuple[str, ...]) -> None:
-    """Serve the project's web interface on loopback, behind a fence, until Ctrl-C.
+    """Serve the project's web UI on this machine until Ctrl-C.
 
-    The graph, every data set with its history, metadata and pictures, runs, schedules and sensors. The daemon
-    runs beside it. The server listens on 127.0.0.1 only; from elsewhere, use ssh -L 3000:127.0.0.1:3000.
-    On a machine with other users add --token.
+    It opens at a page that says what is done, missing or stale, and links to the results, the graph, runs and
+    schedules. The daemon runs beside it. The server listens on 127.0.0.1 only; from elsewhere, use
+    ssh -L 3000:127.0.0.1:3000. On a machine with other users add --token.
     """
     from cytopipe.commands.opened import open_project
-    from cytopipe.defs.serving import Served, free_port, new_token, serve
+    from cytopipe.serve.web_ui import Served, free_port, new_token, serve
 
     with open_project(options) as opened:
         served = Served(
             port=free_port(port), token=new_token() if token else "", read_only=read_only, hosts=hosts
         )
-        click.echo(f"starting the web interface of {opened.project.directory} ...")
+        click.echo(f"starting the web UI of {opened.project.directory} ...")
         serve(
             opened.project,
             opened.instance,

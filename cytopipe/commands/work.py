@@ -50,14 +50,15 @@ def materialize(
       cytopipe materialize atlas/activity -p cima.L1.cytosig
       cytopipe materialize atlas/cross_atlas
     """
-    from cytopipe.commands.carrying import carry_out, choose, show_plan
     from cytopipe.commands.opened import open_project
 
     if not (assets or partitions or everything):
         raise UserError(
             "nothing was chosen", next="Name assets or a domain, data sets with -p, or say --all."
         )
-    with open_project(options) as opened:
+    with open_project(options, quiet=quiet) as opened:
+        from cytopipe.commands.carrying import carry_out, choose, show_plan
+
         chosen = choose(opened, assets, partitions, only=only, again=again)
         if dry_run:
             show_plan(opened, chosen, as_json=as_json)
@@ -75,10 +76,11 @@ def resume(options: Options, dry_run: bool, as_json: bool, quiet: bool) -> int:
 
     Runs that a dead process left as started are ended first.
     """
-    from cytopipe.commands.carrying import carry_out, choose, show_plan
     from cytopipe.commands.opened import open_project
 
-    with open_project(options) as opened:
+    with open_project(options, quiet=quiet) as opened:
+        from cytopipe.commands.carrying import carry_out, choose, show_plan
+
         begun = [one for one in choose(opened) if one.state in ("failed", "interrupted")]
         keys = dict.fromkeys(one.partition for one in begun if one.partition)
         chosen = choose(opened, partitions=list(keys)) if keys else []

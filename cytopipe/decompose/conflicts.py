@@ -13,6 +13,7 @@ import numpy as np
 
 from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
+from cytopipe.decompose.diversity import species_cut
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partitioning import partition
 
@@ -41,13 +42,14 @@ def resolve_conflicts(
         Disjoint and exhaustive; each ascending; largest first, then by first member.
     """
     components = overlapping_components(clusters)
+    cut = None if parameters.gap_decides else species_cut(clusters, distances, parameters)
     settled: list[tuple[int, ...]] = []
     for done, component in enumerate(components, start=1):
         if len(component) == 1:
             settled.append(tuple(sorted(set(clusters[component[0]]))))
         else:
             union = sorted({index for at in component for index in clusters[at]})
-            settled += partition(union, distances, parameters).clusters
+            settled += partition(union, distances, parameters, cut=cut).clusters
         if progress is not None:
             progress(done, len(components))
     return in_order(settled, {index for cluster in clusters for index in cluster})

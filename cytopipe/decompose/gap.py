@@ -22,7 +22,7 @@ TRIANGLE_SLACK = 0.05
 #: Length, as a share of the longer of two sequences, from which a third can bear witness against them.
 WITNESS_LENGTH = 0.8
 
-#: Percentile of the linkages of the local gap.
+#: Percentile of the pooled distances up to which two clusters may merge, method "local".
 LOCAL_PERCENTILE = 90.0
 
 
@@ -71,6 +71,7 @@ def gap_core(
     method: str = "global",
     triangle_filter: bool = False,
     alpha: float = 0.0,
+    first_competes: bool = False,
 ) -> GapResult:
     """Partition a distance matrix by its barcode gap.
 
@@ -81,16 +82,17 @@ def gap_core(
     min_split, max_lump : float
         Always joined below, never joined beyond.
     percentile : float
-        Percentile, in percent, of phase 1, of the candidates and of the gap (method "global").
+        Percentile, in percent, of phase 1; with method "global" also of the candidates and of the gap.
     method : {"global", "local"}
         Global: ``Q_{1-p}(all between) - Q_p(all within)``, 0 if either is empty. Local: sum over
         clusters and p in (90, 95, 100) of the smallest ``Q_{1-p}(to another) - Q_p(within)``.
     triangle_filter : bool
-        Ignore distances that exceed some two-step path by more than 0.05. With it (the behaviour of
-        the reference's first version) the partition after phase 1 competes only if phase 2 makes no
-        merge at all.
+        Ignore distances that exceed some two-step path by more than 0.05.
     alpha : float
         The local gap is divided by the number of clusters to this power.
+    first_competes : bool
+        Whether the partition after phase 1 may be the result although phase 2 can merge something. In the
+        reference it may not, even where its gap is the widest.
 
     Returns
     -------
@@ -107,9 +109,8 @@ def gap_core(
         return GapResult((), 0.0, ())
     if triangle_filter:
         D = without_triangle_violations(D)
-    first_percentile = LOCAL_PERCENTILE if method == "local" else percentile
     merges, heights = np.empty((n, 2), np.int64), np.empty(n)
-    n_certain = merge_certain(D, float(first_percentile), float(min_split), merges, heights)
+    n_certain = merge_certain(D, float(percentile), float(min_split), merges, heights)
     clusters = _after(n, merges[:n_certain])
     labels = np.empty(n, np.int64)
     for label, cluster in enumerate(clusters):
@@ -121,7 +122,7 @@ def gap_core(
         labels,
         c,
         float(percentile),
-        float(first_percentile),
+        LOCAL_PERCENTILE if method == "local" else float(percentile),
         float(max_lump),
         int(method == "local"),
         float(alpha),
@@ -130,7 +131,7 @@ def gap_core(
         heights,
     )
     seen = gaps[: n_merges + 1]
-    start = 1 if triangle_filter and n_merges else 0
+    start = 1 if n_merges and not first_competes else 0
     best = start + int(np.argmax(seen[start:]))
     chosen = _merged(clusters, merges[1 : best + 1])
     return GapResult(

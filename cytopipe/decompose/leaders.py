@@ -93,7 +93,7 @@ def pairs_between_groups(
 
 def representatives(
     members: np.ndarray, leader_of: np.ndarray, candidates: Candidates, per_group: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """A few of the most typical sequences of each group, to measure the group by.
 
     Returns
@@ -104,6 +104,8 @@ def representatives(
         First row, among the representatives, of the group of each.
     weights : ndarray, (r,) int64
         Of each, such that the weights of a group are as its size.
+    unit : int
+        Weight of one sequence.
     """
     order = candidates.by_typicality(members)
     leaders = leader_of[np.searchsorted(members, order)]
@@ -112,12 +114,13 @@ def representatives(
     rank = np.arange(len(order)) - np.repeat(starts, sizes)
     chosen = rank < per_group
     taken = np.minimum(sizes, per_group)
-    weights = np.repeat(sizes * math.lcm(*range(1, per_group + 1)) // taken, sizes)[chosen]
+    unit = math.lcm(*range(1, per_group + 1))
+    weights = np.repeat(sizes * unit // taken, sizes)[chosen]
     positions, leaders = order[chosen], leaders[chosen]
     order = np.argsort(positions)
     positions, leaders, weights = positions[order], leaders[order], weights[order]
     _, first, inverse = np.unique(leaders, return_index=True, return_inverse=True)
-    return positions, first[inverse], weights
+    return positions, first[inverse], weights, unit
 
 
 def _is_absorbed(index: int, leader: int, other: int, distances: Distances, radius: float) -> bool:

@@ -6,6 +6,10 @@ first. Why the median: an average is dragged away by the few alignments that wen
 (or a 95th percentile) splits every species that holds a partial sequence. On the labelled barcode sets all
 quantiles up to the median agree and all beyond it fall behind; the median is the one that resists from both
 sides. An even split counts as far: more than half of the pairs must be close.
+
+Two clusters within the limit stay apart, whatever joins them later, if their median is beyond a cut and there
+is a barcode gap between them: three quarters of the distances between them exceed three quarters of those
+within either. Each must hold several sequences, since one odd read makes no species.
 """
 
 from __future__ import annotations
@@ -15,9 +19,18 @@ import numpy as np
 
 __all__ = ["median_linkage"]
 
+#: Sequences that each side of a barcode gap must hold.
+LEAST_EACH = 2
+
 
 def median_linkage(
-    D: np.ndarray, weights: np.ndarray, limit: float, groups: np.ndarray | None = None
+    D: np.ndarray,
+    weights: np.ndarray,
+    limit: float,
+    groups: np.ndarray | None = None,
+    *,
+    cut: float = np.inf,
+    unit: int = 1,
 ) -> tuple[tuple[int, ...], ...]:
     """Agglomerate by weighted median distance up to a limit.
 
@@ -31,6 +44,10 @@ def median_linkage(
         Largest median at which two clusters are still joined.
     groups : ndarray, (n,) int64, optional
         First row of the group that each row is in from the start; by default each is alone.
+    cut : float
+        Median beyond which two clusters with a barcode gap between them stay apart.
+    unit : int
+        Weight of one sequence. The sequences that a row stands for are as good as identical.
 
     Returns
     -------
@@ -47,6 +64,8 @@ def median_linkage(
         np.ascontiguousarray(weights, np.int64),
         float(limit),
         np.arange(len(D)) if groups is None else np.ascontiguousarray(groups, np.int64),
+        float(cut),
+        int(unit),
     )
     joined: dict[int, list[int]] = {}
     for at, label in enumerate(labels.tolist()):
@@ -55,7 +74,7 @@ def median_linkage(
 
 
 @numba.njit(cache=True, nogil=True)
-def _agglomerate(D, weights, limit, groups):
+def _agglomerate(D, weights, limit, groups, cut, unit):
     """Label of each row: the first member of its cluster."""
     n = len(weights)
     labels = groups.copy()
@@ -64,13 +83,14 @@ def _agglomerate(D, weights, limit, groups):
     for i in range(n):
         members[groups[i], sizes[groups[i]]] = i
         sizes[groups[i]] += 1
-    values = np.empty(n * n)
-    loads = np.empty(n * n, np.int64)
+    values = np.empty(n * n + n)
+    loads = np.empty(n * n + n, np.int64)
     link = np.full((n, n), np.inf)
     for a in range(n):
         for b in range(a):
             if sizes[a] and sizes[b]:
-                link[a, b] = link[b, a] = _between(D, weights, members, sizes, a, b, values, loads)
+                link[a, b] = link[b, a] = _median(D, weights, members, sizes, a, b, values, loads)
+    apart = np.zeros((n, n), np.bool_)
     nearest = np.empty(n, np.int64)
     for i in range(n):
         nearest[i] = _smallest(link[i])
@@ -84,6 +104,11 @@ def _agglomerate(D, weights, limit, groups):
         if a < 0:
             return labels
         b = nearest[a]
+        if link[a, b] > cut and _gap_between(D, weights, members, sizes, a, b, unit, values, loads):
+            apart[a, b] = apart[b, a] = True
+            link[a, b] = link[b, a] = np.inf
+            nearest[a], nearest[b] = _smallest(link[a]), _smallest(link[b])
+            continue
         for k in range(sizes[b]):
             members[a, sizes[a] + k] = members[b, k]
             labels[members[b, k]] = a
@@ -92,8 +117,13 @@ def _agglomerate(D, weights, limit, groups):
         link[b, :] = np.inf
         link[:, b] = np.inf
         for c in range(n):
-            if c != a and sizes[c]:
-                link[a, c] = link[c, a] = _between(D, weights, members, sizes, a, c, values, loads)
+            if c == a or not sizes[c]:
+                continue
+            if apart[a, c] or apart[b, c]:
+                apart[a, c] = apart[c, a] = True
+                link[a, c] = link[c, a] = np.inf
+            else:
+                link[a, c] = link[c, a] = _median(D, weights, members, sizes, a, c, values, loads)
         for i in range(n):
             if not sizes[i]:
                 continue
@@ -102,6 +132,24 @@ def _agglomerate(D, weights, limit, groups):
                 nearest[i] = _smallest(link[i])
             elif link[i, a] < link[i, old] or (link[i, a] == link[i, old] and a < old):
                 nearest[i] = a
+
+
+@numba.njit
+def _gap_between(D, weights, members, sizes, a, b, unit, values, loads):
+    """Whether a barcode gap lies between two clusters of several sequences each."""
+    for c in (a, b):
+        load = 0
+        for x in range(sizes[c]):
+            load += weights[members[c, x]]
+        if load < LEAST_EACH * unit:
+            return False
+    m = _fill_between(D, weights, members, sizes, a, b, values, loads)
+    least = _quantile(values[:m], loads[:m], 1, 4)
+    for c in (a, b):
+        m = _fill_within(D, weights, members, sizes, c, unit, values, loads)
+        if m and not least > _quantile(values[:m], loads[:m], 3, 4):
+            return False
+    return True
 
 
 @numba.njit
@@ -114,8 +162,15 @@ def _smallest(row):
 
 
 @numba.njit
-def _between(D, weights, members, sizes, a, b, values, loads):
-    """Weighted median of the distances between two clusters."""
+def _median(D, weights, members, sizes, a, b, values, loads):
+    """Weighted upper median of the distances between two clusters."""
+    m = _fill_between(D, weights, members, sizes, a, b, values, loads)
+    return _quantile(values[:m], loads[:m], 1, 2)
+
+
+@numba.njit
+def _fill_between(D, weights, members, sizes, a, b, values, loads):
+    """Write the distances between two clusters and their loads; how many."""
     m = 0
     for x in range(sizes[a]):
         for y in range(sizes[b]):
@@ -124,20 +179,39 @@ def _between(D, weights, members, sizes, a, b, values, loads):
                 values[m] = value
                 loads[m] = weights[members[a, x]] * weights[members[b, y]]
                 m += 1
-    return _upper_median(values[:m], loads[:m])
+    return m
 
 
 @numba.njit
-def _upper_median(values, loads):
-    """Smallest value that more than half of the load does not exceed; infinite without values.
+def _fill_within(D, weights, members, sizes, a, unit, values, loads):
+    """Write the distances within a cluster and their loads; how many."""
+    m = 0
+    for x in range(sizes[a]):
+        weight = weights[members[a, x]]
+        if weight > unit:
+            values[m] = 0.0
+            loads[m] = weight * (weight - unit) // 2
+            m += 1
+        for y in range(x):
+            value = D[members[a, x], members[a, y]]
+            if not np.isnan(value):
+                values[m] = value
+                loads[m] = weight * weights[members[a, y]]
+                m += 1
+    return m
+
+
+@numba.njit
+def _quantile(values, loads, part, whole):
+    """Smallest value that more than ``part / whole`` of the load does not exceed; infinite without values.
 
     A selection, not a sort: it compiles in a tenth of the time, and all but a few elements stay where
     they are.
     """
-    half = 0
+    share = 0
     for load in loads:
-        half += load
-    half //= 2
+        share += load
+    share = share * part // whole
     low, high, below = 0, len(values) - 1, 0
     while low <= high:
         pivot = values[(low + high) // 2]
@@ -156,14 +230,14 @@ def _upper_median(values, loads):
         passed = below
         for k in range(low, right + 1):
             passed += loads[k]
-        if passed > half:
+        if passed > share:
             if right == low:
                 return values[low]
             high = right
             continue
         for k in range(right + 1, left):
             passed += loads[k]
-        if passed > half:
+        if passed > share:
             return pivot
         below = passed
         if left == high:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytopipe.decompose.neighbours import Hits
+from cytopipe.decompose.hits import Hits
 from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.errors import BudgetError, Finding, InputError
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cytopipe.decompose.neighbours import Hits
+from cytopipe.decompose.hits import Hits
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.errors import CytopipeError, InputError, MissingToolError
 

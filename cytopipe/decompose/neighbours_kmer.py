@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 
+from cytopipe.decompose.hits import Hits
 from cytopipe.decompose.kmers import distinct_kmers
-from cytopipe.decompose.neighbours import Hits
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.engine import available_cores
 

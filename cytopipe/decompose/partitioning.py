@@ -1,8 +1,9 @@
 """A set of sequences in, its clusters out: the one place that knows the rules of partition.
 
-The default rule joins by median distance (`linkage`) in four steps: what is within `min_split` is represented
+The default rule joins by median distance (`linkage`) in five steps: what is within `min_split` is represented
 by a leader; leaders that a search calls similar are compared; those linked within `max_lump` form components;
-in each, with all its distances, clusters are joined by their median. The two barcode-gap cores (`gap`) can be
+in each, with all its distances, clusters are joined by their median; those that a barcode gap divides stay
+apart beyond a cut, which the set itself tells (`diversity`). The two barcode-gap cores (`gap`) can be
 asked for instead, and `parity` follows the reference. Common to all but parity: distances that contradict the
 others, exceeding a path over a third sequence by more than 0.05, are alignments that went astray (two partial
 sequences that hardly overlap are aligned all the same) and are left out. And no size is refused.
@@ -18,6 +19,7 @@ import numpy as np
 from cytopipe.decompose.candidates import Candidates, candidates_among
 from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
+from cytopipe.decompose.diversity import narrowest_cut, species_cut
 from cytopipe.decompose.gap import gap_core, without_triangle_violations
 from cytopipe.decompose.leaders import absorb, pairs_between_groups, representatives
 from cytopipe.decompose.linkage import median_linkage
@@ -34,6 +36,9 @@ MEASURED = 2.0
 
 #: Sequences that a group of near-identical ones is measured by. One would do, were there no bad reads.
 REPRESENTATIVES = 9
+
+#: Cuts tried until the clusters tell the cut that made them.
+CUTS_TRIED = 8
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,7 @@ def partition(
     distances: Distances,
     parameters: Parameters,
     among: Candidates | None = None,
+    cut: float | None = None,
 ) -> Partitioned:
     """Partition the sequences at `indices`.
 
@@ -72,6 +78,8 @@ def partition(
     parameters : Parameters
     among : Candidates, optional
         What is worth comparing; by default what a k-mer search among the sequences finds.
+    cut : float, optional
+        Distance beyond which a barcode gap divides (default rule only); by default found on the sequences.
 
     Returns
     -------
@@ -90,6 +98,7 @@ def partition(
     linked = np.searchsorted(leaders, ends[:, values <= parameters.max_lump])
     worth_measuring = ends[:, values <= MEASURED * parameters.max_lump]
     joined: list[tuple[int, ...]] = []
+    measured: list[_Component] = []
     for component in connected(len(leaders), linked):
         group = leaders[component]
         own = np.flatnonzero(np.isin(leader_of, group))
@@ -98,21 +107,71 @@ def partition(
         elif parameters.gap_decides:
             joined += _by_gap(members[own], leader_of[own], distances, parameters).clusters
         else:
-            joined += _by_median(members[own], leader_of[own], worth_measuring, among, distances, parameters)
+            measured.append(
+                _component(members[own], leader_of[own], worth_measuring, among, distances, parameters)
+            )
+    if not parameters.gap_decides:
+        joined = _by_median(joined, measured, distances, parameters, cut)
     clusters = in_order(joined, members.tolist())
     gaps = _gaps(clusters, low, high, distances, parameters.target_percentile)
     return Partitioned(clusters, min(gaps, default=0.0), gaps)
 
 
+@dataclass(frozen=True)
+class _Component:
+    """Sequences that may be one cluster, with the distances between some that represent them."""
+
+    members: np.ndarray
+    leader_of: np.ndarray
+    positions: np.ndarray
+    groups: np.ndarray
+    weights: np.ndarray
+    unit: int
+    D: np.ndarray
+
+    def clusters(self, max_lump: float, cut: float) -> list[tuple[int, ...]]:
+        """Clusters by median linkage; those of the leaders where there are too many of them to measure."""
+        if not len(self.D):
+            return [tuple(self.members[self.leader_of == one].tolist()) for one in np.unique(self.leader_of)]
+        joined = []
+        for rows in median_linkage(self.D, self.weights, max_lump, self.groups, cut=cut, unit=self.unit):
+            leaders = self.leader_of[np.searchsorted(self.members, self.positions[list(rows)])]
+            joined.append(tuple(self.members[np.isin(self.leader_of, leaders)].tolist()))
+        return joined
+
+
 def _by_median(
+    lone: list[tuple[int, ...]],
+    components: Sequence[_Component],
+    distances: Distances,
+    parameters: Parameters,
+    cut: float | None,
+) -> list[tuple[int, ...]]:
+    """Clusters by median linkage; without a cut, with the smallest one that its own clusters tell."""
+
+    def at(cut: float) -> list[tuple[int, ...]]:
+        return lone + [one for some in components for one in some.clusters(parameters.max_lump, cut)]
+
+    if cut is not None:
+        return at(cut)
+    clusters = at(narrowest_cut(parameters))
+    for _ in range(CUTS_TRIED):
+        wider = at(species_cut(clusters, distances, parameters))
+        if wider == clusters:
+            break
+        clusters = wider
+    return clusters
+
+
+def _component(
     members: np.ndarray,
     leader_of: np.ndarray,
     worth_measuring: np.ndarray,
     among: Candidates,
     distances: Distances,
     parameters: Parameters,
-) -> list[tuple[int, ...]]:
-    """Clusters of one component, joined by the median of the distances between representatives."""
+) -> _Component:
+    """One component with all that median linkage needs of it."""
     radius = parameters.min_split
     while len(leaders := np.unique(leader_of)) > DENSE and radius < parameters.max_lump:
         # More diverse than can be held at once: let each leader stand for more.
@@ -121,16 +180,13 @@ def _by_median(
         inside = np.isin(worth_measuring, leaders).all(axis=0)
         worth_measuring = above[np.searchsorted(leaders, worth_measuring[:, inside])]
         leader_of = above[np.searchsorted(leaders, leader_of)]
-    if len(leaders) > DENSE:
-        return [tuple(members[leader_of == leader].tolist()) for leader in leaders]
+    if len(leaders) > DENSE:  # nothing more can be joined
+        rows = np.arange(0)
+        return _Component(members, leader_of, rows, rows, rows, 1, np.empty((0, 0)))
     per_group = max(1, min(REPRESENTATIVES, DENSE // len(leaders)))
-    positions, groups, weights = representatives(members, leader_of, among, per_group)
+    positions, groups, weights, unit = representatives(members, leader_of, among, per_group)
     D = _measured(positions, leader_of[np.searchsorted(members, positions)], worth_measuring, distances)
-    joined = []
-    for rows in median_linkage(D, weights, parameters.max_lump, groups):
-        inside = np.isin(leader_of, leader_of[np.searchsorted(members, positions[list(rows)])])
-        joined.append(tuple(members[inside].tolist()))
-    return joined
+    return _Component(members, leader_of, positions, groups, weights, unit, D)
 
 
 def _measured(
@@ -171,6 +227,7 @@ def _by_gap(
             method="global" if parameters.parity else parameters.gap_method,
             triangle_filter=parameters.parity,
             alpha=parameters.gap_alpha,
+            first_competes=not parameters.parity,
         )
         clusters, gap = result.clusters, result.gap
     grouped = [members[np.isin(at, cluster)].tolist() for cluster in clusters]

@@ -15,6 +15,7 @@ import numpy as np
 
 from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
+from cytopipe.decompose.diversity import species_cut
 from cytopipe.decompose.neighbours import Neighbours
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partitioning import partition
@@ -59,6 +60,7 @@ def refine_close(
         Disjoint and exhaustive, largest first.
     """
     ordered = in_order(clusters, {index for cluster in clusters for index in cluster})
+    cut = None if parameters.gap_decides else species_cut(ordered, distances, parameters)
     medoids = np.array([medoid(cluster, distances) for cluster in ordered], np.int64)
     near = _nearest_clusters(medoids, distances, neighbours)
     refined: list[tuple[int, ...]] = []
@@ -67,7 +69,7 @@ def refine_close(
     together = [component for component in components if len(component) > 1]
     refined += [ordered[component[0]] for component in components if len(component) == 1]
     for done, component in enumerate(together, start=1):
-        refined += _refine(component, ordered, near, distances, parameters)
+        refined += _refine(component, ordered, near, distances, parameters, cut)
         if progress is not None:
             progress(done, len(together))
     return in_order(refined, {index for cluster in ordered for index in cluster})
@@ -118,6 +120,7 @@ def _refine(
     near: Sequence[tuple[int, int, float]],
     distances: Distances,
     parameters: Parameters,
+    cut: float | None,
 ) -> list[tuple[int, ...]]:
     """New clusters of a component's sequences, measured against context while there is hardly a gap."""
     inside, context = set(component), set()
@@ -125,7 +128,7 @@ def _refine(
     rounds = CONTEXT_ROUNDS if parameters.gap_decides else 0
     for round_ in range(rounds + 1):
         union = sorted(own.union(*(ordered[at] for at in context)))
-        result = partition(union, distances, parameters)
+        result = partition(union, distances, parameters, cut=cut)
         beyond = parameters.max_lump * (1.5 + 0.5 * round_)
         extra = _context_cluster(inside, context, near, beyond)
         if result.gap >= HARDLY_A_GAP or round_ == rounds or extra is None:

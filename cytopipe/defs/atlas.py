@@ -273,7 +273,7 @@ def activity(data: DataSet, at: Working) -> Made:
         entry.atlas,
         [entry.level.name],
         (entry.signature,),
-        entry.activity_settings,
+        entry.activity,
         source=data.resolve(source) if source else None,
         workers=at.engine.workers,
         report=told.append,
@@ -317,7 +317,7 @@ def validation(data: DataSet, at: Working) -> Made:
             entry.level.name,
             load_signature(entry.signature, data.resolve(source) if source else None),
             harmonisation=vocabulary_of(data),
-            settings=entry.activity_settings,
+            settings=entry.activity,
             of_run={"asset": "atlas/validation", "partition": data.key, "run_id": at.run_id},
         )
     return _described_validation(data, reused=before is not None)

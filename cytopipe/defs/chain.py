@@ -35,11 +35,11 @@ from dagster import (
 )
 
 from cytopipe.defs import books, listening
+from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.graph import Chain, Graph
 from cytopipe.defs.observing import observe
 from cytopipe.defs.partitions import partitions_of
 from cytopipe.defs.plan import Judgement, failed_inputs, judge_step
-from cytopipe.defs.reaping import claim
 from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.steps import Made, Step, Working
 from cytopipe.engine import Engine, open_engine

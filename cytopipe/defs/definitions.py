@@ -11,11 +11,11 @@ from dagster import Definitions, in_process_executor
 from cytopipe.defs.atlas import ATLAS_LEVELS, ATLAS_SIGNATURES
 from cytopipe.defs.care import archive_health
 from cytopipe.defs.chain import OWNERS, chain_assets
+from cytopipe.defs.chain_values import ArtifactIOManager
 from cytopipe.defs.checks import standing_checks
 from cytopipe.defs.cross_atlas import cross_atlas_asset
-from cytopipe.defs.decompose import DECOMPOSE
+from cytopipe.defs.decompose_chain import DECOMPOSE
 from cytopipe.defs.graph import Graph
-from cytopipe.defs.io_managers import ArtifactIOManager
 from cytopipe.defs.jobs import jobs_of
 from cytopipe.defs.overview import overview_assets
 from cytopipe.defs.resources import ProjectResource

@@ -1,141 +1,99 @@
-"""Values between assets, through storage: the artifacts of chains, and small tables and documents.
+"""IO managers: a format at Dagster's door.
+
+Any asset may use one: ``@dg.asset(io_manager_key="h5ad")`` writes through the same format, the same protocol
+and to a place of the same kind as ours, and loads our artifacts by its annotation, `Handle` or the value.
 
 Dagster's own path manager is not used: it writes straight to the final path, a hostile key escapes its
-directory, asset ``x`` of partition ``y/z`` overwrites asset ``x/y`` of partition ``z``, and a fan-in over one
-partition gives a bare value where over two it gives a mapping. Here every name is a slug, every write is
-published whole with its manifest, and a shape is a shape: an input of the same single partition is a
-value, any other partitioned input is a dictionary by key, however many keys there are.
+directory, and a fan-in over one partition gives a bare value where over two it gives a mapping. Here an
+input of the same single partition is a value, and any other partitioned input a mapping by key, however many
+keys there are.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads annotations of resources.
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from collections.abc import Mapping
-from pathlib import Path
+from dagster import DagsterInvariantViolationError, DataVersion, InputContext, IOManager, OutputContext
 
-from dagster import DagsterInvariantViolationError, InputContext, IOManager, OutputContext
-
-from cytopipe.defs.graph import Graph
+from cytopipe.defs.artifact import Graph
+from cytopipe.defs.places import Places
 from cytopipe.defs.resources import ProjectResource
-from cytopipe.errors import StorageError
 from cytopipe.project import Project
-from cytopipe.storage import Store, slug
+from cytopipe.provenance import Provenance
+from cytopipe.storage.archive import Archive, Handle, Place, Receipt
+from cytopipe.storage.formats import FORMATS, Format
+from cytopipe.storage.names import slug
 
-__all__ = ["ArtifactIOManager", "content_bytes"]
-
-_VALUES = "values"
+__all__ = ["FormatIOManager", "io_managers"]
 
 
-class ArtifactIOManager(IOManager):
-    """Loads what chains made and stores what other assets return.
+class FormatIOManager(IOManager):
+    """Stores and loads what one format can hold."""
 
-    The form of a stored value is said in the asset's metadata: ``{"format": "json"}`` (the default) for
-    documents, ``"tsv"`` or ``"parquet"`` for data frames. It lies in ``<output>/values/<domain>/<name>/``.
+    def __init__(self, format: Format, graph: Graph, project: ProjectResource) -> None:
+        self.format, self._graph, self._project = format, graph, project
 
-    Parameters
-    ----------
-    graph : Graph
-        The chains; their partitions are loaded as `Made` values, vouched for when they are read.
-    project : ProjectResource
-    """
+    def save(
+        self,
+        archive: Archive,
+        place: Place,
+        value: Any,
+        provenance: Provenance,
+        *,
+        check: Callable[[Any], None] | None = None,
+    ) -> Receipt:
+        """Publish a value at a place; the door of our own runner."""
+        return archive.put(place, self.format, value, provenance, check=check)
 
-    def __init__(self, graph: Graph, project: ProjectResource) -> None:
-        self._graph = graph
-        self._project = project
-
-    def handle_output(self, context: OutputContext, value: object) -> None:
+    def handle_output(self, context: OutputContext, value: Any) -> None:
         if value is None:
             return
         project = self._project.read(context.step_context.instance)
-        form = _form(context.definition_metadata)
-        store = Store(project.output)
-        if not context.has_asset_partitions:
-            published = store.publish_bytes(_path(project, context, None, form), content_bytes(value, form))
-            context.add_output_metadata(_facts(project, published))
-            return
-        keys = list(context.asset_partition_keys)
+        archive, asset = Archive(project.output), "/".join(context.asset_key.path)
+        keys = list(context.asset_partition_keys) if context.has_asset_partitions else [""]
         values = {keys[0]: value} if len(keys) == 1 else value
         if not isinstance(values, Mapping) or set(values) != set(keys):
             raise DagsterInvariantViolationError(
-                f"{context.asset_key.to_user_string()}: a run of {len(keys)} partitions returns a mapping "
-                "with exactly their keys"
+                f"{asset}: a run of {len(keys)} partitions returns a mapping with exactly their keys"
             )
         for key in keys:
-            store.publish_bytes(_path(project, context, key, form), content_bytes(values[key], form))
-
-    def load_input(self, context: InputContext) -> object:
-        project = self._project.read(context.step_context.instance)
-        if not context.has_asset_partitions:
-            return self._load(project, context, None)
-        keys = list(context.asset_partition_keys)
-        if len(keys) == 1 and context.has_partition_key and context.partition_key == keys[0]:
-            return self._load(project, context, keys[0])
-        found = {key: self._load(project, context, key, optional=True) for key in keys}
-        return {key: value for key, value in found.items() if value is not None}
-
-    def _load(
-        self, project: Project, context: InputContext, key: str | None, *, optional: bool = False
-    ) -> object:
-        """One value. A fan-in passes by partitions that were never made or are no longer declared."""
-        asset = "/".join(context.asset_key.path)
-        if asset in self._graph.steps and key is not None:
-            data = project.data_sets.get(self._graph.chain_with(asset).partitions, {}).get(key)
-            found = self._graph.steps[asset].standing(data) if data is not None else None
-            if found is None and not optional:
-                raise StorageError(
-                    "has nothing whole on disk", where=f"{asset} [{key}]", next="Materialize it first."
+            provenance = Provenance(what=asset, asset=asset, partition=key, run_id=context.run_id or "")
+            receipt = archive.put(self._place(project, asset, key), self.format, values[key], provenance)
+            if len(keys) == 1:
+                context.step_context.set_data_version(context.asset_key, DataVersion(receipt.version))
+                context.add_output_metadata(
+                    {"path": project.relative(receipt.path), "size_bytes": receipt.size_bytes}
                 )
-            return found
-        form = _form(context.upstream_output.definition_metadata if context.upstream_output else None)
-        path = _path(project, context, key, form)
-        if optional and not path.exists():
-            return None
-        return _value(Store(project.output).read_bytes(path), form)
+
+    def load_input(self, context: InputContext) -> Any:
+        project = self._project.read(context.step_context.instance)
+        archive, asset = Archive(project.output), "/".join(context.asset_key.path)
+        keys = list(context.asset_partition_keys) if context.has_asset_partitions else [""]
+        handles: dict[str, Handle] = {
+            key: archive.handle(self._place(project, asset, key), self._format_of(asset)) for key in keys
+        }
+        alone = keys == [""] or (
+            len(keys) == 1 and context.has_partition_key and context.partition_key == keys[0]
+        )
+        if not alone:
+            standing = {key: one for key, one in handles.items() if archive.receipt(one.place) is not None}
+            return standing
+        wants_handle = getattr(context.dagster_type, "typing_type", None) is Handle
+        return handles[keys[0]] if wants_handle else handles[keys[0]].load()
+
+    def _format_of(self, asset: str) -> Format:
+        maker = self._graph.makers.get(asset)
+        return maker.makes[asset] if maker else self.format
+
+    def _place(self, project: Project, asset: str, key: str) -> Place:
+        if asset in self._graph.makers:
+            return Places(project, self._graph).place(asset, key)
+        folder = "/".join(["values", *(slug(part) for part in asset.split("/"))])
+        tail = f"/{slug(key)}" if key else ""
+        return Place(f"{folder}{tail}{self.format.suffix}", "values" if self.format.layout == "set" else "")
 
 
-def content_bytes(value: object, form: str) -> bytes:
-    """The bytes of a value in a form; equal values give equal bytes."""
-    if form == "json":
-        from cytopipe.storage.state import format_json
-
-        return format_json(value)
-    if form == "tsv":
-        return value.to_csv(sep="\t", index=False, lineterminator="\n").encode()  # type: ignore[attr-defined]
-    import io
-
-    stream = io.BytesIO()
-    value.to_parquet(stream, index=False, compression="zstd")  # type: ignore[attr-defined]
-    return stream.getvalue()
-
-
-def _value(content: bytes, form: str) -> object:
-    if form == "json":
-        from cytopipe.storage.state import parse_json
-
-        return parse_json(content)
-    import io
-
-    import pandas
-
-    stream = io.BytesIO(content)
-    return pandas.read_csv(stream, sep="\t") if form == "tsv" else pandas.read_parquet(stream)
-
-
-def _form(metadata: Mapping[str, object] | None) -> str:
-    form = str((metadata or {}).get("format", "json"))
-    if form not in ("json", "tsv", "parquet"):
-        raise DagsterInvariantViolationError(f"format {form!r} is none of json, tsv, parquet")
-    return form
-
-
-def _path(project: Project, context: InputContext | OutputContext, key: str | None, form: str) -> Path:
-    folder = project.output.joinpath(_VALUES, *(slug(part) for part in context.asset_key.path[:-1]))
-    name = slug(context.asset_key.path[-1])
-    return folder / f"{name}.{form}" if key is None else folder / name / f"{slug(key)}.{form}"
-
-
-def _facts(project: Project, published) -> dict[str, object]:
-    return {
-        "path": project.relative(published.path),
-        "size_bytes": published.size_bytes,
-        "sha256": published.sha256,
-    }
+def io_managers(graph: Graph, project: ProjectResource) -> dict[str, FormatIOManager]:
+    """An IO manager per format, by its name."""
+    formats = {format.name: format for step in graph.artifacts for format in step.makes.values()}
+    return {name: FormatIOManager(format, graph, project) for name, format in {**FORMATS, **formats}.items()}

@@ -18,8 +18,8 @@ from dagster import (
 )
 
 from cytopipe.defs import books
+from cytopipe.defs.chain_values import content_bytes
 from cytopipe.defs.graph import Graph
-from cytopipe.defs.io_managers import content_bytes
 from cytopipe.defs.steps import Made
 from cytopipe.provenance import sha256_bytes
 

@@ -14,10 +14,10 @@ from dagster import (
     sensor,
 )
 
+from cytopipe.defs.dead_runs import reap
 from cytopipe.defs.graph import Graph
 from cytopipe.defs.observing import observe
 from cytopipe.defs.partitions import registration_requests
-from cytopipe.defs.reaping import reap
 from cytopipe.defs.resources import project_of
 from cytopipe.errors import CytopipeError
 

@@ -122,11 +122,9 @@ def _table_digest(data: DataSet) -> str | None:
 
 def inference_of(data: DataSet) -> dict[str, object]:
     """How a signature's activity is inferred, as its file's provenance says it, the penalty filled in."""
-    from dataclasses import asdict
-
     from cytopipe.atlas.signatures import regularization_of
 
-    settings = asdict(data.entry.activity_settings)
+    settings = data.entry.activity.as_json()
     if settings["method"] == "ridge" and settings["regularization"] is None:
         settings["regularization"] = regularization_of(data.entry.signature)
     return {"signature": data.entry.signature, **settings}

@@ -48,7 +48,7 @@ def made_from(state: State, stage: str) -> dict[str, str]:
         return {
             "decompose/sequences": state.input.fasta_hash,
             "decompose/parameters": _parameters(
-                state.settings.as_json(),
+                state.parameters.as_json(),
                 state.targets.fasta_hash if state.targets else "",
                 limits.max_clusters_limit,
                 limits.max_sequences_limit,
@@ -105,7 +105,7 @@ def described(data: DataSet, decomposition: Decomposition, result: StageResult) 
             **{name: value for name, value in metrics.items() if not isinstance(value, str)},
         },
         parameters={
-            **decomposition.state.settings.as_json(),
+            **decomposition.state.parameters.as_json(),
             "refine": [
                 one.threshold
                 for one in decomposition.state.stages.close_cluster_refinement.refinement_history
@@ -150,7 +150,7 @@ def _standing(folder: Path, stage: str) -> Made | None:
         sha256=sha256,
         size_bytes=sum((folder / one.name).stat().st_size for one in files),
         counts=_counted(wanted, found.contents),
-        parameters=state.settings.as_json(),
+        parameters=state.parameters.as_json(),
         notes={"edited": _edits(found.differing)} if found.differing else {},
         made_from=made_from(state, stage),
         reused=True,

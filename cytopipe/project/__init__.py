@@ -5,34 +5,40 @@ of the asset graph. Paths in the file are relative to the file, so the directory
 A fault in one entry is a finding of that entry: its neighbours can still be used.
 """
 
-from cytopipe.project.domains import DOMAINS, PARTS, domain_of, entry_model
-from cytopipe.project.entry import DataSet, Entry, Problem
-from cytopipe.project.reading import (
-    PROJECT_FILE,
-    Project,
-    check_project,
-    find_project,
-    load_project,
-    read_project,
-)
-from cytopipe.project.schema import project_schema, write_schema
-from cytopipe.project.starter import start_project
+from __future__ import annotations
 
-__all__ = [
-    "DOMAINS",
-    "PARTS",
-    "PROJECT_FILE",
-    "DataSet",
-    "Entry",
-    "Problem",
-    "Project",
-    "check_project",
-    "domain_of",
-    "entry_model",
-    "find_project",
-    "load_project",
-    "project_schema",
-    "read_project",
-    "start_project",
-    "write_schema",
-]
+from importlib import import_module
+
+# Names are resolved on first use: `cytopipe --help` lists the domains without pydantic and YAML.
+_DOOR = {
+    # a project file, found and read
+    "PROJECT_FILE": "reading",
+    "Project": "reading",
+    "find_project": "reading",
+    "load_project": "reading",
+    "read_project": "reading",
+    "check_project": "reading",
+    "start_project": "starter",
+    # what it declares
+    "DataSet": "entry",
+    "Entry": "entry",
+    "Problem": "entry",
+    "project_schema": "schema",
+    "write_schema": "schema",
+    # the domains
+    "Domain": "domain",
+    "DOMAINS": "domains",
+    "PARTS": "domains",
+    "domain_of": "domains",
+    "entry_model": "domains",
+}
+
+__all__ = list(_DOOR)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _DOOR:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_DOOR[name]}"), name)
+    globals()[name] = value
+    return value

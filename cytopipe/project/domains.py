@@ -1,26 +1,28 @@
-"""The domains whose entries a project file may hold: the one place where a domain adds its own.
-
-Each line names the pydantic model of one entry, imported only when a project file is read. The model
-lives with its domain (or here, for a domain that has none of its own), imports no Dagster, and derives
-from :class:`cytopipe.project.entry.Entry`.
-"""
+"""The domains: a domain is added by one line here. Nothing heavy is imported to list them."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from typing import TYPE_CHECKING
 
-from cytopipe.project.entry import Entry
+from cytopipe.project import atlas, decompose
+from cytopipe.project.domain import Domain
+
+if TYPE_CHECKING:
+    from cytopipe.project.entry import Entry
 
 __all__ = ["DOMAINS", "PARTS", "domain_of", "entry_model"]
 
-DOMAINS: dict[str, str] = {
-    "decompose": "cytopipe.project.decompose:SequenceSet",
-    "atlas": "cytopipe.project.atlas:Atlas",
+DOMAINS: dict[str, Domain] = {
+    one.name: one
+    for one in (
+        decompose.DOMAIN,
+        atlas.DOMAIN,
+    )
 }
 
-PARTS: dict[str, str] = {"atlas": "atlas_signatures"}
-"""Domains whose data sets have parts (:meth:`cytopipe.project.entry.Entry.parts`), and the name of the set of
-partitions that all parts are; the data sets themselves are the set that is named like the domain."""
+PARTS: dict[str, str] = {one.name: one.parts for one in DOMAINS.values() if one.parts}
+"""Domains whose data sets have parts, and the name of the set of partitions that all parts are; the data sets
+themselves are the set that is named like the domain."""
 
 
 def domain_of(partitions: str) -> str:
@@ -30,5 +32,4 @@ def domain_of(partitions: str) -> str:
 
 def entry_model(domain: str) -> type[Entry]:
     """The model of one entry of `domain`; a `KeyError` for a domain that :data:`DOMAINS` lacks."""
-    module, _, name = DOMAINS[domain].partition(":")
-    return getattr(import_module(module), name)
+    return DOMAINS[domain].entry_model()

@@ -62,6 +62,16 @@ class Entry(BaseModel):
     description: str = Field(default="", max_length=2000)
     """A sentence for people; shown beside the partition."""
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Names by which places of artifacts are made, besides the key: ``{"atlas": ..., "level": ...}``."""
+        return {}
+
+    @classmethod
+    def found(cls, directory: Path) -> Iterator[tuple[str, dict[str, object]]]:
+        """Yield name and fields of entries for a new project file, from what lies in `directory` already."""
+        yield from ()
+
     def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:
         """Yield ``(partition key, entry)`` for every data set this entry stands for."""
         yield name, self
@@ -94,6 +104,11 @@ class DataSet:
     folder: Path
     base: Path
     parent: str = ""
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What a place of an artifact may be named after: the key, and the names that the entry gives."""
+        return {"key": self.key, **self.entry.names}
 
     def resolve(self, path: str) -> Path:
         """An entry's path as an absolute one."""

@@ -46,6 +46,8 @@ def explain(
     field = ".".join(map(str, (*place, *loc)))
     where = source.at((*place, *loc))
     kind, context = error["type"], error.get("ctx", {})
+    if kind == "contradiction":
+        return Finding(what=error["msg"], where=where, **context["finding"])
     if kind == "missing":
         return Finding(what=f"'{field}' is missing", where=where, expected=_field_words(model, loc))
     if kind == "extra_forbidden":

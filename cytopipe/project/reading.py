@@ -8,6 +8,7 @@ not stop a lab. `check_project` is for people: every finding of every entry, at 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from cytopipe.project.domains import DOMAINS, PARTS, domain_of, entry_model
 from cytopipe.project.entry import DataSet, Entry
 from cytopipe.project.findings import did_you_mean, explain
 from cytopipe.project.settings import Settings
-from cytopipe.storage.names import check_key
+from cytopipe.storage.names import case_collisions, check_key, former_slug, slug
 from cytopipe.storage.strict_yaml import Document, load_yaml
 
 __all__ = ["PROJECT_FILE", "Project", "check_project", "find_project", "load_project", "read_project"]
@@ -233,6 +234,21 @@ class _Entries:
             model = entry_model(domain)
             for name, written in entries.items():
                 self._entry(domain, name, written, model)
+            self._refuse_case_collisions(domain)
+
+    def _refuse_case_collisions(self, domain: str) -> None:
+        """Break data sets whose folders would be one and the same on macOS, Windows or a network share."""
+        for names in case_collisions(self.data_sets.get(domain, ())):
+            for name in names:
+                del self.data_sets[domain][name]
+                for key in [key for key, part in self._parts(domain).items() if part.parent == name]:
+                    del self._parts(domain)[key]
+                two = f"the names {' and '.join(map(repr, names))} differ only in case"
+                where = self.source.at((domain, name))
+                self._break(domain, name, Finding(what=two, where=where, next="Rename one of them."))
+
+    def _parts(self, domain: str) -> dict[str, DataSet]:
+        return self.data_sets.get(PARTS.get(domain, ""), {})
 
     def _entry(self, domain: str, name: str, written: object, model: type[Entry]) -> None:
         place = (domain, name)
@@ -281,7 +297,12 @@ class _Entries:
         if faults:
             self._break(partitions, key, *faults)
             return None
-        folder = self.output / domain / entry.place(parent or key)
+        place = entry.place(parent or key)
+        folder = self.output / domain / place
+        former = self.output / domain / former_slug(parent or key)
+        if former != folder and place == slug(parent or key) and former.is_dir() and not folder.exists():
+            self._break(partitions, key, _renamed(former, folder, where))
+            return None
         data = DataSet(domain, key, entry, folder, self.base, parent)
         self.data_sets.setdefault(partitions, {})[key] = data
         return data
@@ -295,20 +316,30 @@ def _validated(
 ) -> tuple[Entry | None, list[Mapping[str, Any]]]:
     """The entry and pydantic's errors; with errors, the entry without the fields that have them.
 
-    So what only the disk can tell of the other fields is told in the same breath.
+    So what only the disk, or two fields together, can tell of the other fields is told in the same breath.
     """
-    context = {"name": name}
-    try:
-        return model.model_validate(written, context=context), []
-    except ValidationError as error:
-        faults = error.errors()
-    wrong = {str(fault["loc"][0]) for fault in faults if fault["loc"]}
-    try:
-        return model.model_validate(
-            {field: value for field, value in written.items() if field not in wrong}, context=context
-        ), faults
-    except ValidationError:
-        return None, faults
+    faults: list[Mapping[str, Any]] = []
+    dropped: set[str] = set()
+    while True:
+        try:
+            return model.model_validate(written, context={"name": name}), faults
+        except ValidationError as error:
+            new = [one for one in error.errors() if not one["loc"] or one["loc"][0] not in dropped]
+        wrong = {str(fault["loc"][0]) for fault in new if fault["loc"]} & set(written)
+        faults += new
+        if not wrong:
+            return None, faults
+        dropped |= wrong
+        written = {field: value for field, value in written.items() if field not in wrong}
+
+
+def _renamed(former: Path, folder: Path, where: str) -> Finding:
+    return Finding(
+        what=f"the folder {former.name!r} has the name that an earlier version gave it",
+        where=where,
+        expected=folder.name,
+        next=f"Rename it: mv {shlex.quote(str(former))} {shlex.quote(str(folder))}",
+    )
 
 
 def _line(finding: Finding) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from cytopipe.project.entry import FilePath
-from cytopipe.project.units import Duration_s
+from cytopipe.units import Duration_s
 
 __all__ = ["Settings"]
 

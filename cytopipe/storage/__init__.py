@@ -9,7 +9,7 @@ from cytopipe.storage.edits import FileState, SetState
 from cytopipe.storage.filesystem import FileSystem, Sync
 from cytopipe.storage.janitor import Swept
 from cytopipe.storage.manifest import Difference, Entry, Manifest
-from cytopipe.storage.names import check_file_name, check_key, slug
+from cytopipe.storage.names import case_collisions, check_file_name, check_key, key_of, slug
 from cytopipe.storage.store import Published, Store
 
 __all__ = [
@@ -23,7 +23,9 @@ __all__ = [
     "Store",
     "Swept",
     "Sync",
+    "case_collisions",
     "check_file_name",
     "check_key",
+    "key_of",
     "slug",
 ]

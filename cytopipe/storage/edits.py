@@ -1,9 +1,9 @@
 """What a person did to a set of files since it was published, and taking it over as a new version.
 
-In comes a folder and the name of a set; out goes a :class:`SetState`: *whole*, *edited* (with the records
-added, removed and changed in each file) or *damaged* (with file and line). What must hold: content that
-changed while its time of modification did not, or that no longer parses, is damage and is never accepted as
-an edit; accepting changes the manifest and no data.
+`classify_set` compares a set with its manifest: it is *whole*, *edited* (with the records added, removed and
+changed in each file) or *damaged* (with file and line). Content that changed while its time of modification
+did not, or that no longer parses, is damage and is never accepted as an edit. `accept_set` changes the
+manifest and no data.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, InputError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import STAGING, drafting
 from cytopipe.storage.fasta import FastaRecord, parse_fasta
-from cytopipe.storage.filesystem import Sync, flush_file, flush_folder, kind_at, locked, replace
+from cytopipe.storage.filesystem import Sync, flush_file, flush_folder, locked, replace
+from cytopipe.storage.journal import roll_forward, settled
 from cytopipe.storage.manifest import (
     Difference,
     Entry,
@@ -32,7 +34,6 @@ from cytopipe.storage.sets import (
     owned,
     record_digest,
     records_of,
-    roll_forward,
     set_manifest,
     set_manifest_path,
 )
@@ -149,10 +150,13 @@ def accept_set(folder: Path, name: str, provenance, owns: tuple[str, ...] | None
         return new
 
 
-def verify_set(folder: Path, name: str) -> list[Difference]:
+def verify_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> list[Difference]:
     """Differences between a set and its manifest, and files that stand among its own without being of it."""
-    with locked(folder, shared=True):
-        manifest = set_manifest(folder, name)
+    with settled(folder, sync):
+        try:
+            manifest = set_manifest(folder, name)
+        except DamagedError as error:
+            return [Difference("manifest", set_manifest_path(folder, name), "what was written", str(error))]
         if manifest is None:
             return []
         differences = [
@@ -187,13 +191,13 @@ def _classify(folder: Path, name: str, manifest: Manifest | None) -> SetState:
 
 def _content(path: Path) -> tuple[bytes | None, Finding | None]:
     try:
-        if kind_at(path) == "link":
-            return None, Finding(what="a link stands where a file was published", where=str(path))
         return read_regular(path), None
     except FileNotFoundError:
         return None, None
+    except DamagedError as error:  # a link, a directory, a pipe
+        return None, error.findings[0]
     except OSError as error:
-        return None, Finding(what=f"cannot be read: {error.strerror}", where=str(path))
+        return None, Finding(what=f"cannot be read: {reason_of(error)}", where=str(path))
 
 
 def _state(

@@ -6,20 +6,23 @@ The eight steps, in the order in which the code takes them:
 4. measure size and SHA-256; 5. fsync it; 6. under the lock of the folder, replace the sidecar by one that
 lists {new, old}; 7. replace the file: *the commit*; 8. replace the sidecar by one that lists {new}.
 
-What must hold: killed between any two of them, the file is the old one or the new one, whole, and its
-sidecar vouches for it.
+Killed between any two of them, the file is the old one or the new one, whole, and its sidecar lists it.
+
+A reader beside writers may read the sidecar of one version and the file of the next. So whatever does not
+agree is looked at again with the writers kept out (`journal.settled`), and only that answer counts.
 """
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from cytopipe.errors import DamagedError, RefusedError, StorageError
+from cytopipe.errors import DamagedError, Finding, RefusedError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import Draft
 from cytopipe.storage.filesystem import Sync, flush_commit, flush_file, flush_folder, kind_at, locked, replace
+from cytopipe.storage.journal import settled
 from cytopipe.storage.manifest import (
     Difference,
     Entry,
@@ -29,18 +32,19 @@ from cytopipe.storage.manifest import (
     digest_file,
     format_manifests,
     now,
-    parse_manifests,
     read_manifests,
     read_regular,
 )
 
 __all__ = [
     "commit_file",
+    "current_manifest",
     "match_bytes",
     "sidecar_of",
+    "standing_manifest",
+    "verified_bytes",
+    "verified_file",
     "verify_file",
-    "vouched_bytes",
-    "vouched_file",
 ]
 
 
@@ -61,7 +65,9 @@ def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync
     entry = digest_file(staged)
     flush_file(staged, sync)
     with locked(target.parent):
-        old = standing_manifest(target)
+        old = None
+        with suppress(DamagedError):  # what is published now replaces a damaged sidecar
+            old = standing_manifest(target)
         new = Manifest(
             "file",
             target.name,
@@ -79,22 +85,40 @@ def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync
 
 
 def standing_manifest(target: Path) -> Manifest | None:
-    """The version that stands on disk now, by what its sidecar says; None where there is none it vouches
-    for.
+    """The version that is on disk now, as its sidecar says; None where there is no sidecar, or where the file
+    is none of the versions that the sidecar of an interrupted publication lists.
+
+    Raises
+    ------
+    DamagedError
+        The sidecar is not what was written, or that of another file.
     """
     try:
-        versions = read_manifests(sidecar_of(target))
-    except (FileNotFoundError, DamagedError):
+        versions = _versions(target)
+    except FileNotFoundError:
         return None
     if len(versions) == 1:
         return versions[0]
-    found = _try_digest(target)  # a writer died between steps 6 and 8
+    found = _try_digest(target)  # a writer is, or died, between steps 6 and 8
     for version in versions:
         if (version is None and found is None) or (
             version is not None and version.files[target.name] == found
         ):
             return version
     return None
+
+
+def current_manifest(target: Path, sync: Sync = Sync.FULL) -> Manifest | None:
+    """As :func:`standing_manifest`, beside writers."""
+    manifest = standing_manifest(target)
+    if manifest is None and kind_at(sidecar_of(target)) is not None:
+        with settled(target.parent, sync):
+            manifest = standing_manifest(target)
+    return manifest
+
+
+def _versions(target: Path) -> list[Manifest | None]:
+    return read_manifests(sidecar_of(target), "file", target.name)
 
 
 def _put_sidecar(draft: Draft, target: Path, versions: list[Manifest | None], sync: Sync) -> None:
@@ -107,15 +131,14 @@ def _put_sidecar(draft: Draft, target: Path, versions: list[Manifest | None], sy
 
 def _try_digest(path: Path):
     with suppress(OSError):
-        if stat.S_ISREG(path.lstat().st_mode):
-            return digest_file(path)
+        return digest_file(path)
     return None
 
 
 # --------------------------------------------------------------------------- reading
 
 
-def vouched_bytes(target: Path) -> tuple[bytes, Manifest]:
+def verified_bytes(target: Path, sync: Sync = Sync.FULL) -> tuple[bytes, Manifest]:
     """Read a published file whole and prove it against its sidecar, while writers may be replacing it.
 
     Raises
@@ -125,8 +148,7 @@ def vouched_bytes(target: Path) -> tuple[bytes, Manifest]:
     StorageError
         There is no such artifact.
     """
-
-    manifest, data = _vouched(target, _read_bytes)
+    manifest, data = _verified(target, _read_bytes, sync)
     return data, manifest
 
 
@@ -137,23 +159,27 @@ def match_bytes(target: Path) -> bytes | None:
     return _match(target, _read_bytes)[1]
 
 
-def vouched_file(target: Path) -> Manifest:
-    """Prove a published file against its sidecar without holding it in memory; errors as `vouched_bytes`."""
-    manifest, _ = _vouched(target, lambda path: (digest_file(path), None))
-    return manifest
+def verified_file(target: Path, sync: Sync = Sync.FULL) -> Manifest:
+    """Prove a published file against its sidecar without holding it in memory; errors as `verified_bytes`."""
+    return _verified(target, lambda path: (digest_file(path), None), sync)[0]
 
 
-def _vouched(target: Path, read: Callable) -> tuple[Manifest, object]:
+def _verified(target: Path, read: Callable, sync: Sync) -> tuple[Manifest, object]:
     """Three readings beside the writers, then one with the writers kept out, which is final."""
     for _ in range(3):
         manifest, content = _match(target, read)
         if manifest is not None:
             return manifest, content
-    with locked(target.parent, shared=True):
+    if kind_at(target.parent) is None:
+        raise StorageError("there is no such artifact", where=str(target))
+    with settled(target.parent, sync):
         manifest, content = _match(target, read)
-    if manifest is not None:
-        return manifest, content
-    raise DamagedError(_finding(target))
+        if manifest is not None:
+            return manifest, content
+        differences = _differences(target)
+    if not differences:
+        raise StorageError("there is no such artifact", where=str(target))
+    raise DamagedError(_finding(target, differences[0]))
 
 
 def _read_bytes(path: Path) -> tuple[Entry, bytes]:
@@ -162,30 +188,21 @@ def _read_bytes(path: Path) -> tuple[Entry, bytes]:
 
 
 def _match(target: Path, read: Callable) -> tuple[Manifest | None, object]:
-    if kind_at(target) == "link":
-        raise DamagedError("a link stands where a file was published", where=str(target))
+    """The listed version that is on disk, and its content; None where they do not agree."""
     try:
-        raw = sidecar_of(target).read_bytes()
+        versions = _versions(target)
         entry, content = read(target)
-    except (FileNotFoundError, IsADirectoryError):
+    except (FileNotFoundError, DamagedError):
         return None, None
-    for version in parse_manifests(raw, sidecar_of(target)):
+    for version in versions:
         if version is not None and version.files[target.name].sha256 == entry.sha256:
             return version, content
     return None, None
 
 
-def _finding(target: Path):
-    differences = verify_file(target)
-    if not differences:  # became whole while we looked
-        raise StorageError(
-            "the file was being replaced while it was read", where=str(target), next="Read it again."
-        )
-    difference = differences[0]
+def _finding(target: Path, difference: Difference) -> Finding:
     if difference.kind == "missing" and kind_at(sidecar_of(target)) is None:
         raise StorageError("there is no such artifact", where=str(target))
-    from cytopipe.errors import Finding
-
     return Finding(
         what=f"the file is not what was published ({difference.kind})",
         where=str(difference.path),
@@ -195,22 +212,31 @@ def _finding(target: Path):
     )
 
 
-def verify_file(target: Path) -> list[Difference]:
-    """Differences between a published file and its sidecar; empty where one of the listed versions stands."""
+def verify_file(target: Path, sync: Sync = Sync.FULL) -> list[Difference]:
+    """Differences between a published file and its sidecar; empty where one of the listed versions is there.
+
+    A difference that was seen beside writers is looked at again with the writers kept out.
+    """
+    differences = _differences(target)
+    if differences and kind_at(target.parent) is not None:
+        with settled(target.parent, sync):
+            differences = _differences(target)
+    return differences
+
+
+def _differences(target: Path) -> list[Difference]:
     sidecar = sidecar_of(target)
     try:
-        versions = read_manifests(sidecar)
+        versions = _versions(target)
     except FileNotFoundError:
         kind = "missing" if kind_at(target) is None else "manifest"
         return [Difference(kind, target, "a manifest beside it", "none")]
-    except (DamagedError, OSError) as error:
-        return [Difference("manifest", sidecar, "what was written", str(error))]
+    except OSError as error:
+        return [Difference("manifest", sidecar, "what was written", reason_of(error))]
     differences = []
     for version in versions:
         if version is None:
             difference = None if kind_at(target) is None else Difference("extra", target, "nothing", "a file")
-        elif target.name not in version.files:
-            difference = Difference("manifest", sidecar, f"an entry for {target.name}", "none")
         else:
             difference = compare_file(target, version.files[target.name])
         if difference is None:

@@ -1,8 +1,8 @@
-"""What the protocol asks of a file system, in one place: flush, lock, replace, and know what it can do.
+"""What the protocol asks of a file system: open, flush, lock, replace, and find out what it can do.
 
-In come paths; out go durable directory entries, held locks and a :class:`FileSystem` that says what was found
-when it was tried. What must hold: nothing here decides *what* is published; an outcome that is not known is
-reported as unknown, never as done.
+Nothing here decides *what* is published. An outcome that is not known is reported as unknown, never as done.
+Whatever is opened for reading is looked at first, so that a pipe or a link put in the place of a file is an
+error and not a hang.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
-from cytopipe.errors import BusyError, StorageError, UnsupportedFilesystemError
+from cytopipe.errors import BusyError, DamagedError, StorageError, UnsupportedFilesystemError
 
 __all__ = [
     "FileSystem",
@@ -31,8 +32,10 @@ __all__ = [
     "flush_folder",
     "flush_tree",
     "kind_at",
+    "lock_file",
     "locked",
     "make_folder",
+    "open_regular",
     "probe",
     "remove_tree",
     "replace",
@@ -61,8 +64,8 @@ class FileSystem:
     ----------
     replaces : bool
         ``rename`` replaces an existing file.
-    links_symbolically, links_hard : bool
-        Symbolic links can be made and replaced; ``link(2)`` fails where the name is taken.
+    links_symbolically : bool
+        Symbolic links can be made and replaced.
     locks : bool
         ``flock`` keeps a second holder out.
     syncs_whole : bool
@@ -73,7 +76,6 @@ class FileSystem:
 
     replaces: bool
     links_symbolically: bool
-    links_hard: bool
     locks: bool
     syncs_whole: bool
     folds_case: bool
@@ -85,8 +87,6 @@ class FileSystem:
             said.append("rename does not replace a file: nothing can be published here")
         if not self.links_symbolically:
             said.append("there are no symbolic links: directories (OME-Zarr) cannot be published here")
-        if not self.links_hard:
-            said.append("there are no hard links: numbers are claimed by exclusive creation")
         if not self.locks:
             said.append("flock does nothing: use one writer at a time; drafts are swept by age only")
         return said
@@ -146,8 +146,25 @@ def make_folder(path: Path, sync: Sync = Sync.FULL) -> None:
         missing.append(path)
         path = path.parent
     for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
+        try:
+            folder.mkdir(exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise StorageError(
+                "a folder cannot be made: something else stands in its way",
+                where=str(folder),
+                found=", ".join(_in_the_way(folder)),
+                next="Choose another output folder, or move that away.",
+            ) from None
         flush_folder(folder.parent, sync)
+
+
+def _in_the_way(folder: Path) -> Iterator[str]:
+    for path in (folder, *folder.parents):
+        kind = kind_at(path)
+        if kind == "link" and not path.exists():
+            yield f"a link to nothing at {path} ({path.readlink()})"
+        elif kind in ("file", "special"):
+            yield f"a {kind}{' file' * (kind == 'special')} at {path}"
 
 
 def kind_at(path: Path) -> str | None:
@@ -167,11 +184,56 @@ def kind_at(path: Path) -> str | None:
     return "link" if stat.S_ISLNK(mode) else "special"
 
 
-def walk(root: Path, *, topdown: bool = True) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """`os.walk` that raises where a directory cannot be read, instead of passing over it."""
+def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
+    """Open a regular file for reading, without waiting for a pipe or touching a device.
+
+    Parameters
+    ----------
+    path : Path
+    follow : bool, default False
+        Whether `path` may be a link.
+
+    Raises
+    ------
+    FileNotFoundError
+    DamagedError
+        A directory, link, pipe, socket or device stands there.
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        fd = os.open(path, flags)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a link; a socket, or a device without its driver
+            raise _not_a_file(path, path.lstat().st_mode) from None
+        raise
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(fd, "rb", buffering=0)
+    os.close(fd)
+    raise _not_a_file(path, mode)
+
+
+_KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+
+
+def _not_a_file(path: Path, mode: int) -> DamagedError:
+    return DamagedError(
+        "is not a file",
+        where=str(path),
+        found=f"a {_KINDS.get(stat.S_IFMT(mode), 'device')}",
+        next="Move it away, and restore the file or make it again.",
+    )
+
+
+def walk(root: Path, *, topdown: bool = True, may_vanish: bool = False) -> Iterator[tuple[Path, list, list]]:
+    """`os.walk` that raises where a directory cannot be read, instead of passing over it.
+
+    With `may_vanish`, a directory that others removed meanwhile is passed over.
+    """
 
     def fail(error: OSError) -> None:
-        raise error
+        if not (may_vanish and isinstance(error, FileNotFoundError)):
+            raise error
 
     for folder, folders, files in os.walk(root, topdown=topdown, onerror=fail):
         folders.sort()
@@ -281,7 +343,7 @@ def _flocked(folder: Path, how: int) -> int:
         os.close(fd)
         if error.errno != errno.EBADF:  # what NFS says to an exclusive lock on what is open for reading
             raise
-    fd = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
+    fd = _open_lock(folder / ".lock")
     try:
         fcntl.flock(fd, how)
         return fd
@@ -290,6 +352,59 @@ def _flocked(folder: Path, how: int) -> int:
         if isinstance(error, BlockingIOError):
             raise BusyError("another process is writing here", where=str(folder)) from None
         raise
+
+
+@contextmanager
+def lock_file(path: Path, busy: str = "another process is working here") -> Iterator[None]:
+    """Hold the lock file `path`, created if absent, with the process id of its holder in it.
+
+    `busy` is what is said where another process holds it.
+
+    Raises
+    ------
+    BusyError
+        Another process holds it; `found` names the process.
+    DamagedError
+        Something else than a file of its own stands there: a link, also a hard one, a pipe, a directory. It
+        is left alone.
+    """
+    fd = _open_lock(path)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 20, 0).decode("ascii", "replace").strip()
+            raise BusyError(
+                busy,
+                where=str(path.parent),
+                found=f"process {holder or 'unknown'}",
+                next="Wait for it to finish, or stop it: it saves before it ends.",
+            ) from None
+        os.pwrite(fd, f"{os.getpid():<19}\n".encode(), 0)  # always as long, so that nothing is truncated
+        yield
+    finally:
+        with suppress(OSError):  # explicit, since a forked child may hold a copy of the descriptor
+            fcntl.flock(fd, fcntl.LOCK_UN)
+        os.close(fd)
+
+
+def _open_lock(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise _not_a_file(path, path.lstat().st_mode) from None
+        raise
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return fd
+    os.close(fd)
+    if stat.S_ISREG(status.st_mode):
+        raise DamagedError(
+            "the lock is a hard link to another file", where=str(path), next="Remove it and run it again."
+        )
+    raise _not_a_file(path, status.st_mode)
 
 
 @functools.cache
@@ -311,7 +426,6 @@ def probe(scratch: Path) -> FileSystem:
     found = FileSystem(
         replaces=_tries(_try_replace, scratch),
         links_symbolically=_tries(_try_symlink, scratch),
-        links_hard=_tries(_try_link, scratch),
         locks=_tries(_try_lock, scratch),
         syncs_whole=hasattr(_libc(), "syncfs"),
         folds_case=_tries(_try_case, scratch),
@@ -359,16 +473,6 @@ def _try_symlink(scratch: Path) -> bool:
     (scratch / "other").symlink_to("there")
     (scratch / "other").replace(scratch / "link")
     return (scratch / "link").readlink() == Path("there")
-
-
-def _try_link(scratch: Path) -> bool:
-    (scratch / "one").write_bytes(b"")
-    (scratch / "two").hardlink_to(scratch / "one")
-    try:
-        (scratch / "two").hardlink_to(scratch / "one")
-    except FileExistsError:
-        return True
-    return False
 
 
 def _try_lock(scratch: Path) -> bool:

@@ -1,8 +1,8 @@
 """What dead writers left behind, and versions nobody reads any more.
 
-In comes a root and an age; out goes :class:`Swept`. What must hold: only a draft whose lock is free is
-removed, an unfinished transaction is finished before its draft could be, and a version is removed by the
-time since it was retired, so that a reader that resolved it has that long to finish.
+`sweep` removes only drafts whose lock is free, and finishes an unfinished transaction before its draft could
+be removed. A version is removed by the time since it was retired, so that a reader that resolved it has that
+long to finish.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from cytopipe.errors import BusyError, CytopipeError
 from cytopipe.storage.draft import STAGING
 from cytopipe.storage.filesystem import Sync, kind_at, locked, remove_tree, walk
-from cytopipe.storage.sets import JOURNAL, recover
+from cytopipe.storage.journal import JOURNAL, recover
 from cytopipe.storage.trees import retire, retired_path
 
 __all__ = ["Swept", "sweep"]
@@ -111,7 +111,7 @@ def _folders(root: Path) -> Iterator[Path]:
     """Every ``.staging`` and ``.<name>.versions`` below `root`; versions are not entered, links not
     followed.
     """
-    for folder, names, _ in walk(root):
+    for folder, names, _ in walk(root, may_vanish=True):
         for name in names:
             if name == STAGING or (name.startswith(".") and name.endswith(".versions")):
                 yield folder / name

@@ -1,9 +1,8 @@
 """What was published: names, sizes and SHA-256 digests, with who made it and from what.
 
-In come files or bytes; out goes a :class:`Manifest`, and its JSON document with a checksum of its own. What
-must
-hold: the digest of the content depends on names and bytes alone, never on time or order; a damaged manifest
-is noticed as such; every difference between a manifest and the disk is listed.
+A :class:`Manifest` is measured from files or bytes and written as JSON with a checksum of its own, so that a
+damaged manifest is noticed. The digest of the content depends on names and bytes alone, never on time or
+order. `compare_file` and `compare_tree` list every difference between a manifest and the disk.
 """
 
 from __future__ import annotations
@@ -21,7 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import DamagedError, InputError, RefusedError
-from cytopipe.storage.state import parse_json
+from cytopipe.faults import reason_of
+from cytopipe.provenance import counted, sha256_bytes
+from cytopipe.storage.filesystem import open_regular
+from cytopipe.storage.state import MAX_JSON_BYTES, parse_json
 
 if TYPE_CHECKING:
     from cytopipe.provenance import Provenance
@@ -126,7 +128,8 @@ class Difference:
 
     Parameters
     ----------
-    kind : {'missing', 'extra', 'changed', 'truncated', 'symlink', 'not a file', 'unreadable', 'manifest'}
+    kind : {'missing', 'extra', 'changed', 'truncated', 'symlink', 'not a file', 'unreadable', 'manifest',
+            'unfinished'}
     path : Path
     expected, found : str
         Sizes and digests, or what stands there instead.
@@ -152,23 +155,22 @@ class Difference:
 def digest_file(path: Path) -> Entry:
     """Size and SHA-256 of one regular file, links not followed."""
     digest, size = hashlib.sha256(), 0
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb", buffering=0) as stream:
+    with open_regular(path) as stream:
         while piece := stream.read(_CHUNK_BYTES):
             digest.update(piece)
             size += len(piece)
-    return Entry(size, digest.hexdigest())
+    return Entry(size, counted(digest.hexdigest()))
 
 
 def read_regular(path: Path) -> bytes:
     """The content of one regular file, links not followed."""
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-        return stream.read()
+    with open_regular(path) as stream:
+        return stream.readall()
 
 
 def digest_bytes(data: bytes) -> Entry:
     """Size and SHA-256 of bytes."""
-    return Entry(len(data), hashlib.sha256(data).hexdigest())
+    return Entry(len(data), sha256_bytes(data))
 
 
 def walk_files(root: Path) -> Iterator[tuple[str, os.DirEntry]]:
@@ -220,7 +222,7 @@ def compare_file(path: Path, entry: Entry) -> Difference | None:
     except FileNotFoundError:
         return Difference("missing", path, expected, "nothing")
     except OSError as error:
-        return Difference("unreadable", path, expected, error.strerror or str(error))
+        return Difference("unreadable", path, expected, reason_of(error))
     if found.sha256 == entry.sha256:
         return None
     return Difference("changed", path, expected, f"{found.size_bytes} bytes, sha256 {found.sha256}")
@@ -244,7 +246,7 @@ def compare_tree(root: Path, manifest: Manifest) -> list[Difference]:
                     Difference("symlink" if link else "extra", root / relative, "nothing", found)
                 )
     except OSError as error:
-        differences.append(Difference("unreadable", root, "a directory", error.strerror or str(error)))
+        differences.append(Difference("unreadable", root, "a directory", reason_of(error)))
     return differences
 
 
@@ -256,7 +258,7 @@ def format_manifests(versions: Iterable[Manifest | None]) -> bytes:
     there`.
 
     A publication of a single file lists {new, old} just before the file is replaced and {new} after, so that
-    a reader can vouch for either. The last line is a SHA-256 of all before it.
+    a reader can verify either. The last line is a SHA-256 of all before it.
     """
     versions = tuple(versions)
     first = next(version for version in versions if version is not None)
@@ -294,21 +296,30 @@ def _format_version(manifest: Manifest) -> str:
     return "   {\n" + lines + ',\n    "files": {\n' + rows + "\n    }}"
 
 
-def read_manifests(path: Path) -> list[Manifest | None]:
+def read_manifests(path: Path, kind: str | None = None, name: str = "") -> list[Manifest | None]:
     """Read the document written by :func:`format_manifests`.
+
+    Parameters
+    ----------
+    path : Path
+    kind, name : str, optional
+        What it must be the manifest of.
 
     Raises
     ------
     FileNotFoundError
         There is none.
     DamagedError
-        It is not what was written.
+        It is not what was written, or of another artifact, or no file at all.
     """
-    return parse_manifests(path.read_bytes(), path)
+    with open_regular(path) as stream:
+        if os.fstat(stream.fileno()).st_size > MAX_JSON_BYTES:
+            raise DamagedError("the manifest is not what was written", where=str(path), found="a huge file")
+        return parse_manifests(stream.readall(), path, kind, name)
 
 
-def parse_manifests(raw: bytes, path: Path) -> list[Manifest | None]:
-    """Parse a manifest document; errors as :func:`read_manifests`."""
+def parse_manifests(raw: bytes, path: Path, kind: str | None = None, name: str = "") -> list[Manifest | None]:
+    """Parse a manifest document; parameters and errors as :func:`read_manifests`."""
     body, mark, _ = raw.rpartition(_CHECKSUM)
     if not mark or raw != body + _checksum(body):
         raise DamagedError(
@@ -325,12 +336,27 @@ def parse_manifests(raw: bytes, path: Path) -> list[Manifest | None]:
                 expected=FORMAT,
                 found=str(document["format"]),
             )
-        return [
+        versions = [
             None if version is None else _parse_version(document["kind"], document["name"], version)
             for version in document["versions"]
         ]
     except (InputError, KeyError, TypeError, AttributeError) as error:
         raise DamagedError(f"the manifest cannot be read: {error}", where=str(path)) from None
+    if kind is not None and not all(_is_of(version, kind, name) for version in versions):
+        raise DamagedError(
+            "the manifest is that of something else",
+            where=str(path),
+            expected=f"the manifest of the {kind} {name!r}",
+            found=f"that of the {document['kind']} {document['name']!r}",
+            next="Put it back to its own artifact, or publish this one again.",
+        )
+    return versions
+
+
+def _is_of(version: Manifest | None, kind: str, name: str) -> bool:
+    if version is None:  # 'nothing there', which only the sidecar of a single file says
+        return kind == "file"
+    return (version.kind, version.name) == (kind, name) and (kind != "file" or set(version.files) == {name})
 
 
 def _parse_version(kind: str, name: str, version: Mapping) -> Manifest:

@@ -1,8 +1,10 @@
-"""From what a person calls a thing to one safe name on disk, and never two to the same.
+"""From what a person calls a thing to one safe name on disk, and back.
 
-In comes a partition key, a data set's name or a file name; out goes one path component, or an
-UnsafeNameError. What must hold: two different keys never share a slug, also where the file system folds
-case; a slug is never empty, hidden, ``.`` or ``..``; no name leaves the directory it was given.
+`slug` turns a partition key into one path component. Two different keys never share one, and a name that is
+safe as it is, capital letters included, stays as it is: `Russula_INxx` lies in ``Russula_INxx``. A slug is
+never empty, hidden, ``.`` or ``..``. `key_of` is the inverse, and `case_collisions` says which keys of a
+project would meet on a file system that takes ``A`` and ``a`` for the same (macOS, Windows, SMB).
+`check_file_name` and `inside` refuse names and paths that would leave the directory they were given.
 """
 
 from __future__ import annotations
@@ -11,28 +13,31 @@ import base64
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import Path
 
 from cytopipe.errors import UnsafeNameError
 
-__all__ = ["check_file_name", "check_key", "inside", "slug"]
+__all__ = ["case_collisions", "check_file_name", "check_key", "former_slug", "inside", "key_of", "slug"]
 
 MAX_KEY_CHARACTERS = 1000
 MAX_SLUG_BYTES = 120  # leaves room for the affixes of sidecars and versions within 255 bytes
 MAX_FILE_NAME_BYTES = 255 - len("..manifest.json")
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}")
-_CLEAN = re.compile(r"[a-z0-9_][a-z0-9._-]*(?<!\.)")
-_TAGGED = re.compile(r".*--[a-z2-7]{20}")
-_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")  # what Windows and SMB take for devices
+_CLEAN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(?<!\.)")
+_TAGGED = re.compile(r".*--[a-z2-7]{20}", re.IGNORECASE)
+_DEVICES = re.compile(  # what Windows and SMB take for devices
+    r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE
+)
 
 
 def slug(key: str) -> str:
     """Turn a key into one path component, injectively.
 
-    A key already made of ``[a-z0-9._-]`` is its own slug. Whenever anything has to be changed or folded, a
-    tag of 100 bits of the key's SHA-256 is appended after ``--``, so that `A` and `a`, or `x/y` and `x_y`,
-    stay apart. A clean key that looks tagged is tagged itself.
+    A key made of ``[A-Za-z0-9._-]`` is its own slug. Whenever anything has to be changed, a tag of 100 bits
+    of the key's SHA-256 is appended after ``--``, so that `x/y` and `x_y` stay apart. A key that looks
+    tagged, or like a device of Windows, is tagged itself.
 
     Raises
     ------
@@ -41,23 +46,81 @@ def slug(key: str) -> str:
 
     Examples
     --------
-    >>> slug("cima.l1")
-    'cima.l1'
+    >>> slug("Russula_INxx")
+    'Russula_INxx'
     >>> slug("../../etc/passwd")
     'etc-passwd--g5knnsz2hdqrqxs3hawv'
     """
     check_key(key)
-    if (
+    return key if _is_its_own(key) else _tagged(key)
+
+
+def key_of(component: str, keys: Iterable[str] = ()) -> str | None:
+    """The key whose slug is `component`: the inverse of :func:`slug`.
+
+    Parameters
+    ----------
+    component : str
+        One name in a directory.
+    keys : iterable of str, optional
+        Keys that are known. A tagged slug cannot be read back and is looked up among them.
+
+    Returns
+    -------
+    str or None
+        None where `component` is the slug of no key, or of none that is known.
+
+    Examples
+    --------
+    >>> key_of("Russula_INxx")
+    'Russula_INxx'
+    >>> key_of("etc-passwd--g5knnsz2hdqrqxs3hawv", ["../../etc/passwd"])
+    '../../etc/passwd'
+    """
+    if _is_its_own(component) and "..." not in component:
+        return component
+    if not _TAGGED.fullmatch(component):
+        return None
+    return next((key for key in keys if not _is_its_own(key) and _tagged(key) == component), None)
+
+
+def case_collisions(keys: Iterable[str]) -> list[tuple[str, ...]]:
+    """Groups of keys whose slugs differ in nothing but case, sorted; none on most projects.
+
+    They are apart on Linux, and one folder on macOS, Windows and SMB.
+
+    Examples
+    --------
+    >>> case_collisions(["Amanita", "amanita", "Russula"])
+    [('Amanita', 'amanita')]
+    """
+    groups: dict[str, list[str]] = {}
+    for key in sorted(set(keys)):
+        groups.setdefault(key.lower(), []).append(key)
+    # a tag tells two keys apart whatever their case, so only names that are their own slugs can meet
+    same = (tuple(filter(_is_its_own, group)) for group in groups.values() if len(group) > 1)
+    return [group for group in same if len(group) > 1]
+
+
+def former_slug(key: str) -> str:
+    """The slug of a key before 0.1.0, when capital letters were folded; to find what lies under it."""
+    check_key(key)
+    return key if _is_its_own(key) and key == key.lower() else _tagged(key).lower()
+
+
+def _is_its_own(key: str) -> bool:
+    return bool(
         _CLEAN.fullmatch(key)
         and len(key) <= MAX_SLUG_BYTES
         and not _TAGGED.fullmatch(key)
         and not _DEVICES.fullmatch(key)
-    ):
-        return key
-    digest = hashlib.sha256(key.encode()).digest()
-    tag = base64.b32encode(digest).decode().lower()[:20]
-    plain = unicodedata.normalize("NFKD", key).encode("ascii", "ignore").decode().lower()
-    readable = re.sub(r"[^a-z0-9_]+", "-", plain).strip("-")[: MAX_SLUG_BYTES - 22].strip("-")
+    )
+
+
+def _tagged(key: str) -> str:
+    tag = base64.b32encode(hashlib.sha256(key.encode()).digest()).decode().lower()[:20]
+    plain = unicodedata.normalize("NFKD", key).encode("ascii", "ignore").decode()
+    readable = re.sub(r"[^A-Za-z0-9_]+", "-", plain).strip("-")[: MAX_SLUG_BYTES - 22].strip("-")
     return f"{readable or 'key'}--{tag}"
 
 

@@ -1,27 +1,28 @@
 """Publishing a set of files that people edit by hand in one flat folder, as one transaction.
 
-In come the complete new files of a set (and extras such as ``state.json``); out goes a folder that holds
-exactly them. The steps: 1. lock the folder and finish what a dead writer began; 2. refuse to overwrite a hand
-edit; 3. write what changed into ``<folder>/.staging/<uuid>/``, with the manifest, and flush; 4. put a redo
-journal in place atomically: *the commit*; 5. rename the files one by one, remove the stale ones; 6. drop the
-journal. What must hold: whoever opens the folder first rolls a journal forward, so that every reader of ours
-sees the old set or the new one; an edit made by hand is never lost; the cost follows what changed.
+The caller gives the complete new files of a set, and extras such as ``state.json``. The steps:
+
+1. lock the folder and finish what a dead writer began; 2. refuse to overwrite a hand edit; 3. write what
+changed into ``<folder>/.staging/<uuid>/``, with the manifest, and flush; 4. put a redo journal in place
+atomically: *the commit*; 5. rename the files one by one, remove the stale ones; 6. drop the journal.
+
+Whoever opens the folder first finishes a journal (`journal`), so that every reader of ours sees the old set
+or the new one. An edit made by hand is never lost. The cost follows what changed.
 """
 
 from __future__ import annotations
 
-import errno
 import fnmatch
 import hashlib
 import os
 import stat
-import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, InputError, ParameterError, ResumeError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import STAGING, drafting
 from cytopipe.storage.fasta import parse_fasta
 from cytopipe.storage.files import match_bytes, sidecar_of, standing_manifest
@@ -33,8 +34,10 @@ from cytopipe.storage.filesystem import (
     kind_at,
     locked,
     make_folder,
+    open_regular,
     replace,
 )
+from cytopipe.storage.journal import JOURNAL, finish, roll_forward, sealed, settled
 from cytopipe.storage.manifest import (
     Entry,
     Manifest,
@@ -46,11 +49,11 @@ from cytopipe.storage.manifest import (
     read_regular,
 )
 from cytopipe.storage.names import check_file_name
-from cytopipe.storage.state import format_json, parse_json
+from cytopipe.storage.remembered import Remembered, is_quiet, status_key
 
-__all__ = ["JOURNAL", "owned", "publish_set", "read_set", "recover", "set_manifest", "set_manifest_path"]
+__all__ = ["owned", "publish_set", "read_set", "set_manifest", "set_manifest_path"]
 
-JOURNAL = ".cytopipe-journal.json"
+Extra = Mapping[str, bytes] | Callable[[Manifest], Mapping[str, bytes]]
 _FEW = 4  # up to so many files are flushed one by one; beyond that one syncfs is cheaper
 
 
@@ -69,15 +72,13 @@ def set_manifest(folder: Path, name: str) -> Manifest | None:
     """
     path = set_manifest_path(folder, name)
     try:
-        key = _status_key(path.lstat())
+        key = _manifest_key(path)
         manifest = _manifests.get(key)
         if manifest is None:
-            manifest = read_manifests(path)[0]
+            manifest = read_manifests(path, "set", name)[0]
+            _manifests.put(key, manifest)
     except FileNotFoundError:
         return None
-    if manifest is None or manifest.kind != "set" or manifest.name != name:
-        raise DamagedError("is the manifest of something else", where=str(path))
-    _manifests.put(key, manifest)
     return manifest
 
 
@@ -102,33 +103,18 @@ def _owns(patterns: tuple[str, ...], name: str) -> bool:
 # --------------------------------------------------------------------------- what is known without reading
 
 
-def _status_key(status: os.stat_result) -> tuple[int, ...]:
-    """What changes whenever a file does."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-
-
-class _Seen:
-    """What was read from files, by their status, so that an unchanged file is not read again.
-
-    Kept in memory, never on disk, and forgotten all at once when there is too much of it.
+def _manifest_key(path: Path) -> tuple:
+    """Status and last bytes of a manifest: they hold its SHA-256, which tells two versions apart that were
+    written in the same tick of the clock.
     """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self._known: dict[tuple[int, ...], object] = {}
-
-    def get(self, key: tuple[int, ...]):
-        return self._known.get(key)
-
-    def put(self, key: tuple[int, ...], value) -> None:
-        if len(self._known) >= self.most:
-            self._known = {}
-        self._known[key] = value
+    with open_regular(path) as stream:
+        status = os.fstat(stream.fileno())
+        stream.seek(max(0, status.st_size - 128))
+        return str(path), *status_key(status), stream.read()
 
 
-_TICK_NS = 50_000_000
-_entries_seen = _Seen(200_000)
-_manifests = _Seen(64)
+_entries_seen = Remembered(200_000)
+_manifests = Remembered(64)
 
 
 def _entry_of(folder: Path, file: str, status: os.stat_result) -> Entry:
@@ -137,12 +123,12 @@ def _entry_of(folder: Path, file: str, status: os.stat_result) -> Entry:
     As git does, a digest taken within a clock tick of the file's last change is not kept: a second change in
     the same tick would not be seen.
     """
-    key = _status_key(status)
+    key = status_key(status)
     entry = _entries_seen.get(key)
     if entry is None:
-        settled = time.time_ns() - status.st_ctime_ns > _TICK_NS
+        quiet = is_quiet(status)
         entry = digest_file(folder / file)
-        if settled:
+        if quiet:
             _entries_seen.put(key, entry)
     return entry
 
@@ -181,12 +167,12 @@ def publish_set(
     files: Mapping[str, bytes | None],
     *,
     owns: tuple[str, ...],
-    extra: Mapping[str, bytes],
+    extra: Extra,
     provenance,
     sync: Sync,
 ) -> Manifest:
     """Make `files` the content of the set `name` in `folder`; see :meth:`Store.publish_set`."""
-    _check_names(name, files, owns, extra)
+    _check_names(name, files, owns)
     make_folder(folder, sync)
     with locked(folder):
         roll_forward(folder, sync)
@@ -204,11 +190,11 @@ def publish_set(
             owns=owns,
         )
         new = _transact(folder, new, plan, extra, sync)
-        _manifests.put(_status_key(set_manifest_path(folder, name).lstat()), new)
+        _manifests.put(_manifest_key(set_manifest_path(folder, name)), new)
         return new
 
 
-def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mapping) -> None:
+def _check_names(name: str, files: Mapping, owns: tuple[str, ...]) -> None:
     check_file_name(name)
     for file in files:
         check_file_name(file)
@@ -216,6 +202,9 @@ def _check_names(name: str, files: Mapping, owns: tuple[str, ...], extra: Mappin
             raise ParameterError(
                 f"the set {name!r} does not own the file {file!r}", expected=f"a name like {', '.join(owns)}"
             )
+
+
+def _check_extras(name: str, files: Mapping, owns: tuple[str, ...], extra: Mapping) -> None:
     for file in extra:
         check_file_name(file, hidden=True)
         if file in (JOURNAL, STAGING) or file.endswith(".manifest.json"):
@@ -313,7 +302,7 @@ def _edit(path: Path, was: Entry | None, found: Entry | None, will: Entry | None
 # --------------------------------------------------------------------------- the transaction
 
 
-def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, bytes], sync: Sync) -> Manifest:
+def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Extra, sync: Sync) -> Manifest:
     with drafting(folder / STAGING) as draft:
         entries = dict(new.files)
         for file, data in plan.write.items():
@@ -322,9 +311,11 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
             entry = entries[file]
             entries[file] = Entry(entry.size_bytes, entry.sha256, staged.stat().st_mtime_ns, entry.records)
         new = Manifest(**{**vars(new), "files": entries})
-        rest = _extras(folder, extra, new) | {
-            set_manifest_path(folder, new.name).name: format_manifests([new])
-        }
+        extra = extra(new) if callable(extra) else extra
+        _check_extras(new.name, new.files, new.owns, extra)
+        extras, digests = _extras(folder, extra, new)
+        rest = extras | {set_manifest_path(folder, new.name).name: format_manifests([new])}
+        digests |= {file: entries[file].sha256 for file in plan.write}
         for file, data in rest.items():
             (draft / file).write_bytes(data)
         redo = [*plan.write, *rest]
@@ -334,7 +325,7 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
             "draft": draft.folder.name,
             "replace": {
                 file: {
-                    "new": digest_bytes(plan.write[file] if file in plan.write else rest[file]).sha256,
+                    "new": digests.get(file) or digest_bytes(rest[file]).sha256,
                     "old": None if plan.before.get(file) is None else plan.before[file].sha256,
                     "editable": file in plan.write,
                 }
@@ -342,7 +333,7 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
             },
             "remove": {file: entry.sha256 for file, entry in plan.remove.items()},
         }
-        (draft / JOURNAL).write_bytes(_sealed(journal))
+        (draft / JOURNAL).write_bytes(sealed(journal))
         _flush_draft(draft.folder, [*redo, JOURNAL], sync)
         draft.keep()  # from here on the journal may refer to it
         try:
@@ -352,10 +343,10 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
             raise
         try:
             flush_folder(folder, sync)
-            _apply(folder, journal, sync)
+            finish(folder, journal, sync)
         except OSError as error:
             raise StorageError(
-                f"the checkpoint is recorded but could not be finished: {error.strerror}",
+                f"the checkpoint is recorded but could not be finished: {reason_of(error)}",
                 where=str(folder),
                 next="Nothing is lost: it will be finished when the folder is opened again.",
             ) from error
@@ -365,22 +356,27 @@ def _transact(folder: Path, new: Manifest, plan: _Plan, extra: Mapping[str, byte
     return new
 
 
-def _extras(folder: Path, extra: Mapping[str, bytes], new: Manifest) -> dict[str, bytes]:
-    """The extra files of the transaction, each with the sidecar of a single published file."""
+def _extras(
+    folder: Path, extra: Mapping[str, bytes], new: Manifest
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """The extra files of the transaction, each with the sidecar of a single published file; their digests."""
     found: dict[str, bytes] = {}
+    digests: dict[str, str] = {}
     for file, data in sorted(extra.items()):
+        entry = digest_bytes(data)
+        digests[file] = entry.sha256
         before = standing_manifest(folder / file)
         sidecar = Manifest(
             "file",
             file,
-            {file: digest_bytes(data)},
+            {file: entry},
             version=1 if before is None else before.version + 1,
             written_at=new.written_at,
             provenance=new.provenance,
         )
         found[file] = data
         found[sidecar_of(folder / file).name] = format_manifests([sidecar])
-    return found
+    return found, digests
 
 
 def _flush_draft(draft: Path, names: list[str], sync: Sync) -> None:
@@ -391,109 +387,6 @@ def _flush_draft(draft: Path, names: list[str], sync: Sync) -> None:
         flush_file(draft / name, sync)
     flush_folder(draft, sync)
     flush_folder(draft.parent, sync)
-
-
-def _apply(folder: Path, journal: Mapping, sync: Sync) -> None:
-    """Rename, remove, drop the journal. Repeatable: what was done is not found in the draft any more."""
-    draft = folder / STAGING / journal["draft"]
-    for file in journal["replace"]:
-        with suppress(FileNotFoundError):
-            replace(draft / file, folder / file)
-    for file in journal["remove"]:
-        with suppress(FileNotFoundError):
-            (folder / file).unlink()
-    flush_folder(folder, sync)
-    (folder / JOURNAL).unlink()
-    flush_folder(folder, sync)
-
-
-def _sealed(journal: Mapping) -> bytes:
-    """The journal with a digest of itself, since a journal misread would be worse than none."""
-    body = format_json(journal)
-    return body + hashlib.sha256(body).hexdigest().encode() + b"\n"
-
-
-# --------------------------------------------------------------------------- whoever opens first
-
-
-def recover(folder: Path, sync: Sync = Sync.FULL) -> bool:
-    """Finish the transaction a dead writer left in `folder`; True where there was one.
-
-    Raises
-    ------
-    ResumeError
-        A file of the unfinished transaction was edited by hand since; nothing is touched.
-    DamagedError
-        The journal is not what was written, or a file it names is nowhere.
-    """
-    if kind_at(folder / JOURNAL) is None:
-        return False
-    with locked(folder):
-        return roll_forward(folder, sync)
-
-
-def roll_forward(folder: Path, sync: Sync) -> bool:
-    try:
-        raw = (folder / JOURNAL).read_bytes()
-    except FileNotFoundError:
-        return False
-    journal = _read_journal(raw, folder)
-    draft = folder / STAGING / journal["draft"]
-    edited, lost = [], []
-    for file, digests in journal["replace"].items():
-        standing = _digest_or_none(folder / file)
-        if kind_at(draft / file) is not None:
-            if digests["editable"] and standing not in (digests["old"], digests["new"], None):
-                edited.append(file)
-        elif standing is None:
-            lost.append(file)
-    for file, digest in journal["remove"].items():
-        if _digest_or_none(folder / file) not in (digest, None):
-            edited.append(file)
-    if lost:
-        raise DamagedError(
-            Finding(what="is in an unfinished checkpoint, but nowhere on disk", where=str(folder / file))
-            for file in lost
-        )
-    if edited:
-        raise ResumeError(
-            Finding(
-                what="was edited by hand while a checkpoint was unfinished",
-                where=str(folder / file),
-                next="Move your version aside, open the folder again, then put your edit back.",
-            )
-            for file in edited
-        )
-    _apply(folder, journal, sync)
-    with suppress(OSError):
-        for left in draft.iterdir():
-            left.unlink()
-        draft.rmdir()
-        draft.parent.rmdir()
-    return True
-
-
-def _read_journal(raw: bytes, folder: Path) -> Mapping:
-    where = str(folder / JOURNAL)
-    body, digest = raw[:-65], raw[-65:-1]
-    if hashlib.sha256(body).hexdigest().encode() != digest:
-        raise DamagedError("the journal is not what was written", where=where)
-    journal = parse_json(body, where=where)
-    check_file_name(journal["draft"])
-    for file in [*journal["replace"], *journal["remove"]]:
-        check_file_name(file, hidden=True)
-    return journal
-
-
-def _digest_or_none(path: Path) -> str | None:
-    try:
-        return digest_file(path).sha256
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.EISDIR):  # a link or a directory: no version of ours
-            return "not a file"
-        raise
 
 
 # --------------------------------------------------------------------------- reading
@@ -512,10 +405,7 @@ def read_set(
     DamagedError
         A file is missing or differs, or one stands there that the set does not hold.
     """
-    recover(folder, sync)
-    with locked(folder, shared=True):
-        if kind_at(folder / JOURNAL) is not None:
-            raise StorageError("a checkpoint is unfinished here", where=str(folder), next="Open it again.")
+    with settled(folder, sync):
         manifest = set_manifest(folder, name)
         if manifest is None:
             raise StorageError(f"there is no set {name!r} here", where=str(folder))
@@ -524,7 +414,7 @@ def read_set(
             try:
                 data[file] = read_regular(folder / file)
             except OSError as error:
-                findings.append(Finding(what=f"cannot be read: {error.strerror}", where=str(folder / file)))
+                findings.append(Finding(what=f"cannot be read: {reason_of(error)}", where=str(folder / file)))
                 continue
             if digest_bytes(data[file]).sha256 != entry.sha256:
                 findings.append(Finding(what="differs from its manifest", where=str(folder / file)))

@@ -1,7 +1,7 @@
 """State files: JSON that a person can read and a machine cannot misread.
 
-In comes a value or a file; out goes indented UTF-8 JSON, or the value. What must hold: no NaN or infinity, no
-key twice, no document larger or deeper than its budget; the same value gives the same bytes.
+There is no NaN or infinity in it, no key twice, and no document is larger or deeper than its budget. The same
+value gives the same bytes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from cytopipe.errors import BudgetError, InputError
+from cytopipe.errors import BudgetError, DamagedError, InputError
+from cytopipe.faults import reason_of
+from cytopipe.storage.filesystem import open_regular
 
 __all__ = ["format_json", "parse_json", "read_json"]
 
@@ -41,11 +43,13 @@ def format_json(value: object, *, where: str = "") -> bytes:
 def read_json(path: Path, *, max_bytes: int = MAX_JSON_BYTES) -> object:
     """Read a JSON file strictly; see :func:`parse_json`."""
     try:
-        with Path(path).open("rb") as stream:
+        with open_regular(Path(path), follow=True) as stream:
             size = os.fstat(stream.fileno()).st_size  # read(n) takes n bytes of memory at once
             data = stream.read(min(size, max_bytes) + 1)
+    except DamagedError as error:
+        raise InputError(error.findings) from None
     except OSError as error:
-        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
+        raise InputError(f"cannot be read: {reason_of(error)}", where=str(path)) from None
     return parse_json(data, where=str(path), max_bytes=max_bytes)
 
 

@@ -1,10 +1,8 @@
 """YAML without its traps, and with the line of every key.
 
-In comes text a person wrote; out goes plain data and where each part stands. What must hold: no aliases or
-anchors (they can expand without bound), no tags, no key twice, one document, bounded size and depth; only
-``true`` and ``false`` are booleans, so that the country ``NO`` and the answer ``yes`` stay text, as do
-``007``,
-``1:30`` and dates. Every fault is reported at once, with its line.
+No aliases or anchors (they can expand without bound), no tags, no key twice, one document, bounded size and
+depth. Only ``true`` and ``false`` are booleans, so that the country ``NO`` and the answer ``yes`` stay text,
+as do ``007``, ``1:30`` and dates. Every fault is reported at once, with its line.
 """
 
 from __future__ import annotations

@@ -5,9 +5,9 @@
     .plate.zarr.versions/20260101T120000.000000Z-1f2e3d4c.manifest.json    what it must hold
     .plate.zarr.versions/20260101T110000.000000Z-9a8b7c6d.retired          since when nobody should need it
 
-Replacing the link is the commit. What must hold: a version never changes once its link was made; a reader
-resolves the link once and reads one version to the end; a version is removed by age after it was retired,
-never because a newer one exists.
+Replacing the link is the commit. A version never changes once its link was made. A reader resolves the link
+once and reads one version to the end. A version is removed by age after it was retired, never because a newer
+one exists.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cytopipe.errors import DamagedError, Finding, RefusedError, StorageError
+from cytopipe.faults import reason_of
 from cytopipe.storage.draft import Draft
 from cytopipe.storage.filesystem import (
     Sync,
@@ -45,6 +46,7 @@ __all__ = [
     "resolve_tree",
     "retire",
     "tree_manifest",
+    "verified_tree",
     "verify_tree",
     "versions_of",
 ]
@@ -77,8 +79,8 @@ def commit_tree(draft: Draft, staged: Path, target: Path, provenance, sync: Sync
     with locked(target.parent):
         old = _current(target)
         if old is not None:
-            with suppress(FileNotFoundError, DamagedError):
-                before = read_manifests(manifest_path(old))[0]
+            with suppress(DamagedError):
+                before = tree_manifest(old)
                 manifest = Manifest(**{**vars(manifest), "version": before.version + 1})
         make_folder(versions, sync)
         note, link = draft / "manifest.json", draft / "link"
@@ -144,24 +146,24 @@ def resolve_tree(target: Path) -> Path:
 
 def tree_manifest(version: Path) -> Manifest:
     """The manifest of one version."""
+    name = version.parent.name[1 : -len(".versions")]
     try:
-        manifest = read_manifests(manifest_path(version))[0]
+        return read_manifests(manifest_path(version), "directory", name)[0]
     except FileNotFoundError:
         raise DamagedError("the manifest is not there", where=str(manifest_path(version))) from None
-    return manifest
 
 
-def vouched_tree(target: Path) -> tuple[Path, Manifest]:
+def verified_tree(target: Path) -> tuple[Path, Manifest]:
     """Resolve, and prove every file against the manifest.
 
     Raises
     ------
     DamagedError
         With one finding per difference (at most 50).
+    StorageError
+        Nothing is published there.
     """
-    version = resolve_tree(target)
-    manifest = tree_manifest(version)
-    differences = compare_tree(version, manifest)
+    version, manifest, differences = _examined(target)
     if differences:
         raise DamagedError(
             Finding(
@@ -178,8 +180,37 @@ def vouched_tree(target: Path) -> tuple[Path, Manifest]:
 def verify_tree(target: Path) -> list[Difference]:
     """Differences between the current version and its manifest."""
     try:
-        version = resolve_tree(target)
-        return compare_tree(version, tree_manifest(version))
-    except StorageError as error:
+        return _examined(target)[2]
+    except OSError as error:
         kind = "manifest" if "manifest" in str(error) else "missing"
-        return [Difference(kind, target, "a published directory", str(error))]
+        return [Difference(kind, target, "a published directory", reason_of(error))]
+
+
+def _examined(target: Path) -> tuple[Path, Manifest, list[Difference]]:
+    """The version that is current, its manifest, and how they differ.
+
+    Beside writers the link may come, or move on and its version be swept, while we look. What is wrong counts
+    only if the same version is still the current one with the writers kept out; else we look again.
+    """
+    while True:
+        named, fault = _named(target), None
+        try:
+            version = resolve_tree(target)
+            manifest = tree_manifest(version)
+            differences = compare_tree(version, manifest)
+            if not differences:
+                return version, manifest, []
+        except StorageError as error:
+            fault = error
+        if kind_at(target.parent) is not None:
+            with locked(target.parent, shared=True):
+                if _named(target) != named:
+                    continue
+        if fault is not None:
+            raise fault
+        return version, manifest, differences
+
+
+def _named(target: Path) -> Path | None:
+    """What the link names, ours or not; None where there is no link."""
+    return target.readlink() if kind_at(target) == "link" else None

@@ -1,8 +1,8 @@
 """Artifacts whose every part says which version it is of.
 
-In comes a store and a version number; out goes a published artifact, or the number that was read. What must
-hold: a reader that finds parts of two versions, or a part that no version has, raises :class:`Torn`; so that
-"old or new, whole" is a fact that is measured and not assumed.
+A contract publishes a version by its number, and reads the number back. A reader that finds parts of two
+versions, or a part that no version has, raises :class:`Torn`: so "old or new, whole" is measured and not
+assumed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Writers killed, starved and raced; what a reader finds afterwards, counted.
 
-In comes a :class:`~cytopipe.testing.contracts.Contract` and an empty directory; out go :class:`Figures`.
-A campaign runs in a process of its own that has every import behind it, and forks its writers from there: a
-kill costs milliseconds and falls into the protocol rather than into start-up, and a library that a fault has
-left damaged dies with its writer. What must hold: nothing is counted as whole that was not
-read and proved; a version that a writer was told is published may never be missing afterwards.
+Each campaign publishes a :class:`~cytopipe.testing.contracts.Contract` into an empty directory and returns
+:class:`Figures`. A campaign runs in a process of its own that has every import behind it, and
+forks its writers from there: a kill costs milliseconds and falls into the protocol rather than into start-up,
+and a library that a fault has left damaged dies with its writer. Only what was read and verified is counted
+as whole, and a version that a writer was told is published is counted as lost where it is missing afterwards.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Damage as disks, networks and people make it: one function per kind, each aimed by a seeded generator.
 
-In comes a file, or a directory for what happens to parts; out goes the sentence that says what was done. What
-must hold: every function changes the content or the names for certain, so that a verification that stays
-silent is wrong.
+Each function damages a file, or a part of a directory, and returns the sentence that says what was done. It
+changes the content or the names for certain, so that a verification that stays silent is wrong.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ import click
 import httpx
 import pytest
 
-from cytopipe.atlas.cli_results import RESULT_COMMANDS
+from cytopipe.commands.atlas_results import RESULT_COMMANDS
 from cytopipe_tests.atlas.made_results import ATLASES, write_pseudobulk, write_signature
 
 RUN = """
 import sys, click
-from cytopipe.atlas.cli_results import RESULT_COMMANDS
+from cytopipe.commands.atlas_results import RESULT_COMMANDS
 from cytopipe.errors import CytopipeError
 group = click.Group("atlas", commands={command.name: command for command in RESULT_COMMANDS})
 try:
@@ -98,7 +98,7 @@ def test_signatures_says_what_was_found_and_how_to_get_the_rest(made, tmp_path):
         (("activity", "absent"), 2, "there are no results"),
         (("activity", "ROOT", "--atlas", "zz", "-s", "mine", "--source", "TABLE"), 2, "found aa, bb, cc"),
         (("activity", "ROOT", "-s", "mine"), 4, "choose one of cytosig"),
-        (("activity", "ROOT", "--permutations", "-1"), 2, "n_permutations"),
+        (("activity", "ROOT", "--permutations", "-1"), 2, "n-permutations"),
         (("activity", "ROOT", "--atlas", "../aa", "-s", "mine", "--source", "TABLE"), 2, "cannot stand in a"),
         (("compare", "ROOT", "aa=l1", "bb"), 2, "ATLAS=LEVEL"),
         (("compare", "ROOT", "aa=l1", "aa=l1"), 2, "each once"),

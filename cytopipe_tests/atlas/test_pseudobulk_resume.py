@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,9 +130,9 @@ def test_other_parameters_or_other_cells_are_not_taken_for_the_same(cells, tmp_p
         path = write(other, path)
     elif change == "sample":
         options["sample"] = "donor"
-        options["settings"] = replace(SETTINGS, min_samples=2)
+        options["settings"] = SETTINGS.replace(min_samples=2)
     else:
-        options["settings"] = replace(SETTINGS, **{change: 11})
+        options["settings"] = SETTINGS.replace(**{change: 11})
     again = aggregate(path, LEVELS, tmp_path / "out", **options)
     assert all(level.made for level in again.levels)
 
@@ -141,7 +140,7 @@ def test_other_parameters_or_other_cells_are_not_taken_for_the_same(cells, tmp_p
 def test_a_checkpoint_of_other_parameters_is_not_continued(cells, whole, tmp_path):
     """Stopped with one seed of cell weights, started with another: from the first cell, the right bytes."""
     path = write(cells, tmp_path / "input.h5ad")
-    other = replace(SETTINGS, bootstrap="cells")
+    other = SETTINGS.replace(bootstrap="cells")
     with pytest.raises(Interrupted):
         aggregate(path, LEVELS, tmp_path / "out", stop=lambda: True, batch_size=50,
                   **(OPTIONS | {"settings": other}))  # fmt: skip

@@ -54,6 +54,12 @@ def spawned(*arguments: str, at: Path) -> Said:
     return Said(done.returncode, done.stdout, done.stderr)
 
 
+def spawned_bytes(*arguments: bytes, at: Path) -> subprocess.CompletedProcess[bytes]:
+    """The same with arguments and output as bytes, for names that are no text."""
+    command = [os.fsencode(sys.executable), b"-m", b"cytopipe.cli", *arguments]
+    return subprocess.run(command, cwd=at, capture_output=True, timeout=240, check=False)
+
+
 @pytest.fixture(scope="session")
 def materialized(tmp_path_factory) -> tuple[Path, Said]:
     """A project made by ``cytopipe materialize --all``, and what that said; not to be changed."""

@@ -189,7 +189,7 @@ def test_names_from_users_files_are_no_markup_in_the_report(tmp_path):
 
 def test_verify_finds_damage_and_sweep_removes_what_is_dead(project):
     said = cytopipe("verify", at=project)
-    assert (said.code, said.out.strip()) == (0, "all as published"), said
+    assert (said.code, said.out.startswith("all as published (")) == (0, True), said
     file = project / "outputs/decompose/meadow/cluster_001.fasta"
     file.write_bytes(file.read_bytes()[:-10])
     said = cytopipe("verify", at=project)
@@ -224,7 +224,7 @@ def test_the_demo_is_made_once_and_is_whole(tmp_path):
         "BLAST",
         "GPU",
         "browser",
-        "cytopipe --project d ui",
+        f"cytopipe --project {tmp_path / 'd'} ui",
     ):
         assert part in said.out
     again = cytopipe("demo", "d", at=tmp_path)

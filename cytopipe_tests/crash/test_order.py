@@ -105,7 +105,7 @@ def test_no_file_of_a_set_is_touched_before_its_journal_is_durable_nor_the_journ
     assert Call("flush", folder) in calls[max(touched) : dropped]
 
 
-def test_a_sidecar_that_vouches_for_both_versions_is_durable_before_the_file_is_replaced(tmp_path):
+def test_a_sidecar_that_lists_both_versions_is_durable_before_the_file_is_replaced(tmp_path):
     calls = _calls(trace_publication(CONTRACTS["json"], tmp_path))
     folder = str(tmp_path / "state")
     renamed = [Path(call.to).name if call.what == "rename" else "" for call in calls]

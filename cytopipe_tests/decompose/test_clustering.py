@@ -250,7 +250,13 @@ def test_all_faulty_parameters_are_reported_at_once():
 
 def test_a_large_max_lump_reaches_as_far_as_it_says(case):
     """Whole sequences of different species of the set are all within 0.2 of each other."""
-    far = Case([record for some in case.set.records for record in some], Parameters(max_lump=0.2))
+    records = [record for some in case.set.records for record in some]
+    far = Case(records, Parameters(max_lump=0.2, min_split=0.1))
     assert len(far.grown()) == 1
-    near = Case([record for some in case.set.records for record in some], Parameters(min_split=0, max_lump=0))
+    near = Case(records, Parameters(min_split=0, max_lump=0))
     assert len(near.grown()) > len(case.grown())
+
+
+def test_a_max_lump_that_is_too_large_still_finds_the_species_by_their_gaps(case):
+    wide = Case([record for some in case.set.records for record in some], Parameters(max_lump=0.1))
+    assert wide.named(g.members for g in wide.grown()) == case.named(g.members for g in case.grown())

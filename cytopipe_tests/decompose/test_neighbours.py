@@ -9,7 +9,8 @@ import pytest
 
 from cytopipe.decompose import neighbours_kmer
 from cytopipe.decompose.distance import Distances
-from cytopipe.decompose.neighbours import Hits, open_neighbours
+from cytopipe.decompose.hits import Hits
+from cytopipe.decompose.neighbours import open_neighbours
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.errors import MissingToolError, ParameterError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cytopipe.decompose import Decomposition, Parameters, state_schema
-from cytopipe.decompose.cli import _PARAMETERS, decompose
+from cytopipe.commands.decompose import decompose
+from cytopipe.decompose import Decomposition, state_schema
 from cytopipe.decompose.layout import STAGES
-from cytopipe.decompose.state import ParameterValues, State, format_document, parse_document
+from cytopipe.decompose.state import State, format_document, parse_document
 from cytopipe.errors import InputError, ResumeError
 from cytopipe_tests.decompose_run.killing import KMER
 
@@ -85,8 +84,7 @@ def test_every_field_and_file_is_documented() -> None:
         assert stage.name in text and stage.unassigned_file in text
 
 
-def test_every_option_is_documented_and_every_parameter_is_an_option() -> None:
-    assert set(_PARAMETERS) == {field.name for field in dataclasses.fields(Parameters)}
+def test_every_option_is_documented() -> None:
     text = (DOCS / "decompose.md").read_text()
     for name in ("resume", "finalize", "cleanup", "targets", "max-clusters", "max-sequences", "dry-run"):
         assert f"--{name}" in text
@@ -99,10 +97,6 @@ def test_every_option_is_documented_and_every_parameter_is_an_option() -> None:
     }
     for verb in decompose.commands.keys() - {"run", "schema"}:
         assert re.search(rf"(decompose |`){verb} ", text), verb
-
-
-def test_parameters_of_the_state_are_those_of_the_algorithm() -> None:
-    assert ParameterValues().model_dump() == Parameters().as_json()
 
 
 @pytest.mark.parametrize(

@@ -34,8 +34,14 @@ def snapshot(run: Path) -> dict[str, bytes]:
         (("{fasta}", "--resume", "a", "-o", "b"), "--resume and --output name different directories"),
         (("{fasta}", "--cleanup"), "--cleanup needs --finalize"),
         (("{fasta}", "--force-input-change"), "--force-input-change needs --resume"),
-        (("{fasta}", "--max-clusters", "-3"), "a limit is out of range"),
-        (("{fasta}", "--refine-close-clusters", "7"), "a refinement distance is out of range"),
+        (
+            ("{fasta}", "--max-clusters", "-3"),
+            "--max-clusters: is not usable; expected a whole",
+        ),
+        (
+            ("{fasta}", "--refine-close-clusters", "7"),
+            "--refine-close-clusters: is not usable; expected",
+        ),
         (("{fasta}", "--min-split", "0.5"), "min_split exceeds max_lump"),
         (("{fasta}", "--engine", "abacus"), "no such engine"),
         (("{fasta}", "--targets", "absent.fasta"), "the sequences cannot be read"),

@@ -198,11 +198,10 @@ def test_contradictions_of_parameters_are_told_on_resume(fasta: Path, tmp_path: 
 def test_adopting_another_decomposition_says_what_differs_and_can_begin_anew(
     fasta: Path, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
 
     run = tmp_path / "run"
     Decomposition.adopt(run, fasta, KMER).advance("final", report=False)
-    other = replace(KMER, max_lump=0.05)
+    other = KMER.replace(max_lump=0.05)
     with pytest.raises(ResumeError, match=r"max_lump: .*expected 0\.02; found 0\.05"):
         Decomposition.adopt(run, fasta, other)
     Decomposition.adopt(run, fasta, other, restart=True).advance("final", report=False)

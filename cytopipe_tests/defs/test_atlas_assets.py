@@ -244,7 +244,7 @@ def test_the_lineage_goes_back_from_a_validation_to_the_cells(made):
 
 def test_files_of_the_plain_commands_are_taken_up_and_not_made_again(begin_atlases, passes):
     """`cytopipe atlas run` in the project, then activity: history learns of it, byte for byte."""
-    from cytopipe.atlas.cli import atlas
+    from cytopipe.commands.atlas import atlas
 
     opened = begin_atlases("a")
     said = CliRunner().invoke(
@@ -278,7 +278,7 @@ def test_the_plain_functions_leave_what_a_run_made(made, passes):
     assert done.device == "none" and passes.levels == []
     told: list[str] = []
     inference.infer_activities(
-        Store(data.folder), "a", ["fine"], ("mine",), entry.activity_settings,
+        Store(data.folder), "a", ["fine"], ("mine",), entry.activity,
         source=data.resolve("mine.tsv"), report=told.append,
     )  # fmt: skip
     assert [line.split(": ")[1] for line in told] == ["unchanged"] * 2
@@ -429,7 +429,7 @@ def test_one_deleted_activity_is_inferred_again_and_its_neighbours_left(made):
 
 def test_activity_of_the_plain_command_is_taken_up_and_not_inferred_again(begin_atlases):
     """`cytopipe atlas activity` on the results of a run: history learns of the part, byte for byte."""
-    from cytopipe.atlas.cli import atlas
+    from cytopipe.commands.atlas import atlas
 
     opened = begin_atlases("a")
     opened.look()

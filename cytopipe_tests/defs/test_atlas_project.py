@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from cytopipe.atlas import ActivitySettings, Settings, load_registry
 from cytopipe.atlas.registry import Level
-from cytopipe.errors import ProjectError
+from cytopipe.errors import ParameterError, ProjectError
 from cytopipe.project import check_project, load_project, project_schema, start_project
 
 
@@ -182,29 +181,27 @@ def test_the_entry_offers_every_setting_with_the_domains_default(tmp_path):
     project = check_project(write(tmp_path, "  mine:\n    path: a.h5ad\n    levels: {A: x}\n    sample: s\n"))
     entry = project.data_set("atlas", "mine.A").entry
     assert entry.settings == Settings()
-    assert entry.activity_settings == ActivitySettings()
+    assert entry.activity == ActivitySettings()
     schema = project_schema()
     for cls, offered in (
         (Settings, schema["$defs"]["atlas"]),
-        (ActivitySettings, schema["$defs"]["ActivityFields"]),
+        (ActivitySettings, schema["$defs"]["ActivitySettings"]),
     ):
-        for field in dataclasses.fields(cls):
-            assert offered["properties"][field.name]["description"]
+        for name in cls.model_fields:
+            assert offered["properties"][name]["description"]
 
 
-def test_the_plain_commands_read_the_same_entries(tmp_path):
-    """`cytopipe atlas run` inside a project takes no offence at what only assets use."""
-    from cytopipe.project.atlas import Atlas
+def test_the_entry_and_the_registry_share_one_declaration():
+    """What is declared of an atlas in a project is what the registry knows, and what only assets use."""
+    from cytopipe.atlas.registry import AtlasEntry, AtlasFields
+    from cytopipe.project.atlas.entry import Atlas
 
-    every = {
-        "path": "a.h5ad", "levels": {"A": "x"}, "sample": "s", "counts": "auto", "duplicate_genes": "sum",
-        "n_cells": 1, "n_genes": 1, "description": "d", "batch_size": 10, "checkpoint_every": "5 min",
-        "use_gpu": False, "signatures": ["cytosig"], "activity": {"method": "ulm"}, "cell_types": "t.tsv",
-        "compare_at": "A", **Settings().as_json(),
-    }  # fmt: skip
-    assert set(every) == set(Atlas.model_fields)
-    entry = load_registry({"mine": every})["mine"]
-    assert (entry.counts, entry.settings) == ("auto", Settings())
+    only_assets = {"batch_size", "checkpoint_every", "use_gpu", "signatures", "activity", "cell_types"}
+    assert set(Atlas.model_fields) == {*AtlasEntry.model_fields, *only_assets, "compare_at"} - {"name"}
+    for name, field in AtlasFields.model_fields.items():
+        assert repr(Atlas.model_fields[name]) == repr(field)
+    with pytest.raises(ParameterError, match=r"atlas mine: unknown parameter 'use_gpu'"):
+        load_registry({"mine": {"levels": {"A": "x"}, "use_gpu": False}})
 
 
 def test_the_schema_follows_the_entry():
@@ -223,8 +220,8 @@ def test_the_schema_follows_the_entry():
 
 def test_the_commented_example_of_a_new_project_is_valid_when_it_is_taken_up(tmp_path):
     file = start_project(tmp_path)
-    head, _, example = file.read_text().partition("#atlas:")
-    file.write_text(head + "atlas:" + re.sub(r"(?m)^#", "", example))
+    head, _, example = file.read_text().partition("\natlas:\n")
+    file.write_text(head + "\natlas:\n" + re.sub(r"(?m)^#", "", example))
     for name in ("CIMA.h5ad", "mine.h5ad"):
         (tmp_path / "data").mkdir(exist_ok=True)
         (tmp_path / "data" / name).write_bytes(b"cells")

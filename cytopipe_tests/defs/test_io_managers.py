@@ -6,8 +6,8 @@ import pandas
 import pytest
 from dagster import AssetIn, asset, materialize
 
+from cytopipe.defs.chain_values import ArtifactIOManager, content_bytes
 from cytopipe.defs.definitions import GRAPH
-from cytopipe.defs.io_managers import ArtifactIOManager, content_bytes
 from cytopipe.defs.partitions import partitions_of
 from cytopipe.defs.ranges import range_tags
 from cytopipe.defs.resources import ProjectResource

@@ -23,9 +23,9 @@ from dagster import (
 )
 
 from cytopipe.defs import books
+from cytopipe.defs.dead_runs import reap
 from cytopipe.defs.definitions import GRAPH, definitions
 from cytopipe.defs.ranges import range_tags, ranges_of
-from cytopipe.defs.reaping import reap
 from cytopipe.defs.running import plan_runs, run_assets
 from cytopipe_tests.defs.example import backfill_of, fasta, make_project
 

@@ -5,13 +5,15 @@ alone.
 from __future__ import annotations
 
 import string
+from contextlib import suppress
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cytopipe.errors import UnsafeNameError
-from cytopipe.storage import Store, Sync, check_file_name, check_key, slug
+from cytopipe.storage import Store, Sync, case_collisions, check_file_name, check_key, key_of, slug
+from cytopipe.storage.names import former_slug
 
 REFUSED = [
     "",
@@ -35,8 +37,9 @@ STRANGE = [
     "/etc/passwd",
     "a/b",
     "a\\b",
-    "A",
     "con",
+    "CON",
+    "Aux.h5ad",
     "nul.txt",
     ".hidden",
     "-rf",
@@ -71,7 +74,7 @@ def test_a_name_that_is_no_text_is_refused(key):
 @pytest.mark.parametrize("key", STRANGE, ids=ascii)
 def test_a_strange_name_gets_a_plain_slug(key):
     made = slug(key)
-    assert set(made) <= set(string.ascii_lowercase + string.digits + "._-")
+    assert set(made) <= set(string.ascii_letters + string.digits + "._-")
     assert 0 < len(made) <= 120
     assert not made.startswith((".", "-")) and made not in (".", "..")
 
@@ -81,16 +84,59 @@ def test_strange_names_do_not_share_a_slug():
     assert len({slug(key) for key in set(keys)}) == len(set(keys))
 
 
-@given(st.text(min_size=1, max_size=40), st.text(min_size=1, max_size=40))
+@pytest.mark.parametrize("key", ["Russula_INxx", "cima.L1", "IN123", "a-b_C.d", "_x", "7", "x" * 120])
+def test_a_name_that_is_safe_as_it_is_stays_as_it_is(key):
+    assert slug(key) == key == key_of(key)
+
+
+KEYS = st.text(min_size=1, max_size=40) | st.text(string.ascii_letters + "._-2", min_size=1, max_size=60)
+
+
+@given(KEYS, KEYS)
 @example("a/b", "a-b")
-@example("A", "a")
 @example("é", "e\u0301")
+@example("x--" + "a" * 20, "X--" + "A" * 20)
 def test_two_keys_never_share_a_slug(one, other):
     try:
         slugs = slug(one), slug(other)
     except UnsafeNameError:
         return
-    assert (slugs[0].casefold() == slugs[1].casefold()) == (one == other)
+    assert (slugs[0] == slugs[1]) == (one == other)
+    if one != other and slugs[0].lower() == slugs[1].lower():  # only names that are safe as they are
+        assert slugs == (one, other) and one.lower() == other.lower()
+
+
+@given(st.lists(KEYS, max_size=6, unique=True))
+@example(["Amanita", "amanita", "a/b", "A/b"])
+def test_a_slug_is_read_back_to_its_key(keys):
+    usable = []
+    for key in keys:
+        with suppress(UnsafeNameError):
+            slug(key)
+            usable.append(key)
+    assert [key_of(slug(key), usable) for key in usable] == usable
+    for key in usable:
+        if slug(key) != key:
+            assert key_of(slug(key)) is None, "a tagged name is never taken for a key"
+
+
+@given(st.text(max_size=60) | st.text(string.ascii_letters + "._-", max_size=160))
+@example("x...y")
+@example("x" * 121)
+def test_what_is_read_as_a_key_has_that_slug(component):
+    key = key_of(component)
+    assert key is None or slug(key) == component
+
+
+def test_keys_that_meet_where_case_is_folded_are_named():
+    keys = ["Amanita", "amanita", "Russula", "x/y", "X/y", "AMANITA"]
+    assert case_collisions(keys) == [("AMANITA", "Amanita", "amanita")]
+    assert case_collisions(["Russula_INxx", "Russula_INyy"]) == []
+
+
+def test_names_of_before_are_known():
+    assert former_slug("Russula_INxx") == "russula_inxx--ijts3gtzronqkpt53z3i"
+    assert former_slug("russula") == slug("russula") == "russula"
 
 
 @given(st.text(min_size=1, max_size=60))

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import hashlib
+import io
+import lzma
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from Bio import SeqIO
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cytopipe.errors import BudgetError, InputError
-from cytopipe.storage.fasta import format_fasta, parse_fasta, read_fasta
+from cytopipe.storage.fasta import format_fasta, load_fasta, parse_fasta, read_fasta
 from cytopipe.storage.formats.table import format_tsv, read_tsv
 from cytopipe.storage.state import format_json, parse_json
 from cytopipe.storage.strict_yaml import load_yaml, parse_yaml
@@ -30,7 +41,17 @@ BAD_FASTA = {
     "not utf-8": (b">a\nAC\n>\xff\nAC\n", "x.fasta:3: byte 0xFF is not UTF-8"),
     "another letter": (b">a\nACGT\nACJT\n", "x.fasta:3: 'J' is no sequence letter, at column 3"),
     "space inside": (b">a\nAC GT\n", "x.fasta:2: white space inside a sequence"),
-    "html": (b"<html><body>502</body></html>", "x.fasta:1: text before the first header"),
+    "html": (b"<html><body>502</body></html>", "x.fasta:1: is a web page (HTML), not FASTA"),
+    "protein": (
+        b">a\nMKLVEFIPQLLE*\n>b\nACGT\n",
+        "x.fasta: holds proteins; expected nucleotides; found amino",
+    ),
+    "fastq": (b"@a\nACGT\n+\nIIII\n", "x.fasta:1: is FASTQ, not FASTA. Convert it: seqtk seq -a"),
+    "fastq, windows": (b"@a\r\nACGT\r\n+\r\nIIII\r\n", "x.fasta:1: is FASTQ"),
+    "sam": (b"@HD\tVN:1.6\n", "x.fasta:1: is SAM, not FASTA. Convert it: samtools fasta"),
+    "genbank": (b"LOCUS       AB000001 600 bp\n", "x.fasta:1: is GenBank"),
+    "utf-16": (">a\nACGT\n".encode("utf-16"), "x.fasta:1: is text in UTF-16"),
+    "an at sign first": (b"@a\n>b\nACGT\n", "x.fasta:1: text before the first header"),
     "nul in a header": (b">a\0b\nACGT\n", "x.fasta:1: NUL in a header"),
 }
 
@@ -69,6 +90,30 @@ def test_a_whole_fasta_is_read_as_it_was_written(tmp_path):
     assert format_fasta([second], width=2) == b">b\nRY\nK\n"
 
 
+WORDS = st.text("ABCdef0123_.|:;=-", min_size=1, max_size=12)
+RECORDS = st.lists(
+    st.tuples(WORDS, st.lists(WORDS, max_size=3), st.text("ACGTacgtNRYU-", min_size=1, max_size=150)),
+    max_size=8,
+    unique_by=lambda record: record[0],
+)
+
+
+@given(RECORDS, st.integers(1, 90), st.sampled_from(["\n", "\r\n"]))
+def test_biopython_reads_the_same_records_and_writes_the_same_bytes(records, width, line_end):
+    """The twin of the reader and the writer."""
+    given = [(" ".join([name, *words]), sequence) for name, words, sequence in records]
+    data = format_fasta(given, width=width)
+    ours = parse_fasta(data.replace(b"\n", line_end.encode()), allow_empty=True)
+    theirs = list(SeqIO.parse(io.StringIO(data.decode()), "fasta"))
+    assert [(one.id, one.header, one.sequence) for one in ours] == [
+        (one.id, one.description, str(one.seq)) for one in theirs
+    ]
+    for format, columns in (("fasta", 60), ("fasta-2line", 0)):
+        text = io.StringIO()
+        SeqIO.write(theirs, text, format)
+        assert format_fasta(ours, width=columns) == text.getvalue().encode()
+
+
 @pytest.mark.parametrize("record", [("", "AC"), ("a\nb", "AC"), ("a", ""), ("a", "A C"), (" a", "AC")])
 def test_what_could_not_be_read_again_is_not_written(record):
     with pytest.raises(InputError):
@@ -81,11 +126,86 @@ def test_a_gzip_bomb_stops_at_the_budget(tmp_path):
         read_fasta(tmp_path / "x.fasta.gz", max_bytes=1 << 20)
 
 
-@pytest.mark.parametrize("cut", [5, 15, 25])
-def test_a_gzip_that_is_cut_off_is_told(tmp_path, cut):
-    (tmp_path / "x.fasta.gz").write_bytes(gzip.compress(b">a\nACGT\n" * 40)[:cut])
+def zstd(data: bytes) -> bytes:
+    import pyarrow as pa
+
+    return pa.Codec("zstd").compress(data, asbytes=True)
+
+
+COMPRESSIONS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress, "zst": zstd}
+
+
+@pytest.mark.parametrize("ending", COMPRESSIONS)
+def test_a_compressed_fasta_is_read_whatever_its_name(tmp_path, ending):
+    text = b"".join(b">r%d\n%s\n" % (i, b"ACGT" * 50) for i in range(2000))
+    raw = COMPRESSIONS[ending](text[: len(text) // 2]) + COMPRESSIONS[ending](text[len(text) // 2 :])
+    for name in (f"x.fasta.{ending}", "x.fasta"):
+        (tmp_path / name).write_bytes(raw)
+        read = load_fasta(tmp_path / name)
+        assert read.records == parse_fasta(text), "two members in a row, as bgzip and cat make them"
+        assert read.sha256 == hashlib.sha256(raw).hexdigest()
+
+
+@pytest.mark.parametrize("ending", COMPRESSIONS)
+def test_a_compressed_bomb_stops_at_the_budget(tmp_path, ending):
+    (tmp_path / "x.fasta").write_bytes(COMPRESSIONS[ending](b">a\n" + b"A" * (64 << 20)))
+    with pytest.raises(BudgetError, match="after decompression"):
+        read_fasta(tmp_path / "x.fasta", max_bytes=1 << 20)
+
+
+@pytest.mark.parametrize("cut", [6, 15, 30, -1])
+@pytest.mark.parametrize("ending", COMPRESSIONS)
+def test_compressed_data_that_is_cut_off_is_told(tmp_path, ending, cut):
+    text = b"".join(b">r%d\n%s\n" % (i, hashlib.sha256(b"%d" % i).hexdigest().encode()) for i in range(99))
+    (tmp_path / "x.fasta").write_bytes(COMPRESSIONS[ending](text)[:cut])
     with pytest.raises(InputError, match="compressed data is damaged"):
-        read_fasta(tmp_path / "x.fasta.gz")
+        read_fasta(tmp_path / "x.fasta", alphabet=None)
+
+
+@pytest.mark.parametrize(
+    ("magic", "kind"),
+    [(b"PK\x03\x04", "a zip archive"), (b"7z\xbc\xaf\x27\x1c", "a 7z"), (b"\x1f\x9d", "compress")],
+)
+def test_an_archive_is_named_with_what_to_do(tmp_path, magic, kind):
+    (tmp_path / "x.fasta").write_bytes(magic + bytes(100))
+    with pytest.raises(InputError, match=rf"is (compressed with )?{kind}.*Unpack it"):
+        read_fasta(tmp_path / "x.fasta")
+
+
+def test_aligned_sequences_are_one_finding_with_a_count(tmp_path):
+    text = b"".join(b">r%d\nAC-GT\n" % i for i in range(5000)) + b">whole\nACGT\n"
+    assert len(parse_fasta(text)) == 5001
+    with pytest.raises(InputError) as caught:
+        parse_fasta(text, where="x.fasta", gaps=False)
+    told = "x.fasta:1: the sequences are aligned: 5,000 of 5,001 records hold gaps"
+    assert len(caught.value.findings) == 1 and str(caught.value).startswith(told)
+
+
+def test_every_fault_of_a_fasta_says_what_to_do():
+    for data, _ in BAD_FASTA.values():
+        with pytest.raises(InputError) as caught:
+            parse_fasta(data, where="x.fasta")
+        assert all(one.next or one.found for one in caught.value.findings)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin"])
+def test_a_device_or_pipe_is_no_input(path):
+    with subprocess.Popen(["sleep", "30"], stdout=subprocess.PIPE) as slow:
+        script = f"from cytopipe.storage.fasta import read_fasta; read_fasta({path!r})"
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdin=slow.stdout, capture_output=True, text=True, timeout=20
+        )
+        slow.kill()
+    assert "InputError" in done.stderr and "is not a file; found a" in done.stderr
+
+
+def test_a_name_that_is_not_utf_8_is_told(tmp_path):
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.fasta"))
+    path.write_bytes(b">a\nACGT\n")
+    with pytest.raises(InputError, match=r"caf\\udce9\.fasta': the name of the file is not UTF-8") as caught:
+        read_fasta(path)
+    str(caught.value).encode()
 
 
 def test_a_directory_is_no_fasta(tmp_path):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -54,17 +54,37 @@ def test_entries_become_data_sets_with_every_parameter(tmp_path):
     data = project.data_set("decompose", "Russula")
     assert data.entry.parameters == Parameters(min_split=0.004)
     assert data.entry.refine == [0.01, 0.02]
-    assert data.folder.parent == tmp_path / "results" / "decompose"
-    assert data.folder.name.startswith("russula--")
+    assert data.folder == tmp_path / "results" / "decompose" / "Russula"
     assert data.resolve(data.entry.input) == tmp_path / "one.fasta"
+
+
+def test_names_that_differ_only_in_case_are_refused(tmp_path):
+    """On macOS, Windows and network shares their folders would be one."""
+    entries = "".join(f"  {name}:\n    input: one.fasta\n" for name in ("Russula", "russula", "Amanita"))
+    file = write(tmp_path, "decompose:\n" + entries)
+    told = findings_of(file)
+    assert len(told) == 2
+    assert all("the names 'Russula' and 'russula' differ only in case. Rename one" in one for one in told)
+    assert list(load_project(file).data_sets["decompose"]) == ["Amanita"]
+
+
+def test_a_folder_of_an_earlier_version_is_named_with_what_to_do(tmp_path):
+    """Capital letters were folded before 0.1.0; what was made then is renamed, not made again."""
+    file = write(tmp_path, "output: out\ndecompose:\n  Russula_INxx:\n    input: one.fasta\n")
+    former = tmp_path / "out/decompose/russula_inxx--ijts3gtzronqkpt53z3i"
+    former.mkdir(parents=True)
+    (told,) = findings_of(file)
+    assert "has the name that an earlier version gave it; expected Russula_INxx. Rename it: mv " in told
+    subprocess.run(told.partition("Rename it: ")[2], shell=True, check=True)
+    assert check_project(file).data_set("decompose", "Russula_INxx").folder.is_dir()
 
 
 def test_the_entry_offers_every_field_of_parameters():
     """A parameter that the domain gains is one a project file can set, described in its own words."""
     entry = project_schema()["$defs"]["decompose"]["properties"]
-    for field in dataclasses.fields(Parameters):
-        assert field.name in entry
-        assert entry[field.name]["description"]
+    for name in Parameters.model_fields:
+        assert name in entry
+        assert entry[name]["description"]
 
 
 def test_every_fault_is_told_at_once_with_line_expected_and_found(tmp_path):
@@ -231,5 +251,7 @@ def test_reading_a_project_imports_no_dagster():
     import subprocess
     import sys
 
-    code = "import sys, cytopipe.project, cytopipe.project.decompose; sys.exit('dagster' in sys.modules)"
+    code = (
+        "import sys, cytopipe.project, cytopipe.project.decompose.entry; sys.exit('dagster' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

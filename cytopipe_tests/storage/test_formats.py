@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cytopipe.errors import InputError
-from cytopipe.storage import Store, Sync, formats
+from cytopipe.errors import InputError, StorageError
+from cytopipe.storage import Sync, formats
+from cytopipe.storage.archive import Archive, Place
 from cytopipe.storage.fasta import FastaRecord
 from cytopipe.storage.formats import FORMATS, SetFormat
 from cytopipe.storage.formats.document import JSON
@@ -141,21 +142,19 @@ def test_a_figure_of_another_kind_is_refused():
 
 
 def test_a_set_is_published_and_read_beside_another_one(tmp_path):
-    store = Store(tmp_path, sync=Sync.NONE)
+    archive = Archive(tmp_path, sync=Sync.NONE)
     value = {
         "refined.cluster_0001.fasta": [("a one", "ACGT"), FastaRecord("b", "", "GGCC")],
         "refined.unassigned.fasta": [],
     }
     for name in ("refined", "initial"):
-        files = FASTA_SET.files(name, {file.replace("refined", name): one for file, one in value.items()})
-        store.publish_set("run", name, files, owns=FASTA_SET.owns(name))
-    read = FASTA_SET.read(tmp_path / "run" / "refined")
+        files = {file.replace("refined", name): one for file, one in value.items()}
+        archive.put(Place("run", name), FASTA_SET, files)
+    read = archive.get(Place("run", "refined"), FASTA_SET)
     assert [record.header for record in read["refined.cluster_0001.fasta"]] == ["a one", "b"]
     assert read["refined.unassigned.fasta"] == ()
-    assert FASTA_SET.describe(tmp_path / "run" / "refined") == {"files": 2, "records": 2}
-    kept = FASTA_SET.files("refined", {"refined.cluster_0001.fasta": None})
-    store.publish_set("run", "refined", kept, owns=FASTA_SET.owns("refined"))
-    assert list(FASTA_SET.read(tmp_path / "run" / "refined")) == ["refined.cluster_0001.fasta"]
+    archive.put(Place("run", "refined"), FASTA_SET, {"refined.cluster_0001.fasta": None})
+    assert list(archive.get(Place("run", "refined"), FASTA_SET)) == ["refined.cluster_0001.fasta"]
 
 
 def test_a_file_that_a_set_does_not_own_is_refused():
@@ -164,10 +163,12 @@ def test_a_file_that_a_set_does_not_own_is_refused():
 
 
 def test_the_faults_of_all_files_of_a_set_are_told_at_once(tmp_path):
-    for name in ("a", "b"):
-        (tmp_path / f"final.{name}.fasta").write_text(">x\nAC1T\n")
+    contents = dict.fromkeys(("final.a.fasta", "final.b.fasta"), b">x\nAC1T\n")
     with pytest.raises(InputError) as caught:
-        FASTA_SET.read(tmp_path / "final")
+        FASTA_SET.parse("final", contents, tmp_path)
     assert str(caught.value).count("digit '1' in a sequence") == 2
-    with pytest.raises(InputError, match="there is no such set"):
-        FASTA_SET.read(tmp_path / "refined")
+
+
+def test_a_set_that_was_never_published_cannot_be_read(tmp_path):
+    with pytest.raises(StorageError):
+        Archive(tmp_path, sync=Sync.NONE).get(Place("run", "refined"), FASTA_SET)

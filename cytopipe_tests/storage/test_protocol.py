@@ -23,9 +23,11 @@ from cytopipe.errors import (
     StorageError,
     UnsupportedFilesystemError,
 )
+from cytopipe.faults import explained
 from cytopipe.storage import Store, Sync, filesystem, sets
-from cytopipe.storage.draft import drafting, explained, watched
+from cytopipe.storage.draft import drafting, watched
 from cytopipe.storage.filesystem import FileSystem, kind_at, locked, make_folder
+from cytopipe.storage.journal import JOURNAL
 
 OWNS = "initial.*.fasta"
 OLD = {"initial.1.fasta": b">a\nAC\n", "initial.2.fasta": b">b\nGG\n"}
@@ -49,10 +51,10 @@ def interrupted(store, monkeypatch) -> Store:
         raise Died
 
     with monkeypatch.context() as patch:
-        patch.setattr(sets, "_apply", die)
+        patch.setattr(sets, "finish", die)
         with pytest.raises(Died):
             store.publish_set("d", "initial", NEW, owns=OWNS, extra={"state.json": b"2"})
-    assert (store.root / "d" / sets.JOURNAL).exists()
+    assert (store.root / "d" / JOURNAL).exists()
     return store
 
 
@@ -111,7 +113,7 @@ def test_a_stale_file_edited_meanwhile_is_not_removed(interrupted):
 
 
 def test_a_damaged_journal_is_told_and_nothing_is_touched(interrupted):
-    journal = interrupted.root / "d" / sets.JOURNAL
+    journal = interrupted.root / "d" / JOURNAL
     journal.write_bytes(journal.read_bytes().replace(b"initial.3", b"initial.9"))
     before = sorted(path.name for path in (interrupted.root / "d").iterdir())
     with pytest.raises(DamagedError, match="journal is not what was written"):
@@ -185,14 +187,14 @@ def test_a_lock_is_refused_while_somebody_holds_it(tmp_path):
 
 def test_a_place_is_probed_and_nothing_is_left(tmp_path):
     found = Store(tmp_path).filesystem
-    assert found.replaces and found.links_symbolically and found.links_hard and found.locks
+    assert found.replaces and found.links_symbolically and found.locks
     assert found.shortcomings() == []
     assert list(tmp_path.rglob("*")) == [tmp_path / ".staging"]
 
 
 def test_a_place_without_links_or_locks_says_what_happens_instead():
-    poor = FileSystem(True, False, False, False, False, True)
-    assert len(poor.shortcomings()) == 3
+    poor = FileSystem(True, False, False, False, True)
+    assert len(poor.shortcomings()) == 2
     assert "nothing can be published" in dataclasses.replace(poor, replaces=False).shortcomings()[0]
 
 
@@ -200,12 +202,6 @@ def test_a_place_where_rename_does_not_replace_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(filesystem, "_try_replace", lambda scratch: False)
     with pytest.raises(UnsupportedFilesystemError, match="rename does not replace"):
         Store(tmp_path / "poor")
-
-
-def test_numbers_are_claimed_without_hard_links_too(store):
-    store.filesystem = dataclasses.replace(store.filesystem, links_hard=False)
-    assert [store.claim("log", b"{}")[0] for _ in range(3)] == [1, 2, 3]
-    assert (store.root / "log/000002.json").read_bytes() == b"{}"
 
 
 @pytest.mark.parametrize("sync", Sync)
@@ -261,9 +257,9 @@ def test_the_room_opens_without_heavy_libraries():
     script = (
         "import sys, cytopipe.storage, cytopipe.storage.fasta, cytopipe.storage.state, "
         "cytopipe.storage.formats.table, cytopipe.storage.formats.figure, cytopipe.storage.formats.h5ad, "
-        "cytopipe.storage.objects, cytopipe.storage.formats, "
+        "cytopipe.storage.formats, "
         "cytopipe.storage.guard.hdf5, cytopipe.storage.guard.zarr_store, cytopipe.storage.guard.tiff\n"
-        "heavy = {'numpy', 'pandas', 'h5py', 'anndata', 'zarr', 'pyarrow', 'matplotlib', 'boto3'}\n"
+        "heavy = {'numpy', 'pandas', 'h5py', 'anndata', 'zarr', 'pyarrow', 'matplotlib'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

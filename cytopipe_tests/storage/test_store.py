@@ -69,7 +69,7 @@ def test_a_changed_file_is_damage_for_every_reader(store):
     assert [difference.kind for difference in store.verify()] == ["changed"]
 
 
-def test_a_file_nobody_published_is_not_vouched_for(store):
+def test_a_file_nobody_published_is_not_read_as_published(store):
     (store.root / "x.json").write_bytes(b"mine")
     with pytest.raises(StorageError):
         store.read_bytes("x.json")
@@ -148,7 +148,7 @@ def test_unchanged_files_of_a_set_are_not_rewritten(store):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
 
 
-def test_an_extra_is_committed_with_the_set_and_vouched_for(store):
+def test_an_extra_is_committed_with_the_set_and_can_be_verified(store):
     store.publish_set("d", "initial", {"initial.1.fasta": A}, owns=OWNS, extra={"state.json": b"{}"})
     assert store.read_bytes("d/state.json") == b"{}"
     assert store.verify() == []
@@ -215,10 +215,6 @@ def test_a_set_cut_off_is_damage(store):
     store.publish_set("d", "initial", {"initial.1.fasta": A}, owns=OWNS)
     (store.root / "d/initial.1.fasta").write_bytes(A[:9])
     assert store.classify_set("d", "initial").kind == "damaged"
-
-
-def test_numbers_are_claimed_once(store):
-    assert [store.claim("log", b"{}", prefix="step-")[0] for _ in range(3)] == [1, 2, 3]
 
 
 def test_a_wide_pattern_is_no_claim_on_the_sets_own_manifest(tmp_path):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["browser_page", "find_browser", "served"]
+__all__ = ["browser_page", "find_browser", "served", "ui_process"]
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -22,10 +22,18 @@ def find_browser() -> str | None:
 
 
 @contextlib.contextmanager
-def served(project: Path) -> Iterator[str]:
-    """Serve a project with ``cytopipe ui``; yields its address, without a slash at the end."""
+def served(project: Path, *options: str) -> Iterator[str]:
+    """Serve a project with ``cytopipe ui OPTIONS``; yields its address, without a path."""
+    with ui_process(project, *options) as (process, address):
+        yield address.partition("?")[0].rstrip("/")
+        process.send_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def ui_process(project: Path, *options: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """The process of ``cytopipe ui OPTIONS``, and the address that it printed."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "cytopipe.cli", "--project", str(project), "ui"],
+        [sys.executable, "-m", "cytopipe.cli", "--project", str(project), "ui", *options],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -34,7 +42,7 @@ def served(project: Path) -> Iterator[str]:
         assert process.stdout is not None
         address = next((line.split()[1] for line in process.stdout if line.startswith("open ")), "")
         assert address, f"cytopipe ui ended with {process.wait()}"
-        yield address.rstrip("/")
+        yield process, address
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=90)

@@ -13,6 +13,8 @@ from cytopipe.cli import run
 from cytopipe_tests.ui.browser import browser_page, find_browser, served
 
 VIEWS = {
+    "start": ("/", "meadow"),
+    "results": ("/artifacts/decompose/meadow/report/final/", "clusters.tsv"),
     "graph": ("/locations/cytopipe/asset-groups/decompose/lineage", "overview"),
     "atlas": ("/locations/cytopipe/asset-groups/atlas/lineage", "cross_atlas"),
     "partition": ("/assets/decompose/final?view=partitions&partition=meadow", "n_clusters"),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cytopipe.errors import CytopipeError, Finding, InputError
-from cytopipe.storage.fasta import FastaRecord, format_fasta, read_fasta
+from cytopipe.storage.fasta import FastaRecord, format_fasta, parse_fasta
 from cytopipe.storage.formats.format import SetFormat
 
 __all__ = ["FASTA_SET", "FastaSet"]
@@ -55,32 +55,25 @@ class FastaSet(SetFormat):
             for file, records in value.items()
         }
 
-    def read(self, path: Path) -> dict[str, tuple[FastaRecord, ...]]:
-        """Records of every file of the set, by file name; `path` is the folder and the name of the set.
+    def parse(
+        self, name: str, contents: Mapping[str, bytes], folder: Path
+    ) -> dict[str, tuple[FastaRecord, ...]]:
+        """Records of every file of the set, by file name.
 
         Raises
         ------
         InputError
-            With the faults of all files.
+            With the faults of all files, each with its line.
         """
         records, findings = {}, []
-        for file in sorted(path.parent.iterdir() if path.parent.is_dir() else ()):
-            if not self._owns(path.name, file.name):
-                continue
+        for file in sorted(contents):
             try:
-                records[file.name] = tuple(read_fasta(file, allow_empty=True))
+                records[file] = tuple(parse_fasta(contents[file], where=str(folder / file), allow_empty=True))
             except CytopipeError as error:
                 findings += error.findings
         if findings:
             raise InputError(findings)
-        if not records:
-            raise InputError("there is no such set", where=str(path), expected=self.owns(path.name)[0])
         return records
-
-    def describe(self, path: Path) -> Mapping[str, int | float | str]:
-        """Numbers of files and records."""
-        found = self.read(path)
-        return {"files": len(found), "records": sum(map(len, found.values()))}
 
     def _owns(self, name: str, file: str) -> bool:
         return any(fnmatch.fnmatchcase(file, pattern) for pattern in self.owns(name))

@@ -12,7 +12,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from cytopipe.storage.edits import SetState
+    from cytopipe.storage.manifest import Manifest
 
 __all__ = ["DirectoryFormat", "FileFormat", "Format", "SetFormat"]
 
@@ -42,16 +46,16 @@ class Format(ABC):
     version: str = "1"
     kinds: tuple[str, ...] = ()
 
-    @abstractmethod
-    def read(self, path: Path) -> Any:
-        """Read an artifact that was verified; lazily where it may be large."""
-
     def describe(self, path: Path) -> Mapping[str, int | float | str]:
         """Say what a published artifact holds, from its head alone: shape, dtype, counts."""
         return {}
 
 
 class _DraftedFormat(Format):
+    @abstractmethod
+    def read(self, path: Path) -> Any:
+        """Read an artifact that was verified; lazily where it may be large."""
+
     @abstractmethod
     def write(self, draft: Path, value: Any) -> None:
         """Write `value` to `draft`, which does not exist yet and has the name of the artifact.
@@ -92,6 +96,25 @@ class SetFormat(Format):
     def files(self, name: str, value: Any) -> Mapping[str, bytes | None]:
         """The complete content of the set `name`; None keeps a file as it stands."""
 
-    def beside(self, name: str, value: Any) -> Mapping[str, bytes]:
-        """Files that are committed in the same transaction and belong to no set, such as ``state.json``."""
+    @abstractmethod
+    def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Any:
+        """The value of the set `name`, from the verified content of its files."""
+
+    def beside(self, name: str, value: Any, manifest: Manifest) -> Mapping[str, bytes]:
+        """Files that are committed in the same transaction and belong to no set, such as ``state.json``.
+
+        `manifest` is that of the set as it is about to be published: its digests need not be taken again.
+        """
         return {}
+
+    def accepted(self, name: str, found: SetState, folder: Path) -> Mapping[str, bytes]:
+        """The files of a set that was edited by hand, as they are to be published: as the person left them.
+
+        A format may add files that the edit asks for.
+
+        Raises
+        ------
+        CytopipeError
+            The edit breaks what must hold of the set; the message says what to do. Nothing was written.
+        """
+        return found.contents

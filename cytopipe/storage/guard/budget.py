@@ -1,20 +1,33 @@
 """Bytes are counted before they are allocated, and while they inflate.
 
-In comes a declared size or a compressed stream of a file we did not write; out goes the content, or a
-BudgetError with both numbers. What must hold: memory stays within the budget whatever the file claims.
+A file we did not write may declare any size, or inflate without bound. Memory stays within the budget
+whatever it claims; what is over it is a BudgetError with both numbers.
 """
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import io
+import lzma
 import os
 import zlib
 from math import prod
 from pathlib import Path
 
-from cytopipe.errors import BudgetError, InputError, RefusedError
+from cytopipe.errors import BudgetError, DamagedError, InputError, RefusedError
+from cytopipe.faults import reason_of
+from cytopipe.storage.filesystem import open_regular
 
-__all__ = ["budget_bytes", "declared_bytes", "load_npy", "read_bounded", "require_budget"]
+__all__ = [
+    "budget_bytes",
+    "declared_bytes",
+    "decompressed",
+    "load_npy",
+    "read_bounded",
+    "read_limited",
+    "require_budget",
+]
 
 _PIECE = 1 << 20
 
@@ -53,42 +66,112 @@ def require_budget(needed: int, budget: int | None, *, what: str, where: str) ->
         )
 
 
-def read_bounded(path: Path, max_bytes: int) -> bytes:
-    """Read a whole file, inflating ``.gz`` by its magic number, never beyond `max_bytes`.
+def read_limited(path: Path, max_bytes: int) -> bytes:
+    """Read a whole regular file as it is, of at most `max_bytes`.
 
     Raises
     ------
     InputError
-        Not there, not a file, or compressed data that is cut off or damaged.
+        Not there, not a file (a directory, a pipe, a device), or named in bytes that are not UTF-8.
     BudgetError
-        More than `max_bytes`, before or after inflating.
+        Larger than `max_bytes`.
     """
     try:
-        if not path.is_file():
-            found = "a directory" if path.is_dir() else "nothing" if not path.exists() else "a special file"
-            raise InputError("is not a file", where=str(path), found=found)
-        with path.open("rb") as stream:
-            zipped = stream.read(2) == b"\x1f\x8b"
-            stream.seek(0)
-            source = gzip.GzipFile(fileobj=stream) if zipped else stream
-            pieces, count = [], 0
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            "the name of the file is not UTF-8", where=ascii(str(path)), next="Rename it."
+        ) from None
+    try:
+        with open_regular(path, follow=True) as stream:
+            size = os.fstat(stream.fileno()).st_size
+            data = stream.read(min(size, max_bytes) + 1)  # read(n) takes n bytes of memory at once
+    except FileNotFoundError:
+        raise InputError("is not a file", where=str(path), found="nothing") from None
+    except DamagedError as error:
+        raise InputError(
+            "is not a file",
+            where=str(path),
+            found=error.findings[0].found,
+            next="Write what it gives into a file first, and name that.",
+        ) from None
+    except OSError as error:
+        raise InputError(f"cannot be read: {reason_of(error)}", where=str(path)) from None
+    if len(data) > max_bytes:
+        raise _too_large(path, max_bytes, "")
+    return data
+
+
+def read_bounded(path: Path, max_bytes: int) -> bytes:
+    """Read a whole file, decompressed where its first bytes say gzip, bzip2, xz or zstd, never beyond
+    `max_bytes`.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_limited`; compressed data that is cut off or damaged, or an archive of another kind.
+    BudgetError
+        More than `max_bytes`, before or after decompression.
+    """
+    return decompressed(read_limited(path, max_bytes), max_bytes, where=path)
+
+
+def decompressed(data: bytes, max_bytes: int, *, where: Path) -> bytes:
+    """Undo the compression that the first bytes of `data` show, if any; errors as :func:`read_bounded`."""
+    for magic, kind in _ARCHIVES.items():
+        if data.startswith(magic):
+            raise InputError(
+                f"is {kind}",
+                where=str(where),
+                expected="plain text, or text compressed with gzip, bzip2, xz or zstd",
+                next="Unpack it, and name the file in it.",
+            )
+    magic = next((magic for magic in _COMPRESSIONS if data.startswith(magic)), None)
+    if magic is None:
+        return data
+    pieces, count = [], 0
+    try:
+        with _COMPRESSIONS[magic](data) as source:
             while piece := source.read(_PIECE):
                 count += len(piece)
                 if count > max_bytes:
-                    raise BudgetError(
-                        "holds more than may be read",
-                        where=str(path),
-                        expected=f"at most {max_bytes:,} bytes" + (" after decompression" if zipped else ""),
-                        found="more",
-                    )
+                    raise _too_large(where, max_bytes, " after decompression")
                 pieces.append(piece)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise InputError(f"compressed data is damaged: {error}", where=str(path)) from None
-    except OSError as error:
-        if isinstance(error, BudgetError):
-            raise
-        raise InputError(f"cannot be read: {error.strerror or error}", where=str(path)) from None
+    except BudgetError:
+        raise
+    except (EOFError, OSError, zlib.error, lzma.LZMAError) as error:
+        raise InputError(f"compressed data is damaged: {error}", where=str(where)) from None
     return b"".join(pieces)
+
+
+def _too_large(path: Path, max_bytes: int, when: str) -> BudgetError:
+    return BudgetError(
+        "holds more than may be read",
+        where=str(path),
+        expected=f"at most {max_bytes:,} bytes{when}",
+        found="more",
+    )
+
+
+def _zstd(data: bytes):
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.BufferReader(data), "zstd")
+
+
+_COMPRESSIONS = {
+    b"\x1f\x8b": lambda data: gzip.GzipFile(fileobj=io.BytesIO(data)),
+    b"BZh": lambda data: bz2.BZ2File(io.BytesIO(data)),
+    b"\xfd7zXZ\0": lambda data: lzma.LZMAFile(io.BytesIO(data)),  # noqa: SIM115 (the caller closes it)
+    b"\x28\xb5\x2f\xfd": _zstd,
+}
+_ARCHIVES = {
+    b"PK\x03\x04": "a zip archive (or a document of Word or Excel, which is one)",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a RAR archive",
+    b"\x1f\x9d": "compressed with compress (.Z)",
+    b"\x04\x22\x4d\x18": "compressed with lz4",
+}
 
 
 def load_npy(path: Path, *, budget: int | None = None):

@@ -1,0 +1,223 @@
+"""From declarations to Dagster: partitions definitions and mappings, sources, and one operation per set of
+partitions.
+
+Mappings are Dagster's own, so that its lineage, backfills and stale marks are those of
+`cytopipe.defs.relations`: static ones between sets of keys, and the one from two dimensions to one where a
+set is dense.
+"""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of contexts and resources.
+from collections.abc import Iterator
+from functools import cached_property
+
+from dagster import (
+    AssetCheckSpec,
+    AssetDep,
+    AssetExecutionContext,
+    AssetsDefinition,
+    AssetSpec,
+    BackfillPolicy,
+    MultiPartitionsDefinition,
+    MultiToSingleDimensionPartitionMapping,
+    PartitionMapping,
+    PartitionsDefinition,
+    StaticPartitionMapping,
+    StaticPartitionsDefinition,
+    multi_asset,
+    multi_observable_source_asset,
+)
+
+from cytopipe.defs.artifact import Artifact, Graph, Partitions, Source
+from cytopipe.defs.batch import Batch
+from cytopipe.defs.history import History, asset_key
+from cytopipe.defs.ledger import Ledger
+from cytopipe.defs.relations import Relations
+from cytopipe.defs.resources import ProjectResource
+from cytopipe.project import Project
+
+__all__ = ["OWNERS", "POOL", "GraphAssets"]
+
+OWNERS = ["team:cytopipe"]
+POOL = "cytopipe.cpu"
+
+
+class GraphAssets:
+    """The assets of a graph over the partitions that a project declares.
+
+    A project whose file cannot be read has none: `project` is then one without data sets.
+    """
+
+    def __init__(self, project: Project, graph: Graph) -> None:
+        self.project, self.graph = project, graph
+        self.relations = Relations(project, graph)
+
+    # ------------------------------------------------------------------ partitions
+
+    @cached_property
+    def definitions(self) -> dict[Partitions, PartitionsDefinition]:
+        """Dagster's definition of every set of partitions."""
+        found: dict[Partitions, PartitionsDefinition] = {}
+        for by in self.graph.partitions:
+            keys = self.relations.keys(by)
+            if by.dimensions is None:
+                found[by] = StaticPartitionsDefinition(list(keys))
+                continue
+            first, second = (
+                (list(dict.fromkeys(part)) for part in zip(*(key.split("|") for key in keys), strict=True))
+                if keys
+                else ([], [])
+            )
+            names = dict(zip(by.dimensions, (first, second), strict=True))
+            found[by] = MultiPartitionsDefinition(
+                {n: StaticPartitionsDefinition(k) for n, k in names.items()}
+            )
+        return found
+
+    def partitions_of(self, by: Partitions | None) -> PartitionsDefinition | None:
+        return self.definitions[by] if by is not None else None
+
+    def mapping(self, step: Artifact, name: str) -> PartitionMapping | None:
+        """The relation of an edge as a mapping of Dagster's own; None where its default says the same."""
+        of, upstream = step.by, self.graph.by_asset[step.inputs[name]].by
+        if name in step.chosen:
+            return self._static(step, name)
+        if of is None or upstream is None or of is upstream:
+            return None
+        finer, coarser = (of, upstream) if upstream in of.within else (upstream, of)
+        if finer.dimensions is not None and coarser.name in finer.dimensions:
+            return MultiToSingleDimensionPartitionMapping(partition_dimension_name=coarser.name)
+        if finer.dimensions is not None:
+            return None
+        return self._static(step, name)
+
+    def _static(self, step: Artifact, name: str) -> StaticPartitionMapping:
+        upstream = self.graph.by_asset[step.inputs[name]].by
+        children: dict[str, list[str]] = {}
+        for key in self.relations.keys(step.by):
+            for parent in self.relations.parents(step, name, key):
+                children.setdefault(parent, []).append(key)
+        declared = self.relations.declared[upstream]
+        return StaticPartitionMapping(
+            {parent: some for parent, some in children.items() if parent in declared}
+        )
+
+    # ------------------------------------------------------------------ assets
+
+    def assets(self) -> list[AssetsDefinition]:
+        """Every source and every artifact."""
+        return [*self._sources(), *(self._operation(*group) for group in self.groups())]
+
+    def groups(self) -> Iterator[tuple[str, Partitions | None, tuple[Artifact, ...]]]:
+        """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation
+        makes.
+
+        Artifacts of one set that are made from another set in between stand in operations of their own,
+        since the graph of operations must have no circle.
+        """
+        rank = self._ranks()
+        found: dict[tuple[str, Partitions | None, int], list[Artifact]] = {}
+        for step in self.graph.artifacts:
+            found.setdefault((step.domain, step.by, rank[step.asset]), []).append(step)
+        names: dict[str, int] = {}
+        for (domain, by, _), steps in found.items():
+            name = f"{domain}_{by.name.removeprefix(f'{domain}_') if by else 'project'}"
+            names[name] = names.get(name, 0) + 1
+            yield (name if names[name] == 1 else f"{name}_{names[name]}"), by, tuple(steps)
+
+    def _ranks(self) -> dict[str, int]:
+        """How many times the way to an artifact changes from one set of partitions to another."""
+        rank: dict[str, int] = {}
+        for step in self.graph.artifacts:
+            above = [
+                rank[upstream] + (self.graph.by_asset[upstream].by is not step.by)
+                for upstream in step.inputs.values()
+                if upstream not in self.graph.sources
+            ]
+            for asset in step.makes:
+                rank[asset] = max(above, default=0)
+        return rank
+
+    def _operation(self, name: str, by: Partitions | None, steps: tuple[Artifact, ...]) -> AssetsDefinition:
+        graph, partitions = self.graph, self.partitions_of(by)
+
+        @multi_asset(
+            name=name,
+            specs=[spec for step in steps for spec in self._specs(step)],
+            check_specs=[
+                AssetCheckSpec(
+                    check.name,
+                    asset=asset_key(step.asset),
+                    description=check.description,
+                    blocking=check.blocking,
+                    partitions_def=partitions,
+                )
+                for step in steps
+                for check in step.checks
+            ],
+            can_subset=True,
+            partitions_def=partitions,
+            backfill_policy=BackfillPolicy.multi_run(by.per_run) if by else None,
+            required_resource_keys={"project", *(one.name for step in steps for one in step.makes.values())},
+            pool=POOL,
+        )
+        def operation(context: AssetExecutionContext):
+            project = context.resources.project.read(context.instance)
+            ledger = Ledger(project, graph, History(context.instance))
+            yield from Batch(context, ledger, steps).events()
+
+        return operation
+
+    def _specs(self, step: Artifact) -> Iterator[AssetSpec]:
+        for asset, format in step.makes.items():
+            yield AssetSpec(
+                asset_key(asset),
+                deps=[
+                    AssetDep(asset_key(upstream), partition_mapping=self.mapping(step, name))
+                    for name, upstream in step.inputs.items()
+                ],
+                description=step.description,
+                group_name=step.domain,
+                code_version=step.code_version,
+                owners=OWNERS,
+                kinds={*(format.kinds or (format.name,))},
+                metadata={"expected_minutes": step.minutes} if step.minutes else None,
+                partitions_def=self.partitions_of(step.by),
+                skippable=True,
+            )
+
+    def _sources(self) -> Iterator[AssetsDefinition]:
+        groups: dict[tuple[str, Partitions | None], list[Source]] = {}
+        for source in self.graph.sources.values():
+            groups.setdefault((source.asset.split("/")[0], source.by), []).append(source)
+        for (domain, by), sources in groups.items():
+            name = f"{domain}_{by.name.removeprefix(f'{domain}_') if by else 'project'}_sources"
+            yield self._observation(name, by, sources)
+
+    def _observation(self, name: str, by: Partitions | None, sources: list[Source]) -> AssetsDefinition:
+        graph, partitions = self.graph, self.partitions_of(by)
+
+        @multi_observable_source_asset(
+            name=name,
+            specs=[
+                AssetSpec(
+                    asset_key(source.asset),
+                    description=source.description,
+                    group_name=source.asset.split("/")[0],
+                    owners=OWNERS,
+                    kinds=set(source.kinds),
+                    partitions_def=partitions,
+                    skippable=True,
+                )
+                for source in sources
+            ],
+            partitions_def=partitions,
+            can_subset=True,
+            description="Look at the inputs and note what changed.",
+        )
+        def look(context: AssetExecutionContext, project: ProjectResource):
+            for change in Ledger(project.read(context.instance), graph, History(context.instance)).refresh():
+                context.log.info(f"{change.asset} [{change.key}]: {change.what}")
+            return
+            yield
+
+        return look

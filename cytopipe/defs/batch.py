@@ -1,0 +1,553 @@
+"""The one runner: many partitions through many artifacts, each failing alone.
+
+It runs inside one operation of Dagster's, because Dagster abandons every later operation of a run when one
+raises. For each artifact, in the order of the flow, and each partition of the run:
+
+1. what failed, or is made from what failed, is kept aside;
+2. what the ledger calls done is said again and not made again;
+3. inputs are loaded, the function is called, its value goes out through the IO manager of its format;
+4. the materialization is logged, with its inputs, its checks and a picture.
+
+What failed is raised at the end, in one failure that names every partition.
+"""
+
+from __future__ import annotations
+
+import inspect
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetExecutionContext,
+    DagsterExecutionInterruptedError,
+    DagsterRunStatus,
+    DataVersion,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+    RetryRequested,
+)
+
+from cytopipe.defs import listening
+from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, Work
+from cytopipe.defs.dead_runs import claim
+from cytopipe.defs.describe import described, picture_of
+from cytopipe.defs.event import CHECKPOINT, FAILED, MADE, Event, named
+from cytopipe.defs.history import as_dagster, asset_key, metadata_value, one_connection, tags_of
+from cytopipe.defs.ledger import Ledger, Read
+from cytopipe.defs.stamps import stamp_of_place
+from cytopipe.engine import Engine, open_engine
+from cytopipe.errors import BusyError, CytopipeError, EngineError, InputError, Interrupted
+from cytopipe.interrupts import stop_on_signals
+from cytopipe.project import DataSet
+from cytopipe.provenance import Input, Provenance, library_versions
+from cytopipe.storage.archive import Receipt
+
+__all__ = ["Batch"]
+
+_TRANSIENT = (EngineError, BusyError)  # what another attempt may cure
+_RETRIES = 2
+_FIRST_WAIT_S = 5.0
+_SECONDS_BETWEEN_CHECKPOINT_EVENTS = 5.0
+_LIBRARIES = (
+    "numpy",
+    "scipy",
+    "numba",
+    "pandas",
+    "anndata",
+    "h5py",
+    "edlib",
+    "tifffile",
+    "zarr",
+    "scikit-image",
+)
+
+
+class _NotMade(Exception):
+    """A partition that was left because of one before it, or because a check failed."""
+
+
+@dataclass
+class _Result:
+    """What became of one partition of one asset."""
+
+    receipt: Receipt | None
+    shown: Described
+    checks: Mapping[str, CheckResult] = field(default_factory=dict)
+
+
+@dataclass
+class Batch:
+    """One execution: the partitions of a run through the selected artifacts.
+
+    Parameters
+    ----------
+    context : AssetExecutionContext
+    ledger : Ledger
+    steps : tuple of Artifact
+        Those of one set of partitions, in the order of the flow.
+    """
+
+    context: AssetExecutionContext
+    ledger: Ledger
+    steps: tuple[Artifact, ...]
+    failed: dict[tuple[str, str], BaseException] = field(default_factory=dict)
+    _scratch: dict[str, list[str]] = field(default_factory=dict)  # by recipe, the partitions worked on there
+
+    def events(self) -> Iterator[MaterializeResult]:
+        """Run, and yield what Dagster has to be told: results of a single partition, events of several are
+        logged.
+        """
+        claim(self.context.instance, self.context.run.run_id)
+        self.ledger.refresh()
+        with (
+            one_connection(self.context.instance),
+            stop_on_signals(self._say) as stop,
+            open_engine(self.ledger.project.settings.engine) as engine,
+        ):
+            for step in self.steps:
+                yield from self._take(step, engine, stop)
+        self._raise_what_failed()
+
+    @property
+    def _wanted(self) -> set[str]:
+        return {"/".join(key.path) for key in self.context.selected_asset_keys}
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        """The partitions of the run; of artifacts without partitions, the empty key."""
+        return [str(key) for key in self.context.partition_keys] if self.steps[0].by else [""]
+
+    def _take(self, step: Artifact, engine: Engine, stop: Callable[[], bool]) -> Iterator[MaterializeResult]:
+        """Take the partitions of the run through one artifact."""
+        assets = [asset for asset in step.makes if asset in self._wanted]
+        live = [key for key in self._keys if assets and not self._is_blocked(step, assets, key)]
+        to_make: dict[str, list[str]] = {}
+        for key in live:
+            for asset in assets:
+                if self.ledger.status(asset, key).state == "done":
+                    yield from self._say_again(step, asset, key)
+                else:
+                    to_make.setdefault(key, []).append(asset)
+        began = time.monotonic()
+        for number, (asset, key, outcome, reads) in enumerate(
+            self._outcomes(step, to_make, engine, stop), start=1
+        ):
+            seconds, began = time.monotonic() - began, time.monotonic()
+            listening.partition(asset, key, number, len(to_make))
+            try:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+                result = self._publish(step, asset, key, outcome, reads)
+            except (DagsterExecutionInterruptedError, Interrupted):
+                raise
+            except Exception as error:
+                self._fail(asset, key, error)
+                continue
+            yield from self._log(step, asset, key, result, reads, seconds)
+        for recipe, keys in self._scratch.items():
+            if not any((asset, key) in self.failed for asset in step.makes for key in keys):
+                self.ledger.archive.forget(recipe)
+        self._scratch.clear()
+        self.ledger.catch_up()
+
+    # ------------------------------------------------------------------ calling the function
+
+    def _outcomes(
+        self, step: Artifact, to_make: Mapping[str, list[str]], engine: Engine, stop: Callable[[], bool]
+    ) -> Iterator[tuple[str, str, Any, Mapping[str, Read]]]:
+        """(asset, key, value or error, inputs) of every partition that is to be made."""
+        if step.one_pass is not None:
+            groups: dict[str, list[str]] = {}
+            for key in to_make:
+                groups.setdefault(step.one_pass(self._data(step, key)), []).append(key)
+            for keys in groups.values():
+                yield from self._pass(step, {key: to_make[key] for key in keys}, engine, stop)
+            return
+        for key in to_make:
+            reads: Mapping[str, Read] = {}
+            listening.begin(step.asset, key)
+            try:
+                with self._interruptible():
+                    if stop():
+                        raise Interrupted(
+                            f"stopped before {named(step.asset, key)}; what is finished is saved"
+                        )
+                    reads = self._reads(step, key)
+                    given = {name: self._input(step, name, reads[name]) for name in step.inputs}
+                    if step.wants_work:
+                        given["work"] = self._work(step, [key], reads, engine, stop)
+                    outcome = (
+                        step.function(self._data(step, key), **given) if step.by else step.function(**given)
+                    )
+            except DagsterExecutionInterruptedError:
+                raise
+            except Exception as error:
+                outcome = error
+            values = (
+                outcome
+                if isinstance(outcome, dict) and set(outcome) == set(step.makes)
+                else {step.asset: outcome}
+            )
+            for asset in to_make[key]:
+                yield asset, key, values.get(asset, outcome), reads
+
+    def _pass(
+        self, step: Artifact, to_make: Mapping[str, list[str]], engine: Engine, stop: Callable[[], bool]
+    ) -> Iterator[tuple[str, str, Any, Mapping[str, Read]]]:
+        """One call that serves many partitions; a value is published before the next one is asked for."""
+        left = {(asset, key) for key, assets in to_make.items() for asset in assets}
+        reads: dict[str, Mapping[str, Read]] = {}
+        for key in to_make:
+            listening.begin(step.asset, key)
+            try:
+                reads[key] = self._reads(step, key)
+            except CytopipeError as error:
+                for asset in to_make[key]:
+                    left.discard((asset, key))
+                    yield asset, key, error, {}
+        if not reads:
+            return
+        try:
+            with self._interruptible():
+                given = {name: self._input_of_pass(step, name, reads) for name in step.inputs}
+                if step.wants_work:
+                    given["work"] = self._work(step, list(reads), next(iter(reads.values())), engine, stop)
+                for asset, key, value in step.function(
+                    {key: self._data(step, key) for key in reads}, **given
+                ):
+                    if (asset, key) in left:
+                        left.discard((asset, key))
+                        yield asset, key, value, reads[key]
+            error: Exception = InputError("was not made by the pass over its group", where=step.asset)
+        except DagsterExecutionInterruptedError:
+            raise
+        except Exception as raised:
+            error = raised
+        for asset, key in sorted(left):
+            yield asset, key, error, reads.get(key, {})
+
+    def _data(self, step: Artifact, key: str) -> DataSet | None:
+        return self.ledger.project.data_set(step.by.name, key) if step.by else None
+
+    def _reads(self, step: Artifact, key: str) -> dict[str, Read]:
+        """What the inputs of a partition are now; one that was never made is an error."""
+        reads = {name: self.ledger.read(step, name, key) for name in step.inputs}
+        absent = [
+            named(step.inputs[name], part)
+            for name, read in reads.items()
+            for part, version in read.parts.items()
+            if not version
+        ]
+        if absent:
+            shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+            raise InputError(
+                "an input was never made or cannot be read",
+                where=named(step.asset, key),
+                expected=shown,
+                next=f"Materialize {absent[0]} first, or choose it together with {step.asset}.",
+            )
+        return reads
+
+    def _input(self, step: Artifact, name: str, read: Read) -> Any:
+        """One input as the function wants it."""
+        upstream = step.inputs[name]
+        if upstream in self.ledger.graph.sources:
+            source = self.ledger.graph.sources[upstream]
+            data_sets = self.ledger.project.data_sets.get(source.by.name, {}) if source.by else {}
+            loaded = {part: source.load(data_sets[part]) for part in read.parts}
+            return loaded if step.arrives(name) == "handles" else next(iter(loaded.values()))
+        format = self.ledger.graph.makers[upstream].makes[upstream]
+        handles = {
+            part: self.ledger.archive.handle(self.ledger.places.place(upstream, part), format)
+            for part in read.parts
+            if not self._is_nothing(upstream, part)
+        }
+        if step.arrives(name) == "handles":
+            return handles
+        handle = next(iter(handles.values()), None)
+        return handle if handle is None or step.arrives(name) == "handle" else handle.load()
+
+    def _input_of_pass(self, step: Artifact, name: str, reads: Mapping[str, Mapping[str, Read]]) -> Any:
+        """One input of a pass: once, where all partitions of the group share it; else by key."""
+        several = {key: one[name] for key, one in reads.items()}
+        if len({tuple(one.parts) for one in several.values()}) == 1:
+            return self._input(step, name, next(iter(several.values())))
+        return {key: self._input(step, name, read) for key, read in several.items()}
+
+    def _is_nothing(self, asset: str, key: str) -> bool:
+        record = self.ledger.book.record(asset, key, MADE)
+        return record is not None and "nothing" in record.facts
+
+    def _work(
+        self,
+        step: Artifact,
+        keys: list[str],
+        reads: Mapping[str, Read],
+        engine: Engine,
+        stop: Callable[[], bool],
+    ) -> Work:
+        versions = sorted((name, read.version) for name, read in reads.items())
+        recipe = f"{step.asset} {step.code_version} {keys if step.one_pass is None else ''} {versions}"
+        self._scratch[recipe] = keys
+        last = [float("-inf")]
+
+        def saved(what: str, done: int, total: int) -> None:
+            if time.monotonic() - last[0] < _SECONDS_BETWEEN_CHECKPOINT_EVENTS:
+                return
+            last[0] = time.monotonic()
+            words, facts = f"{what}: {done} of {total}", {"step": what, "done": done, "total": total}
+            for key in keys:
+                self._log_event(
+                    Event(asset=step.asset, key=key, kind=CHECKPOINT, words=words, metadata=facts)
+                )
+
+        def progress(what: str, done: int, total: int) -> None:
+            for key in keys[:1]:
+                listening.progress(step.asset, key, what, done, total)
+
+        return Work(
+            engine=engine,
+            scratch=self.ledger.archive.scratch(recipe),
+            cache=self.ledger.archive.scratch(f"{step.domain} {keys}"),
+            progress=progress,
+            saved=saved,
+            stop=stop,
+        )
+
+    # ------------------------------------------------------------------ publishing
+
+    def _publish(
+        self, step: Artifact, asset: str, key: str, outcome: Any, reads: Mapping[str, Read]
+    ) -> _Result:
+        """Write a value through its format; a blocking check that fails leaves the version before in
+        place.
+        """
+        shown = outcome if isinstance(outcome, Described) else Described(outcome)
+        if isinstance(shown.value, Nothing):
+            return _Result(None, shown)
+        results: dict[str, CheckResult] = {}
+
+        def check(read: Callable[[], Any]) -> None:
+            results.update(self._checked(step, key, read(), reads))
+            broken = [one for one in step.checks if one.blocking and not results[one.name].passed]
+            if broken:
+                self._log_checks(asset, step, key, results)
+                words = "; ".join(f"{one.name}: {results[one.name].words}" for one in broken)
+                raise _NotMade(f"an invariant does not hold: {words}")
+
+        io = getattr(self.context.resources, step.makes[asset].name)
+        receipt = io.save(
+            self.ledger.archive,
+            self.ledger.places.place(asset, key),
+            shown.value,
+            self._provenance(step, asset, key, reads),
+            check=check if step.checks else None,
+        )
+        return _Result(receipt, shown, results)
+
+    def _checked(
+        self, step: Artifact, key: str, value: Any, reads: Mapping[str, Read]
+    ) -> dict[str, CheckResult]:
+        return {one.name: self._evaluated(step, one, key, value, reads) for one in step.checks}
+
+    def _evaluated(
+        self, step: Artifact, check: Check, key: str, value: Any, reads: Mapping[str, Read]
+    ) -> CheckResult:
+        named_inputs = list(inspect.signature(check.evaluate).parameters)[1:]
+        given = {
+            name: self._data(step, key) if name == "data" else self._input(step, name, reads[name])
+            for name in named_inputs
+        }
+        return check.evaluate(value, **given)
+
+    def _provenance(self, step: Artifact, asset: str, key: str, reads: Mapping[str, Read]) -> Provenance:
+        inputs = tuple(
+            Input(path="", sha256=version, asset=step.inputs[name], partition=part)
+            for name, read in reads.items()
+            for part, version in read.parts.items()
+        )
+        return Provenance(
+            what=named(asset, key),
+            parameters=self._parameters(reads),
+            inputs=inputs,
+            code_version=step.code_version,
+            asset=asset,
+            partition=key,
+            run_id=self.context.run.run_id,
+            libraries=library_versions(_LIBRARIES),
+        )
+
+    def _parameters(self, reads: Mapping[str, Read]) -> dict[str, object]:
+        """The values that the project file declares, of every input that has some."""
+        found: dict[str, object] = {}
+        for read in reads.values():
+            found |= self.ledger.book.values(read.version) or {}
+        return found
+
+    def _log(
+        self, step: Artifact, asset: str, key: str, result: _Result, reads: Mapping[str, Read], seconds: float
+    ) -> Iterator[MaterializeResult]:
+        """Say that a partition was made."""
+        receipt, shown = result.receipt, result.shown
+        version = receipt.version if receipt else shown.value.version
+        metadata = described(
+            self.ledger,
+            asset,
+            key,
+            receipt,
+            shown,
+            picture=picture_of(self.ledger, asset, key, shown.picture, version),
+            parameters=self._parameters(reads),
+            inputs={step.inputs[name]: read.parts for name, read in reads.items()},
+            code_version=step.code_version,
+            how="made",
+            duration_s=seconds,
+        )
+        place, format = self.ledger.places.place(asset, key), step.makes[asset]
+        event = Event(
+            asset=asset,
+            key=key,
+            kind=MADE,
+            version=version,
+            code_version=step.code_version,
+            inputs={step.inputs[name]: read.version for name, read in reads.items()},
+            cursors={step.inputs[name]: read.cursor for name, read in reads.items()},
+            stamp=stamp_of_place(self.ledger.archive.root, place, format) if receipt else "",
+            metadata=metadata,
+        )
+        yield from self._told(step, event, result.checks)
+
+    def _say_again(self, step: Artifact, asset: str, key: str) -> Iterator[MaterializeResult]:
+        """Say of a partition that is up to date what was said when it was made: Dagster wants to hear of
+        it.
+        """
+        made = next(one for one in self.ledger.events.events(asset, key) if one.kind == MADE)
+        reads = self._reads(step, key)
+        checks: Mapping[str, CheckResult] = {}
+        if len(self._keys) == 1 and step.checks and "nothing" not in made.metadata:
+            format, place = step.makes[asset], self.ledger.places.place(asset, key)
+            checks = self._checked(step, key, self.ledger.archive.get(place, format), reads)
+        cursors = {step.inputs[name]: read.cursor for name, read in reads.items()}
+        metadata = {**made.metadata, "how": "up to date, not made again"}
+        yield from self._told(step, replace(made, cursors=cursors, metadata=metadata), checks)
+
+    def _told(
+        self, step: Artifact, event: Event, checks: Mapping[str, CheckResult]
+    ) -> Iterator[MaterializeResult]:
+        """Log the event of one of many partitions; yield the result of a single one: others follow."""
+        if len(self._keys) > 1:
+            self._log_checks(event.asset, step, event.key, checks)
+            self._log_event(event)
+            return
+        yield MaterializeResult(
+            asset_key=asset_key(event.asset),
+            metadata={name: metadata_value(value) for name, value in event.metadata.items()},
+            data_version=DataVersion(event.version),
+            tags=tags_of(event),
+            check_results=[
+                _check_result(event.asset, one, checks[one.name]) for one in step.checks if checks
+            ],
+        )
+
+    def _log_checks(self, asset: str, step: Artifact, key: str, results: Mapping[str, CheckResult]) -> None:
+        for one in step.checks:
+            if one.name in results:
+                self.context.log_event(_evaluation(asset, key, one, results[one.name]))
+
+    # ------------------------------------------------------------------ what went wrong
+
+    def _is_blocked(self, step: Artifact, assets: list[str], key: str) -> bool:
+        """Whether an input of a partition failed in this run."""
+        bad = next(
+            (
+                (upstream, part)
+                for name, upstream in step.inputs.items()
+                if name not in step.optional
+                for part in self.ledger.relations.parents(step, name, key)
+                if (upstream, part) in self.failed
+            ),
+            None,
+        )
+        if bad is not None:
+            for asset in assets:
+                self.failed[asset, key] = _NotMade(f"{named(*bad)} could not be made")
+        return bad is not None
+
+    def _fail(self, asset: str, key: str, error: BaseException) -> None:
+        self.failed[asset, key] = error
+        expected = isinstance(error, CytopipeError | _NotMade)
+        words = str(error) or type(error).__name__
+        self._log_event(Event(asset=asset, key=key, kind=FAILED, words=words, metadata={"error": words}))
+        told = words if expected else "".join(traceback.format_exception(error))
+        self.context.log.error(f"{named(asset, key)}: {told}")
+
+    def _raise_what_failed(self) -> None:
+        """One failure that names every partition; tried again only where another attempt may cure it.
+
+        Not by a retry policy of Dagster's, which would also begin again what a person interrupted.
+        """
+        if not self.failed:
+            return
+        own = {place: error for place, error in self.failed.items() if not isinstance(error, _NotMade)}
+        tried = self.context.retry_number
+        if own and tried < _RETRIES and all(isinstance(error, _TRANSIENT) for error in own.values()):
+            raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_FIRST_WAIT_S * 2**tried)
+        lines = [f"{named(*place)}: {error}" for place, error in (own or self.failed).items()]
+        raise Failure(
+            description="\n".join(lines),
+            metadata={"failed": MetadataValue.json([list(place) for place in self.failed])},
+            allow_retries=False,
+        )
+
+    @contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        """Turn `Interrupted` into Dagster's own interruption, so that the run ends as canceled."""
+        try:
+            yield
+        except Interrupted as error:
+            instance = self.context.instance
+            run = instance.get_run_by_id(self.context.run.run_id)
+            if run is not None and run.status is DagsterRunStatus.STARTED:
+                # Dagster calls an interruption that no person asked for a failure; the signal did ask.
+                instance.report_run_canceling(run, message=str(error))
+            raise DagsterExecutionInterruptedError(str(error)) from error
+
+    def _log_event(self, event: Event) -> None:
+        self.context.log_event(as_dagster(event))
+
+    def _say(self, message: str) -> None:
+        listening.say(message)
+        self.context.log.info(message)
+
+
+def _check_result(asset: str, check: Check, found: CheckResult) -> AssetCheckResult:
+    return AssetCheckResult(
+        asset_key=asset_key(asset),
+        check_name=check.name,
+        passed=found.passed,
+        severity=AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
+        description=found.words,
+        metadata={name: metadata_value(value) for name, value in found.facts.items()},
+    )
+
+
+def _evaluation(asset: str, key: str, check: Check, found: CheckResult) -> AssetCheckEvaluation:
+    return AssetCheckEvaluation(
+        asset_key=asset_key(asset),
+        check_name=check.name,
+        passed=found.passed,
+        severity=AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
+        description=found.words,
+        metadata={name: metadata_value(value) for name, value in found.facts.items()},
+        partition=key or None,
+        blocking=check.blocking,
+    )

@@ -1,0 +1,493 @@
+"""The ledger: which partition of which asset is fresh, and why not.
+
+    done         the newest materialization has today's code version and today's inputs, and its files stand
+    stale        one of them differs, or an input is to be made again
+    missing      never made
+    waiting      never made, and only a person makes it
+    failed       the last attempt raised
+    interrupted  the last attempt ended at a checkpoint
+
+It keeps a small database of its own beside the history (`cytopipe.defs.book`) and is driven by change. A
+refresh
+
+1. reads the project file again if it changed: new and removed partitions, other declared values;
+2. compares stamps of the files of sources, and of the folders of artifacts: new inputs, edits, work of plain
+   commands;
+3. reads the events that are newer than its watermark;
+4. judges what these touched, and what is made from that.
+
+Where nothing changed, nothing is walked. Losing the database loses nothing: it is filled from the history
+again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
+
+from cytopipe.defs.artifact import Artifact, Graph, Source
+from cytopipe.defs.book import Book, Record
+from cytopipe.defs.event import CHECKPOINT, FAILED, MADE, SEEN, Event, named
+from cytopipe.defs.places import Places
+from cytopipe.defs.relations import Relations
+from cytopipe.defs.stamps import stamp_of_file, stamp_of_files, stamp_of_place
+from cytopipe.errors import CytopipeError
+from cytopipe.project import Project
+from cytopipe.provenance import Input
+from cytopipe.storage.archive import Archive, Place
+from cytopipe.storage.formats import SetFormat
+
+__all__ = ["WANTED", "Change", "Events", "Ledger", "Read", "Status"]
+
+WANTED = ("stale", "missing", "failed", "interrupted")
+"""States in which materializing would do something."""
+
+
+class Events(Protocol):
+    """Where a ledger reads and writes history; `cytopipe.defs.history.History` is Dagster's."""
+
+    def newest(self) -> int:
+        """The highest storage id there is; 0 where there is no event."""
+
+    def after(self, storage_id: int, assets: Iterable[str]) -> Iterator[Event]:
+        """Events of `assets` with higher storage ids; those of one partition and kind in their order."""
+
+    def write(self, events: Sequence[Event]) -> None:
+        """Append events that no run of Dagster's made."""
+
+    def is_live(self, run_id: str) -> bool:
+        """Whether a run has not ended."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """Something that had happened outside of runs: which partition, and what."""
+
+    asset: str
+    key: str
+    what: str
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one input of a partition is now: the version over all its parts, and the parts.
+
+    Parameters
+    ----------
+    version : str
+        Of one partition, its own; of many, the digest over theirs.
+    cursor : int
+        The highest storage id among them; Dagster compares later entries with it.
+    parts : mapping of key to str
+        The version of every part that stands; empty text where it was never made.
+    """
+
+    version: str
+    cursor: int
+    parts: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Status:
+    """One partition of one asset: its state, the reasons, and its newest materialization."""
+
+    asset: str
+    key: str
+    state: str
+    reasons: tuple[str, ...] = ()
+    record: Record | None = field(default=None, compare=False)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether materializing would do something."""
+        return self.state in WANTED
+
+
+class Ledger:
+    """The ledger of a project.
+
+    Parameters
+    ----------
+    project : Project
+    graph : Graph
+    events : Events or callable
+        The history; a callable is asked for it when it is first needed.
+    """
+
+    def __init__(self, project: Project, graph: Graph, events: Events | Callable[[], Events]) -> None:
+        self.project, self.graph = project, graph
+        self._events = events
+        self.relations = Relations(project, graph)
+        self.places = Places(project, graph, self.relations)
+        self.archive = Archive(project.output)
+        self.book = Book(project.home / "ledger.sqlite")
+
+    @cached_property
+    def events(self) -> Events:
+        return self._events() if callable(self._events) else self._events
+
+    # ------------------------------------------------------------------ refresh
+
+    def refresh(self, newest: int | None = None) -> list[Change]:
+        """Bring the ledger up to the project file, the disk and the history; tell what had happened outside.
+
+        `newest` is the highest storage id of the history where the caller knows it already.
+        """
+        with self.book.transaction():
+            touched: dict[str, set[str]] = {}
+            declaration = self._declaration()
+            if declared_anew := declaration != self.book.get("declaration"):
+                self._declare(touched)
+                self.book.set("declaration", declaration)
+            self._read_events(self.events.newest() if newest is None else newest, touched)
+            noticed = [*self._look_at_sources(declared_anew), *self._look_at_artifacts(touched)]
+            if noticed:
+                self.events.write([event for event, _ in noticed])
+                self._read_events(self.events.newest(), touched)
+            self._judge_touched(touched)
+        return [Change(event.asset, event.key, what) for event, what in noticed]
+
+    def catch_up(self) -> None:
+        """Take in events that were written since, and judge what they touched; the disk is not looked at."""
+        with self.book.transaction():
+            touched: dict[str, set[str]] = {}
+            self._read_events(self.events.newest(), touched)
+            self._judge_touched(touched)
+
+    def _declaration(self) -> str:
+        """Digest of all that decides which partitions there are, what they consist of, and which code makes
+        them.
+        """
+        total = hashlib.sha256(self.project.file.read_bytes() if self.project.file.is_file() else b"")
+        for by in self.graph.partitions:
+            total.update(f"\n{by.name}\n".encode())
+            total.update("\n".join(self.relations.keys(by)).encode())
+        for one in self.graph.artifacts:
+            total.update(f"\n{one.asset} {one.code_version} {sorted(one.inputs.items())}".encode())
+        return total.hexdigest()
+
+    def _declare(self, touched: dict[str, set[str]]) -> None:
+        """Write down which partitions there are and which files to watch, and look at declared values."""
+        for asset, one in self.graph.by_asset.items():
+            keys = self.relations.keys(one.by)
+            self.book.keep_keys(asset, keys)
+            touched.setdefault(asset, set()).update(keys)
+            if isinstance(one, Source):
+                self._watch_source(one, keys)
+            else:
+                self._watch_artifacts(asset, one, keys)
+
+    def _watch_source(self, source: Source, keys: Iterable[str]) -> None:
+        data_sets = self.project.data_sets.get(source.by.name, {}) if source.by else {}
+        self.book.watch_files(
+            source.asset,
+            {key: [str(path) for path in source.files(data_sets[key])] for key in keys if key in data_sets},
+        )
+
+    def _watch_artifacts(self, asset: str, step: Artifact, keys: Iterable[str]) -> None:
+        watched = ((key, self.places.place(asset, key).path) for key in keys)
+        self.book.watch_paths(asset, step.makes[asset].layout == "set", watched)
+
+    # ------------------------------------------------------------------ the disk
+
+    def _look_at_sources(self, declared_anew: bool) -> Iterator[tuple[Event, str]]:
+        """Sources whose files or declared values are not what was last seen."""
+        for asset, source in self.graph.sources.items():
+            data_sets = self.project.data_sets.get(source.by.name, {}) if source.by else {}
+            for key, stamp in self._changed_sources(source, declared_anew):
+                version = source.version(self.project, data_sets[key])
+                self.book.keep_stamp(asset, key, stamp)
+                seen = self.book.record(asset, key, SEEN)
+                if source.values is not None and version:
+                    self.book.keep_values(version, source.values(data_sets[key]))
+                if version is None or (seen is not None and seen.version == version):
+                    continue
+                what = "first seen" if seen is None else f"changed: {seen.version[:8]} -> {version[:8]}"
+                metadata = {**source.describe(self.project, data_sets[key]), "sha256": version}
+                yield (
+                    Event(asset=asset, key=key, kind=SEEN, version=version, words=what, metadata=metadata),
+                    what,
+                )
+
+    def _changed_sources(self, source: Source, declared_anew: bool) -> Iterator[tuple[str, str]]:
+        """Keys of a source that may be another, with their stamps."""
+        if source.values is not None:
+            yield from ((key, "") for key in self.relations.keys(source.by) if declared_anew)
+            return
+        for key, paths, known in self.book.watched_files(source.asset):
+            now = stamp_of_files(paths) if paths else "no files"
+            if now != known:
+                yield key, now
+
+    def _look_at_artifacts(self, touched: dict[str, set[str]]) -> Iterator[tuple[Event, str]]:
+        """Artifacts that stand otherwise than the ledger knows; what cannot be taken up is only written
+        down.
+        """
+        for asset, key, known in self._changed_artifacts():
+            step = self.graph.makers[asset]
+            format, place = step.makes[asset], self.places.place(asset, key)
+            stamp = stamp_of_place(self.archive.root, place, format)
+            if stamp == known:
+                continue
+            record = self.book.record(asset, key, MADE)
+            if record is not None and record.stamp == stamp:
+                self._mark(asset, key, "", touched)
+            elif self._is_being_made(place):
+                self.book.keep_folder(place.path.rpartition("/")[0], "")  # its run will say so; look again
+                continue
+            else:
+                yield from self._take_up(step, asset, key, record, stamp, touched)
+            self.book.keep_stamp(asset, key, stamp)
+
+    def _is_being_made(self, place: Place) -> bool:
+        """Whether a live run published what stands here and has not logged it yet."""
+        try:
+            receipt = self.archive.receipt(place)
+        except CytopipeError:
+            return False
+        made = receipt.provenance if receipt else None
+        return bool(made and made.run_id) and self.events.is_live(made.run_id)
+
+    def _changed_artifacts(self) -> Iterator[tuple[str, str, str]]:
+        """(asset, key, known stamp) of what may have changed: files of folders that were written in, and all
+        sets.
+        """
+        for folder, known in self.book.folders():
+            now = stamp_of_file(self.archive.root / folder)
+            if now != known:
+                # The stamp is taken before the look: what is written meanwhile is seen next time.
+                self.book.keep_folder(folder, now)
+                yield from self.book.watched_paths(folder)
+        yield from self.book.watched_sets()
+
+    def _take_up(
+        self,
+        step: Artifact,
+        asset: str,
+        key: str,
+        record: Record | None,
+        stamp: str,
+        touched: dict[str, set[str]],
+    ) -> Iterator[tuple[Event, str]]:
+        """Work done outside of runs: its own receipt says what it was made from."""
+        format, place = step.makes[asset], self.places.place(asset, key)
+        edited = False
+        try:
+            found = self.archive.look(place, format)
+            edited = found.kind == "edited"
+            receipt = self.archive.receipt(place) if edited or found.kind == "whole" else None
+            if receipt is not None and edited and isinstance(format, SetFormat):
+                # A hand edit becomes the artifact's new version, so that what follows is made from it.
+                receipt = self.archive.accept(place, format, receipt.provenance)
+                stamp = stamp_of_place(self.archive.root, place, format)
+        except CytopipeError as error:
+            told = "was edited by hand, and the edit cannot be taken up" if edited else "cannot be read"
+            self._mark(asset, key, f"{told}: {error}", touched)
+            return
+        if receipt is None:
+            self._mark(
+                asset,
+                key,
+                f"not whole on disk: {found.words}" if found.words else "its files are gone",
+                touched,
+            )
+            return
+        if record is not None and record.version == receipt.version:
+            self._mark(asset, key, "", touched)
+            return
+        what = f"edited by hand: {found.words}" if edited else "made outside Dagster, taken up as it is"
+        inputs = (
+            self._inputs_of_receipt(step, key, receipt.inputs)
+            if not edited or record is None
+            else record.inputs
+        )
+        yield (
+            Event(
+                asset=asset,
+                key=key,
+                kind=MADE,
+                version=receipt.version,
+                code_version=record.code_version if edited and record else step.code_version,
+                inputs=inputs,
+                stamp=stamp,
+                words=what,
+                metadata={"path": str(place), "how": what, "size_bytes": receipt.size_bytes},
+            ),
+            what,
+        )
+
+    def _inputs_of_receipt(self, step: Artifact, key: str, inputs: Sequence[Input]) -> dict[str, str]:
+        """The versions of inputs that outside work says it was made from; today's where it says nothing."""
+        told: dict[str, dict[str, str]] = {}
+        for one in inputs:
+            told.setdefault(one.asset, {})[one.partition] = one.sha256
+        found = {}
+        for name, upstream in step.inputs.items():
+            parts = told.get(upstream)
+            many = self.relations.is_many(step, name)
+            found[upstream] = (
+                self.read(step, name, key).version
+                if parts is None
+                else _version_over(parts)
+                if many
+                else next(iter(parts.values()))
+            )
+        return found
+
+    def _mark(self, asset: str, key: str, content: str, touched: dict[str, set[str]]) -> None:
+        self.book.keep_content(asset, key, content)
+        touched.setdefault(asset, set()).add(key)
+
+    # ------------------------------------------------------------------ the history
+
+    def _read_events(self, newest: int, touched: dict[str, set[str]]) -> None:
+        """Take in what is newer than the watermark, which then is `newest`: later events are read again."""
+        watermark = int(self.book.get("watermark") or 0)
+        if newest == watermark:
+            return
+        for event in self.events.after(watermark, self.graph.by_asset):
+            self.book.keep_record(event)
+            touched.setdefault(event.asset, set()).add(event.key)
+        self.book.set("watermark", str(newest))
+
+    # ------------------------------------------------------------------ judgement
+
+    def _judge_touched(self, touched: dict[str, set[str]]) -> None:
+        """Judge what was touched, in the order of the flow, and what is made from what came out otherwise."""
+        for asset in self.graph.sources:
+            for key in touched.pop(asset, ()):
+                self._touch_consumers(asset, key, touched)
+        for step in self.graph.artifacts:
+            for asset in step.makes:
+                declared = self.relations.declared[step.by]
+                for key in sorted(touched.pop(asset, set()) & declared):
+                    before = self.book.state(asset, key)
+                    status = self.judge(asset, key)
+                    after = (status.state, self._version(asset, key))
+                    self.book.keep_state(asset, key, status.state, status.reasons, after[1])
+                    if before != after:
+                        self._touch_consumers(asset, key, touched)
+
+    def _touch_consumers(self, asset: str, key: str, touched: dict[str, set[str]]) -> None:
+        for step, name in self.graph.consumers[asset]:
+            for made in step.makes:
+                touched.setdefault(made, set()).update(self.relations.children(step, name, key))
+
+    def _version(self, asset: str, key: str) -> str:
+        record = self.book.record(asset, key, MADE)
+        return record.version if record else ""
+
+    def judge(self, asset: str, key: str) -> Status:
+        """Judge one partition against the records and states of its inputs."""
+        step, record = self.graph.makers[asset], self.book.record(asset, key, MADE)
+        attempt = self.book.newest(asset, key, (FAILED, CHECKPOINT))
+        if attempt is not None and (record is None or attempt.storage_id > record.storage_id):
+            state = "failed" if attempt.kind == FAILED else "interrupted"
+            return Status(asset, key, state, (attempt.words,), record)
+        waits = list(self._waits(step, key))
+        if record is None:
+            if step.made_by:
+                return Status(asset, key, "waiting", (f"made by {step.made_by}",))
+            return Status(asset, key, "missing", tuple(waits) or ("never made",))
+        reasons = [*self._changes(step, asset, key, record), *waits]
+        if content := self.book.content(asset, key):
+            reasons.insert(0, content)
+        return Status(asset, key, "stale" if reasons else "done", tuple(reasons), record)
+
+    def _waits(self, step: Artifact, key: str) -> Iterator[str]:
+        """Inputs that are to be made first."""
+        for name, upstream in step.inputs.items():
+            if upstream in self.graph.sources:
+                continue
+            states = self.book.states(upstream, self.relations.parents(step, name, key))
+            unmade = [(part, state) for part, state in states.items() if state not in ("done", "waiting")]
+            if name in step.optional:
+                unmade = [(part, state) for part, state in unmade if state not in ("missing", "failed")]
+            for part, state in unmade[:3]:
+                yield f"{named(upstream, part) if part != key else upstream} is {state}"
+            if len(unmade) > 3:
+                yield f"and {len(unmade) - 3} more of {upstream}"
+
+    def _changes(self, step: Artifact, asset: str, key: str, record: Record) -> Iterator[str]:
+        """Why the recipe of a record is not today's."""
+        if record.code_version != step.code_version:
+            yield f"code version {record.code_version or 'unknown'} -> {step.code_version}"
+        for name, upstream in step.inputs.items():
+            now, then = self.read(step, name, key), record.inputs.get(upstream)
+            if then is None:
+                yield f"{upstream} is a new input"
+            elif then != now.version:
+                yield self._told(step, name, asset, key, then, now)
+
+    def _told(self, step: Artifact, name: str, asset: str, key: str, then: str, now: Read) -> str:
+        """What changed of an input: its values where they are known, else the names of its parts."""
+        upstream = step.inputs[name]
+        before, after = self.book.values(then), self.book.values(now.version)
+        if before is not None and after is not None:
+            return f"{upstream} changed: {_difference(before, after)}"
+        if self.relations.is_many(step, name):
+            with_receipt = self.archive.receipt(self.places.place(asset, key))
+            used = (
+                {one.partition: one.sha256 for one in with_receipt.inputs if one.asset == upstream}
+                if with_receipt
+                else {}
+            )
+            parts = [part for part in {**used, **now.parts} if used.get(part, "") != now.parts.get(part, "")]
+            shown = ", ".join(parts[:3]) + (f" and {len(parts) - 3} more" if len(parts) > 3 else "")
+            return f"{upstream} changed: {shown or 'its parts'}"
+        return f"{upstream} changed: {then[:8] or 'nothing'} -> {now.version[:8] or 'nothing'}"
+
+    # ------------------------------------------------------------------ questions
+
+    def read(self, step: Artifact, name: str, key: str) -> Read:
+        """What one input of a partition is now."""
+        upstream = step.inputs[name]
+        kind = SEEN if upstream in self.graph.sources else MADE
+        keys = self.relations.parents(step, name, key)
+        known = self.book.versions(upstream, kind, keys)
+        parts = {part: known[part][0] if part in known else "" for part in keys}
+        if name in step.optional:
+            parts = {part: version for part, version in parts.items() if version}
+        cursor = max((number for _, number in known.values()), default=0)
+        if self.relations.is_many(step, name):
+            return Read(_version_over(parts), cursor, parts)
+        return Read(next(iter(parts.values()), ""), cursor, parts)
+
+    def status(self, asset: str, key: str) -> Status:
+        """The state of one partition, as of the last refresh."""
+        state, reasons = self.book.state_and_reasons(asset, key)
+        return Status(asset, key, state or "missing", reasons, self.book.record(asset, key, MADE))
+
+    def statuses(self, assets: Iterable[str], states: Iterable[str] = ()) -> Iterator[Status]:
+        """Every partition of `assets` (in one of `states`, if any is named), in the order of the file."""
+        for asset in assets:
+            for key, state, reasons in self.book.list_states(asset, tuple(states)):
+                yield Status(asset, key, state, reasons)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """For each asset, how many of its partitions are in each state."""
+        return self.book.count_states()
+
+
+def _version_over(parts: Mapping[str, str]) -> str:
+    """The version over many partitions, whatever their order."""
+    return hashlib.sha256("".join(f"{key}={parts[key]}\n" for key in sorted(parts)).encode()).hexdigest()
+
+
+def _difference(before: Mapping[str, object], after: Mapping[str, object]) -> str:
+    names = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    told = [f"{name}: {_shown(before.get(name))} -> {_shown(after.get(name))}" for name in names]
+    return "; ".join(told) or "its values"
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    if value is None:
+        return "none"
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return text if len(text) <= 60 else f"{text[:57]}..."

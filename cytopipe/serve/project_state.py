@@ -1,0 +1,125 @@
+"""What a project holds and how far it is, as plain values for pages. The plan is asked here and nowhere else.
+
+Judging takes CPU time that grows with the project, so an answer serves everybody for `_FRESH_S`, and only one
+is worked out at a time.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cytopipe.errors import CytopipeError
+from cytopipe.project import Project, load_project
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
+__all__ = ["ArtifactState", "ProjectState", "state_reader"]
+
+_FRESH_S = 5.0
+
+
+@dataclass(frozen=True)
+class ArtifactState:
+    """One partition of one asset.
+
+    Parameters
+    ----------
+    asset, partition : str
+    state : str
+        ``done``, ``stale``, ``missing``, ``failed``, ``interrupted``, ``running`` or ``broken``.
+    reasons : tuple of str
+    result : str
+        The path of what was made, relative to the output root; empty if nothing was.
+    """
+
+    asset: str
+    partition: str
+    state: str
+    reasons: tuple[str, ...] = ()
+    result: str = ""
+
+    @property
+    def domain(self) -> str:
+        return self.asset.partition("/")[0]
+
+    @property
+    def step(self) -> str:
+        return self.asset.partition("/")[2]
+
+
+@dataclass(frozen=True)
+class ProjectState:
+    """A project as its first page shows it.
+
+    Parameters
+    ----------
+    name, directory : str
+    artifacts : tuple of ArtifactState
+        In the order in which the data flow.
+    descriptions : dict
+        What the project file says of a data set, by (domain, partition).
+    faults : tuple of str
+        What is wrong with the project file.
+    """
+
+    name: str
+    directory: str
+    artifacts: tuple[ArtifactState, ...]
+    descriptions: dict[tuple[str, str], str]
+    faults: tuple[str, ...] = ()
+
+
+def state_reader(project: Project, instance: DagsterInstance) -> Callable[[], ProjectState]:
+    """A function that tells the state of a project, read anew if the last answer is older than 5 s."""
+    lock = threading.Lock()
+    answer: ProjectState | None = None
+    answered = 0.0
+
+    def read() -> ProjectState:
+        nonlocal answer, answered
+        with lock:
+            if answer is None or time.monotonic() - answered > _FRESH_S:
+                answer = _read(project.file, instance)
+                answered = time.monotonic()
+            return answer
+
+    return read
+
+
+def _read(file: Path, instance: DagsterInstance) -> ProjectState:
+    from cytopipe.defs.definitions import GRAPH
+    from cytopipe.defs.plan import judge
+
+    try:
+        project = load_project(file)
+    except CytopipeError as error:  # the file was edited and makes no sense now
+        faults = tuple(str(finding) for finding in error.findings)
+        return ProjectState(file.parent.name, str(file.parent), (), {}, faults)
+    artifacts = tuple(
+        ArtifactState(
+            judgement.asset,
+            judgement.partition,
+            judgement.state,
+            judgement.reasons,
+            _below_output(project, judgement.record.metadata.get("path")) if judgement.record else "",
+        )
+        for judgement in judge(project, instance, GRAPH)
+    )
+    descriptions = {
+        (data_set.domain, key): data_set.entry.description
+        for data_sets in project.data_sets.values()
+        for key, data_set in data_sets.items()
+    }
+    faults = tuple(str(finding) for finding in project.findings)
+    return ProjectState(project.directory.name, str(project.directory), artifacts, descriptions, faults)
+
+
+def _below_output(project: Project, path: object) -> str:
+    full = project.directory / str(path or "")
+    return full.relative_to(project.output).as_posix() if full.is_relative_to(project.output) else ""

@@ -1,0 +1,285 @@
+"""The archive: artifacts at their places, each with a receipt.
+
+1. `put` writes a value in its format into a draft, has it checked, and publishes it whole with its
+   provenance.
+2. `receipt` says what stands at a place, from its manifest alone.
+3. `get` and `handle` read it back, its bytes compared with the manifest first.
+
+Used alike by Dagster's IO managers, the plain commands and notebooks, so that all of them write the same
+bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from cytopipe.errors import DamagedError, StorageError
+from cytopipe.provenance import Provenance
+from cytopipe.storage.filesystem import Sync
+from cytopipe.storage.formats import Format, SetFormat
+from cytopipe.storage.receipts import Receipt
+from cytopipe.storage.store import Published, Store
+
+__all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where one artifact lies.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the archive's root, with ``/``: the file, the directory, or the folder of a set.
+    set_name : str
+        The name of the set in that folder; empty for files and directories.
+    """
+
+    path: str
+    set_name: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}/{self.set_name}.*" if self.set_name else self.path
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What a look at a place found, person's edits included.
+
+    Parameters
+    ----------
+    kind : {'absent', 'whole', 'edited', 'damaged'}
+        Only a set of files that people may edit can be ``edited``.
+    version : str
+        Digest of what stands; empty where nothing does, or where it is damaged.
+    words : str
+        What differs from the publication, for a person.
+    """
+
+    kind: str
+    version: str = ""
+    words: str = ""
+
+
+class Handle(Generic[Value]):
+    """An artifact that stands, read when it is asked for: a function may take ten thousand of them."""
+
+    def __init__(self, archive: Archive, place: Place, format: Format) -> None:
+        self.archive, self.place, self.format = archive, place, format
+
+    def __repr__(self) -> str:
+        return f"Handle({str(self.place)!r}, {self.format.name})"
+
+    def load(self) -> Value:
+        """The value, its bytes compared with the manifest first."""
+        return self.archive.get(self.place, self.format)
+
+    @property
+    def path(self) -> Path:
+        """The file, the current version of the directory, or the folder of the set; compared with the
+        manifest.
+        """
+        return self.archive.verified_path(self.place, self.format)
+
+    @cached_property
+    def receipt(self) -> Receipt:
+        """Its receipt; a `StorageError` where nothing stands."""
+        found = self.archive.receipt(self.place)
+        if found is None:
+            raise StorageError(
+                "nothing was published here", where=str(self.place), next="Materialize it first."
+            )
+        return found
+
+
+class Archive:
+    """Artifacts below one root directory.
+
+    Parameters
+    ----------
+    root : Path
+        Created when something is first put.
+    sync : Sync, default Sync.FULL
+        How far publications are pushed towards the disk.
+    """
+
+    def __init__(self, root: Path | str, *, sync: Sync = Sync.FULL) -> None:
+        self.root, self._sync = Path(root).absolute(), sync
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.root, sync=self._sync)
+
+    def put(
+        self,
+        place: Place,
+        format: Format,
+        value: Any,
+        provenance: Provenance | None = None,
+        *,
+        check: Callable[[Any], None] | None = None,
+    ) -> Receipt:
+        """Publish a value, whole or lazy, as the new version of the artifact at a place.
+
+        Parameters
+        ----------
+        place, format, value, provenance
+            `value` is one that `format` can write.
+        check : callable, optional
+            Called with a function that reads the finished draft; raises where the artifact must not be
+            published.
+
+        Raises
+        ------
+        InputError
+            The format cannot hold the value.
+        StorageError
+            The disk is full, read-only or failing; the previous version stands.
+        """
+        if isinstance(format, SetFormat):
+            if check is not None:
+                check(lambda: value)
+            published = self.store.publish_set(
+                place.path,
+                place.set_name,
+                format.files(place.set_name, value),
+                owns=format.owns(place.set_name),
+                extra=lambda manifest: format.beside(place.set_name, value, manifest),
+                provenance=provenance,
+            )
+            return _receipt(published, provenance)
+
+        def validate(draft: Path) -> None:
+            format.validate(draft)
+            if check is not None:
+                check(lambda: format.read(draft))
+
+        publish = self.store.publish_directory if format.layout == "directory" else self.store.publish_file
+        published = publish(
+            place.path, lambda draft: format.write(draft, value), validate=validate, provenance=provenance
+        )
+        return _receipt(published, provenance)
+
+    def get(self, place: Place, format: Format) -> Any:
+        """Read what stands at a place.
+
+        Raises
+        ------
+        StorageError
+            Nothing was published there.
+        DamagedError
+            Its bytes are not those that were published.
+        """
+        if isinstance(format, SetFormat):
+            return format.parse(place.set_name, self._read_set(place), self.root / place.path)
+        return format.read(self.verified_path(place, format))
+
+    def handle(self, place: Place, format: Format) -> Handle:
+        return Handle(self, place, format)
+
+    def verified_path(self, place: Place, format: Format) -> Path:
+        """The path to open, after its bytes were compared with the manifest; errors as :meth:`get`."""
+        if isinstance(format, SetFormat):
+            self._read_set(place)
+            return self.root / place.path
+        if format.layout == "directory":
+            return self.store.open_directory(place.path)
+        return self.store.open_file(place.path)
+
+    def receipt(self, place: Place) -> Receipt | None:
+        """What was published at a place, from its manifest; None where nothing was. No content is read."""
+        if (place.set_name and not (self.root / place.path).is_dir()) or not self.root.is_dir():
+            return None
+        try:
+            return self.store.receipt(place.path, place.set_name or None)
+        except StorageError:
+            if not (self.root / place.path).exists():
+                return None
+            raise
+
+    def look(self, place: Place, format: Format) -> Standing:
+        """Compare what stands at a place with what was published, record by record where people may edit."""
+        if not self.root.is_dir():
+            return Standing("absent")
+        if isinstance(format, SetFormat):
+            return self._look_at_set(place, format)
+        if not (self.root / place.path).exists():
+            return Standing("absent")
+        differences = self.store.verify(place.path)
+        if differences:
+            return Standing("damaged", words="; ".join(map(str, differences[:5])))
+        return Standing("whole", self.store.manifest(place.path).sha256)
+
+    def accept(self, place: Place, format: SetFormat, provenance: Provenance | None = None) -> Receipt:
+        """Take over a hand edit of a set as its new version, its files as the person left them.
+
+        Raises
+        ------
+        DamagedError
+            A file is damaged, which is no edit.
+        CytopipeError
+            The edit breaks what must hold of the set; nothing was written.
+        """
+        found = self.store.classify_set(place.path, place.set_name)
+        if found.kind == "damaged":
+            raise DamagedError(found.findings)
+        files = format.accepted(place.set_name, found, self.root / place.path)
+        value = format.parse(place.set_name, files, self.root / place.path)
+        published = self.store.publish_set(
+            place.path,
+            place.set_name,
+            files,
+            owns=format.owns(place.set_name),
+            extra=lambda manifest: format.beside(place.set_name, value, manifest),
+            provenance=provenance,
+        )
+        return _receipt(published, provenance)
+
+    def scratch(self, recipe: str) -> Path:
+        """A folder for checkpoints of work that follows `recipe`; another recipe gets another folder."""
+        folder = self.store.root / ".scratch" / hashlib.sha256(recipe.encode()).hexdigest()[:24]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def forget(self, recipe: str) -> None:
+        """Remove the checkpoints of work that is finished."""
+        shutil.rmtree(self.scratch(recipe))
+
+    def _read_set(self, place: Place) -> dict[str, bytes]:
+        if not (self.root / place.path).is_dir():
+            raise StorageError("nothing was published here", where=str(self.root / place.path))
+        return self.store.read_set(place.path, place.set_name)
+
+    def _look_at_set(self, place: Place, format: SetFormat) -> Standing:
+        folder = self.root / place.path
+        if not folder.is_dir():
+            return Standing("absent")
+        found = self.store.classify_set(place.path, place.set_name)
+        if found.kind == "absent":
+            return Standing("absent")
+        if found.kind == "damaged":
+            return Standing("damaged", words="; ".join(map(str, found.findings[:5])))
+        if found.kind == "whole":
+            return Standing("whole", self.store.manifest(place.path, place.set_name).sha256)
+        words = "; ".join(f"{one.name} {one.kind}" for one in found.differing[:20])
+        return Standing("edited", _digest_of_files(found.contents), words)
+
+
+def _digest_of_files(contents: Mapping[str, bytes]) -> str:
+    """The digest that a manifest of these files has."""
+    total = hashlib.sha256()
+    for name in sorted(contents):
+        total.update(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n".encode())
+    return total.hexdigest()
+
+
+def _receipt(published: Published, provenance: Provenance | None) -> Receipt:
+    return Receipt(published.path, published.sha256, published.size_bytes, published.files, provenance)

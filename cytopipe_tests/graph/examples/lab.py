@@ -1,0 +1,80 @@
+"""A project of an example domain with its history open, and the verbs that tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dagster import AssetSelection, DagsterInstance, Definitions, define_asset_job, in_process_executor
+
+from cytopipe.defs.artifact import Graph
+from cytopipe.defs.assets import GraphAssets
+from cytopipe.defs.history import History, asset_key
+from cytopipe.defs.io_managers import io_managers
+from cytopipe.defs.ledger import Ledger
+from cytopipe.defs.resources import ProjectResource
+from cytopipe.project import Project
+
+
+@dataclass
+class Lab:
+    """An example project: `declare` makes it anew from a directory, as its file says now."""
+
+    directory: Path
+    graph: Graph
+    declare: Callable[[Path], Project]
+    instance: DagsterInstance
+    changes: list[str] = field(default_factory=list)
+
+    @property
+    def project(self) -> Project:
+        return self.declare(self.directory)
+
+    def definitions(self) -> Definitions:
+        declare = self.declare
+
+        class ExampleProject(ProjectResource):
+            def read(self, instance: DagsterInstance) -> Project:
+                return declare(Path(self.file))
+
+        resource = ExampleProject(file=str(self.directory))
+        assets = GraphAssets(self.project, self.graph)
+        return Definitions(
+            assets=assets.assets(),
+            jobs=[define_asset_job("everything", AssetSelection.all())],
+            resources={"project": resource, **io_managers(self.graph, resource)},
+            executor=in_process_executor,
+        )
+
+    def ledger(self) -> Ledger:
+        """The ledger, refreshed; what was noticed outside stands in `changes`."""
+        ledger = Ledger(self.project, self.graph, History(self.instance))
+        self.changes = [f"{one.asset} [{one.key}] {one.what}" for one in ledger.refresh()]
+        return ledger
+
+    def states(self, asset: str) -> dict[str, str]:
+        return {one.key: one.state for one in self.ledger().statuses([asset])}
+
+    def reasons(self, asset: str, key: str) -> tuple[str, ...]:
+        return self.ledger().status(asset, key).reasons
+
+    def make(self, *assets: str, keys: list[str] | None = None, whole: bool = True):
+        """One run over the assets (of one set of partitions) for a range of keys; its result."""
+        job = self.definitions().resolve_implicit_global_asset_job_def()
+        chosen = job.get_subset(asset_selection={asset_key(one) for one in assets})
+        tags = {}
+        if keys and len(keys) == 1:
+            tags = {"dagster/partition": keys[0]}
+        elif keys:
+            tags = {
+                "dagster/asset_partition_range_start": keys[0],
+                "dagster/asset_partition_range_end": keys[-1],
+            }
+        return chosen.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
+
+    def make_all(self) -> None:
+        """Everything, one operation after the other, as a backfill would."""
+        for _, by, steps in GraphAssets(self.project, self.graph).groups():
+            keys = by.keys(self.project) if by else None
+            self.make(*(asset for step in steps for asset in step.makes), keys=keys)
