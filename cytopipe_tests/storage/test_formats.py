@@ -36,6 +36,24 @@ def test_every_format_has_a_name_a_suffix_and_at_most_two_kinds():
         formats.GIF  # noqa: B018
 
 
+def test_options_that_change_the_bytes_are_part_of_the_version_and_threads_are_not():
+    from cytopipe.storage.formats.h5ad import H5ad
+    from cytopipe.storage.formats.ome_zarr import OmeZarr
+    from cytopipe.storage.formats.plate import OmeZarrPlate
+    from cytopipe.storage.formats.tiff import Tiff
+
+    usual = [OmeZarr(threads=3), Tiff(threads=3), H5ad(threads=3, decode=False), FigureFormat("png")]
+    assert [format.version for format in usual] == ["1"] * 4
+    other = [OmeZarr("0.4", factor=3), Tiff("zstd"), H5ad(None), FigureFormat("png", dpi=72)]
+    assert [format.version for format in other] == [
+        "1 ngff=0.4 factor=3",
+        "1 compression=zstd",
+        "1 compression=None",
+        "1 dpi=72",
+    ]
+    assert OmeZarrPlate(other[0]).version == other[0].version
+
+
 def test_importing_the_formats_imports_no_library():
     script = (
         "import sys; from cytopipe.storage import formats; list(formats.FORMATS)\n"

@@ -98,6 +98,7 @@ class FigureFormat(FileFormat):
         if kind not in _METADATA:
             raise InputError(f"no figure format {kind!r}", expected=", ".join(_METADATA))
         self.name, self.suffix, self.kinds, self.dpi = kind, f".{kind}", (kind,), dpi
+        self.version = "1" if dpi == 150 else f"1 dpi={dpi:g}"
 
     def write(self, draft: Path, value: Figure | bytes) -> None:
         """Render a matplotlib figure, or write one that was rendered."""

@@ -56,6 +56,7 @@ class Tiff(FileFormat):
         if compression not in _COMPRESSIONS:
             raise InputError(f"TIFF compression {compression!r} is not known", expected="zlib, zstd or None")
         self.compression, self.threads = compression, threads
+        self.version = "1" if compression == "zlib" else f"1 compression={compression}"
 
     def write(self, draft: Path, value: Image) -> None:
         """Write an image plane by plane; `value.labels` have to be written as files of their own."""
