@@ -151,6 +151,23 @@ def test_a_figure_is_the_same_bytes_twice_and_a_damaged_one_is_found(format, tmp
     assert format.describe(tmp_path / "a") == ({"width_px": 300, "height_px": 150} if format is PNG else {})
 
 
+def test_names_with_dollar_signs_are_drawn_as_they_are_and_powers_of_ten_are_typeset(tmp_path):
+    """`$\\x$` is no formula of TeX: matplotlib raised and there was no picture."""
+    name = "T$\\x$ cells"
+    figure = new_figure(4, 3)
+    axes = figure.subplots()
+    axes.bar([name, "B $1$"], [1, 1000], label=name)
+    axes.set(title=name, xlabel=name, ylabel=name, yscale="log")
+    axes.annotate(name, (0, 1))
+    axes.legend()
+    figure.suptitle(name)
+    for format in (PNG, PDF, SVG):
+        format.write(tmp_path / format.name, figure)
+        format.validate(tmp_path / format.name)
+    labels = [text.get_text() for text in axes.get_yticklabels() if "mathdefault" in text.get_text()]
+    assert labels and all(text.get_parse_math() for text in axes.get_yticklabels())
+
+
 def test_a_figure_of_another_kind_is_refused():
     with pytest.raises(InputError, match="no figure format 'gif'"):
         FigureFormat("gif")
