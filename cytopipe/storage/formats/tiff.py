@@ -69,7 +69,7 @@ class Tiff(FileFormat):
         if value.dtype.itemsize == 8 and value.dtype.kind in "iu":
             raise InputError(f"OME-TIFF has no {value.dtype} pixels", next="Convert the labels to uint32.")
         size = math.prod(value.shape) * value.dtype.itemsize
-        planes = (np.ascontiguousarray(plane) for plane in value.planes())
+        planes = (np.ascontiguousarray(plane, value.dtype) for plane in value.planes())
         with tifffile.TiffWriter(draft, bigtiff=size > _CLASSIC_BYTES, ome=True) as file:
             file.write(
                 planes,
