@@ -127,7 +127,6 @@ def profiles(
                         yield asset, key, level_samples(sums, level, atlas)
                     case "atlas/pseudobulk":
                         yield asset, key, _described_profiles(sums, level, level_profiles(sums, level, atlas))
-        sums.forget()
 
 
 @artifact("atlas/quality", TSV, by=LEVELS, version=VERSION, place=_place("quality"))
