@@ -349,7 +349,7 @@ class Batch:
             self.ledger.archive,
             self.ledger.places.place(asset, key),
             shown.value,
-            self._provenance(step, asset, key, reads),
+            self._provenance(step, asset, key, reads, shown.counts),
             check=check if step.checks else None,
         )
         return _Result(receipt, shown, results)
@@ -369,7 +369,9 @@ class Batch:
         }
         return check.evaluate(value, **given)
 
-    def _provenance(self, step: Artifact, asset: str, key: str, reads: Mapping[str, Read]) -> Provenance:
+    def _provenance(
+        self, step: Artifact, asset: str, key: str, reads: Mapping[str, Read], facts: Mapping[str, int | float]
+    ) -> Provenance:
         inputs = tuple(
             Input(path="", sha256=version, asset=step.inputs[name], partition=part)
             for name, read in reads.items()
@@ -384,6 +386,7 @@ class Batch:
             partition=key,
             run_id=self.context.run.run_id,
             libraries=library_versions(_LIBRARIES),
+            facts=facts,
         )
 
     def _parameters(self, reads: Mapping[str, Read]) -> dict[str, object]:
