@@ -20,7 +20,6 @@ from cytopipe.commands.paths import absolute, paste
 from cytopipe.commands.progress import open_display
 from cytopipe.commands.words import counted
 from cytopipe.decompose import opening
-from cytopipe.decompose.advance import default_thresholds
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import (
@@ -35,7 +34,7 @@ from cytopipe.decompose.layout import (
 )
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.run import Decomposition, StageResult
-from cytopipe.decompose.sequences import SequenceSet
+from cytopipe.decompose.stages import default_thresholds
 from cytopipe.decompose.state import Requests
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.engine import open_engine
@@ -300,7 +299,7 @@ class Session:
             source, parameters = SequenceFile(Path(), "", found.records), found.state.parameters
             requests = self._requests(found.state.requests if given["resume"] else None)
             begun = found
-        sequences = SequenceSet.from_records(source.records.values())
+        sequences = source.unique()
         mean_bp = sum(map(len, sequences.sequences)) / len(sequences)
         yield f"input      {len(source.records)} records, {len(sequences)} unique, mean {mean_bp:.0f} bp"
         yield from other_files(self.directory) if begun is None else ()

@@ -10,18 +10,20 @@ document carries its own digest; one that was damaged is passed over, never half
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.layout import CHECKPOINT_FOLDER, Stage, stage_named
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.state import State, now, parse_document
+from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import CytopipeError
 from cytopipe.provenance import sha256_bytes
 from cytopipe.storage import Store
 
-__all__ = ["Checkpoint", "Checkpoints"]
+__all__ = ["Checkpoint", "Checkpoints", "Kept"]
 
 _FORMAT = "cytopipe decompose checkpoint 1"
 _SLOTS = ("checkpoint-a.json", "checkpoint-b.json")
@@ -120,6 +122,37 @@ class Checkpoints:
         """A kill between keeping a point and committing its files must not keep it twice."""
         kept = [one for _, one in self.points() if one.stage is checkpoint.stage]
         return bool(kept) and kept[-1].partition == checkpoint.partition
+
+
+class Kept:
+    """What is finished of a stage that is still worked on, in a folder that only this work uses.
+
+    Parameters
+    ----------
+    folder : Path
+    sequences : SequenceFile
+    saved : callable
+        ``saved(why, done, total)``: told after each, with the records in clusters and of all.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sequences: SequenceFile,
+        saved: Callable[[str, int, int], None] = lambda why, done, total: None,
+    ) -> None:
+        self._checkpoints = Checkpoints(folder, Store(folder))
+        self._records, self._saved = sequences.records, saved
+
+    def newest(self) -> Clustering | None:
+        """The newest one that is whole; None where nothing was kept."""
+        for one in self._checkpoints.newest_first():
+            return Clustering(one.partition, self._records, one.state)
+        return None
+
+    def save(self, clusters: Clustering, why: str) -> None:
+        self._checkpoints.save(clusters.state, clusters.partition, why)
+        self._saved(why, clusters.partition.n_clustered, len(self._records))
 
 
 def _format(checkpoint: Checkpoint) -> bytes:

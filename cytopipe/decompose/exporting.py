@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cytopipe.decompose import reports
 from cytopipe.decompose.exports import FORMATS, Assignment
 from cytopipe.decompose.layout import EXPORT_FOLDER, REPORT_FOLDER
 from cytopipe.decompose.run import Decomposition
@@ -51,7 +50,8 @@ def export_newest(directory: Path | str, formats: Sequence[str], output: Path | 
 def assignments(found: Decomposition) -> list[Assignment]:
     """Every record of the newest stage with its cluster, its medoid and the identity to it."""
     stage = found.partition.stage
-    if not reports.is_current(found.directory, stage, found.result().sha256):
+    report = found.folder.report(stage)
+    if report is None or not report.is_of(found.result().sha256):
         found.advance(stage.asset)
     table = read_tsv(
         found.directory / REPORT_FOLDER / stage.asset / "records.tsv",

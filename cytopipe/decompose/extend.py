@@ -153,9 +153,10 @@ def _assigned(
         ids = [record.id for record in fresh]
         taken = beside_their_twins(before, ids, records)
         return taken, {one: taken.cluster_of[one] for one in ids if one in taken.cluster_of}, {}
-    gone = set(before.deleted)
     workspace = Workspace(
-        (record for record in records.values() if record.id not in gone),
+        SequenceFile(Path(), "", records).unique(
+            without=frozenset(before.deleted), one_strand=not of.state.parameters.parity
+        ),
         of.state.parameters,
         of.directory,
         engine=engine,
@@ -231,11 +232,11 @@ def _founded(
     """New clusters of the records that fit nowhere, clustered among themselves; the file of each record."""
     if not left:
         return {}
-    sequences = SequenceSet.from_records(left)
+    parameters = of.state.parameters
+    sequences = SequenceSet.from_records(left, one_strand=not parameters.parity)
     ids = tuple(record.id for record in sequences.expand(range(len(sequences))))
     # In memory: the search database in the directory is that of all sequences, not of these few.
-    parameters = of.state.parameters
-    workspace = Workspace(left, parameters, of.directory, engine=engine, keep_search=False)
+    workspace = Workspace(sequences, parameters, of.directory, engine=engine, keep_search=False)
     start = Partition(INITIAL, {}, ids)
     clusters = dict(steps.clusters_grown(start, workspace))
     disjoint = steps.conflicts_resolved(Partition(INITIAL, clusters), workspace)

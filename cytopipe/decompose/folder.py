@@ -12,10 +12,13 @@ import contextlib
 import fcntl
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cytopipe.decompose.checkpoints import Checkpoint, Checkpoints
+from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.edits import Reading, read_stage
+from cytopipe.decompose.formats import CLUSTERS, REPORT, REPORT_FILES
 from cytopipe.decompose.layout import (
     CHECKPOINT_FOLDER,
     DISTANCE_FOLDER,
@@ -26,20 +29,19 @@ from cytopipe.decompose.layout import (
     STATE_FILE,
     Stage,
 )
-from cytopipe.decompose.partition import Partition, digest_of_digests, digest_of_files
+from cytopipe.decompose.partition import Partition, digest_of_files
+from cytopipe.decompose.reports import Report
 from cytopipe.decompose.state import State, format_document, now, parse_document
-from cytopipe.errors import DamagedError, InputError, ResumeError, StorageError
-from cytopipe.provenance import Provenance, sha256_bytes
-from cytopipe.storage import SetState, Store
-from cytopipe.storage.fasta import FastaRecord, format_fasta
+from cytopipe.errors import CytopipeError, DamagedError, InputError, ResumeError, StorageError
+from cytopipe.provenance import Provenance
+from cytopipe.storage import SetState
+from cytopipe.storage.archive import Archive, Place
+from cytopipe.storage.fasta import FastaRecord
 from cytopipe.storage.filesystem import lock_file
+from cytopipe.storage.manifest import Manifest
 
 __all__ = ["Folder"]
 
-_REPORT_FILES = (
-    *("records.tsv", "clusters.tsv", "conflicts.tsv", "histogram.tsv", "thresholds.tsv", "partitions.tsv"),
-    *("alternatives.tsv", "agreement.tsv", "histogram.png", "thresholds.png", "gaps.png", "summary.json"),
-)
 _LOCK_FILE = ".decompose.lock"
 
 
@@ -53,10 +55,10 @@ class Folder:
     """
 
     def __init__(self, path: Path) -> None:
-        self.store = Store(path)
+        self.archive = Archive(path)
+        self.store = self.archive.store
         self.path = self.store.root
         self.checkpoints = Checkpoints(self.path, self.store)
-        self._digests: dict[str, str] = {}  # of the files this process wrote
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -115,13 +117,14 @@ class Folder:
 
         A checkpoint is written before its files, so after a kill the newest may be one ahead of them.
         """
-        checkpoints = self.checkpoints.newest_first()
         if not any((self.path / f".{stage.asset}.manifest.json").exists() for stage in STAGES):
             return None  # killed before the first commit: there is nothing yet that they describe
+        checkpoints = self.checkpoints.newest_first()
         for one in checkpoints:
             with contextlib.suppress(StorageError):
                 manifest = self.store.manifest(self.path, one.stage.asset)
-                if manifest.sha256 == one.state.entry(one.stage).files_digest:
+                if _partition_in(manifest, one.stage) == one.partition:
+                    one.state.entry(one.stage).files_digest = manifest.sha256
                     return one
         return checkpoints[0] if checkpoints else None
 
@@ -139,9 +142,7 @@ class Folder:
     def written(self, stage: Stage) -> Partition | None:
         """What the files of a stage held when they were last written or accepted; None if unknown."""
         with contextlib.suppress(StorageError):
-            manifest = self.store.manifest(self.path, stage.asset)
-            ids = {file: list(entry.records or ()) for file, entry in manifest.files.items()}
-            return Partition.from_ids_by_file(stage, ids)
+            return _partition_in(self.store.manifest(self.path, stage.asset), stage)
         for one in self.checkpoints.newest_first():
             if one.stage == stage:
                 return one.partition
@@ -154,17 +155,14 @@ class Folder:
 
     def commit(
         self,
-        state: State,
-        partition: Partition,
-        records: Mapping[str, FastaRecord],
+        clusters: Clustering,
         reason: str,
-        *,
         provenance: Provenance,
+        *,
         previous: Partition | None = None,
         point: bool = False,
-        extra: Mapping[str, bytes] | None = None,
     ) -> tuple[State, Checkpoint]:
-        """Make `partition` the files of its stage and `state` the state, in one transaction.
+        """Publish the clusters of a stage, the state beside them, in one transaction.
 
         Parameters
         ----------
@@ -172,8 +170,6 @@ class Folder:
             What the files hold now: files it shares are kept without being written again.
         point : bool
             Whether to keep the checkpoint as one to roll back to.
-        extra : mapping of str to bytes, optional
-            Other files of the same transaction.
 
         Returns
         -------
@@ -181,38 +177,22 @@ class Folder:
             As written, with its time and the digest of the files.
         checkpoint : Checkpoint
         """
-        files = self._changed_files(partition, records, previous)
-        state = state.model_copy(deep=True)
-        state.stage = partition.stage.name
-        state.entry(partition.stage).files_digest = digest_of_digests(
-            {file: self._digests[file] for file in files}
-        )
-        state.metadata.last_checkpoint = now()
-        checkpoint = self.checkpoints.save(state, partition, reason, point=point)
-        self.store.publish_set(
-            self.path,
-            partition.stage.asset,
-            files,
-            owns=partition.stage.patterns,
-            extra={STATE_FILE: format_document(state), **(extra or {})},
-            provenance=provenance,
-        )
-        return state, checkpoint
+        state = clusters.state.model_copy(deep=True)
+        state.stage = clusters.stage.name
+        state.entry(clusters.stage).files_digest = ""
+        clusters = replace(clusters, state=state, unchanged=self._unchanged(clusters.partition, previous))
+        checkpoint = self.checkpoints.save(state, clusters.partition, reason, point=point)
+        place = Place("", clusters.stage.asset)
+        receipt = self.archive.put(place, CLUSTERS, clusters, provenance)
+        return clusters.published(receipt.version, provenance.as_json()).state, checkpoint
 
-    def _changed_files(
-        self, partition: Partition, records: Mapping[str, FastaRecord], previous: Partition | None
-    ) -> dict[str, bytes | None]:
-        """The bytes of every file; None for one that this process wrote before with the same records."""
-        ids = partition.ids_by_file()
-        same = previous.ids_by_file() if previous is not None else {}
-        files: dict[str, bytes | None] = {}
-        for file, members in ids.items():
-            if file in self._digests and same.get(file) == members:
-                files[file] = None
-            else:
-                files[file] = format_fasta(records[one] for one in members)
-                self._digests[file] = sha256_bytes(files[file])
-        return files
+    def _unchanged(self, partition: Partition, previous: Partition | None) -> frozenset[str]:
+        """The files that are published as they shall be."""
+        if previous is None or previous.stage is not partition.stage:
+            return frozenset()
+        held, same = self.store.manifest(self.path, partition.stage.asset).files, previous.ids_by_file()
+        named = partition.ids_by_file().items()
+        return frozenset(file for file, ids in named if file in held and same.get(file) == ids)
 
     def save_state(self, state: State) -> State:
         """Write the state alone, where no file of a stage changes."""
@@ -231,7 +211,6 @@ class Folder:
     def accept(self, stage: Stage, provenance: Provenance) -> None:
         """Make a hand edit the published version of a stage's files, as the person wrote them."""
         self.store.accept_set(self.path, stage.asset, provenance, owns=stage.patterns)
-        self.remember(stage)
 
     def accept_whatever(self, stage: Stage) -> None:
         """Accept the files of a stage, damaged ones and all, because they are about to be replaced or were
@@ -255,26 +234,26 @@ class Folder:
         self.store.accept_set(
             self.path, stage.asset, Provenance(what="files as they were found"), owns=stage.patterns
         )
-        self.remember(stage)
 
     def recover_if_possible(self) -> None:
         """Finish what a killed writer began, unless its journal is damaged too."""
         with contextlib.suppress(StorageError):
             self.store.recover(self.path)
 
-    def remember(self, stage: Stage) -> None:
-        """Take the files of a stage as written, so that a commit keeps those that stay the same."""
-        with contextlib.suppress(StorageError):
-            files = self.store.manifest(self.path, stage.asset).files
-            self._digests |= {file: entry.sha256 for file, entry in files.items()}
+    def report(self, stage: Stage) -> Report | None:
+        """The report of a stage; None where there is none, or it is damaged."""
+        try:
+            return self.archive.get(_report_of(stage), REPORT)
+        except CytopipeError:
+            return None
 
-    def publish_report(self, stage: Stage, files: Mapping[str, bytes], provenance: Provenance) -> None:
-        """Make `files` the report of a stage, in one transaction."""
-        folder = self.path / REPORT_FOLDER / stage.asset
-        if folder.is_dir():  # a report is made from the stage, so an edit of it is not kept
+    def publish_report(self, stage: Stage, report: Report, provenance: Provenance) -> None:
+        """Publish the report of a stage; an edit of it is not kept, since it is made from the stage."""
+        place = _report_of(stage)
+        if (self.path / place.path).is_dir():
             with contextlib.suppress(StorageError):
-                self.store.accept_set(folder, "report", provenance, owns=_REPORT_FILES)
-        self.store.publish_set(folder, "report", files, owns=_REPORT_FILES, provenance=provenance)
+                self.store.accept_set(place.path, place.set_name, provenance, owns=REPORT_FILES)
+        self.archive.put(place, REPORT, report, provenance)
 
     def remove_stage(self, stage: Stage, provenance: Provenance) -> None:
         """Remove the files and the report of a stage; refused if they were edited by hand."""
@@ -307,3 +286,13 @@ def _no_state(path: Path) -> ResumeError:
 
 def _used(checkpoint: Checkpoint) -> str:
     return f"going on from the checkpoint of {checkpoint.time} ({checkpoint.reason})"
+
+
+def _partition_in(manifest: Manifest, stage: Stage) -> Partition:
+    """What the files of a stage held when they were published."""
+    ids = {file: list(entry.records or ()) for file, entry in manifest.files.items()}
+    return Partition.from_ids_by_file(stage, ids)
+
+
+def _report_of(stage: Stage) -> Place:
+    return Place(f"{REPORT_FOLDER}/{stage.asset}", "report")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cytopipe.decompose.clustering import input_facts
 from cytopipe.decompose.edits import Edits, read_stage
 from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import (
@@ -24,12 +25,11 @@ from cytopipe.decompose.layout import (
     natural_order,
     owner,
 )
-from cytopipe.decompose.matrix import GivenDistances
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import beside_their_twins
-from cytopipe.decompose.sequences import SequenceSet, normalise
-from cytopipe.decompose.state import DistanceFacts, InputFacts, State, TargetFacts
+from cytopipe.decompose.sequences import normalise
+from cytopipe.decompose.state import State
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import CytopipeError, DamagedError, Finding, InputError, ParameterError, ResumeError
 from cytopipe.provenance import Provenance, sha256_file
@@ -64,55 +64,6 @@ def refuse_occupied(directory: Path) -> None:
             next=f"Write a state from them with `cytopipe decompose rebuild {directory} "
             "--input INPUT.fasta`, or choose another directory with -o.",
         )
-
-
-def target_facts(path: Path | str | None, sequences: SequenceSet) -> TargetFacts | None:
-    """What is remembered of a file of targets, after it was found to fit the input."""
-    if path is None:
-        return None
-    targets = SequenceFile.read(Path(path))
-    _positions(targets, sequences)
-    return TargetFacts(
-        fasta_path=str(Path(path).absolute()),
-        fasta_hash=targets.sha256,
-        total_sequences=len(targets.records),
-    )
-
-
-def distance_facts(path: Path | str | None, sequences: SequenceSet) -> DistanceFacts | None:
-    """What is remembered of a file of distances, after it was found to fit the input."""
-    if path is None:
-        return None
-    GivenDistances.read(Path(path), sequences)
-    return DistanceFacts(path=str(Path(path).absolute()), sha256=sha256_file(path))
-
-
-def target_positions(state: State, sequences: SequenceSet) -> list[int] | None:
-    """Positions of the targets in directed mode, in the order of their file; None otherwise."""
-    if state.targets is None:
-        return None
-    return _positions(SequenceFile.read(Path(state.targets.fasta_path)), sequences, partial=True)
-
-
-def _positions(targets: SequenceFile, sequences: SequenceSet, *, partial: bool = False) -> list[int]:
-    """Targets are found by their sequence. With `partial`, those no longer in play are passed over."""
-    found: dict[int, None] = {}
-    findings = []
-    for record in targets.records.values():
-        position = sequences.index_of.get(normalise(record.sequence))
-        if position is not None:
-            found[position] = None
-        elif not partial:
-            findings.append(
-                Finding(
-                    what=f"target {record.id!r} is not in the input",
-                    where=f"{targets.path}:{record.line}",
-                    expected="the sequence of a record of the input",
-                )
-            )
-    if findings:
-        raise InputError(findings)
-    return list(found)
 
 
 # ---------------------------------------------------------------------- before going on
@@ -188,7 +139,7 @@ def check(
     if source is not None:
         state.input.fasta_path = _stored_path(folder.path, source.path)
         if changed:
-            partition, edits, said = _with_changed_input(folder, state, source)
+            state, partition, edits, said = _with_changed_input(folder, state, source)
             messages += said
         else:
             reading = folder.read(state.newest, source.records)
@@ -303,7 +254,7 @@ def _companions(state: State) -> list[Finding]:
 
 def _with_changed_input(
     folder: Folder, state: State, source: SequenceFile
-) -> tuple[Partition, Edits, list[str]]:
+) -> tuple[State, Partition, Edits, list[str]]:
     """The initial clusters without the records that are gone or altered, with the new ones unassigned.
 
     The stages after it are made again: they were made from other sequences.
@@ -327,33 +278,13 @@ def _with_changed_input(
     ]
     kept = partition.without(gone)
     known = set(kept.records())
-    new = [
-        record.id
-        for records in SequenceSet.from_records(source.records.values()).records
-        for record in records
-        if record.id not in known
-    ]
+    new = [record.id for records in source.unique().records for record in records if record.id not in known]
     partition = beside_their_twins(kept, new, source.records)
-    state.input = InputFacts(
-        fasta_path=_stored_path(folder.path, source.path),
-        fasta_hash=source.sha256,
-        total_sequences=len(source.records),
-        deduplicated_sequences=len(SequenceSet.from_records(source.records.values())),
-    )
-    reset_after(state, INITIAL)
+    state = state.as_of(INITIAL)
+    state.input = input_facts(source, _stored_path(folder.path, source.path))
     state.stages.initial_clustering.completed = False
     message = f"the input changed: {len(gone)} records left their clusters, {len(new)} are to be clustered"
-    return partition, Edits(INITIAL, "edited"), [message]
-
-
-def reset_after(state: State, stage: Stage) -> list[Stage]:
-    """Forget in the state what came after a stage; the stages that had files are returned."""
-    begun = [one for one in STAGES if one.order > stage.order and state.entry(one).files_digest]
-    for one in STAGES:
-        if one.order > stage.order:
-            setattr(state.stages, one.name, type(state.entry(one))())
-    state.stage, state.status = stage.name, "in_progress"
-    return begun
+    return state, partition, Edits(INITIAL, "edited"), [message]
 
 
 def refuse_edited(

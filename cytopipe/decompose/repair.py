@@ -14,6 +14,7 @@ from pathlib import Path
 
 from cytopipe.decompose import opening
 from cytopipe.decompose.checkpoints import Checkpoint
+from cytopipe.decompose.clustering import input_facts
 from cytopipe.decompose.edits import read_stage
 from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import INITIAL, STAGES, Stage
@@ -21,10 +22,8 @@ from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.run import Decomposition
-from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.decompose.state import (
     Command,
-    InputFacts,
     Metadata,
     Refinement,
     Requests,
@@ -72,7 +71,7 @@ def rollback(directory: Path | str, to: str, *, command: str = "") -> Decomposit
         old = state.model_copy(deep=True)
         if past is not None:
             state.stages = past.state.stages.model_copy(deep=True)
-        opening.reset_after(state, stage)
+        state = state.as_of(stage)
         if stage is INITIAL and added:  # they are still to be clustered
             state.stages.initial_clustering.completed = False
         state.requests = _requests_until(stage, state, old.requests)
@@ -251,15 +250,9 @@ def _state_of(
     source: SequenceFile, parameters: Parameters, partitions: Mapping[Stage, Partition], folder: Folder
 ) -> State:
     moment = now()
-    sequences = SequenceSet.from_records(source.records.values())
     path = source.path.absolute()
     state = State(
-        input=InputFacts(
-            fasta_path=path.name if path.parent == folder.path else str(path),
-            fasta_hash=source.sha256,
-            total_sequences=len(source.records),
-            deduplicated_sequences=len(sequences),
-        ),
+        input=input_facts(source, path.name if path.parent == folder.path else ""),
         parameters=parameters,
         metadata=Metadata(start_time=moment, last_checkpoint=moment),
     )

@@ -1,6 +1,4 @@
-"""The report of a stage: `DIR/report/<stage>/`, tables for programs and figures for people.
-
-What comes in is the partition of a stage and its workspace; what leaves is one transaction of files:
+"""The report of a stage: tables for programs and figures for people, made from its clusters.
 
     records.tsv       every record of the input once: cluster, representative, identity to it
     clusters.tsv      every cluster: medoid, spread, nearest cluster, gap, confidence
@@ -19,100 +17,118 @@ All of it is a function of the stage files: written again, it is the same bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cytopipe.decompose import figures
+from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.compare import compare, names_in_headers, read_assignment
 from cytopipe.decompose.curve import Curve, cut, threshold_curve
-from cytopipe.decompose.folder import Folder
-from cytopipe.decompose.layout import REPORT_FOLDER, Stage
 from cytopipe.decompose.measures import Measures, measure
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import Placement, place
 from cytopipe.decompose.state import State
-from cytopipe.decompose.workspace import Workspace
-from cytopipe.errors import CytopipeError
-from cytopipe.provenance import Provenance, sha256_file
+from cytopipe.decompose.workspace import SequenceFile, Work, Workspace, opened, stop_if_asked
+from cytopipe.provenance import sha256_file
 from cytopipe.storage.fasta import FastaRecord
 from cytopipe.storage.formats.table import format_tsv
-from cytopipe.storage.state import format_json, read_json
+from cytopipe.storage.state import format_json, parse_json
 
-if TYPE_CHECKING:
-    from cytopipe.decompose.run import StageResult
-
-__all__ = ["attached", "is_current", "write"]
+__all__ = ["Report", "Truth", "report"]
 
 SUMMARY = "summary.json"
 HISTOGRAM_BINS = 100
 HISTOGRAM_TOP = 0.25
 
 
-def is_current(directory: Path, stage: Stage, files_digest: str, truth: Path | None = None) -> bool:
-    """Whether the report was made from these very files, and compared with this truth if one is given."""
-    summary = _summary_at(directory / REPORT_FOLDER / stage.asset)
-    if summary.get("files_digest") != files_digest:
-        return False
-    return truth is None or summary.get("truth") == _truth_digest(truth)
-
-
-def attached(result: StageResult) -> StageResult:
-    """A result with the report that belongs to it, if there is one."""
-    folder = result.directory / REPORT_FOLDER / result.stage
-    summary = _summary_at(folder)
-    if summary.get("files_digest") != result.sha256:
-        return result
-    return replace(
-        result,
-        metrics={
-            name: value for name, value in summary.items() if name not in ("files_digest", "stage", "truth")
-        },
-        tables={path.stem: path for path in sorted(folder.glob("*.tsv"))},
-        figures={path.stem: path for path in sorted(folder.glob("*.png"))},
-    )
-
-
-def write(
-    folder: Folder,
-    partition: Partition,
-    workspace: Workspace,
-    state: State,
-    provenance: Provenance,
-    records: Mapping[str, FastaRecord],
-    *,
-    truth: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Measure a stage and write its report in one transaction.
+@dataclass(frozen=True)
+class Truth:
+    """Known clusters to compare with.
 
     Parameters
     ----------
-    truth : Path, optional
+    sha256 : str
+        Digest of the file they were read from.
+    cluster_of : mapping of str to str
+        The known cluster of each record.
+    """
+
+    sha256: str
+    cluster_of: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> Truth:
+        """From whatever says which record is in which cluster; see `cytopipe.decompose.compare`."""
+        return cls(sha256_file(path) if path.is_file() else str(path), read_assignment(path))
+
+
+@dataclass(frozen=True)
+class Report:
+    """The files of a report: ``<name>.tsv``, ``<name>.png`` and ``summary.json``."""
+
+    files: Mapping[str, bytes]
+
+    @cached_property
+    def summary(self) -> Mapping[str, Any]:
+        """The numbers of the whole, and which files they were measured on."""
+        return parse_json(self.files[SUMMARY], where=SUMMARY)
+
+    @property
+    def metrics(self) -> dict[str, int | float]:
+        """The numbers alone."""
+        return {name: value for name, value in self.summary.items() if not isinstance(value, str)}
+
+    def is_of(self, files_digest: str, truth: Truth | None = None) -> bool:
+        """Whether it was made from these very files, and compared with this truth if one is given."""
+        summary = self.summary
+        return summary.get("files_digest") == files_digest and (
+            truth is None or summary.get("truth") == truth.sha256
+        )
+
+
+def report(
+    sequences: SequenceFile, clusters: Clustering, work: Work, *, truth: Truth | None = None
+) -> Report:
+    """Measure the clusters of a stage: tables and figures.
+
+    Parameters
+    ----------
+    truth : Truth, optional
         Known clusters to compare with; names in the headers of the input where it is None.
     """
-    placement = place(partition, workspace.sequences)
-    measures = measure(
-        placement.clusters,
-        workspace.weights,
-        workspace.distances,
-        workspace.measuring_neighbours,
-        percentile=state.parameters.target_percentile,
-        progress=progress,
-    )
+
+    def told(done: int, total: int) -> None:
+        work.progress("measuring clusters", done, total)
+        stop_if_asked(work)
+
+    partition, state = clusters.partition, clusters.state
+    with opened(
+        sequences, state, work, deleted=partition.deleted, aligning="measuring clusters"
+    ) as workspace:
+        placement = place(partition, workspace.sequences)
+        measures = measure(
+            placement.clusters,
+            workspace.weights,
+            workspace.distances,
+            workspace.measuring_neighbours,
+            percentile=state.parameters.target_percentile,
+            progress=told,
+        )
+        rows = record_rows(partition, placement, workspace, measures, sequences.records)
     curve = threshold_curve(len(workspace.sequences), [measures.within, measures.between])
     within, between = measures.within[2], measures.between[2]
-    rows = record_rows(partition, placement, workspace, measures, records)
-    clusters = _cluster_rows(partition, placement, workspace, measures)
+    rows_of_clusters = _cluster_rows(partition, placement, workspace, measures)
     ranked = curve.alternatives(
         lowest=state.parameters.min_split, highest=max(0.05, 2 * state.parameters.max_lump)
     )
     histogram = _histogram(within, between)
     tables: dict[str, Any] = {
         "records": rows,
-        "clusters": clusters,
+        "clusters": rows_of_clusters,
         "histogram": histogram,
         "thresholds": {"threshold": curve.thresholds, "clusters": curve.clusters},
         "partitions": {
@@ -127,20 +143,20 @@ def write(
             "record": list(conflicts),
             "clusters": [";".join(map(_name_in(partition), files)) for files in conflicts.values()],
         }
-    agreement = _agreement(partition, records, truth)
+    agreement = _agreement(partition, sequences.records, truth)
     if agreement is not None:
         tables["agreement"] = {name: [value] for name, value in agreement.items()}
     summary = {
         "stage": partition.stage.name,
-        "files_digest": state.entry(partition.stage).files_digest,
-        "truth": _truth_digest(truth) if truth is not None else "",
-        **_summary_numbers(partition, clusters, state),
+        "files_digest": clusters.files_digest,
+        "truth": truth.sha256 if truth is not None else "",
+        **_summary_numbers(partition, rows_of_clusters, state),
         **({name: agreement[name] for name in _AGREEMENT} if agreement else {}),
     }
     files = {f"{name}.tsv": format_tsv(table) for name, table in tables.items()}
-    files |= figures.all_of(histogram, curve, clusters, state.parameters)
+    files |= figures.all_of(histogram, curve, rows_of_clusters, state.parameters)
     files[SUMMARY] = format_json(summary)
-    folder.publish_report(partition.stage, files, provenance)
+    return Report(files)
 
 
 _AGREEMENT = ("adjusted_rand_index", "homogeneity", "completeness")
@@ -260,10 +276,10 @@ def _alternative_rows(curve: Curve, thresholds: Sequence[float], workspace: Work
 
 
 def _agreement(
-    partition: Partition, records: Mapping[str, FastaRecord], truth: Path | None
+    partition: Partition, records: Mapping[str, FastaRecord], truth: Truth | None
 ) -> dict[str, int | float] | None:
     if truth is not None:
-        return compare(partition.cluster_of, read_assignment(truth)).as_row()
+        return compare(partition.cluster_of, truth.cluster_of).as_row()
     names = names_in_headers(records[one] for one in sorted(records))
     if len(set(names.values())) < 2 or not partition.cluster_of.keys() & names.keys():
         return None
@@ -294,17 +310,3 @@ def _summary_numbers(partition: Partition, clusters: Mapping[str, list[Any]], st
 def _name_in(partition: Partition) -> Callable[[str], str]:
     prefix = partition.stage.prefix
     return lambda file: file.removeprefix(prefix).removesuffix(".fasta")
-
-
-def _truth_digest(truth: Path) -> str:
-    return sha256_file(truth) if truth.is_file() else str(truth)
-
-
-def _summary_at(folder: Path) -> dict[str, Any]:
-    if not (folder / SUMMARY).is_file():
-        return {}
-    try:
-        document = read_json(folder / SUMMARY)
-    except CytopipeError:
-        return {}  # a damaged report is made again
-    return document if isinstance(document, dict) else {}

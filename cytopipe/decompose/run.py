@@ -13,28 +13,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cytopipe.decompose import opening, reports
+from cytopipe.decompose import opening
 from cytopipe.decompose.checkpoints import Checkpoint
+from cytopipe.decompose.clustering import Clustering, begun, input_facts
 from cytopipe.decompose.edits import Edits
 from cytopipe.decompose.folder import Folder
-from cytopipe.decompose.layout import INITIAL, Stage, stage_named
+from cytopipe.decompose.layout import INITIAL, REPORT_FOLDER, Stage, stage_named
 from cytopipe.decompose.neighbours_blast import require_blast
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition, prove_conservation
 from cytopipe.decompose.progress import Progress, Silent
-from cytopipe.decompose.sequences import SequenceSet
-from cytopipe.decompose.state import Command, InputFacts, Metadata, Requests, State, now
-from cytopipe.decompose.workspace import SequenceFile, Workspace
+from cytopipe.decompose.stages import CODE_VERSION
+from cytopipe.decompose.state import Command, Requests, State, now
+from cytopipe.decompose.workspace import SequenceFile, Work
 from cytopipe.engine import Engine
 from cytopipe.errors import ResumeError
-from cytopipe.provenance import Input, Provenance, library_versions
+from cytopipe.provenance import Provenance, library_versions
 from cytopipe.storage import Difference
 from cytopipe.storage.fasta import FastaRecord
 
-__all__ = ["CODE_VERSION", "Decomposition", "StageResult"]
+__all__ = ["Decomposition", "StageResult"]
 
-#: Raised when the same input and parameters would give other clusters.
-CODE_VERSION = "1"
 _LIBRARIES = ("numpy", "scipy", "numba", "edlib")
 
 
@@ -154,36 +153,21 @@ class Decomposition:
         if parameters is not None and parameters.neighbours == "blast" and distances is None:
             require_blast()  # before anything is written
         source = SequenceFile.read(Path(fasta))
-        parameters = parameters or Parameters()
-        workspace = Workspace(source.records.values(), parameters, directory, given=distances)
-        everything = workspace.sequences.expand(range(len(workspace.sequences)))
-        began = now()
-        state = State(
-            input=InputFacts(
-                fasta_path=str(Path(fasta).absolute()),
-                fasta_hash=source.sha256,
-                total_sequences=len(source.records),
-                deduplicated_sequences=workspace.sequences.n_distinct,
-            ),
-            targets=opening.target_facts(targets, workspace.sequences),
-            distances=opening.distance_facts(distances, workspace.sequences),
-            parameters=parameters,
-            requests=requests or Requests(),
-            metadata=Metadata(start_time=began, last_checkpoint=began),
-        )
-        state.stages.initial_clustering.max_clusters_limit = max_clusters
-        state.stages.initial_clustering.max_sequences_limit = max_sequences
-        partition = Partition(
-            stage=INITIAL,
-            clusters={},
-            unassigned=tuple(record.id for record in everything),
+        clusters = begun(
+            source,
+            parameters or Parameters(),
+            targets=None if targets is None else SequenceFile.read(Path(targets)),
+            distances=distances,
+            max_clusters=max_clusters,
+            max_sequences=max_sequences,
+            requests=requests,
         )
         folder = Folder(directory)
-        found = cls(folder, state, source, partition, Edits(INITIAL, "whole"))
+        found = cls.of(folder, clusters.state, source, clusters.partition)
         with folder.locked():
             opening.refuse_occupied(directory)
             found.note(command)
-            found.commit(partition, "created", found.provenance_of(INITIAL, command))
+            found.commit(clusters.partition, "created", found.provenance_of(INITIAL, command))
         return found
 
     @classmethod
@@ -373,11 +357,10 @@ class Decomposition:
 
         with self.folder.locked():
             self.refresh()
+            telling = (progress or Silent()).step
             moved = Advance(
                 self,
-                engine=engine,
-                progress=progress or Silent(),
-                stop=stop,
+                Work(cache=self.directory, engine=engine, progress=telling, stop=stop),
                 interval=checkpoint_interval or self.state.requests.checkpoint_interval,
                 on_checkpoint=on_checkpoint,
                 command=command,
@@ -410,20 +393,25 @@ class Decomposition:
                 where=str(self.directory),
                 found=", ".join(one.asset for one in self.folder.stages_on_disk()) or "none",
             )
-        partition = self.partition
-        if partition.stage is not wanted:
-            partition = self.folder.read(wanted, self.records).partition
-        return reports.attached(
-            StageResult(
-                stage=wanted.asset,
-                directory=self.directory,
-                files=tuple(partition.ids_by_file()),
-                sha256=entry.files_digest,
-                n_clusters=partition.n_clusters,
-                n_records=partition.n_clustered,
-                n_unassigned=len(partition.unassigned),
-                resumed=resumed,
-            )
+        clusters, report = self.clusters_of(wanted), self.folder.report(wanted)
+        partition, found = clusters.partition, {}
+        if report is not None and report.is_of(entry.files_digest):
+            paths = [self.directory / REPORT_FOLDER / wanted.asset / name for name in sorted(report.files)]
+            found = {
+                "metrics": report.metrics,
+                "tables": {path.stem: path for path in paths if path.suffix == ".tsv"},
+                "figures": {path.stem: path for path in paths if path.suffix == ".png"},
+            }
+        return StageResult(
+            stage=wanted.asset,
+            directory=self.directory,
+            files=tuple(partition.ids_by_file()),
+            sha256=entry.files_digest,
+            n_clusters=partition.n_clusters,
+            n_records=partition.n_clustered,
+            n_unassigned=len(partition.unassigned),
+            resumed=resumed,
+            **found,
         )
 
     # ------------------------------------------------------------------ ask
@@ -431,6 +419,22 @@ class Decomposition:
     @property
     def directory(self) -> Path:
         return self.folder.path
+
+    @property
+    def clusters(self) -> Clustering:
+        """The clusters of the newest stage, as the verbs of `cytopipe.decompose.stages` take them."""
+        return Clustering(self.partition, self.records, self.state)
+
+    def clusters_of(self, stage: Stage) -> Clustering:
+        """The clusters of a stage that has files."""
+        if self.partition.stage is stage:
+            return self.clusters
+        return Clustering(self.folder.read(stage, self.records).partition, self.records, self.state)
+
+    @property
+    def sequences(self) -> SequenceFile:
+        """The input."""
+        return self._source
 
     @property
     def records(self) -> Mapping[str, FastaRecord]:
@@ -454,7 +458,6 @@ class Decomposition:
         opened = opening.check(self.folder, state, source=self._source, **self._asked)
         self.state, self.partition, self._edits = opened.state, opened.partition, opened.edits
         stage = self.partition.stage
-        self.folder.remember(stage)
         self._on_disk = None if opened.input_changed else self.partition
         if said and said not in self.messages:
             self.messages.append(said)
@@ -474,12 +477,7 @@ class Decomposition:
     def take_input(self, source: SequenceFile, stored_path: str) -> None:
         """Go on with another input, which must hold the records of the partition about to be committed."""
         self._source = source
-        self.state.input = InputFacts(
-            fasta_path=stored_path,
-            fasta_hash=source.sha256,
-            total_sequences=len(source.records),
-            deduplicated_sequences=len(SequenceSet.from_records(source.records.values())),
-        )
+        self.state.input = input_facts(source, stored_path)
 
     def note(self, command: str) -> None:
         """Put a command into the history."""
@@ -487,11 +485,6 @@ class Decomposition:
             self.state.metadata.command_history.append(Command(command=command, timestamp=now()))
 
     def provenance_of(self, stage: Stage, command: str) -> Provenance:
-        inputs = [Input(path=self.state.input.fasta_path, sha256=self.state.input.fasta_hash)]
-        if self.state.targets is not None:
-            inputs.append(Input(path=self.state.targets.fasta_path, sha256=self.state.targets.fasta_hash))
-        if self.state.distances is not None:
-            inputs.append(Input(path=self.state.distances.path, sha256=self.state.distances.sha256))
         history = self.state.stages.close_cluster_refinement.refinement_history
         return Provenance(
             what=f"{stage.asset} clusters of {Path(self.state.input.fasta_path).name}",
@@ -500,7 +493,7 @@ class Decomposition:
                 "refinements": [one.threshold for one in history],
                 "finder": self.state.stages.initial_clustering.finder,
             },
-            inputs=tuple(inputs),
+            inputs=self.state.made_from(stage),
             code_version=CODE_VERSION,
             libraries=library_versions(_LIBRARIES),
             command=command,
@@ -517,16 +510,9 @@ class Decomposition:
     ) -> Checkpoint:
         """Prove that no record is lost or doubled, then make it the state of the directory."""
         prove_conservation(partition, self.records)
-        self.state.metadata.provenance = provenance.as_json()
+        clusters = Clustering(partition, self.records, self.state, beside=extra or {})
         self.state, checkpoint = self.folder.commit(
-            self.state,
-            partition,
-            self.records,
-            reason,
-            provenance=provenance,
-            previous=self._on_disk,
-            point=point,
-            extra=extra,
+            clusters, reason, provenance, previous=self._on_disk, point=point
         )
         self.partition = self._on_disk = partition
         return checkpoint

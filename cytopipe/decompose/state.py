@@ -18,13 +18,16 @@ from cytopipe import __version__
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage, stage_named
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.errors import Finding, ResumeError
+from cytopipe.provenance import Input, digest_of, sha256_bytes
 from cytopipe.storage.state import format_json, parse_json
 
 __all__ = [
+    "NOT_DECLARED",
     "STATE_VERSION",
     "Command",
     "Requests",
     "State",
+    "declared",
     "format_document",
     "now",
     "parse_document",
@@ -32,6 +35,8 @@ __all__ = [
 ]
 
 STATE_VERSION = "1.0"
+NOT_DECLARED = sha256_bytes(b"")
+"""The digest of a file that may be declared and is not."""
 
 Count = Annotated[int, Field(ge=0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -201,11 +206,64 @@ class State(_Model):
         """The stage whose files are the newest."""
         return stage_named(self.stage)
 
+    def as_of(self, stage: Stage) -> State:
+        """A copy in which `stage` is the newest and nothing is known of later ones."""
+        state = self.model_copy(deep=True)
+        for one in STAGES:
+            if one.order > stage.order:
+                setattr(state.stages, one.name, type(state.entry(one))())
+        state.stage, state.status = stage.name, "in_progress"
+        return state
+
+    def source_of(self, stage: Stage) -> Stage:
+        """The stage that a later one was made from."""
+        if stage is FINAL and self.stages.finalized.source_stage:
+            return stage_named(self.stages.finalized.source_stage)
+        return STAGES[stage.order - 1]
+
+    def made_from(self, stage: Stage) -> tuple[Input, ...]:
+        """The inputs of a stage by their digests, under the names of the project's assets."""
+        inputs = [
+            Input(path=self.input.fasta_path, sha256=self.input.fasta_hash, asset="decompose/sequences")
+        ]
+        if stage is not FINAL:
+            limits = self.stages.initial_clustering
+            values = declared(self.parameters, limits.max_clusters_limit, limits.max_sequences_limit)
+            inputs.append(Input(path="", sha256=digest_of(values), asset="decompose/parameters"))
+        if stage is INITIAL:
+            targets = self.targets
+            path, digest = (targets.fasta_path, targets.fasta_hash) if targets else ("", NOT_DECLARED)
+            inputs.append(Input(path=path, sha256=digest, asset="decompose/targets"))
+            if self.distances is not None:
+                inputs.append(Input(path=self.distances.path, sha256=self.distances.sha256))
+            return tuple(inputs)
+        if stage is REFINED:
+            history = self.stages.close_cluster_refinement.refinement_history
+            thresholds = digest_of({"refine": [one.threshold for one in history]})
+            inputs.append(Input(path="", sha256=thresholds, asset="decompose/thresholds"))
+        source = f"decompose/{self.source_of(stage).asset}"
+        return (*inputs, Input(path="", sha256=self.entry(stage).source_digest, asset=source))
+
+    def report_made_from(self, stage: Stage, truth: str) -> tuple[Input, ...]:
+        """The inputs of the report of a stage; `truth` is the digest of the known clusters, if any."""
+        return (
+            Input(path=self.input.fasta_path, sha256=self.input.fasta_hash, asset="decompose/sequences"),
+            Input(path="", sha256=self.entry(stage).files_digest, asset=f"decompose/{stage.asset}"),
+            Input(path="", sha256=truth or NOT_DECLARED, asset="decompose/truth"),
+        )
+
     def stages_with_files(self) -> list[Stage]:
         """The stages that have files now, in order."""
         return [
             stage for stage in STAGES if self.entry(stage).files_digest and stage.order <= self.newest.order
         ]
+
+
+def declared(
+    parameters: Parameters, max_clusters: int | None = None, max_sequences: int | None = None
+) -> dict[str, object]:
+    """What is declared of a decomposition, as JSON values: parameters, and limits of the first stage."""
+    return {**parameters.as_json(), "max_clusters": max_clusters, "max_sequences": max_sequences}
 
 
 def now() -> str:

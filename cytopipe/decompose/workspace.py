@@ -7,8 +7,9 @@ neighbours that is opened when it is first needed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from cytopipe.decompose.layout import DISTANCE_FOLDER, SEARCH_FOLDER
 from cytopipe.decompose.matrix import GivenDistances
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.sequences import SequenceSet
+from cytopipe.decompose.state import State
 from cytopipe.engine import Engine
-from cytopipe.errors import InputError
+from cytopipe.errors import InputError, Interrupted
 from cytopipe.storage.fasta import FastaRecord, load_fasta
 
-__all__ = ["SequenceFile", "Workspace"]
+__all__ = ["SequenceFile", "Work", "Workspace", "opened", "stop_if_asked"]
+
+_MANY_ALIGNMENTS = 2_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,18 @@ class SequenceFile:
     path: Path
     sha256: str
     records: Mapping[str, FastaRecord]
+    _unique: dict[tuple[frozenset[str], bool], SequenceSet] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
+    def unique(self, *, without: frozenset[str] = frozenset(), one_strand: bool = False) -> SequenceSet:
+        """Its unique sequences, made once; records that are named by `without` are left out."""
+        if (without, one_strand) not in self._unique:
+            kept = [record for record in self.records.values() if record.id not in without]
+            self._unique[without, one_strand] = SequenceSet.from_records(
+                kept, where=str(self.path), one_strand=one_strand
+            )
+        return self._unique[without, one_strand]
 
     @classmethod
     def read(cls, path: Path) -> SequenceFile:
@@ -61,8 +77,31 @@ class SequenceFile:
                 where=str(path),
                 expected="a FASTA file",
             ) from error
-        SequenceSet.from_records(file.records, where=str(path))
-        return cls(path, file.sha256, {record.id: record for record in file.records})
+        found = cls(path, file.sha256, {record.id: record for record in file.records})
+        found.unique()  # says what is wrong with the sequences
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a stage may use while it works; anything with these attributes will do.
+
+    Parameters
+    ----------
+    cache : Path
+        A folder for distances and the search database, which other stages use again.
+    engine : Engine, optional
+        Where many alignments are computed; None: in this process.
+    progress : callable
+        ``progress(what, done, total)``.
+    stop : callable
+        Whether a stop was asked for.
+    """
+
+    cache: Path
+    engine: Engine | None = None
+    progress: Callable[[str, int, int], None] = lambda what, done, total: None
+    stop: Callable[[], bool] = lambda: False
 
 
 class Workspace:
@@ -70,8 +109,8 @@ class Workspace:
 
     Parameters
     ----------
-    records : iterable of FastaRecord
-        The records in play: those of the input without the deleted ones.
+    sequences : SequenceSet
+        Of the records in play: those of the input without the deleted ones.
     parameters : Parameters
     directory : Path
         Where distances and the search database are kept.
@@ -88,7 +127,7 @@ class Workspace:
 
     def __init__(
         self,
-        records: Iterable[FastaRecord],
+        sequences: SequenceSet,
         parameters: Parameters,
         directory: Path,
         *,
@@ -98,8 +137,7 @@ class Workspace:
         keep_search: bool = True,
     ) -> None:
         self.parameters = parameters
-        # Ready-made distances were measured on the records as they are, and so were the reference's.
-        self.sequences = SequenceSet.from_records(records, one_strand=given is None and not parameters.parity)
+        self.sequences = sequences
         self._directory = directory
         self._engine = engine
         self._given = given
@@ -142,7 +180,7 @@ class Workspace:
 
         So a report is also the same where BLAST is installed and where it is not.
         """
-        if self._given is not None or self.parameters.neighbours in ("kmer", "exhaustive"):
+        if self._given is not None or self.parameters.neighbours != "blast":
             return self.neighbours
         from cytopipe.decompose.neighbours import open_neighbours
 
@@ -157,3 +195,51 @@ class Workspace:
         """Keep the distances computed so far."""
         if "distances" in self.__dict__:
             self.distances.save()
+
+
+@contextmanager
+def opened(
+    sequences: SequenceFile,
+    state: State,
+    work: Work,
+    *,
+    deleted: Iterable[str] = (),
+    aligning: str = "",
+) -> Iterator[Workspace]:
+    """A workspace over the records in play; its distances are kept, however the work ends.
+
+    Parameters
+    ----------
+    deleted : iterable of str
+        Records that a person took out.
+    aligning : str
+        How to call many alignments in the progress; a stop is obeyed between them where it is given.
+    """
+
+    def aligned(done: int, total: int) -> None:
+        if aligning and total >= _MANY_ALIGNMENTS:
+            work.progress(f"{aligning}: alignments", done, total)
+        if aligning:
+            stop_if_asked(work)
+
+    given = None if state.distances is None else Path(state.distances.path)
+    parameters = state.parameters
+    workspace = Workspace(
+        # Ready-made distances were measured on the records as they are, and so were the reference's.
+        sequences.unique(without=frozenset(deleted), one_strand=given is None and not parameters.parity),
+        parameters,
+        work.cache,
+        engine=work.engine,
+        given=given,
+        progress=aligned,
+    )
+    try:
+        yield workspace
+    finally:
+        workspace.save()
+
+
+def stop_if_asked(work: Work) -> None:
+    """Raise `Interrupted` where a stop was asked for; the distances are kept, and give the same again."""
+    if work.stop():
+        raise Interrupted("stopped on request; the stages before and the distances are saved")

@@ -1,210 +1,344 @@
-"""Barcodes to species-like clusters, in four stages: the decompose domain as a chain.
+"""Barcodes to species-like clusters, in four stages, and a report of the result.
 
-    sequences, parameters -> initial -> deconflicted -> refined -> final
-                                              thresholds ---^
+    sequences, parameters, targets -> initial -> deconflicted -> refined -> final -> report
+                                                   thresholds ---^           truth ---^
 
-A partition is a data set of the project file; its directory is byte for byte that of `cytopipe decompose`, so
-work begun on the command line goes on here and the other way round. The FASTA files are the truth: each
-stage reads the files of the one before, hand edits included.
+A partition is a data set of the project file. Its folder is that of `cytopipe decompose`, so work begun on
+the command line goes on here and the other way round. The FASTA files are the truth: each stage is made
+from the files of the one before, hand edits included.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from pathlib import PurePath
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cytopipe.defs.graph import Chain
-from cytopipe.defs.standing_decompositions import described, standing, versions
-from cytopipe.defs.steps import Guard, Made, Source, Working, step
+from cytopipe.decompose.formats import CLUSTERS, REPORT
+from cytopipe.defs.artifact import (
+    Check,
+    CheckResult,
+    Described,
+    Graph,
+    Partitions,
+    Source,
+    Work,
+    artifact,
+)
 from cytopipe.errors import CytopipeError
 from cytopipe.project import DataSet, Project
 from cytopipe.project.digests import Digests
+from cytopipe.provenance import sha256_bytes
 
-__all__ = ["DECOMPOSE"]
+if TYPE_CHECKING:
+    from cytopipe.decompose.clustering import Clustering
+    from cytopipe.decompose.reports import Report, Truth
+    from cytopipe.decompose.workspace import SequenceFile
+    from cytopipe.project.decompose.entry import SequenceSet
 
-# As `cytopipe.decompose.run.CODE_VERSION`, which a test compares: importing it from there costs every process
-# that loads the definitions a second of numba.
+__all__ = ["DATA_SETS", "DECOMPOSE"]
+
+# As `cytopipe.decompose.stages.CODE_VERSION`, which a test compares: importing it from there costs every
+# process that loads the definitions a second of numba.
 _CODE = "1"
-_CONSERVED = Guard(
-    name="records_conserved",
-    description="Every record of the input is in a cluster or unassigned, and nothing else is there.",
+_AGREEMENT_WANTED = 0.5
+_NOT_DECLARED = sha256_bytes(b"")
+
+DATA_SETS = Partitions(name="decompose", title="set of sequences", per_run=50)
+
+# ---------------------------------------------------------------------- what it is made from
+
+
+def _file(data: DataSet, field: str) -> Path | None:
+    name = getattr(data.entry, field)
+    return data.resolve(name) if name else None
+
+
+def _sequences(data: DataSet, field: str) -> SequenceFile | None:
+    from cytopipe.decompose.workspace import SequenceFile
+
+    path = _file(data, field)
+    return None if path is None else SequenceFile.read(path)
+
+
+def _truth(data: DataSet) -> Truth | None:
+    from cytopipe.decompose.reports import Truth
+
+    path = _file(data, "truth")
+    return None if path is None else Truth.read(path)
+
+
+def _about(project: Project, data: DataSet, field: str) -> Mapping[str, object]:
+    path = _file(data, field)
+    if path is None:
+        return {"path": "none is declared"}
+    shown: dict[str, object] = {"path": project.relative(path), "size_bytes": path.stat().st_size}
+    if field == "input":
+        from cytopipe.storage.fasta import read_fasta
+
+        try:
+            shown["n_records"] = sum(1 for _ in read_fasta(path))
+        except CytopipeError as error:
+            shown["not_usable"] = str(error)
+    return shown
+
+
+def _source(asset: str, field: str, description: str, load, kinds: tuple[str, ...] = ("fasta",)) -> Source:
+    """A file that an entry names, perhaps."""
+    return Source(
+        asset=asset,
+        by=DATA_SETS,
+        description=description,
+        load=load,
+        files=lambda data: [path] if (path := _file(data, field)) else [],
+        digest=lambda project, data: (
+            Digests(project.home).sha256(path) if (path := _file(data, field)) else _NOT_DECLARED
+        ),
+        describe=lambda project, data: _about(project, data, field),
+        kinds=kinds,
+    )
+
+
+SEQUENCES = _source(
+    "decompose/sequences",
+    "input",
+    "The FASTA file of a data set, as the project file names it; never written.",
+    lambda data: _sequences(data, "input"),
 )
-_DISJOINT = Guard(name="clusters_disjoint", description="No record is in two clusters.")
-_AGREES = Guard(
+TARGETS = _source(
+    "decompose/targets",
+    "targets",
+    "The records from which alone clusters are grown, where the project file names some.",
+    lambda data: _sequences(data, "targets"),
+)
+TRUTH = _source(
+    "decompose/truth",
+    "truth",
+    "The known species, where the project file names them; the result is compared with them.",
+    _truth,
+    ("table",),
+)
+
+
+def _parameters(data: DataSet) -> Mapping[str, object]:
+    from cytopipe.decompose.state import declared
+
+    entry = data.entry
+    return declared(entry.parameters, entry.max_clusters, entry.max_sequences)
+
+
+PARAMETERS = Source(
+    asset="decompose/parameters",
+    by=DATA_SETS,
+    description="How the project file says a data set is clustered: distances, percentile, search, limits.",
+    load=lambda data: data.entry,
+    values=_parameters,
+    describe=lambda project, data: {"parameters": dict(_parameters(data))},
+    kinds=("yaml",),
+)
+THRESHOLDS = Source(
+    asset="decompose/thresholds",
+    by=DATA_SETS,
+    description="Distances of the close-cluster refinements, in their order.",
+    load=lambda data: _thresholds(data),
+    values=lambda data: {"refine": list(_thresholds(data))},
+    describe=lambda project, data: {"refine": list(_thresholds(data))},
+    kinds=("yaml",),
+)
+
+
+def _thresholds(data: DataSet) -> tuple[float, ...]:
+    return tuple(data.entry.refine) or (data.entry.max_lump,)
+
+
+# ---------------------------------------------------------------------- what must hold
+
+
+def _conserved(value: Clustering, sequences: SequenceFile) -> CheckResult:
+    from cytopipe.decompose.partition import conservation_findings
+
+    findings = conservation_findings(value.partition, sequences.records)
+    return CheckResult(tuple(map(str, findings)), {"n_records": len(sequences.records)})
+
+
+def _disjoint(value: Clustering) -> CheckResult:
+    shared = value.partition.conflicts
+    found = [f"record {record!r} is in {', '.join(files)}" for record, files in shared.items()]
+    return CheckResult(tuple(found), {"n_shared": len(shared)})
+
+
+def _agrees(value: Report, truth: Truth | None) -> CheckResult:
+    index = value.summary.get("adjusted_rand_index") if truth is not None else None
+    if index is None or index >= _AGREEMENT_WANTED:
+        return CheckResult((), {} if index is None else {"adjusted_rand_index": index})
+    return CheckResult((f"adjusted Rand index {index:.3f}",), {"adjusted_rand_index": index})
+
+
+CONSERVED = Check(
+    name="records_conserved",
+    description="Every record of the input is in a cluster, unassigned or deleted by hand; nothing else is.",
+    evaluate=_conserved,
+)
+DISJOINT = Check(name="clusters_disjoint", description="No record is in two clusters.", evaluate=_disjoint)
+AGREES = Check(
     name="agrees_with_truth",
     description="Adjusted Rand index against the known species is at least 0.5, where they are known.",
+    evaluate=_agrees,
     blocking=False,
 )
 
+# ---------------------------------------------------------------------- the protocol
 
-@step(
+
+@artifact(
     "decompose/initial",
-    after=("decompose/sequences", "decompose/parameters"),
-    standing=standing("initial"),
-    code_version=_CODE,
-    guards=(_CONSERVED,),
-    kinds=("fasta",),
+    CLUSTERS,
+    by=DATA_SETS,
+    version=_CODE,
+    place="decompose/{key}#initial",
+    checks=(CONSERVED,),
     minutes="0.1 per 100 sequences",
 )
-def initial(data: DataSet, at: Working) -> Made:
+def initial(
+    data: DataSet,
+    sequences: SequenceFile,
+    parameters: SequenceSet,
+    targets: SequenceFile | None,
+    work: Work,
+) -> Described:
     """Clusters grown from targets by the barcode gap.
 
     Each target gathers the sequences within `max_lump`, and keeps those before the widest gap. Clusters may
-    still share records. Files: `initial.cluster_0001.fasta` and so on; a checkpoint after every few targets.
+    still share records. Files: `initial.cluster_0001.fasta` and so on; a checkpoint after every few
+    targets.
     """
-    return _advance(data, at, "initial", restart=bool(at.changed))
+    from cytopipe.decompose.checkpoints import Kept
+    from cytopipe.decompose.stages import begun, initial_clusters
+
+    kept = Kept(work.scratch, sequences, work.saved)
+    start = kept.newest() or begun(
+        sequences,
+        parameters.parameters,
+        targets=targets,
+        max_clusters=parameters.max_clusters,
+        max_sequences=parameters.max_sequences,
+    )
+    return _described(
+        initial_clusters(
+            sequences, start, work, targets=targets, every=parameters.checkpoint_interval, keep=kept.save
+        )
+    )
 
 
-@step(
+@artifact(
     "decompose/deconflicted",
-    after=("decompose/initial",),
-    standing=standing("deconflicted"),
-    code_version=_CODE,
-    guards=(_CONSERVED, _DISJOINT),
-    kinds=("fasta",),
+    CLUSTERS,
+    by=DATA_SETS,
+    version=_CODE,
+    place="decompose/{key}#deconflicted",
+    checks=(CONSERVED, DISJOINT),
 )
-def deconflicted(data: DataSet, at: Working) -> Made:
+def deconflicted(
+    data: DataSet, sequences: SequenceFile, initial: Clustering, parameters: SequenceSet, work: Work
+) -> Described:
     """Every record in exactly one cluster.
 
     Clusters that share records are decomposed again together, whatever their size.
     """
-    return _advance(data, at, "deconflicted")
+    from cytopipe.decompose import stages
+
+    return _described(stages.deconflicted(sequences, initial, work, parameters=parameters.parameters))
 
 
-@step(
+@artifact(
     "decompose/refined",
-    after=("decompose/deconflicted", "decompose/thresholds"),
-    standing=standing("refined"),
-    code_version=_CODE,
-    guards=(_CONSERVED, _DISJOINT),
-    kinds=("fasta",),
+    CLUSTERS,
+    by=DATA_SETS,
+    version=_CODE,
+    place="decompose/{key}#refined",
+    checks=(CONSERVED, DISJOINT),
 )
-def refined(data: DataSet, at: Working) -> Made:
+def refined(
+    data: DataSet,
+    sequences: SequenceFile,
+    deconflicted: Clustering,
+    parameters: SequenceSet,
+    thresholds: tuple[float, ...],
+    work: Work,
+) -> Described:
     """Clusters closer to each other than a threshold, looked at again together.
 
     One pass per threshold of the entry's `refine`, in its order; without any, one pass at `max_lump`.
     """
-    return _advance(data, at, "refined")
+    from cytopipe.decompose import stages
+    from cytopipe.decompose.checkpoints import Kept
+
+    kept = Kept(work.scratch, sequences, work.saved)
+    start = kept.newest() or deconflicted
+    return _described(
+        stages.refined(sequences, start, thresholds, work, parameters=parameters.parameters, keep=kept.save)
+    )
 
 
-@step(
+@artifact(
     "decompose/final",
-    after=("decompose/refined",),
-    standing=standing("final"),
-    code_version=_CODE,
-    guards=(_CONSERVED, _DISJOINT, _AGREES),
-    kinds=("fasta",),
+    CLUSTERS,
+    by=DATA_SETS,
+    version=_CODE,
+    place="decompose/{key}#final",
+    checks=(CONSERVED, DISJOINT),
 )
-def final(data: DataSet, at: Working) -> Made:
+def final(data: DataSet, sequences: SequenceFile, refined: Clustering, work: Work) -> Described:
     """The result: clusters numbered by size, `cluster_001.fasta` the largest, and `unassigned.fasta`."""
-    return _advance(data, at, "final")
+    from cytopipe.decompose import stages
+
+    return _described(stages.final(sequences, refined, work))
 
 
-def _advance(data: DataSet, at: Working, stage: str, *, restart: bool = False) -> Made:
-    """Take one data set to a stage, and describe what came out."""
-    from cytopipe.decompose import Decomposition
+@artifact(
+    "decompose/report",
+    REPORT,
+    by=DATA_SETS,
+    version=_CODE,
+    place="decompose/{key}/report/final#report",
+    checks=(AGREES,),
+)
+def report(
+    data: DataSet, sequences: SequenceFile, final: Clustering, truth: Truth | None, work: Work
+) -> Described:
+    """Tables and figures of the final clusters: records, clusters, the barcode gap, the thresholds.
 
-    entry = data.entry
-    decomposition = Decomposition.adopt(
-        data.folder,
-        data.resolve(entry.input),
-        entry.parameters,
-        restart=restart,
-        targets=data.resolve(entry.targets) if entry.targets else None,
-        max_clusters=entry.max_clusters,
-        max_sequences=entry.max_sequences,
-        command=f"dagster run {at.run_id}",
-    )
-    result = decomposition.advance(
-        stage,
-        engine=at.engine,
-        progress=_Progress(at.progress),
-        stop=at.stop,
-        thresholds=entry.refine or None,
-        checkpoint_interval=entry.checkpoint_interval,
-        on_checkpoint=lambda checkpoint: at.checkpoint(
-            checkpoint.reason,
-            checkpoint.state.stages.initial_clustering.total_sequences_processed,
-            checkpoint.state.input.total_sequences,
-        ),
-        command=f"dagster run {at.run_id}",
-    )
-    return described(data, decomposition, result)
+    Made from the files of the final stage, so that a hand edit of them makes it anew.
+    """
+    from cytopipe.decompose import reports
+
+    found = reports.report(sequences, final, work, truth=truth)
+    return Described(found, counts=found.metrics, picture=found.files["histogram.png"])
 
 
-@dataclass
-class _Progress:
-    """A step's progress in the form in which the domain tells it."""
-
-    tell: Callable[[str, int, int], None]
-
-    def step(self, name: str, done: int, total: int) -> None:
-        self.tell(name, done, total)
-
-    def say(self, message: str) -> None:
-        pass
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
+def _described(clusters: Clustering) -> Described:
+    """Clusters with what a person counts of them."""
+    partition = clusters.partition
+    counts = {
+        "n_clusters": partition.n_clusters,
+        "n_records": partition.n_clustered,
+        "n_unassigned": len(partition.unassigned),
+        "n_deleted": len(partition.deleted),
+    }
+    if partition.stage.overlaps:
+        counts["n_in_several_clusters"] = len(partition.conflicts)
+    return Described(clusters, counts=counts)
 
 
-def _sequences(project: Project, data: DataSet) -> str | None:
-    return Digests(project.home).sha256(data.resolve(data.entry.input))
-
-
-def _about_sequences(project: Project, data: DataSet) -> Mapping[str, object]:
-    from cytopipe.storage.fasta import read_fasta
-
-    path = data.resolve(data.entry.input)
-    try:
-        records = sum(1 for _ in read_fasta(path))
-    except CytopipeError as error:
-        return {"path": project.relative(path), "not_usable": str(error)}
-    return {"n_records": records, "path": project.relative(path), "size_bytes": path.stat().st_size}
-
-
-def _asset_of(path: PurePath) -> str | None:
-    from cytopipe.decompose.layout import REPORT_FOLDER, owner, stage_named
-
-    if path.parts[:1] == (REPORT_FOLDER,) and len(path.parts) > 1:
-        return f"decompose/{stage_named(path.parts[1]).asset}"
-    stage = owner(path.name) if len(path.parts) == 1 else None
-    return f"decompose/{stage.asset}" if stage else None
-
-
-DECOMPOSE = Chain(
-    domain="decompose",
-    partitions="decompose",
-    description="DNA barcodes decomposed into species-like clusters by the barcode gap.",
-    sources=(
-        Source(
-            asset="decompose/sequences",
-            description="The FASTA file of a data set, as the project file names it; never written.",
-            version=_sequences,
-            describe=_about_sequences,
-            kinds=("fasta",),
-        ),
-        Source(
-            asset="decompose/parameters",
-            description="How the project file says a data set is clustered: distances, percentile, neighbour "
-            "search, targets, limits.",
-            version=lambda project, data: versions(project, data)["decompose/parameters"],
-            describe=lambda project, data: {"parameters": data.entry.parameters.as_json()},
-            kinds=("yaml",),
-        ),
-        Source(
-            asset="decompose/thresholds",
-            description="What the project file says about the close-cluster refinement: its thresholds.",
-            version=lambda project, data: versions(project, data)["decompose/thresholds"],
-            describe=lambda project, data: {"refine": list(data.entry.refine)},
-            kinds=("yaml",),
-        ),
-    ),
-    steps=(initial, deconflicted, refined, final),
-    partitions_per_run=50,
-    asset_of=_asset_of,
+DECOMPOSE = Graph(
+    SEQUENCES,
+    PARAMETERS,
+    THRESHOLDS,
+    TARGETS,
+    TRUTH,
+    initial,
+    deconflicted,
+    refined,
+    final,
+    report,
 )

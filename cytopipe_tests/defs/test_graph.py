@@ -72,7 +72,7 @@ def test_no_dagster_outside_its_room(module):
 
 
 def test_the_code_version_of_the_assets_is_that_of_the_domain():
-    from cytopipe.decompose.run import CODE_VERSION
+    from cytopipe.decompose.stages import CODE_VERSION
 
     assert {step.code_version for step in GRAPH.steps_of("decompose")} == {CODE_VERSION}
 

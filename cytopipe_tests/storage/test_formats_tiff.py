@@ -128,7 +128,7 @@ def test_more_than_four_gigabytes_are_written_as_bigtiff(tmp_path):
 
     Tiff("zstd").write(tmp_path / "x.tiff", Image(Zeros(), "ZYX"))
     assert (tmp_path / "x.tiff").read_bytes()[:4] == b"II+\0"
-    assert read_tiff(tmp_path / "x.tiff", budget=1 << 34).shape == (140, 4096, 4096)
+    assert read_tiff(tmp_path / "x.tiff").shape == (140, 4096, 4096)
 
 
 # --------------------------------------------------------------------------- files of others
