@@ -205,7 +205,12 @@ class Provenance:
         return sha256_bytes(json.dumps(decisive, sort_keys=True, allow_nan=False).encode())
 
 
-_FIELD_TYPES: dict[str, type] = {"parameters": Mapping, "inputs": list, "libraries": Mapping, "facts": Mapping}
+_FIELD_TYPES: dict[str, type] = {
+    "parameters": Mapping,
+    "inputs": list,
+    "libraries": Mapping,
+    "facts": Mapping,
+}
 _INPUT_TYPES: dict[str, tuple[type, ...]] = {"storage_id": (int, type(None))}
 
 

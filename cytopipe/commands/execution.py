@@ -89,7 +89,8 @@ def _account(opened: Opened, chosen: list[Status], finished: list[Finished], *, 
     made = [opened.ledger.status(one.asset, one.key) for one in chosen if one.state != "broken"]
     done = [one for one in made if one.state == "done"]
     click.echo(f"{len(done)} of {len(made)} done in {counted(len(finished), 'run')}")
-    paths = list(dict.fromkeys(_shown_path(opened, one) for one in done if one.record and "path" in one.record.facts))
+    lying = [one for one in done if one.record and "path" in one.record.facts]
+    paths = list(dict.fromkeys(_shown_path(opened, one) for one in lying))
     for path in paths[:_PATHS_SHOWN]:
         click.echo(f"  {path}")
     if len(paths) > _PATHS_SHOWN:

@@ -72,7 +72,9 @@ class Opened:
 
         live = self.running()
         return [
-            replace(one, state="running", reasons=("a run is at it",)) if (one.asset, one.key) in live else one
+            replace(one, state="running", reasons=("a run is at it",))
+            if (one.asset, one.key) in live
+            else one
             for one in statuses
         ]
 

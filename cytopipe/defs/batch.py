@@ -370,7 +370,12 @@ class Batch:
         return check.evaluate(value, **given)
 
     def _provenance(
-        self, step: Artifact, asset: str, key: str, reads: Mapping[str, Read], facts: Mapping[str, int | float]
+        self,
+        step: Artifact,
+        asset: str,
+        key: str,
+        reads: Mapping[str, Read],
+        facts: Mapping[str, int | float],
     ) -> Provenance:
         inputs = tuple(
             Input(path="", sha256=version, asset=step.inputs[name], partition=part)

@@ -91,7 +91,9 @@ def _walk(node: Node, above: tuple[bool, ...]) -> Iterator[tuple[tuple[bool, ...
         yield from _walk(one, (*above, number < len(node.inputs)))
 
 
-def _node(ledger: Ledger, asset: str, key: str, version: str, known: dict[tuple[str, str, str], Node]) -> Node:
+def _node(
+    ledger: Ledger, asset: str, key: str, version: str, known: dict[tuple[str, str, str], Node]
+) -> Node:
     place = (asset, key, version)
     if place not in known:
         known[place] = _looked_up(ledger, asset, key, version, known)
@@ -128,7 +130,8 @@ def _recipe(
     """What a version was made from: as its receipt says while it stands, else as its event does."""
     if asset in ledger.graph.sources:
         return [], dict(ledger.book.values(version) or {})
-    receipt = ledger.archive.receipt(ledger.places.place(asset, key)) if _is_declared(ledger, asset, key) else None
+    declared = key in ledger.relations.declared[ledger.graph.makers[asset].by]
+    receipt = ledger.archive.receipt(ledger.places.place(asset, key)) if declared else None
     if receipt is not None and receipt.version == version and receipt.provenance is not None:
         made = receipt.provenance
         return [one for one in made.inputs if one.asset in ledger.graph.by_asset], dict(made.parameters)
@@ -141,10 +144,6 @@ def _recipe(
     ]
     parameters = metadata.get("parameters")
     return inputs, dict(parameters) if isinstance(parameters, dict) else {}
-
-
-def _is_declared(ledger: Ledger, asset: str, key: str) -> bool:
-    return key in ledger.relations.declared[ledger.graph.makers[asset].by]
 
 
 def _path(event: Event | None) -> str:

@@ -1,4 +1,5 @@
-"""Maintenance of what lies on disk: every artifact compared with its manifest, dead drafts and old versions removed.
+"""Maintenance of what lies on disk: every artifact compared with its manifest, dead drafts and old versions
+removed.
 
 An asset without partitions, so that its history is the history of the archive's health.
 """

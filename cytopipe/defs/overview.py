@@ -25,9 +25,9 @@ def overview_of(asset: str) -> Artifact:
 
     overview.__doc__ = f"One row per data set: what {asset} holds of each."
     domain = asset.split("/")[0]
-    return artifact(
-        f"{domain}/overview", FORMATS["tsv"], inputs={"made": asset}, optional=("made",)
-    )(overview)
+    return artifact(f"{domain}/overview", FORMATS["tsv"], inputs={"made": asset}, optional=("made",))(
+        overview
+    )
 
 
 def is_overview(asset: str) -> bool:

@@ -1,7 +1,8 @@
 """What happens by the clock: what is missing or stale every night, verification and sweeping every week.
 
-The times are those of the machine's time zone, which each description names. A nightly run takes only what the
-ledger wants and whose inputs are done: what comes first in the flow is made at two, the rest every hour after.
+The times are those of the machine's time zone, which each description names. A nightly run takes only what
+the ledger wants and whose inputs are done: what comes first in the flow is made at two, the rest every hour
+after.
 """
 
 from __future__ import annotations
@@ -113,8 +114,8 @@ def _weekly(zone: str) -> ScheduleDefinition:
         execution_timezone=zone,
         job_name=MAINTENANCE_JOB,
         default_status=DefaultScheduleStatus.RUNNING,
-        description=f"Sundays at 04:00 ({zone}): every artifact against its manifest; drafts and old versions "
-        "removed.",
+        description=f"Sundays at 04:00 ({zone}): every artifact against its manifest; drafts and old "
+        "versions removed.",
     )
 
 
@@ -123,7 +124,8 @@ def _time_zone() -> str:
     from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
     link = Path("/etc/localtime")
-    named = os.environ.get("TZ") or (str(link.resolve()).partition("zoneinfo/")[2] if link.is_symlink() else "")
+    linked = str(link.resolve()).partition("zoneinfo/")[2] if link.is_symlink() else ""
+    named = os.environ.get("TZ") or linked
     try:
         ZoneInfo(named)
     except (ZoneInfoNotFoundError, ValueError):

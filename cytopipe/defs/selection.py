@@ -18,7 +18,9 @@ __all__ = ["Run", "broken", "choose", "operations", "plan_runs", "select"]
 
 @dataclass(frozen=True)
 class Run:
-    """One run: the assets of one operation, over neighbouring partitions (none: assets without partitions)."""
+    """One run: the assets of one operation, over neighbouring partitions (none: assets without
+    partitions).
+    """
 
     operation: str
     assets: tuple[str, ...]
@@ -69,11 +71,15 @@ def select(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str]
     for asset in assets:
         if asset in ledger.graph.makers and ledger.graph.makers[asset].by is None:
             raise UserError(f"{asset} is made from all data sets", next="Leave out -p.")
-    return [one for one in ledger.statuses(meant) if one.key in keys.get(ledger.graph.makers[one.asset].by, ())]
+    return [
+        one for one in ledger.statuses(meant) if one.key in keys.get(ledger.graph.makers[one.asset].by, ())
+    ]
 
 
 def broken(ledger: Ledger) -> Iterator[Status]:
-    """The entries of the project file that cannot be used, as partitions of the first artifact of their domain."""
+    """The entries of the project file that cannot be used, as partitions of the first artifact of their
+    domain.
+    """
     for (owner, name), findings in ledger.project.broken.items():
         for step in ledger.graph.artifacts:
             if step.domain == owner or (step.by is not None and step.by.name == owner):
@@ -122,7 +128,9 @@ def plan_runs(ledger: Ledger, chosen: Iterable[Status]) -> list[Run]:
 
 
 def _neighbours(order: Sequence[str], wanted: set[str], by: Partitions) -> list[list[str]]:
-    """Split `wanted` into neighbours in `order`, none more than a run takes; of a grid, within one row of it."""
+    """Split `wanted` into neighbours in `order`, none more than a run takes; of a grid, within one row of
+    it.
+    """
     found: list[list[str]] = []
     before = ""
     for key in order:

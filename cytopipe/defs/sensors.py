@@ -42,8 +42,9 @@ def _changes(graph: Graph) -> SensorDefinition:
         minimum_interval_seconds=_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
         asset_selection=[asset_key(asset) for asset in overviews],
-        description="Notes new versions of inputs, files edited by hand and work done by plain commands, so that "
-        "what depends on them becomes stale; makes the overview of a domain again when its data sets changed.",
+        description="Notes new versions of inputs, files edited by hand and work done by plain commands, so "
+        "that what depends on them becomes stale; makes the overview of a domain again when its data sets "
+        "changed.",
     )
     def changes(context: SensorEvaluationContext):
         try:
@@ -54,18 +55,18 @@ def _changes(graph: Graph) -> SensorDefinition:
         noticed = [f"{one.asset} [{one.key}] {one.what}" for one in ledger.refresh()]
         for one in noticed:
             context.log.info(one)
-        stale = [one.asset for one in ledger.statuses(overviews, ("stale", "missing")) if _has_rows(ledger, one.asset)]
+        stale = [
+            one.asset
+            for one in ledger.statuses(overviews, ("stale", "missing"))
+            if ledger.read(graph.makers[one.asset], "made", "").parts
+        ]
         if stale and not context.instance.get_runs(RunsFilter(statuses=_LIVE), limit=1):
-            key = " ".join(f"{asset} {ledger.read(graph.makers[asset], 'made', '').version}" for asset in stale)
-            yield RunRequest(run_key=key, asset_selection=[asset_key(asset) for asset in stale])
+            versions = [ledger.read(graph.makers[asset], "made", "").version[:16] for asset in stale]
+            yield RunRequest(run_key=" ".join(versions), asset_selection=[asset_key(one) for one in stale])
         else:
             yield SkipReason("; ".join(noticed[:20]) or "nothing new")
 
     return changes
-
-
-def _has_rows(ledger: Ledger, asset: str) -> bool:
-    return bool(ledger.read(ledger.graph.makers[asset], "made", "").parts)
 
 
 def _dead_processes() -> SensorDefinition:
