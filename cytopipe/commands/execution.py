@@ -95,6 +95,8 @@ def _account(opened: Opened, chosen: list[Status], finished: list[Finished], *, 
         click.echo(f"  {path}")
     if len(paths) > _PATHS_SHOWN:
         click.echo(f"  and {len(paths) - _PATHS_SHOWN} more; see: cytopipe status")
+    for one in (one for one in done if one.reasons):
+        click.echo(f"cytopipe: {named(one.asset, one.key)}: {'; '.join(one.reasons)}", err=True)
     canceled = [one for one in finished if one.outcome == "canceled"]
     if canceled:
         raise Interrupted(

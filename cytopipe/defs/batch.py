@@ -304,7 +304,7 @@ class Batch:
         last = [float("-inf")]
 
         def saved(what: str, done: int, total: int) -> None:
-            if time.monotonic() - last[0] < _SECONDS_BETWEEN_CHECKPOINT_EVENTS:
+            if time.monotonic() - last[0] < _SECONDS_BETWEEN_CHECKPOINT_EVENTS and not stop():
                 return
             last[0] = time.monotonic()
             words, facts = f"{what}: {done} of {total}", {"step": what, "done": done, "total": total}
@@ -423,6 +423,8 @@ class Batch:
             how="made",
             duration_s=seconds,
         )
+        if failed := [f"{name}: {one.words}" for name, one in result.checks.items() if not one.passed]:
+            metadata["failed_checks"] = "; ".join(failed)
         place, format = self.ledger.places.place(asset, key), step.makes[asset]
         event = Event(
             asset=asset,
