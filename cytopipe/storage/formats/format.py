@@ -84,9 +84,17 @@ class DirectoryFormat(_DraftedFormat):
 
 
 class SetFormat(Format):
-    """A format of a set of flat files that people may edit by hand; several sets may share a folder."""
+    """A format of a set of flat files; several sets may share a folder.
+
+    Attributes
+    ----------
+    by_hand : bool
+        Whether people may edit the files: an edit is then taken up as a new version, and never overwritten.
+        Otherwise it is damage, and the next publication replaces it.
+    """
 
     layout: ClassVar[Layout] = "set"
+    by_hand: ClassVar[bool] = True
     suffix: str = ""
 
     @abstractmethod
