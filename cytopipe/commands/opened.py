@@ -133,8 +133,8 @@ def _history_told(project: Project) -> Iterator[None]:
             where=str(home / "history"),
             expected="databases that Dagster wrote",
             found=str(error).splitlines()[0],
-            next="Move that folder away and run it again: every artifact is kept, and what stands is taken up "
-            "into a new history.",
+            next="Move that folder away and run it again: every artifact is kept, and what stands is taken "
+            "up into a new history.",
         ) from error
 
 
