@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
+from cytopipe.defs.ranges import range_tags
 from dagster import AssetKey, DagsterRunStatus, RunRequest, build_schedule_context
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
@@ -21,11 +23,9 @@ from dagster._core.loader import LoadingContextForTest
 from cytopipe.atlas import cells, inference, pseudobulk, validation_tables
 from cytopipe.atlas.invariants import profile_invariants, resampled_invariants
 from cytopipe.defs import books, standing_atlases
-from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
 from cytopipe.defs.definitions import GRAPH, definitions
 from cytopipe.defs.instance import open_instance
 from cytopipe.defs.listening import listen
-from cytopipe.defs.ranges import range_tags
 from cytopipe.defs.running import run_assets
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Store

@@ -11,6 +11,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from cytopipe.defs.ranges import range_tags, ranges_of
 from dagster import (
     AssetKey,
     DagsterRunStatus,
@@ -25,7 +26,6 @@ from dagster import (
 from cytopipe.defs import books
 from cytopipe.defs.dead_runs import reap
 from cytopipe.defs.definitions import GRAPH, definitions
-from cytopipe.defs.ranges import range_tags, ranges_of
 from cytopipe.defs.running import plan_runs, run_assets
 from cytopipe_tests.defs.example import backfill_of, fasta, make_project
 
