@@ -20,6 +20,7 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from cytopipe.defs.dead_runs import claim_tags
 from cytopipe.defs.history import asset_key
 from cytopipe.defs.selection import Run
 
@@ -48,6 +49,7 @@ def run_assets(instance: DagsterInstance, definitions: Definitions, run: Run, *,
         run_config=_QUIET,
         tags={
             **range_tags(run.keys),
+            **claim_tags(),
             "cytopipe/command": " ".join(["cytopipe", *sys.argv[1:]])[:500],
             **({"cytopipe/why": why[:500]} if why else {}),
         },
