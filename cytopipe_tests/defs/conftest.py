@@ -18,7 +18,7 @@ from cytopipe.defs.instance import open_instance
 from cytopipe.defs.ledger import Ledger, Status
 from cytopipe.defs.overview import is_overview
 from cytopipe.defs.running import Finished, run_assets
-from cytopipe.defs.selection import Run, choose, plan_runs
+from cytopipe.defs.selection import Run, broken, choose, plan_runs
 from cytopipe.project import Project, load_project
 from cytopipe_tests.defs.example import make_project
 
@@ -50,7 +50,7 @@ class Opened:
     def judged(self) -> dict[tuple[str, str], Status]:
         ledger = self.ledger
         ledger.refresh()
-        return {(one.asset, one.key): one for one in ledger.statuses(GRAPH.makers)}
+        return {(one.asset, one.key): one for one in (*ledger.statuses(GRAPH.makers), *broken(ledger))}
 
     def states(self, partition: str) -> list[str]:
         """States of a data set's assets, in the order the data flows."""

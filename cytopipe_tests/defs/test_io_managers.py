@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pandas
 import pytest
-from cytopipe.defs.chain_values import ArtifactIOManager, content_bytes
-from cytopipe.defs.partitions import partitions_of
-from cytopipe.defs.ranges import range_tags
 from dagster import AssetIn, asset, materialize
 
+from cytopipe.defs.chain_values import ArtifactIOManager, content_bytes
 from cytopipe.defs.definitions import GRAPH
+from cytopipe.defs.partitions import partitions_of
+from cytopipe.defs.ranges import range_tags
 from cytopipe.defs.resources import ProjectResource
 
 KEYS = partitions_of("decompose")
