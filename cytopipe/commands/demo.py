@@ -38,7 +38,7 @@ def demo(options: Options, directory: Path) -> int:
         from cytopipe.defs.selection import choose
 
         click.echo("making every artifact of the example; this takes a minute or two")
-        code = carry_out(opened, choose(opened.ledger))
+        code = carry_out(opened, choose(opened.ledger), list_paths=False)
         click.echo()
         for line in _what_was_made(opened):
             click.echo(line)
@@ -58,7 +58,8 @@ def _what_was_made(opened: Opened) -> Iterator[str]:
     """One line per artifact: where it lies, and what there is to count in it."""
     ledger = opened.ledger
     rows = []
-    for one in ledger.statuses(ledger.graph.makers, ("done",)):
+    stages = ("decompose/initial", "decompose/deconflicted", "decompose/refined")
+    for one in ledger.statuses([asset for asset in ledger.graph.makers if asset not in stages], ("done",)):
         receipt = ledger.archive.receipt(ledger.places.place(one.asset, one.key))
         facts = receipt.provenance.facts if receipt and receipt.provenance else {}
         counts = [f"{value:,} {name[2:]}" for name, value in facts.items() if name.startswith("n_")]

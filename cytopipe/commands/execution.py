@@ -46,8 +46,8 @@ def show_plan(opened: Opened, chosen: list[Status], *, as_json: bool) -> None:
         click.echo("nothing to do")
 
 
-def carry_out(opened: Opened, chosen: list[Status], *, quiet: bool = False) -> int:
-    """Run what was chosen; returns 0, or 1 if anything failed.
+def carry_out(opened: Opened, chosen: list[Status], *, quiet: bool = False, list_paths: bool = True) -> int:
+    """Run what was chosen, and say where it lies; returns 0, or 1 if anything failed.
 
     Raises
     ------
@@ -81,20 +81,24 @@ def carry_out(opened: Opened, chosen: list[Status], *, quiet: bool = False) -> i
             for run in plan_runs(opened.ledger, opened.ledger.statuses(overviews, WANTED)):
                 finished.append(run_assets(instance, definitions, run, why="its data sets changed"))
     opened.ledger.refresh()
-    return _account(opened, chosen, finished, broken=bool(broken))
+    return _account(opened, chosen, finished, broken=bool(broken), list_paths=list_paths)
 
 
-def _account(opened: Opened, chosen: list[Status], finished: list[Finished], *, broken: bool) -> int:
+def _account(
+    opened: Opened, chosen: list[Status], finished: list[Finished], *, broken: bool, list_paths: bool
+) -> int:
     """Say what came of it, where it lies, and what to do about the rest."""
     made = [opened.ledger.status(one.asset, one.key) for one in chosen if one.state != "broken"]
     done = [one for one in made if one.state == "done"]
     click.echo(f"{len(done)} of {len(made)} done in {counted(len(finished), 'run')}")
-    lying = [one for one in done if one.record and "path" in one.record.facts]
+    lying = [one for one in done if list_paths and one.record and "path" in one.record.facts]
     paths = list(dict.fromkeys(_shown_path(opened, one) for one in lying))
     for path in paths[:_PATHS_SHOWN]:
         click.echo(f"  {path}")
     if len(paths) > _PATHS_SHOWN:
         click.echo(f"  and {len(paths) - _PATHS_SHOWN} more; see: cytopipe status")
+    for one in (one for one in done if one.reasons):
+        click.echo(f"cytopipe: {named(one.asset, one.key)}: {'; '.join(one.reasons)}", err=True)
     canceled = [one for one in finished if one.outcome == "canceled"]
     if canceled:
         raise Interrupted(

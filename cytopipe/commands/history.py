@@ -57,7 +57,9 @@ def status(
             for one in opened.noticed:
                 click.echo(f"noticed  {_named(one.asset, one.key)}: {one.what}")
             _table(judged, everything=everything)
-    return int(any(one.state in ("failed", "broken") for one in judged))
+    return int(
+        any(one.state in ("failed", "broken") or (one.state == "done" and one.reasons) for one in judged)
+    )
 
 
 @click.command()

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.cli import Options
+from cytopipe.errors import StorageError
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -96,7 +97,7 @@ def open_project(options: Options, *, look: bool = True, quiet: bool = False) ->
     from cytopipe.project import load_project
 
     project = load_project(options.project)
-    with contextlib.ExitStack() as stack:
+    with _history_told(project), contextlib.ExitStack() as stack:
         opened = Opened(project, stack)
         if look:
             with open_display(quiet=quiet) as display:
@@ -111,6 +112,30 @@ def open_project(options: Options, *, look: bool = True, quiet: bool = False) ->
         yield opened
         if "ledger" in vars(opened):
             opened.ledger.book.close()
+
+
+@contextlib.contextmanager
+def _history_told(project: Project) -> Iterator[None]:
+    """Tell in words what a database of the history refuses."""
+    try:
+        yield
+    except Exception as error:
+        # By name: most commands never import the library that raises it.
+        if type(error).__module__.partition(".")[0] not in ("sqlalchemy", "sqlite3"):
+            raise
+        home = _dagster_home(project)
+        if "disk is full" in str(error):
+            raise StorageError(
+                "the disk is full", where=str(home), next="Free some space and run it again."
+            ) from error
+        raise StorageError(
+            "the history of this project cannot be read",
+            where=str(home / "history"),
+            expected="databases that Dagster wrote",
+            found=str(error).splitlines()[0],
+            next="Move that folder away and run it again: every artifact is kept, and what stands is taken "
+            "up into a new history.",
+        ) from error
 
 
 def _dagster_home(project: Project) -> Path:

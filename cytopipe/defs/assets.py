@@ -80,9 +80,11 @@ class GraphAssets:
     def mapping(self, step: Artifact, name: str) -> PartitionMapping | None:
         """The relation of an edge as a mapping of Dagster's own; None where its default says the same."""
         of, upstream = step.by, self.graph.by_asset[step.inputs[name]].by
+        if of is None or upstream is None:
+            return None
         if name in step.chosen:
             return self._static(step, name)
-        if of is None or upstream is None or of is upstream:
+        if of is upstream:
             return None
         finer, coarser = (of, upstream) if upstream in of.within else (upstream, of)
         if finer.dimensions is not None and coarser.name in finer.dimensions:
@@ -117,13 +119,14 @@ class GraphAssets:
             check_specs=[
                 AssetCheckSpec(
                     check.name,
-                    asset=asset_key(step.asset),
+                    asset=asset_key(asset),
                     description=check.description,
                     blocking=check.blocking,
                     partitions_def=partitions,
                 )
                 for step in steps
-                for check in step.checks
+                for asset in step.makes
+                for check in step.checks.get(asset, ())
             ],
             can_subset=True,
             partitions_def=partitions,

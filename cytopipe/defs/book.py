@@ -26,7 +26,7 @@ __all__ = ["Book", "Record"]
 
 _VERSION = "1"
 _CHUNK = 500  # SQLite takes so many variables in a statement
-_FACTS = ("path", "size_bytes", "how", "nothing")
+_FACTS = ("path", "size_bytes", "how", "nothing", "failed_checks")
 _TABLES = """
 create table meta (name text primary key, value text) without rowid;
 create table record (

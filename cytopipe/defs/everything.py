@@ -6,6 +6,7 @@ A domain joins by its graph, on one line.
 from __future__ import annotations
 
 from cytopipe.defs.artifact import Graph
+from cytopipe.defs.atlas import ATLAS
 from cytopipe.defs.decompose import DECOMPOSE
 from cytopipe.defs.overview import overview_of
 
@@ -14,4 +15,6 @@ __all__ = ["GRAPH"]
 GRAPH = Graph(
     *DECOMPOSE.members,
     overview_of("decompose/final"),
+    *ATLAS.members,
+    overview_of("atlas/pseudobulk"),
 )

@@ -1,6 +1,7 @@
 """The ledger: which partition of which asset is fresh, and why not.
 
-    done         the newest materialization has today's code version and today's inputs, and its files stand
+    done         the newest materialization has today's code version and today's inputs, and its files stand;
+                 a reason says which check failed that does not block
     stale        one of them differs, or an input is to be made again
     missing      never made
     waiting      never made, and only a person makes it
@@ -429,6 +430,8 @@ class Ledger:
         reasons = [*self._changes(step, asset, key, record), *waits]
         if content := self.book.content(asset, key):
             reasons.insert(0, content)
+        if not reasons and (failed := record.facts.get("failed_checks")):
+            return Status(asset, key, "done", (f"a check failed: {failed}",), record)
         return Status(asset, key, "stale" if reasons else "done", tuple(reasons), record)
 
     def _waits(self, step: Artifact, key: str) -> Iterator[str]:

@@ -35,7 +35,8 @@ class Format(ABC):
     layout : {'file', 'directory', 'set'}
         How it is published; see `cytopipe.storage.Store`.
     version : str
-        Of the format. It is part of the recipe: what was written by another version is stale.
+        Of the format, with the options that change its bytes. It is part of the recipe: what was written by
+        another version is stale.
     kinds : tuple of str
         What Dagster's page shows beside the asset, at most two.
     """
@@ -83,9 +84,17 @@ class DirectoryFormat(_DraftedFormat):
 
 
 class SetFormat(Format):
-    """A format of a set of flat files that people may edit by hand; several sets may share a folder."""
+    """A format of a set of flat files; several sets may share a folder.
+
+    Attributes
+    ----------
+    by_hand : bool
+        Whether people may edit the files: an edit is then taken up as a new version, and never overwritten.
+        Otherwise it is damage, and the next publication replaces it.
+    """
 
     layout: ClassVar[Layout] = "set"
+    by_hand: ClassVar[bool] = True
     suffix: str = ""
 
     @abstractmethod

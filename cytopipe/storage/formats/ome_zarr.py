@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -92,6 +92,16 @@ class OmeZarr(DirectoryFormat):
             raise InputError(
                 f"shards of {self.shard} pixels", expected=f"a multiple of {chunk[-2:]}, and NGFF 0.5"
             )
+
+    @property
+    def version(self) -> str:
+        """1, and the options that are not the usual ones and change the bytes."""
+        changed = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)
+            if field.name != "threads" and getattr(self, field.name) != field.default
+        ]
+        return " ".join(["1", *changed])
 
     # ----------------------------------------------------------------- write
 

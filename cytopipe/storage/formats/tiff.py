@@ -56,6 +56,7 @@ class Tiff(FileFormat):
         if compression not in _COMPRESSIONS:
             raise InputError(f"TIFF compression {compression!r} is not known", expected="zlib, zstd or None")
         self.compression, self.threads = compression, threads
+        self.version = "1" if compression == "zlib" else f"1 compression={compression}"
 
     def write(self, draft: Path, value: Image) -> None:
         """Write an image plane by plane; `value.labels` have to be written as files of their own."""
@@ -68,7 +69,7 @@ class Tiff(FileFormat):
         if value.dtype.itemsize == 8 and value.dtype.kind in "iu":
             raise InputError(f"OME-TIFF has no {value.dtype} pixels", next="Convert the labels to uint32.")
         size = math.prod(value.shape) * value.dtype.itemsize
-        planes = (np.ascontiguousarray(plane) for plane in value.planes())
+        planes = (np.ascontiguousarray(plane, value.dtype) for plane in value.planes())
         with tifffile.TiffWriter(draft, bigtiff=size > _CLASSIC_BYTES, ome=True) as file:
             file.write(
                 planes,
