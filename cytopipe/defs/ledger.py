@@ -145,12 +145,26 @@ class Ledger:
                 self._declare(touched)
                 self.book.set("declaration", declaration)
             self._read_events(self.events.newest() if newest is None else newest, touched)
-            noticed = [*self._look_at_sources(declared_anew), *self._look_at_artifacts(touched)]
-            if noticed:
-                self.events.write([event for event, _ in noticed])
-                self._read_events(self.events.newest(), touched)
+            noticed = self._note(self._look_at_sources(declared_anew), touched)
+            changed: dict[str, list[tuple[str, str]]] = {}
+            for asset, key, known in self._changed_artifacts():
+                changed.setdefault(asset, []).append((key, known))
+            # In the order of the flow: outside work is compared with entries of what it was made from.
+            for asset in self.graph.makers:
+                found = self._look_at_artifacts(asset, changed.get(asset, ()), touched)
+                noticed += self._note(found, touched)
             self._judge_touched(touched)
         return [Change(event.asset, event.key, what) for event, what in noticed]
+
+    def _note(
+        self, found: Iterable[tuple[Event, str]], touched: dict[str, set[str]]
+    ) -> list[tuple[Event, str]]:
+        """Write what was noticed into the history, and take it in."""
+        noticed = list(found)
+        if noticed:
+            self.events.write([event for event, _ in noticed])
+            self._read_events(self.events.newest(), touched)
+        return noticed
 
     def catch_up(self) -> None:
         """Take in events that were written since, and judge what they touched; the disk is not looked at."""
@@ -164,6 +178,7 @@ class Ledger:
         them.
         """
         total = hashlib.sha256(self.project.file.read_bytes() if self.project.file.is_file() else b"")
+        total.update(f"\n{self.project.directory}\n".encode())  # a moved project has its files elsewhere
         for by in self.graph.partitions:
             total.update(f"\n{by.name}\n".encode())
             total.update("\n".join(self.relations.keys(by)).encode())
@@ -203,12 +218,15 @@ class Ledger:
                 version = source.version(self.project, data_sets[key])
                 self.book.keep_stamp(asset, key, stamp)
                 seen = self.book.record(asset, key, SEEN)
-                if source.values is not None and version:
-                    self.book.keep_values(version, source.values(data_sets[key]))
                 if version is None or (seen is not None and seen.version == version):
                     continue
                 what = "first seen" if seen is None else f"changed: {seen.version[:8]} -> {version[:8]}"
-                metadata = {**source.describe(self.project, data_sets[key]), "sha256": version}
+                shown = (
+                    {"declared": source.values(data_sets[key])}
+                    if source.values is not None
+                    else source.describe(self.project, data_sets[key])
+                )
+                metadata = {**shown, "sha256": version}
                 yield (
                     Event(asset=asset, key=key, kind=SEEN, version=version, words=what, metadata=metadata),
                     what,
@@ -224,12 +242,14 @@ class Ledger:
             if now != known:
                 yield key, now
 
-    def _look_at_artifacts(self, touched: dict[str, set[str]]) -> Iterator[tuple[Event, str]]:
-        """Artifacts that stand otherwise than the ledger knows; what cannot be taken up is only written
-        down.
+    def _look_at_artifacts(
+        self, asset: str, changed: Iterable[tuple[str, str]], touched: dict[str, set[str]]
+    ) -> Iterator[tuple[Event, str]]:
+        """Artifacts that stand otherwise than the ledger knows (key, known stamp); what cannot be taken up
+        is only written down.
         """
-        for asset, key, known in self._changed_artifacts():
-            step = self.graph.makers[asset]
+        step = self.graph.makers[asset]
+        for key, known in changed:
             format, place = step.makes[asset], self.places.place(asset, key)
             stamp = stamp_of_place(self.archive.root, place, format)
             if stamp == known:
@@ -314,6 +334,7 @@ class Ledger:
                 version=receipt.version,
                 code_version=record.code_version if edited and record else step.code_version,
                 inputs=inputs,
+                cursors=self._cursors(step, key, inputs),
                 stamp=stamp,
                 words=what,
                 metadata={"path": str(place), "how": what, "size_bytes": receipt.size_bytes},
@@ -339,6 +360,16 @@ class Ledger:
             )
         return found
 
+    def _cursors(self, step: Artifact, key: str, inputs: Mapping[str, str]) -> dict[str, int]:
+        """From where Dagster compares: after what stands of an input, or before it where that is not the
+        version that was used.
+        """
+        reads = {upstream: self.read(step, name, key) for name, upstream in step.inputs.items()}
+        return {
+            upstream: max(read.cursor - int(read.version != inputs.get(upstream)), 0)
+            for upstream, read in reads.items()
+        }
+
     def _mark(self, asset: str, key: str, content: str, touched: dict[str, set[str]]) -> None:
         self.book.keep_content(asset, key, content)
         touched.setdefault(asset, set()).add(key)
@@ -352,6 +383,8 @@ class Ledger:
             return
         for event in self.events.after(watermark, self.graph.by_asset):
             self.book.keep_record(event)
+            if isinstance(declared := event.metadata.get("declared"), dict) and event.kind == SEEN:
+                self.book.keep_values(event.version, declared)
             touched.setdefault(event.asset, set()).add(event.key)
         self.book.set("watermark", str(newest))
 

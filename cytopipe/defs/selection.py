@@ -13,7 +13,7 @@ from cytopipe.defs.ledger import WANTED, Ledger, Status
 from cytopipe.errors import UserError
 from cytopipe.project.findings import did_you_mean
 
-__all__ = ["Run", "broken", "choose", "operations", "plan_runs", "select"]
+__all__ = ["Run", "broken", "choose", "neighbours", "operations", "plan_runs", "select"]
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,11 @@ def plan_runs(ledger: Ledger, chosen: Iterable[Status]) -> list[Run]:
             if by is None:
                 runs.append(Run(name, assets, ()))
             else:
-                runs += [Run(name, assets, tuple(some)) for some in _neighbours(order, keys, by)]
+                runs += [Run(name, assets, tuple(some)) for some in neighbours(order, keys, by)]
     return runs
 
 
-def _neighbours(order: Sequence[str], wanted: set[str], by: Partitions) -> list[list[str]]:
+def neighbours(order: Sequence[str], wanted: set[str], by: Partitions) -> list[list[str]]:
     """Split `wanted` into neighbours in `order`, none more than a run takes; of a grid, within one row of
     it.
     """
