@@ -19,11 +19,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cytopipe.errors import DamagedError, StorageError
+from cytopipe.errors import DamagedError, ResumeError, StorageError
 from cytopipe.provenance import Provenance
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
 from cytopipe.storage.receipts import Receipt
+from cytopipe.storage.sets import owned
 from cytopipe.storage.store import Published, Store
 
 __all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
@@ -147,15 +148,15 @@ class Archive:
         if isinstance(format, SetFormat):
             if check is not None:
                 check(lambda: value)
-            published = self.store.publish_set(
-                place.path,
-                place.set_name,
-                format.files(place.set_name, value),
-                owns=format.owns(place.set_name),
-                extra=lambda manifest: format.beside(place.set_name, value, manifest),
-                provenance=provenance,
-            )
-            return _receipt(published, provenance)
+            files = format.files(place.set_name, value)
+            try:
+                return self._publish_set(place, format, files, value, provenance)
+            except ResumeError:
+                if format.editable and owned(self.root / place.path, format.owns(place.set_name)):
+                    raise
+            # There is no edit that could be lost: it is not kept anyway, or nothing stands any more.
+            self.store.accept_set(place.path, place.set_name, owns=format.owns(place.set_name))
+            return self._publish_set(place, format, files, value, provenance)
 
         def validate(draft: Path) -> None:
             format.validate(draft)
@@ -199,7 +200,8 @@ class Archive:
         if (place.set_name and not (self.root / place.path).is_dir()) or not self.root.is_dir():
             return None
         try:
-            return self.store.receipt(place.path, place.set_name or None)
+            found = self.store.receipt(place.path, place.set_name or None)
+            return found if found.n_files else None  # a set whose files were all removed
         except StorageError:
             if not (self.root / place.path).exists():
                 return None
@@ -233,15 +235,7 @@ class Archive:
             raise DamagedError(found.findings)
         files = format.accepted(place.set_name, found, self.root / place.path)
         value = format.parse(place.set_name, files, self.root / place.path)
-        published = self.store.publish_set(
-            place.path,
-            place.set_name,
-            files,
-            owns=format.owns(place.set_name),
-            extra=lambda manifest: format.beside(place.set_name, value, manifest),
-            provenance=provenance,
-        )
-        return _receipt(published, provenance)
+        return self._publish_set(place, format, files, value, provenance)
 
     def scratch(self, recipe: str) -> Path:
         """A folder for checkpoints of work that follows `recipe`; another recipe gets another folder."""
@@ -253,6 +247,24 @@ class Archive:
         """Remove the checkpoints of work that is finished."""
         shutil.rmtree(self.scratch(recipe))
 
+    def _publish_set(
+        self,
+        place: Place,
+        format: SetFormat,
+        files: Mapping[str, bytes | None],
+        value: Any,
+        provenance: Provenance | None,
+    ) -> Receipt:
+        published = self.store.publish_set(
+            place.path,
+            place.set_name,
+            files,
+            owns=format.owns(place.set_name),
+            extra=lambda manifest: format.beside(place.set_name, value, manifest),
+            provenance=provenance,
+        )
+        return _receipt(published, provenance)
+
     def _read_set(self, place: Place) -> dict[str, bytes]:
         if not (self.root / place.path).is_dir():
             raise StorageError("nothing was published here", where=str(self.root / place.path))
@@ -263,7 +275,7 @@ class Archive:
         if not folder.is_dir():
             return Standing("absent")
         found = self.store.classify_set(place.path, place.set_name)
-        if found.kind == "absent":
+        if found.kind == "absent" or all(one.kind == "removed" for one in found.files):
             return Standing("absent")
         if found.kind == "damaged":
             return Standing("damaged", words="; ".join(map(str, found.findings[:5])))

@@ -87,6 +87,8 @@ class SetFormat(Format):
 
     layout: ClassVar[Layout] = "set"
     suffix: str = ""
+    editable: ClassVar[bool] = True
+    """Whether an edit by hand is kept. Of what is only derived, such as a report, it is not."""
 
     @abstractmethod
     def owns(self, name: str) -> tuple[str, ...]:
