@@ -18,8 +18,8 @@ from cytopipe.decompose.neighbours import Neighbours
 
 __all__ = ["ClusterMeasures", "Measures", "measure"]
 
-SAMPLES = (300, 200, 120, 60)
-PAIRS = 400_000
+SAMPLES = (300, 200, 120, 60, 40, 30, 20)
+PAIRS = 60_000
 NEAREST_OUTSIDE = 5
 _FAR_PAIRS, _FAR_LEAST = 4_000, 3
 _QUERIES_PER_STEP = 2_000
@@ -141,7 +141,7 @@ class _Inside:
 
 
 def _sample_size(sizes: Sequence[int]) -> int:
-    """Sequences measured of a cluster at most, so that all clusters have `PAIRS` pairs together."""
+    """Sequences measured of a cluster at most, so that all clusters have about `PAIRS` pairs together."""
     for size in SAMPLES:
         if sum(min(n, size) ** 2 for n in sizes) <= 2 * PAIRS:
             return size

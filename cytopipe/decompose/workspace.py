@@ -180,7 +180,7 @@ class Workspace:
 
         So a report is also the same where BLAST is installed and where it is not.
         """
-        if self._given is not None or self.parameters.neighbours in ("kmer", "exhaustive"):
+        if self._given is not None or self.parameters.neighbours != "blast":
             return self.neighbours
         from cytopipe.decompose.neighbours import open_neighbours
 

@@ -67,8 +67,9 @@ class Served:
 
     @property
     def address(self) -> str:
+        """What a person opens; it leads to the start page."""
         query = f"?token={self.token}" if self.token else ""
-        return f"http://{_LOOPBACK}:{self.port}/start{query}"
+        return f"http://{_LOOPBACK}:{self.port}/{query}"
 
 
 def serve(project: Project, instance: DagsterInstance, served: Served, *, ready: Callable[[], None]) -> None:

@@ -69,20 +69,39 @@ def _publish_h5ad(store: Store, version: int) -> None:
     import pandas as pd
     from anndata import AnnData
 
-    from cytopipe.storage.formats.h5ad import validate_h5ad, write_h5ad
+    from cytopipe.storage.formats import H5AD
 
     cells = pd.DataFrame({"version": np.full(300, version)}, index=[f"cell{i}" for i in range(300)])
     adata = AnnData(np.full((300, 20), version, dtype="float64"), obs=cells, uns={"version": version})
-    store.publish_file("cells/cells.h5ad", write_h5ad(adata), validate=validate_h5ad)
+    store.publish_file("cells/cells.h5ad", lambda draft: H5AD.write(draft, adata), validate=H5AD.validate)
 
 
 def _read_h5ad(store: Store) -> int:
-    from cytopipe.storage.formats.h5ad import read_h5ad
+    from cytopipe.storage.formats import H5AD
 
-    adata = read_h5ad(store.open_file("cells/cells.h5ad"))
+    adata = H5AD.read(store.open_file("cells/cells.h5ad"))
     version = int(adata.uns["version"])
     _expect(bool((version == adata.X).all()), "an h5ad whose X is of another version")
     _expect(bool((adata.obs["version"] == version).all()), "an h5ad whose obs is of another version")
+    return version
+
+
+def _publish_tiff(store: Store, version: int) -> None:
+    import numpy as np
+
+    from cytopipe.storage.formats import TIFF
+    from cytopipe.storage.formats.image import Image
+
+    image = Image(np.full((3, 64, 64), version, np.uint32), "CYX", tuple(f"{version}.{c}" for c in range(3)))
+    store.publish_file("tiles/tile.tiff", lambda draft: TIFF.write(draft, image), validate=TIFF.validate)
+
+
+def _read_tiff(store: Store) -> int:
+    from cytopipe.storage.formats import TIFF
+
+    image = TIFF.read(store.open_file("tiles/tile.tiff"))
+    version = int(image.channel_names[0].removesuffix(".0"))
+    _expect(bool((version == image.load()).all()), "a TIFF with pixels of another version")
     return version
 
 
@@ -90,31 +109,30 @@ def _read_h5ad(store: Store) -> int:
 
 
 def _publish_zarr(store: Store, version: int) -> None:
-    import zarr
+    import numpy as np
 
-    def write(path) -> None:
-        group = zarr.open_group(path, mode="w", attributes={"version": version})
-        for level, size in enumerate((128, 64)):
-            image = group.create_array(
-                f"s{level}",
-                shape=(size, size),
-                chunks=(16, 16),
-                shards=(32, 32),
-                dtype="uint32",
-                fill_value=0,
-            )
-            image[:] = version
+    from cytopipe.storage.formats.image import Image
+    from cytopipe.storage.formats.ome_zarr import OmeZarr
 
-    store.publish_directory("plates/plate.zarr", write)
+    labels = Image(np.full((80, 80), version, np.uint32), "YX", is_labels=True)
+    image = Image(labels.pixels, "YX", labels={"cells": labels})
+    format = OmeZarr(chunk_shape=(16, 16), shard=32)
+    store.publish_directory(
+        "plates/plate.zarr", lambda draft: format.write(draft, image), validate=format.validate
+    )
 
 
 def _read_zarr(store: Store) -> int:
-    import zarr
+    from cytopipe.storage.formats.ome_zarr import read_ome_zarr
 
-    group = zarr.open_group(store.open_directory("plates/plate.zarr"), mode="r")
-    version = int(group.attrs["version"])
-    for level in ("s0", "s1"):
-        _expect(bool((group[level][:] == version).all()), f"a zarr whose {level} is of another version")
+    path = store.open_directory("plates/plate.zarr")
+    images = [read_ome_zarr(path, level=level) for level in range(3)]
+    version = int(images[0].load()[0, 0, 0])
+    for level, image in enumerate(images):
+        for values in (image, image.labels["cells"]):
+            _expect(
+                bool((values.load() == version).all()), f"a zarr whose level {level} is of another version"
+            )
     return version
 
 
@@ -157,6 +175,7 @@ CONTRACTS = {
     for contract in (
         Contract("json", _publish_json, _read_json),
         Contract("h5ad", _publish_h5ad, _read_h5ad),
+        Contract("tiff", _publish_tiff, _read_tiff),
         Contract("zarr", _publish_zarr, _read_zarr),
         Contract("fasta set", _publish_set, _read_set),
     )

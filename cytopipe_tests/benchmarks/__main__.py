@@ -25,6 +25,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "benchmarks.md"
 BENCHMARKS = {
     "decompose": "DNA barcodes: quality, time and memory beside vsearch",
+    "decompose_coalescent": "DNA barcodes of other markers: simulated coalescents beside vsearch",
     "decompose_neighbours": "Neighbour search: recall of the embedded k-mer index",
     "atlas": "Pseudobulk: time and memory beside scanpy, decoupler and the h5py floor",
     "ome_zarr": "OME-Zarr: writing pyramids beside the numcodecs floor and other writers",

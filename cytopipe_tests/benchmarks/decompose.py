@@ -4,7 +4,7 @@
 
 In come the barcode sets beside the checkout; out come tables: agreement with the labels (adjusted Rand
 index), CPU seconds of all processes, wall time and peak memory of cytopipe and of vsearch, each with its
-ratio to the reference; simulated sets; and one large set. Every run is a fresh process with its own folder,
+ratio to the reference; simulated sets; and large sets. Every run is a fresh process with its own folder,
 measured by the operating system when it has ended.
 """
 
@@ -61,7 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     shared = os.environ.get("CYTOPIPE_SHARED", Path(__file__).resolve().parents[3] / "shared")
     parser.add_argument("--data", type=Path, default=Path(shared) / "data" / "decompose")
-    parser.add_argument("--large", type=int, default=20_000, help="records of the large set; 0 leaves it out")
+    parser.add_argument(
+        "--large", type=int, nargs="*", default=[5_000, 20_000], help="records of the large sets, if any"
+    )
     chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
         report = {
@@ -69,8 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "python": platform.python_version(),
             "real": [asdict(run) for run in real_sets(chosen.data, Path(folder))],
             "simulated": [asdict(run) for run in simulated_sets(chosen.data, Path(folder))],
-            "projected": projected(chosen.large),
-            "large": [asdict(run) for run in large_set(chosen.data, Path(folder), chosen.large)],
+            "projected": " ".join(map(projected, chosen.large)),
+            "large": [asdict(run) for n in chosen.large for run in large_set(chosen.data, Path(folder), n)],
         }
     print(as_markdown(report))
 
@@ -111,8 +113,6 @@ def simulated_sets(data: Path, folder: Path) -> list[Run]:
 
 def large_set(data: Path, folder: Path, n: int) -> list[Run]:
     """A set of `n` mutated copies of real sequences."""
-    if not n:
-        return []
     sources = list(read_fasta(data / "Russula_INxx.fasta"))
     species = [species_in_id(record) for record in sources]
     records = mutated([record.sequence for record in sources], n, seed=1)
@@ -127,7 +127,7 @@ def large_set(data: Path, folder: Path, n: int) -> list[Run]:
 
 def projected(n: int) -> str:
     """What a run of `n` records is told to need before it starts."""
-    return f"Memory projected before the run: {projected_bytes(n) >> 20} MiB."
+    return f"Memory projected before the run of {n:,} records: {projected_bytes(n) >> 20} MiB."
 
 
 def cytopipe_run(name: str, source: Path, labels: dict[str, str | None], folder: Path) -> Run:
@@ -140,14 +140,16 @@ def cytopipe_run(name: str, source: Path, labels: dict[str, str | None], folder:
     return _run("cytopipe", name, labels, clusters, cpu, wall, peak)
 
 
-def vsearch_run(name: str, source: Path, labels: dict[str, str | None], folder: Path) -> Run:
-    """``vsearch --cluster_fast --id 0.97``, the honest peer."""
+def vsearch_run(
+    name: str, source: Path, labels: dict[str, str | None], folder: Path, identity: float = 0.97
+) -> Run:
+    """``vsearch --cluster_fast --id IDENTITY``, the honest peer."""
     table = folder / "vsearch.uc"
-    command = ["vsearch", "--cluster_fast", str(source), "--id", "0.97", "--uc", str(table), "--quiet"]
-    cpu, wall, peak = measured([*command, "--threads", "2"])
+    command = ["vsearch", "--cluster_fast", str(source), "--uc", str(table), "--quiet"]
+    cpu, wall, peak = measured([*command, "--id", str(identity), "--threads", "2"])
     rows = [line.split("\t") for line in table.read_text().splitlines()]
     clusters = {row[8].split()[0]: row[1] for row in rows if row[0] in "SH"}
-    return _run("vsearch 0.97", name, labels, clusters, cpu, wall, peak)
+    return _run(f"vsearch {identity}", name, labels, clusters, cpu, wall, peak)
 
 
 #: Runs a command and prints what it used. A small process of its own: a child starts with the peak memory of

@@ -170,7 +170,7 @@ def _ngff_zarr(pixels: np.ndarray, folder: Path) -> None:
     image = ngff_zarr.to_ngff_image(np.asarray(pixels), dims=list("cyx"[-pixels.ndim :]))
     chunks = {"c": 1, "y": CHUNK, "x": CHUNK}
     method = (
-        ngff_zarr.Methods.DASK_IMAGE_NEAREST if pixels.ndim == 2 else ngff_zarr.Methods.ITKWASM_BIN_SHRINK
+        ngff_zarr.Methods.ITKWASM_LABEL_IMAGE if pixels.ndim == 2 else ngff_zarr.Methods.ITKWASM_BIN_SHRINK
     )
     scales = ngff_zarr.to_multiscales(
         image, scale_factors=[2, 4, 8], chunks={d: chunks[d] for d in image.dims}, method=method

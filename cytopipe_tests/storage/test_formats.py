@@ -36,6 +36,24 @@ def test_every_format_has_a_name_a_suffix_and_at_most_two_kinds():
         formats.GIF  # noqa: B018
 
 
+def test_options_that_change_the_bytes_are_part_of_the_version_and_threads_are_not():
+    from cytopipe.storage.formats.h5ad import H5ad
+    from cytopipe.storage.formats.ome_zarr import OmeZarr
+    from cytopipe.storage.formats.plate import OmeZarrPlate
+    from cytopipe.storage.formats.tiff import Tiff
+
+    usual = [OmeZarr(threads=3), Tiff(threads=3), H5ad(threads=3, decode=False), FigureFormat("png")]
+    assert [format.version for format in usual] == ["1"] * 4
+    other = [OmeZarr("0.4", factor=3), Tiff("zstd"), H5ad(None), FigureFormat("png", dpi=72)]
+    assert [format.version for format in other] == [
+        "1 ngff=0.4 factor=3",
+        "1 compression=zstd",
+        "1 compression=None",
+        "1 dpi=72",
+    ]
+    assert OmeZarrPlate(other[0]).version == other[0].version
+
+
 def test_importing_the_formats_imports_no_library():
     script = (
         "import sys; from cytopipe.storage import formats; list(formats.FORMATS)\n"
@@ -131,6 +149,23 @@ def test_a_figure_is_the_same_bytes_twice_and_a_damaged_one_is_found(format, tmp
     with pytest.raises(InputError, match="not a whole"):
         format.validate(tmp_path / "c")
     assert format.describe(tmp_path / "a") == ({"width_px": 300, "height_px": 150} if format is PNG else {})
+
+
+def test_names_with_dollar_signs_are_drawn_as_they_are_and_powers_of_ten_are_typeset(tmp_path):
+    """`$\\x$` is no formula of TeX: matplotlib raised and there was no picture."""
+    name = "T$\\x$ cells"
+    figure = new_figure(4, 3)
+    axes = figure.subplots()
+    axes.bar([name, "B $1$"], [1, 1000], label=name)
+    axes.set(title=name, xlabel=name, ylabel=name, yscale="log")
+    axes.annotate(name, (0, 1))
+    axes.legend()
+    figure.suptitle(name)
+    for format in (PNG, PDF, SVG):
+        format.write(tmp_path / format.name, figure)
+        format.validate(tmp_path / format.name)
+    labels = [text.get_text() for text in axes.get_yticklabels() if "mathdefault" in text.get_text()]
+    assert labels and all(text.get_parse_math() for text in axes.get_yticklabels())
 
 
 def test_a_figure_of_another_kind_is_refused():

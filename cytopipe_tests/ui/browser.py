@@ -25,7 +25,7 @@ def find_browser() -> str | None:
 def served(project: Path, *options: str) -> Iterator[str]:
     """Serve a project with ``cytopipe ui OPTIONS``; yields its address, without a path."""
     with ui_process(project, *options) as (process, address):
-        yield address.partition("/start")[0]
+        yield address.partition("?")[0].rstrip("/")
         process.send_signal(signal.SIGINT)
 
 

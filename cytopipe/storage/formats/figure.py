@@ -53,9 +53,29 @@ def figure_bytes(figure: Figure, format: str = "png", *, dpi: float = 150) -> by
         raise InputError(f"no figure format {format!r}", expected=", ".join(_METADATA))
     sink = io.BytesIO()
     settings = {"svg.hashsalt": "cytopipe", "svg.fonttype": "path", "pdf.fonttype": 42}
+    _take_text_as_it_is(figure)
     with matplotlib.rc_context(settings):
         figure.savefig(sink, format=format, dpi=dpi, metadata=_METADATA[format])
     return sink.getvalue()
+
+
+def _take_text_as_it_is(figure: Figure) -> None:
+    """Switch TeX off: a name with two dollar signs is no formula. Numbers at axes need it."""
+    from matplotlib.category import StrCategoryFormatter
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    numbers = {
+        id(text)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if not isinstance(axis.get_major_formatter(), (FixedFormatter, StrCategoryFormatter))
+        for text in axis.findobj(Text)
+        if text is not axis.label
+    }
+    for text in figure.findobj(Text):
+        if id(text) not in numbers:
+            text.set_parse_math(False)
 
 
 def validate_png(path: Path, *, budget: int | None = None) -> None:
@@ -98,6 +118,7 @@ class FigureFormat(FileFormat):
         if kind not in _METADATA:
             raise InputError(f"no figure format {kind!r}", expected=", ".join(_METADATA))
         self.name, self.suffix, self.kinds, self.dpi = kind, f".{kind}", (kind,), dpi
+        self.version = "1" if dpi == 150 else f"1 dpi={dpi:g}"
 
     def write(self, draft: Path, value: Figure | bytes) -> None:
         """Render a matplotlib figure, or write one that was rendered."""

@@ -35,7 +35,8 @@ class Format(ABC):
     layout : {'file', 'directory', 'set'}
         How it is published; see `cytopipe.storage.Store`.
     version : str
-        Of the format. It is part of the recipe: what was written by another version is stale.
+        Of the format, with the options that change its bytes. It is part of the recipe: what was written by
+        another version is stale.
     kinds : tuple of str
         What Dagster's page shows beside the asset, at most two.
     """

@@ -73,6 +73,7 @@ class H5ad(FileFormat):
         self, compression: str | None = "gzip", threads: int | None = None, *, decode: bool = True
     ) -> None:
         self.compression, self.threads, self.decode = compression, threads, decode
+        self.version = "1" if compression == "gzip" else f"1 compression={compression}"
 
     def write(self, draft: Path, value: AnnData | AnnDataBlocks) -> None:
         """Write an AnnData whole, or block by block; the value is not changed."""

@@ -74,7 +74,7 @@ class Image:
 
     @property
     def dtype(self) -> np.dtype:
-        return np.dtype(self.pixels.dtype)
+        return np.dtype(self.pixels.dtype).newbyteorder("=")
 
     @property
     def n_channels(self) -> int:

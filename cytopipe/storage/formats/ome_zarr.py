@@ -16,9 +16,8 @@ expect; labels do not.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from cytopipe.engine import available_cores
-from cytopipe.errors import InputError
+from cytopipe.errors import CytopipeError, InputError, RefusedError
 from cytopipe.storage.formats import ome_metadata as ome
 from cytopipe.storage.formats.format import DirectoryFormat
 from cytopipe.storage.formats.image import AXES, Image
@@ -93,6 +92,16 @@ class OmeZarr(DirectoryFormat):
             raise InputError(
                 f"shards of {self.shard} pixels", expected=f"a multiple of {chunk[-2:]}, and NGFF 0.5"
             )
+
+    @property
+    def version(self) -> str:
+        """1, and the options that are not the usual ones and change the bytes."""
+        changed = [
+            f"{field.name}={getattr(self, field.name)}"
+            for field in fields(self)
+            if field.name != "threads" and getattr(self, field.name) != field.default
+        ]
+        return " ".join(["1", *changed])
 
     # ----------------------------------------------------------------- write
 
@@ -317,7 +326,7 @@ def read_ome_zarr(path: Path | str, *, level: int = 0, complete: bool = True) ->
     if image.is_labels or not listed.is_dir():
         return image
     names = _attributes(listed)[1].get("labels", [])
-    labels = {name: _read_image(listed / name, level) for name in names if os.sep not in name}
+    labels = {name: _read_image(_below(listed, name), level) for name in names}
     return Image(**{**vars(image), "labels": labels})
 
 
@@ -331,7 +340,7 @@ def _read_image(path: Path, level: int) -> Image:
         dataset = multiscale["datasets"][level]
         scale = next(one["scale"] for one in dataset["coordinateTransformations"] if one["type"] == "scale")
         measured = all(axis.get("unit") == "micrometer" for axis in multiscale["axes"][-2:])
-        pixels = zarr.open_array(path / dataset["path"], mode="r")
+        pixels = zarr.open_array(_below(path, dataset["path"]), mode="r")
         channels = (attributes.get("omero") or {}).get("channels", [])
         named = "C" in axes and len(channels) == pixels.shape[axes.index("C")]
         return Image(
@@ -343,9 +352,17 @@ def _read_image(path: Path, level: int) -> Image:
             "image-label" in attributes,
         )
     except (KeyError, IndexError, TypeError, ValueError, StopIteration, FileNotFoundError) as error:
-        if isinstance(error, InputError):
+        if isinstance(error, CytopipeError):
             raise
         raise InputError(f"is no OME-Zarr image that can be read: {error!r}", where=str(path)) from None
+
+
+def _below(folder: Path, relative: object) -> Path:
+    """A path that the metadata of a store name, which may not lead out of its folder."""
+    parts = str(relative).split("/")
+    if not isinstance(relative, str) or "\0" in relative or {"", ".", ".."} & set(parts):
+        raise RefusedError(f"names the path {relative!r}", where=str(folder), expected="a folder below it")
+    return folder.joinpath(*parts)
 
 
 def _attributes(path: Path) -> tuple[str, dict[str, Any]]:
@@ -361,10 +378,17 @@ def _attributes(path: Path) -> tuple[str, dict[str, Any]]:
 
 def read_plate_fields(path: Path) -> list[str]:
     """``row/column/field`` of every field of view that a plate and its wells list, in their order."""
-    plate = _attributes(path)[1].get("plate")
-    if plate is None:
-        raise InputError("is no plate", where=str(path), expected="the attributes of a plate")
-    wells = [str(well["path"]) for well in plate["wells"]]
-    return [
-        f"{well}/{image['path']}" for well in wells for image in _attributes(path / well)[1]["well"]["images"]
-    ]
+    try:
+        wells = [well["path"] for well in _attributes(path)[1]["plate"]["wells"]]
+        fields = [
+            f"{well}/{image['path']}"
+            for well in wells
+            for image in _attributes(_below(path, well))[1]["well"]["images"]
+        ]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            "is no plate", where=str(path), expected="wells and their images", found=repr(error)
+        ) from None
+    for field in fields:
+        _below(path, field)
+    return fields

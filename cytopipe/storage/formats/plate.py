@@ -62,7 +62,7 @@ class OmeZarrPlate(DirectoryFormat):
     name, suffix, kinds = "ome_zarr_plate", ".ome.zarr", ("zarr", "plate")
 
     def __init__(self, images: OmeZarr = OME_ZARR) -> None:
-        self.images = images
+        self.images, self.version = images, images.version
 
     def write(self, draft: Path, value: Plate) -> None:
         """Write the plate's metadata and every field."""

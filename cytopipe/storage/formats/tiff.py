@@ -22,6 +22,7 @@ import numpy as np
 from cytopipe.errors import InputError
 from cytopipe.storage.formats.format import FileFormat
 from cytopipe.storage.formats.image import AXES, Image
+from cytopipe.storage.guard.budget import declared_bytes, require_budget
 from cytopipe.storage.guard.tiff import survey_tiff
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["TIFF", "Tiff", "TiffPixels", "read_tiff"]
 
 _CLASSIC_BYTES = (1 << 32) - (32 << 20)  # of pixels that a TIFF with 32-bit offsets holds for certain
+_LAZY = 1 << 62  # bytes that all pages together may declare: they are never in memory together
 _ROWS_PER_STRIP = 256
 _COMPRESSIONS = {"zlib": {"level": 1}, "zstd": {"level": 3}, None: None}
 _AXES_KEY, _LABELS_KEY = "cytopipe.axes", "cytopipe.is_labels"
@@ -54,6 +56,7 @@ class Tiff(FileFormat):
         if compression not in _COMPRESSIONS:
             raise InputError(f"TIFF compression {compression!r} is not known", expected="zlib, zstd or None")
         self.compression, self.threads = compression, threads
+        self.version = "1" if compression == "zlib" else f"1 compression={compression}"
 
     def write(self, draft: Path, value: Image) -> None:
         """Write an image plane by plane; `value.labels` have to be written as files of their own."""
@@ -66,7 +69,7 @@ class Tiff(FileFormat):
         if value.dtype.itemsize == 8 and value.dtype.kind in "iu":
             raise InputError(f"OME-TIFF has no {value.dtype} pixels", next="Convert the labels to uint32.")
         size = math.prod(value.shape) * value.dtype.itemsize
-        planes = (np.ascontiguousarray(plane) for plane in value.planes())
+        planes = (np.ascontiguousarray(plane, value.dtype) for plane in value.planes())
         with tifffile.TiffWriter(draft, bigtiff=size > _CLASSIC_BYTES, ome=True) as file:
             file.write(
                 planes,
@@ -126,7 +129,7 @@ def read_tiff(path: Path | str, *, axes: str | None = None, budget: int | None =
         axis of a plain stack is taken as C, two as TC, three as TCZ; a last axis of at most 8 after two long
         ones is C.
     budget : int, optional
-        Bytes all pages together may declare; half of the available memory by default.
+        Bytes one page may declare; half of the available memory by default.
 
     Returns
     -------
@@ -142,7 +145,8 @@ def read_tiff(path: Path | str, *, axes: str | None = None, budget: int | None =
     import tifffile
 
     path = Path(path)
-    survey_tiff(path, budget=budget)
+    largest = max((page.declared_bytes for page in survey_tiff(path, budget=_LAZY)), default=0)
+    require_budget(largest, budget, what="a page", where=str(path))
     try:
         with tifffile.TiffFile(path, _multifile=False) as file:
             if len(file.series) != 1:
@@ -223,7 +227,9 @@ class TiffPixels:
         """A block in the order of the file."""
         n = self.n_leading
         inside = tuple(slice(one.start, one.stop, one.step) for one in wanted[n:])
-        out = np.empty([len(one) for one in wanted], self.dtype)
+        shape = tuple(map(len, wanted))
+        require_budget(declared_bytes(shape, self.dtype.itemsize), None, what="a part", where=str(self.path))
+        out = np.empty(shape, self.dtype)
         places = product(*[range(len(one)) for one in wanted[:n]])
         for place, index in zip(places, product(*wanted[:n]), strict=True):
             page = int(np.ravel_multi_index(index, self.file_shape[:n])) if n else 0

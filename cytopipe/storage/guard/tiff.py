@@ -1,7 +1,8 @@
 """TIFF files of others: what every page declares, before a pixel is allocated.
 
-In comes a path; out go the pages' shapes. What must hold: the chain of directories is finite, a page that
-declares 10^6 x 10^6 pixels is refused with both numbers, and strips or tiles lie inside the file.
+The chain of directories has to end, strips and tiles have to lie inside the file, and a page that declares
+10^6 x 10^6 pixels is refused with both numbers. tifffile does not do this: it follows a chain that is a
+circle until memory ends (2026.3), and opens what is cut off.
 
 The layout is that of TIFF 6.0 (Adobe, 1992) and BigTIFF: a header, then a chain of directories of tagged
 fields.
@@ -10,6 +11,8 @@ fields.
 from __future__ import annotations
 
 import struct
+import sys
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,24 +25,6 @@ __all__ = ["TiffPage", "survey_tiff"]
 
 MAX_PAGES = 100_000
 MAX_VALUES = 50_000_000
-_SIZES = {
-    1: 1,
-    2: 1,
-    3: 2,
-    4: 4,
-    5: 8,
-    6: 1,
-    7: 1,
-    8: 2,
-    9: 4,
-    10: 8,
-    11: 4,
-    12: 8,
-    13: 4,
-    16: 8,
-    17: 8,
-    18: 8,
-}
 _FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _WIDTH, _LENGTH, _BITS, _SAMPLES, _SUBIFDS = 256, 257, 258, 277, 330
 _OFFSETS, _COUNTS = (273, 324), (279, 325)
@@ -150,26 +135,32 @@ class _Reader:
         samples = (self._values(fields, _SAMPLES) or [1])[0]
         bits = self._values(fields, _BITS) or [1]
         for offsets, counts in zip(_OFFSETS, _COUNTS, strict=True):
-            for start, count in zip(
-                self._values(fields, offsets), self._values(fields, counts), strict=False
-            ):
-                if start + count > self.size:
-                    raise InputError(
-                        "is cut off: pixels lie beyond its end",
-                        where=self.where,
-                        expected=f"at least {start + count} bytes",
-                        found=f"{self.size} bytes",
-                    )
+            end = self._end(fields, offsets, counts)
+            if end > self.size:
+                raise InputError(
+                    "is cut off: pixels lie beyond its end",
+                    where=self.where,
+                    expected=f"at least {end} bytes",
+                    found=f"{self.size} bytes",
+                )
         total = sum(bits) if len(bits) == samples else bits[0] * samples
         return TiffPage(width[0], length[0], samples, total)
 
+    def _end(self, fields: dict, offsets: int, counts: int) -> int:
+        """Where the last strip or tile ends; numbers of 8 bytes each, there may be millions."""
+        starts, lengths = (self._packed(fields, tag) for tag in (offsets, counts))
+        return max(map(sum, zip(starts, lengths, strict=False)), default=0)
+
     def _values(self, fields: dict, tag: int) -> list[int]:
+        return list(self._packed(fields, tag))
+
+    def _packed(self, fields: dict, tag: int) -> array:
         if tag not in fields:
-            return []
+            return array("Q")
         kind, count, inline = fields[tag]
         if kind not in _FORMATS or count > MAX_VALUES:
             raise InputError(f"has a field {tag} that cannot be read", where=self.where)
-        length = count * _SIZES[kind]
+        length = count * struct.calcsize(f"={_FORMATS[kind]}")
         data = inline[:length]
         if length > len(inline):
             start = struct.unpack(f"{self.order}{self.offset}", inline)[0]
@@ -179,7 +170,10 @@ class _Reader:
             self.stream.seek(start)
             data = self.stream.read(length)
             self.stream.seek(here)
-        return list(struct.unpack(f"{self.order}{count}{_FORMATS[kind]}", data))
+        values = array(_FORMATS[kind], data)
+        if (self.order == "<") != (sys.byteorder == "little"):
+            values.byteswap()
+        return values
 
     def _read(self, format: str) -> int:
         packed = self.stream.read(struct.calcsize(f"={format}"))

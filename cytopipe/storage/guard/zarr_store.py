@@ -8,6 +8,7 @@ declares.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ __all__ = ["ZarrSurvey", "survey_zarr"]
 MAX_CHUNK_BYTES = 1 << 30
 MAX_METADATA_BYTES = 64 << 20
 MAX_FINDINGS = 20
+MAX_ABSENT = 1000
 
 _COMPRESSORS = frozenset(CODECS)
 _V3_CODECS = _COMPRESSORS | {"bytes", "transpose", "vlen-utf8", "vlen-bytes", "sharding_indexed"}
@@ -291,9 +293,12 @@ def _require_chunks(root: Path, array: _Array, sizes: Mapping[str, int]) -> None
             name = f"{under}{array.prefix.rstrip('/.') or '0'}"
         if name not in sizes or (array.shard and not _shard_is_full(array, index, root / name)):
             absent.append(name)
+            if len(absent) == MAX_ABSENT:
+                break
     if absent:
+        many = "at least " if len(absent) == MAX_ABSENT else ""
         raise DamagedError(
-            f"{len(absent)} chunks are absent",
+            f"{many}{len(absent)} chunks are absent",
             where=str(root),
             found=", ".join(absent[:5]),
             next="Make or copy the store again: absent chunks would be read as zeros.",
@@ -304,10 +309,9 @@ def _shard_is_full(array: _Array, index: tuple[int, ...], file: Path) -> bool:
     """Whether a shard has every chunk that lies inside the array."""
     counts = [whole // part for whole, part in zip(array.shard, array.chunk, strict=True)]
     length = 16 * prod(counts) + (4 if array.index_crc else 0)
-    with file.open("rb") as stream:
-        if array.index_at_end:
-            stream.seek(max(0, stream.seek(0, 2) - length))
-        table = stream.read(length)
+    with file.open("rb", buffering=0) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        table = os.pread(stream.fileno(), length, max(0, size - length) if array.index_at_end else 0)
     if len(table) < length:
         return False
     for at, inner in enumerate(product(*map(range, counts))):
