@@ -10,8 +10,7 @@ stage reads the files of the one before, hand edits included.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import PurePath
 
 from cytopipe.defs.graph import Chain
@@ -23,9 +22,9 @@ from cytopipe.project.digests import Digests
 
 __all__ = ["DECOMPOSE"]
 
-# As `cytopipe.decompose.run.CODE_VERSION`, which a test compares: importing it from there costs every process
-# that loads the definitions a second of numba.
-_CODE = "1"
+# As `cytopipe.decompose.stages.CODE_VERSION`, which a test compares: importing it from there costs every
+# process that loads the definitions a second of numba.
+_CODE = "2"
 _CONSERVED = Guard(
     name="records_conserved",
     description="Every record of the input is in a cluster or unassigned, and nothing else is there.",
@@ -119,7 +118,7 @@ def _advance(data: DataSet, at: Working, stage: str, *, restart: bool = False) -
     result = decomposition.advance(
         stage,
         engine=at.engine,
-        progress=_Progress(at.progress),
+        progress=at.progress,
         stop=at.stop,
         thresholds=entry.refine or None,
         checkpoint_interval=entry.checkpoint_interval,
@@ -131,25 +130,6 @@ def _advance(data: DataSet, at: Working, stage: str, *, restart: bool = False) -
         command=f"dagster run {at.run_id}",
     )
     return described(data, decomposition, result)
-
-
-@dataclass
-class _Progress:
-    """A step's progress in the form in which the domain tells it."""
-
-    tell: Callable[[str, int, int], None]
-
-    def step(self, name: str, done: int, total: int) -> None:
-        self.tell(name, done, total)
-
-    def say(self, message: str) -> None:
-        pass
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
 
 
 def _sequences(project: Project, data: DataSet) -> str | None:
