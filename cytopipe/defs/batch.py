@@ -49,12 +49,12 @@ from cytopipe.defs.artifact import (
 )
 from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.describe import described, picture_of
-from cytopipe.defs.event import CHECKPOINT, FAILED, MADE, Event, named
+from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, Event, named
 from cytopipe.defs.history import as_dagster, asset_key, metadata_value, one_connection, tags_of
 from cytopipe.defs.ledger import Ledger, Read
 from cytopipe.defs.stamps import stamp_of_place
 from cytopipe.engine import Engine, open_engine
-from cytopipe.errors import BusyError, CytopipeError, EngineError, InputError, Interrupted
+from cytopipe.errors import BusyError, CytopipeError, EngineError, InputError, Interrupted, ResumeError
 from cytopipe.interrupts import stop_on_signals
 from cytopipe.project import DataSet
 from cytopipe.provenance import Input, Provenance, library_versions
@@ -147,6 +147,8 @@ class Batch:
             for asset in assets:
                 if self.ledger.status(asset, key).state == "done":
                     yield from self._say_again(step, asset, key)
+                elif self.ledger.is_edited(asset, key):
+                    self._fail(asset, key, _over_an_edit(self.ledger, asset, key))
                 else:
                     to_make.setdefault(key, []).append(asset)
         began = time.monotonic()
@@ -481,7 +483,9 @@ class Batch:
             format, place = step.makes[asset], self.ledger.places.place(asset, key)
             checks = self._checked(step, asset, key, self.ledger.archive.get(place, format), reads)
         cursors = {step.inputs[name]: read.cursor for name, read in reads.items()}
-        metadata = {**made.metadata, "how": "up to date, not made again"}
+        how = str(made.metadata.get("how", ""))
+        again = how if how.startswith(EDITED) else "up to date, not made again"
+        metadata = {**made.metadata, "how": again}
         yield from self._told(step, replace(made, cursors=cursors, metadata=metadata), checks)
 
     def _told(
@@ -602,6 +606,17 @@ class Batch:
     def _say(self, message: str) -> None:
         listening.say(message)
         self.context.log.info(message)
+
+
+def _over_an_edit(ledger: Ledger, asset: str, key: str) -> CytopipeError:
+    place = ledger.places.place(asset, key)
+    return ResumeError(
+        "would be made again, but was edited by hand",
+        where=str(ledger.archive.root / place.path),
+        found="; ".join(ledger.status(asset, key).reasons),
+        next="To go on from the edit, materialize what is made from it, without it; "
+        f"to give the edit up, move its files away ({place}) and materialize again.",
+    )
 
 
 def _check_result(asset: str, check: Check, found: CheckResult) -> AssetCheckResult:

@@ -32,7 +32,7 @@ from typing import Protocol
 
 from cytopipe.defs.artifact import Artifact, Graph, Source
 from cytopipe.defs.book import Book, Record
-from cytopipe.defs.event import CHECKPOINT, FAILED, MADE, SEEN, Event, named
+from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, SEEN, Event, named
 from cytopipe.defs.places import Places
 from cytopipe.defs.relations import Relations
 from cytopipe.defs.stamps import stamp_of_file, stamp_of_files, stamp_of_place
@@ -301,6 +301,9 @@ class Ledger:
             found = self.archive.look(place, format)
             edited = found.kind == "edited"
             receipt = self.archive.receipt(place) if edited or found.kind == "whole" else None
+            if edited and isinstance(format, SetFormat) and not format.editable:
+                self._mark(asset, key, f"was changed by hand, which is not kept: {found.words}", touched)
+                return
             if receipt is not None and edited and isinstance(format, SetFormat):
                 # A hand edit becomes the artifact's new version, so that what follows is made from it.
                 receipt = self.archive.accept(place, format, receipt.provenance)
@@ -320,7 +323,7 @@ class Ledger:
         if record is not None and record.version == receipt.version:
             self._mark(asset, key, "", touched)
             return
-        what = f"edited by hand: {found.words}" if edited else "made outside Dagster, taken up as it is"
+        what = f"{EDITED}: {found.words}" if edited else "made outside Dagster, taken up as it is"
         inputs = (
             self._inputs_of_receipt(step, key, receipt.inputs)
             if not edited or record is None
@@ -341,6 +344,14 @@ class Ledger:
             ),
             what,
         )
+
+    def is_edited(self, asset: str, key: str) -> bool:
+        """Whether what stands is an edit by hand, which is not to be made again over."""
+        record = self.book.record(asset, key, MADE)
+        if record is None or not str(record.facts.get("how", "")).startswith(EDITED):
+            return False
+        place, format = self.places.place(asset, key), self.graph.makers[asset].makes[asset]
+        return bool(stamp_of_place(self.archive.root, place, format))
 
     def _inputs_of_receipt(self, step: Artifact, key: str, inputs: Sequence[Input]) -> dict[str, str]:
         """The versions of inputs that outside work says it was made from; today's where it says nothing."""
@@ -385,6 +396,9 @@ class Ledger:
             self.book.keep_record(event)
             if isinstance(declared := event.metadata.get("declared"), dict) and event.kind == SEEN:
                 self.book.keep_values(event.version, declared)
+            if event.kind == MADE:  # as it stood then; what was changed or removed since is seen by its stamp
+                self.book.keep_stamp(event.asset, event.key, event.stamp)
+                self.book.keep_content(event.asset, event.key, "")
             touched.setdefault(event.asset, set()).add(event.key)
         self.book.set("watermark", str(newest))
 
