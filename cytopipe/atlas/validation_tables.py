@@ -25,7 +25,12 @@ from cytopipe.atlas.expression import (
     expression_of_targets,
 )
 from cytopipe.atlas.gene_names import genes_of_target
-from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmonisation
+from cytopipe.atlas.harmonise import (
+    Granularity,
+    Harmonisation,
+    default_harmonisation,
+    joined_harmonisation,
+)
 from cytopipe.atlas.inference import read_activity
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.meta import meta_analyse_correlations
@@ -33,12 +38,12 @@ from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature
 from cytopipe.atlas.statistics import benjamini_hochberg
 from cytopipe.atlas.validation import CrossAtlas, TypeActivity, compare_atlases, type_activity
-from cytopipe.errors import InputError
+from cytopipe.errors import CytopipeError, InputError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["AtlasValidation", "CrossAtlasValidation", "compare", "validate"]
+__all__ = ["AtlasValidation", "CrossAtlasValidation", "compare", "compare_all", "validate"]
 
 CODE_VERSION = "1"
 N_SCATTER_FIGURES = 6
@@ -241,6 +246,54 @@ def compare(
         meta=_meta_table(_joined(correlations or {})),
         types=tuple(types),
     )
+
+
+def compare_all(
+    activities: Mapping[str, Mapping[str, Source]],
+    correlations: Mapping[str, Mapping[str, pd.DataFrame]],
+    vocabularies: Mapping[str, Harmonisation],
+) -> tuple[list[CrossAtlasValidation], dict[str, str]]:
+    """Compare every signature that two atlases share, for lineages and for fine types.
+
+    Parameters
+    ----------
+    activities : mapping of signature to mapping of atlas to H5adFile or path
+    correlations : mapping of signature to mapping of atlas to DataFrame
+        As for :func:`compare`.
+    vocabularies : mapping of atlas to Harmonisation
+        The table of cell types of each atlas.
+
+    Returns
+    -------
+    comparisons : list of CrossAtlasValidation
+    refused : dict of str to str
+        What could not be compared, ``{signature}_{granularity}``, and why.
+
+    Raises
+    ------
+    InputError
+        Nothing that is shared could be compared.
+    """
+    made, refused = [], {}
+    for signature, atlases in activities.items():
+        if len(atlases) < 2:
+            continue
+        harmonisation = joined_harmonisation({atlas: vocabularies[atlas] for atlas in sorted(atlases)})
+        for granularity in ("coarse", "fine"):
+            try:
+                one = compare(
+                    atlases,
+                    signature,
+                    correlations=correlations.get(signature, {}),
+                    granularity=granularity,
+                    harmonisation=harmonisation,
+                )
+                made.append(one)
+            except CytopipeError as error:
+                refused[f"{signature}_{granularity}"] = str(error)
+    if refused and not made:
+        raise InputError("\n".join(refused.values()))
+    return made, refused
 
 
 # --------------------------------------------------------------------------- one atlas

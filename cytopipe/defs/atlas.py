@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from cytopipe.atlas.catalogue import COMPARISON, GRANULARITIES, PLACES, VALIDATION
-from cytopipe.atlas.harmonise import Harmonisation, joined_harmonisation
+from cytopipe.atlas.catalogue import COMPARISON, PLACES, VALIDATION
+from cytopipe.atlas.harmonise import Harmonisation
 from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.defs.artifact import Described, Graph, Nothing, Work, artifact
 from cytopipe.defs.atlas_checks import (
@@ -53,11 +53,13 @@ from cytopipe.storage.formats.table import TSV
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from pandas import DataFrame
 
     from cytopipe.atlas.cells import Cells
     from cytopipe.atlas.pseudobulk import Pass, Sums
     from cytopipe.atlas.registry import Level
     from cytopipe.atlas.signatures import Signature
+    from cytopipe.atlas.validation_tables import CrossAtlasValidation
     from cytopipe.project.atlas.entry import Atlas
     from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
@@ -127,7 +129,6 @@ def profiles(
                         yield asset, key, level_samples(sums, level, atlas)
                     case "atlas/pseudobulk":
                         yield asset, key, _described_profiles(sums, level, level_profiles(sums, level, atlas))
-        sums.forget()
 
 
 @artifact("atlas/quality", TSV, by=LEVELS, version=VERSION, place=_place("quality"))
@@ -262,13 +263,18 @@ def _compared(project: Project) -> list[str]:
     return [key for keys in sharing.values() if len(keys) > 1 for key in keys]
 
 
+def _compared_atlases(project: Project) -> list[str]:
+    parts = project.data_sets.get(SIGNATURES.name, {})
+    return list(dict.fromkeys(parts[key].entry.atlas for key in _compared(project)))
+
+
 @artifact(
     "atlas/cross_atlas",
     COMPARISON,
     version=VERSION,
     place=_place("cross_atlas"),
     optional=("activity", "validation"),
-    chosen={"activity": _compared, "validation": _compared},
+    chosen={"activity": _compared, "validation": _compared, "cell_types": _compared_atlases},
     checks=(TYPES_SHARED, LABELS_PLACED),
 )
 def cross_atlas(
@@ -279,42 +285,21 @@ def cross_atlas(
     Correlation of activity per pair and per target, which targets are conserved, how consistent they are, and
     correlations with expression, pooled over atlases; for lineages and for fine types.
     """
-    from cytopipe.atlas.validation_tables import compare
+    from cytopipe.atlas.validation_tables import compare_all
 
-    sharing: dict[str, dict[str, tuple[str, H5adFile]]] = {}
+    activities: dict[str, dict[str, H5adFile]] = {}
+    correlations: dict[str, dict[str, DataFrame]] = {}
     for key, handle in activity.items():
         found: H5adFile = handle.load()
         signature, atlas = str(found.uns["signature"]["name"]), str(found.uns["atlas"])
-        sharing.setdefault(signature, {})[atlas] = key, found
-    tables: dict[str, object] = {}
-    refused: dict[str, str] = {}
-    for signature, atlases in sharing.items():
-        if len(atlases) < 2:
-            continue
-        for granularity in GRANULARITIES:
-            try:
-                made = compare(
-                    {atlas: one for atlas, (_, one) in atlases.items()},
-                    signature,
-                    correlations={
-                        atlas: validation[key].load()["expression.tsv"]
-                        for atlas, (key, _) in atlases.items()
-                        if key in validation
-                    },
-                    granularity=granularity,
-                    harmonisation=joined_harmonisation(
-                        {atlas: cell_types[atlas] for atlas in sorted(atlases)}
-                    ),
-                )
-            except CytopipeError as error:
-                refused[f"refused_{signature}_{granularity}"] = str(error)
-                continue
-            tables |= {f"{signature}_{granularity}_{end}": value for end, value in made.files().items()}
-    if refused and not tables:
-        raise InputError("\n".join(refused.values()))
-    if not tables:
+        activities.setdefault(signature, {})[atlas] = found
+        if key in validation:
+            table = validation[key].load()["expression.tsv"]
+            correlations.setdefault(signature, {})[atlas] = table
+    made, refused = compare_all(activities, correlations, cell_types)
+    if not made:
         return Nothing("fewer than two atlases have an activity of the same signature")
-    return _described_comparison(tables, refused, len({one for some in sharing.values() for one in some}))
+    return _described_comparisons(made, refused)
 
 
 ATLAS = Graph(
@@ -405,16 +390,24 @@ def _heat_map(inferred: AnnData) -> bytes | None:
     return _png(figures.heat_map(z[sorted(spread.index[:_TARGETS_SHOWN])], title, label="z"))
 
 
-def _described_comparison(made: dict[str, object], refused: Mapping[str, str], n_atlases: int) -> Described:
-    drawn = {end: _png(value) for end, value in made.items() if end.endswith(".png")}
+def _described_comparisons(made: list[CrossAtlasValidation], refused: Mapping[str, str]) -> Described:
+    tables = {
+        f"{one.signature}_{one.granularity}_{end}": value
+        for one in made
+        for end, value in one.files().items()
+    }
+    drawn = {end: _png(value) for end, value in tables.items() if end.endswith(".png")}
     classes: dict[str, int] = {}
-    for end, table in made.items():
-        if end.endswith("_coarse_conserved.tsv"):
-            for name, count in table["conservation"].value_counts().items():
+    for one in made:
+        if one.granularity == "coarse":
+            for name, count in one.comparison.conserved["conservation"].value_counts().items():
                 classes[f"n_{name}"] = classes.get(f"n_{name}", 0) + int(count)
-    counts = {"n_atlases": n_atlases, **dict(sorted(classes.items()))}
+    counts = {"n_atlases": len({types.atlas for one in made for types in one.types})} | dict(
+        sorted(classes.items())
+    )
+    notes = {f"refused_{name}": why for name, why in refused.items()}
     picture = next((drawn[end] for end in drawn if end.endswith("forest.png")), None)
-    return Described(made | drawn, counts, refused, picture or next(iter(drawn.values()), None))
+    return Described(tables | drawn, counts, notes, picture or next(iter(drawn.values()), None))
 
 
 def _png(figure) -> bytes:

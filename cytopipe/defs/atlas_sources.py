@@ -55,8 +55,14 @@ def _cells_of(atlas: DataSet) -> Cells:
 
 
 def _files_of(path: Path) -> list[Path]:
-    """A file, or all files of a directory such as a zarr store."""
-    return sorted(one for one in path.rglob("*") if one.is_file()) if path.is_dir() else [path]
+    """What to watch of the cells: a file, or of a zarr store the folders, in which every writing leaves a
+    time.
+
+    A store may have a hundred thousand chunks, too many to look at every half minute.
+    """
+    if not path.is_dir():
+        return [path]
+    return sorted(one for one in (path, *path.rglob("*")) if one.is_dir() or one.suffix == ".json")
 
 
 def _digest_of_cells(project: Project, atlas: DataSet) -> str | None:

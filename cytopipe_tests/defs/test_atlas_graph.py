@@ -264,6 +264,9 @@ def test_each_change_makes_stale_exactly_what_it_decides_and_dagster_agrees(made
     types = made.project.directory / "types.tsv"
     types.write_text(types.read_text() + "*\trare\tother\t\n")
     assert stale() == {"validation", "cross_atlas"}
+    assert dagster_says(made, "validation", "a.fine.mine") == "STALE"
+    assert dagster_says(made, "validation", "b.Organ_type.mine") == "STALE"
+    assert dagster_says(made, "activity", "a.fine.mine") == "FRESH"
     change(made, "n_permutations: 20", "n_permutations: 30")
     assert stale() == of_parts - {"activity_resampled"}
     reasons = made.reasons("atlas/activity", "a.fine.mine")
