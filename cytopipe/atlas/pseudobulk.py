@@ -231,15 +231,19 @@ def level_warnings(sums: Sums, level: Level) -> tuple[str, ...]:
         largest = int(found.grouping.n_cells.max(initial=0))
         labels = ", ".join(found.grouping.names[:3])
         return (
-            f"level {name}: none of its {len(found.grouping.names):,} groups has {settings.min_cells:,} "
-            f"cells and {settings.min_counts:,} counts; the largest has {largest:,} cells. First labels: "
-            f"{labels}. Its files hold no group. Lower min_cells, or name a column of cell types.",
+            (
+                f"level {name}: none of its {len(found.grouping.names):,} groups has {settings.min_cells:,} "
+                f"cells and {settings.min_counts:,} counts; the largest has {largest:,} cells. First labels: "
+                f"{labels}. Its files hold no group. Lower min_cells, or name a column of cell types."
+            ),
         )
     if settings.n_bootstrap and not profiles.resampled_groups(sums.plan, found):
         most = int(found.n_samples[found.kept].max(initial=0))
         return (
-            f"level {name}: none of its {len(found.kept):,} groups has {settings.min_samples:,} samples, but "
-            f"at most {most:,}. Its resampled file holds no group. Lower min_samples, or resample cells.",
+            (
+                f"level {name}: none of its {len(found.kept):,} groups has {settings.min_samples:,} samples, "
+                f"but at most {most:,}. Its resampled file holds no group. Lower min_samples, or draw cells."
+            ),
         )
     return ()
 

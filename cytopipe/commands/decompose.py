@@ -153,7 +153,7 @@ def status(directory: Path) -> None:
 @_DIR
 def edits(directory: Path) -> None:
     """What was edited by hand since the newest stage was written, as a diff of records."""
-    from cytopipe.decompose.run import Decomposition
+    from cytopipe.decompose.directory.decomposition import Decomposition
 
     for line in Decomposition.inspect(directory).edits.lines():
         click.echo(line)
@@ -168,7 +168,7 @@ def edits(directory: Path) -> None:
 def add(directory: Path, fasta: Path, accept_missing: bool, engine: str, quiet: bool) -> None:
     """Put new sequences into the clusters of DIR; nothing that is there moves, no id changes."""
     from cytopipe.commands.progress import open_display
-    from cytopipe.decompose.extend import add_sequences
+    from cytopipe.decompose.directory.adding import add_sequences
     from cytopipe.engine import open_engine
 
     with open_engine(engine) as opened, open_display(quiet=quiet) as progress:
@@ -176,7 +176,7 @@ def add(directory: Path, fasta: Path, accept_missing: bool, engine: str, quiet: 
             directory,
             fasta,
             engine=opened,
-            progress=progress,
+            progress=progress.step,
             command=_command_line(),
             accept_missing=accept_missing,
         )
@@ -226,7 +226,7 @@ def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None
 @click.option("-o", "--output", type=PATH, help="Folder to write to [default: DIR/exports].")
 def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> None:
     """Write the newest clusters as .uc, SPART or a plain table."""
-    from cytopipe.decompose.exporting import export_newest
+    from cytopipe.decompose.directory.exporting import export_newest
 
     for path in export_newest(directory, formats, output):
         click.echo(str(path))
@@ -243,7 +243,7 @@ def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> No
 def rollback(directory: Path, to: str | None, listing: bool) -> None:
     """Make an earlier stage the newest again; what is left behind is kept as a point."""
     from cytopipe.commands.decompose_run import describe_points, summary
-    from cytopipe.decompose.repair import rollback as go_back
+    from cytopipe.decompose.directory.repair import rollback as go_back
     from cytopipe.errors import ParameterError
 
     if listing:
@@ -264,7 +264,7 @@ def restore(directory: Path) -> None:
     """
     from cytopipe.commands.decompose_run import set_aside_in, summary
     from cytopipe.commands.words import counted
-    from cytopipe.decompose.repair import restore as put_back
+    from cytopipe.decompose.directory.repair import restore as put_back
 
     before = set(set_aside_in(directory))
     found = put_back(directory, command=_command_line())
@@ -291,7 +291,7 @@ def restore(directory: Path) -> None:
 def rebuild(directory: Path, fasta: Path, accept_missing: bool, **given: Any) -> None:
     """Write a new state for a directory of FASTA files whose state.json is lost."""
     from cytopipe.commands.decompose_run import summary
-    from cytopipe.decompose.repair import rebuild as build_again
+    from cytopipe.decompose.directory.repair import rebuild as build_again
 
     parameters = Parameters(**said(Parameters, given))
     click.echo(
@@ -306,7 +306,7 @@ def rebuild(directory: Path, fasta: Path, accept_missing: bool, **given: Any) ->
 def verify(directory: Path) -> int:
     """Compare every file with what was published; exit 3 if anything differs."""
     from cytopipe.commands.words import counted, published_in
-    from cytopipe.decompose.run import Decomposition
+    from cytopipe.decompose.directory.decomposition import Decomposition
     from cytopipe.errors import BusyError, StorageError
 
     found = Decomposition.inspect(directory)

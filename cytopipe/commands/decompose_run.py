@@ -19,9 +19,10 @@ from cytopipe.commands.options import said
 from cytopipe.commands.paths import absolute, paste
 from cytopipe.commands.progress import open_display
 from cytopipe.commands.words import counted
-from cytopipe.decompose import opening
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
-from cytopipe.decompose.folder import Folder
+from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
+from cytopipe.decompose.directory.folder import Folder
 from cytopipe.decompose.layout import (
     DECONFLICTED,
     DEFAULT_DIRECTORY,
@@ -33,7 +34,6 @@ from cytopipe.decompose.layout import (
     Stage,
 )
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.run import Decomposition, StageResult
 from cytopipe.decompose.stages import default_thresholds
 from cytopipe.decompose.state import Requests
 from cytopipe.decompose.workspace import SequenceFile
@@ -84,7 +84,7 @@ class Session:
             result = found.advance(
                 _last(requests).asset,
                 engine=engine,
-                progress=progress,
+                progress=progress.step,
                 stop=stop,
                 max_clusters=given["max_clusters"],
                 max_sequences=given["max_sequences"],

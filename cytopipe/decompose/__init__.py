@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from cytopipe.decompose.compare import Agreement, read_assignment
     from cytopipe.decompose.compare import compare as compare_partitions
     from cytopipe.decompose.conflicts import resolve_conflicts
+    from cytopipe.decompose.directory.adding import add_sequences
+    from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
+    from cytopipe.decompose.directory.repair import rebuild, restore, rollback
     from cytopipe.decompose.distance import Distances
     from cytopipe.decompose.edits import Edits, FileEdit
     from cytopipe.decompose.exports import format_spart, format_uc, parse_spart, parse_uc
-    from cytopipe.decompose.extend import Added, add_sequences
+    from cytopipe.decompose.extend import Added
     from cytopipe.decompose.gap import GapResult, gap_core
     from cytopipe.decompose.neighbours import open_neighbours
     from cytopipe.decompose.parameters import Parameters
     from cytopipe.decompose.refinement import refine_close
-    from cytopipe.decompose.repair import rebuild, restore, rollback
-    from cytopipe.decompose.run import Decomposition, StageResult
     from cytopipe.decompose.sequences import SequenceSet
     from cytopipe.decompose.state import Requests, State, state_schema
     from cytopipe.decompose.targets import grow_all
@@ -60,8 +61,8 @@ __all__ = [
 ]
 
 _HOME = {
-    "Decomposition": "run",
-    "StageResult": "run",
+    "Decomposition": "directory.decomposition",
+    "StageResult": "directory.decomposition",
     "Parameters": "parameters",
     "Requests": "state",
     "State": "state",
@@ -69,10 +70,10 @@ _HOME = {
     "Edits": "edits",
     "FileEdit": "edits",
     "Added": "extend",
-    "add_sequences": "extend",
-    "rebuild": "repair",
-    "restore": "repair",
-    "rollback": "repair",
+    "add_sequences": "directory.adding",
+    "rebuild": "directory.repair",
+    "restore": "directory.repair",
+    "rollback": "directory.repair",
     "Agreement": "compare",
     "compare_partitions": "compare:compare",
     "read_assignment": "compare",

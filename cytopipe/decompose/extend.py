@@ -11,26 +11,23 @@ species hypotheses have).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cytopipe.decompose import steps
-from cytopipe.decompose.layout import GROWN_INPUT_FILE, INITIAL
+from cytopipe.decompose.clustering import Clustering
+from cytopipe.decompose.layout import INITIAL
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import Placement, beside_their_twins, place
-from cytopipe.decompose.progress import Progress, Silent
-from cytopipe.decompose.run import Decomposition
 from cytopipe.decompose.sequences import SequenceSet, normalise
-from cytopipe.decompose.workspace import SequenceFile, Workspace
-from cytopipe.engine import Engine
+from cytopipe.decompose.workspace import SequenceFile, Work, Workspace, opened
 from cytopipe.errors import Finding, InputError
-from cytopipe.provenance import sha256_bytes
-from cytopipe.storage.fasta import FastaRecord, format_fasta
+from cytopipe.storage.fasta import FastaRecord
 
-__all__ = ["Added", "add_sequences"]
+__all__ = ["Added", "added"]
 
 _NEAREST_CLUSTERS = 5
 _MEMBERS = 300
@@ -58,63 +55,42 @@ class Added:
     known: tuple[str, ...] = ()
 
 
-def add_sequences(
-    directory: Path | str,
-    fasta: Path | str,
-    *,
-    engine: Engine | None = None,
-    progress: Progress | None = None,
-    command: str = "",
-    accept_missing: bool = False,
-) -> Added:
-    """Add the records of a FASTA file to the newest stage of a decomposition.
-
-    The input becomes ``input.fasta`` in the directory: the old records and the new ones.
+def added(clusters: Clustering, new: SequenceFile, work: Work) -> tuple[Clustering, Added]:
+    """Put new records into the clusters of a stage.
 
     Parameters
     ----------
-    directory : Path
-    fasta : Path
-        Records whose ids are new. A record that is in the input already, with the same sequence, is passed
-        over.
-    engine, progress, command, accept_missing
-        As for :meth:`Decomposition.advance` and :meth:`Decomposition.open`.
+    clusters : Clustering
+    new : SequenceFile
+        Records whose ids are new. A record that is there already, with the same sequence, is passed over.
+    work : Work
+
+    Returns
+    -------
+    clusters : Clustering
+        Its records are the old ones and the new ones; its state is still that of the old input.
+    added : Added
 
     Raises
     ------
     InputError
-        If an id is in the input with another sequence; all of them are listed.
+        If an id is there with another sequence, all of them are listed; or if distances come from a file.
     """
-    progress = progress or Silent()
-    of = Decomposition.open(directory, accept_missing=accept_missing)
-    new = SequenceFile.read(Path(fasta))
-    with of.folder.locked():
-        of.refresh()
-        fresh, known = _new_records(of.records, new)
-        if not fresh:
-            return Added({}, {}, (), known)
-        if of.state.distances is not None:
-            raise InputError(
-                "sequences cannot be added where distances come from a file",
-                where=of.state.distances.path,
-                next="Make the table anew with the new records and start another decomposition.",
-            )
-        records = {**of.records, **{record.id: record for record in fresh}}
-        partition, joined, founded = _assigned(of, records, fresh, engine, progress)
-        data = format_fasta(records.values())
-        source = SequenceFile(of.directory / GROWN_INPUT_FILE, sha256_bytes(data), records)
-        unfinished = of.partition.stage is INITIAL and not of.state.stages.initial_clustering.completed
-        of.take_input(source, GROWN_INPUT_FILE)
-        of.note(command)
-        of.commit(
-            partition,
-            f"{len(fresh)} records added",
-            of.provenance_of(partition.stage, command),
-            point=True,
-            extra={GROWN_INPUT_FILE: data},
+    fresh, known = _new_records(clusters.records, new)
+    if not fresh:
+        return clusters, Added({}, {}, (), known)
+    if clusters.state.distances is not None:
+        raise InputError(
+            "sequences cannot be added where distances come from a file",
+            where=clusters.state.distances.path,
+            next="Make the table anew with the new records and start another decomposition.",
         )
-        waiting = tuple(one.id for one in fresh if unfinished and one.id not in joined)
-        return Added(joined, founded, waiting, known)
+    records = {**clusters.records, **{record.id: record for record in fresh}}
+    grown = replace(clusters, records=records)
+    partition, joined, founded = _assigned(grown, fresh, work)
+    unfinished = clusters.stage is INITIAL and not clusters.state.stages.initial_clustering.completed
+    waiting = tuple(one.id for one in fresh if unfinished and one.id not in joined)
+    return replace(grown, partition=partition), Added(joined, founded, waiting, known)
 
 
 def _new_records(
@@ -141,46 +117,35 @@ def _new_records(
 
 
 def _assigned(
-    of: Decomposition,
-    records: Mapping[str, FastaRecord],
-    fresh: Sequence[FastaRecord],
-    engine: Engine | None,
-    progress: Progress,
+    clusters: Clustering, fresh: Sequence[FastaRecord], work: Work
 ) -> tuple[Partition, dict[str, str], dict[str, str]]:
-    """The newest stage with every new record placed; which joined what, which founded what."""
-    before = of.partition
-    if before.stage is INITIAL and not of.state.stages.initial_clustering.completed:
+    """The clusters with every new record placed; which joined what, which founded what."""
+    before, records = clusters.partition, clusters.records
+    if before.stage is INITIAL and not clusters.state.stages.initial_clustering.completed:
         ids = [record.id for record in fresh]
         taken = beside_their_twins(before, ids, records)
         return taken, {one: taken.cluster_of[one] for one in ids if one in taken.cluster_of}, {}
-    workspace = Workspace(
-        SequenceFile(Path(), "", records).unique(
-            without=frozenset(before.deleted), one_strand=not of.state.parameters.parity
-        ),
-        of.state.parameters,
-        of.directory,
-        engine=engine,
-    )
-    placement = place(before, workspace.sequences)
-    wanted = sorted({workspace.sequences.index_of[normalise(record.sequence)] for record in fresh})
-    home = _homes(wanted, placement, workspace, partial(progress.step, "placing sequences"))
-    joined: dict[str, str] = {}
-    left: list[FastaRecord] = []
-    for record in fresh:
-        number = home.get(workspace.sequences.index_of[normalise(record.sequence)])
-        if number is None:
-            left.append(record)
-        else:
-            joined[record.id] = placement.files[number]
-    founded = _founded(left, before, of, engine)
-    workspace.save()
-    clusters = {file: list(members) for file, members in before.clusters.items()}
+    sequences = SequenceFile(Path(), "", records)
+    with opened(sequences, clusters.state, work, deleted=before.deleted) as workspace:
+        placement = place(before, workspace.sequences)
+        wanted = sorted({workspace.sequences.index_of[normalise(record.sequence)] for record in fresh})
+        home = _homes(wanted, placement, workspace, partial(work.progress, "placing sequences"))
+        joined: dict[str, str] = {}
+        left: list[FastaRecord] = []
+        for record in fresh:
+            number = home.get(workspace.sequences.index_of[normalise(record.sequence)])
+            if number is None:
+                left.append(record)
+            else:
+                joined[record.id] = placement.files[number]
+        founded = _founded(left, clusters, work)
+    files = {file: list(members) for file, members in before.clusters.items()}
     for record, file in sorted((joined | founded).items()):
-        clusters.setdefault(file, []).append(record)
+        files.setdefault(file, []).append(record)
     return (
         Partition(
             before.stage,
-            {file: tuple(members) for file, members in clusters.items()},
+            {file: tuple(members) for file, members in files.items()},
             before.unassigned,
             before.deleted,
         ),
@@ -226,20 +191,18 @@ def _linkage(index: int, members: Sequence[int], workspace: Workspace) -> float:
     return float(np.percentile(values, workspace.parameters.target_percentile))
 
 
-def _founded(
-    left: Sequence[FastaRecord], before: Partition, of: Decomposition, engine: Engine | None
-) -> dict[str, str]:
+def _founded(left: Sequence[FastaRecord], clusters: Clustering, work: Work) -> dict[str, str]:
     """New clusters of the records that fit nowhere, clustered among themselves; the file of each record."""
     if not left:
         return {}
-    parameters = of.state.parameters
+    before, parameters = clusters.partition, clusters.state.parameters
     sequences = SequenceSet.from_records(left, one_strand=not parameters.parity)
     ids = tuple(record.id for record in sequences.expand(range(len(sequences))))
     # In memory: the search database in the directory is that of all sequences, not of these few.
-    workspace = Workspace(sequences, parameters, of.directory, engine=engine, keep_search=False)
+    workspace = Workspace(sequences, parameters, work.cache, engine=work.engine, keep_search=False)
     start = Partition(INITIAL, {}, ids)
-    clusters = dict(steps.clusters_grown(start, workspace))
-    disjoint = steps.conflicts_resolved(Partition(INITIAL, clusters), workspace)
+    grown = dict(steps.clusters_grown(start, workspace))
+    disjoint = steps.conflicts_resolved(Partition(INITIAL, grown), workspace)
     number, founded = before.next_number(), {}
     for members in disjoint.clusters.values():
         file = before.stage.cluster_file(number)

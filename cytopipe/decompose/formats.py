@@ -104,6 +104,7 @@ class ReportFiles(SetFormat):
 
     name = "report"
     kinds = ("table", "figure")
+    editable = False
 
     def owns(self, name: str) -> tuple[str, ...]:
         return REPORT_FILES

@@ -40,7 +40,7 @@ __all__ = [
     "refined",
 ]
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raised when the same input and parameters would give other clusters."""
 
 _CHEAP_CHECKPOINT_S = 1.0

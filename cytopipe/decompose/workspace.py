@@ -22,7 +22,8 @@ from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.decompose.state import State
 from cytopipe.engine import Engine
 from cytopipe.errors import InputError, Interrupted
-from cytopipe.storage.fasta import FastaRecord, load_fasta
+from cytopipe.provenance import sha256_bytes
+from cytopipe.storage.fasta import FastaRecord, load_fasta, parse_fasta
 
 __all__ = ["SequenceFile", "Work", "Workspace", "opened", "stop_if_asked"]
 
@@ -57,6 +58,12 @@ class SequenceFile:
                 kept, where=str(self.path), one_strand=one_strand
             )
         return self._unique[without, one_strand]
+
+    @classmethod
+    def of(cls, data: bytes, path: Path) -> SequenceFile:
+        """From the bytes of the file at `path`."""
+        records = parse_fasta(data, where=str(path))
+        return cls(path, sha256_bytes(data), {record.id: record for record in records})
 
     @classmethod
     def read(cls, path: Path) -> SequenceFile:

@@ -377,6 +377,7 @@ class Graph:
     """
 
     def __init__(self, *members: Artifact | Source) -> None:
+        self.members = members
         self.artifacts = tuple(one for one in members if isinstance(one, Artifact))
         self.sources = {one.asset: one for one in members if isinstance(one, Source)}
         self.makers: dict[str, Artifact] = {}

@@ -49,12 +49,12 @@ from cytopipe.defs.artifact import (
 )
 from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.describe import described, picture_of
-from cytopipe.defs.event import CHECKPOINT, FAILED, MADE, Event, named
+from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, Event, named
 from cytopipe.defs.history import as_dagster, asset_key, metadata_value, one_connection, tags_of
 from cytopipe.defs.ledger import Ledger, Read
 from cytopipe.defs.stamps import stamp_of_place
 from cytopipe.engine import Engine, open_engine
-from cytopipe.errors import BusyError, CytopipeError, EngineError, InputError, Interrupted
+from cytopipe.errors import BusyError, CytopipeError, EngineError, InputError, Interrupted, ResumeError
 from cytopipe.interrupts import stop_on_signals
 from cytopipe.project import DataSet
 from cytopipe.provenance import Input, Provenance, library_versions
@@ -117,6 +117,9 @@ class Batch:
         """
         claim(self.context.instance, self.context.run.run_id)
         self.ledger.refresh()
+        if not self._wanted:
+            self._check_again()
+            return
         with (
             one_connection(self.context.instance),
             stop_on_signals(self._say) as stop,
@@ -144,6 +147,8 @@ class Batch:
             for asset in assets:
                 if self.ledger.status(asset, key).state == "done":
                     yield from self._say_again(step, asset, key)
+                elif self.ledger.is_edited(asset, key):
+                    self._fail(asset, key, _over_an_edit(self.ledger, asset, key))
                 else:
                     to_make.setdefault(key, []).append(asset)
         began = time.monotonic()
@@ -329,7 +334,7 @@ class Batch:
         last = [float("-inf")]
 
         def saved(what: str, done: int, total: int) -> None:
-            if time.monotonic() - last[0] < _SECONDS_BETWEEN_CHECKPOINT_EVENTS:
+            if time.monotonic() - last[0] < _SECONDS_BETWEEN_CHECKPOINT_EVENTS and not stop():
                 return
             last[0] = time.monotonic()
             words, facts = f"{what}: {done} of {total}", {"step": what, "done": done, "total": total}
@@ -378,7 +383,7 @@ class Batch:
             self.ledger.archive,
             self.ledger.places.place(asset, key),
             shown.value,
-            self._provenance(step, asset, key, reads),
+            self._provenance(step, asset, key, reads, shown.counts),
             check=check if checks else None,
         )
         return _Result(receipt, shown, results)
@@ -400,7 +405,14 @@ class Batch:
         }
         return check.evaluate(value, **given)
 
-    def _provenance(self, step: Artifact, asset: str, key: str, reads: Mapping[str, Read]) -> Provenance:
+    def _provenance(
+        self,
+        step: Artifact,
+        asset: str,
+        key: str,
+        reads: Mapping[str, Read],
+        facts: Mapping[str, int | float],
+    ) -> Provenance:
         inputs = tuple(
             Input(path="", sha256=version, asset=step.inputs[name], partition=part)
             for name, read in reads.items()
@@ -415,6 +427,7 @@ class Batch:
             partition=key,
             run_id=self.context.run.run_id,
             libraries=library_versions(_LIBRARIES),
+            facts=facts,
         )
 
     def _parameters(self, reads: Mapping[str, Read]) -> dict[str, object]:
@@ -443,6 +456,8 @@ class Batch:
             how="made",
             duration_s=seconds,
         )
+        if failed := [f"{name}: {one.words}" for name, one in result.checks.items() if not one.passed]:
+            metadata["failed_checks"] = "; ".join(failed)
         place, format = self.ledger.places.place(asset, key), step.makes[asset]
         event = Event(
             asset=asset,
@@ -468,7 +483,9 @@ class Batch:
             format, place = step.makes[asset], self.ledger.places.place(asset, key)
             checks = self._checked(step, asset, key, self.ledger.archive.get(place, format), reads)
         cursors = {step.inputs[name]: read.cursor for name, read in reads.items()}
-        metadata = {**made.metadata, "how": "up to date, not made again"}
+        how = str(made.metadata.get("how", ""))
+        again = how if how.startswith(EDITED) else "up to date, not made again"
+        metadata = {**made.metadata, "how": again}
         yield from self._told(step, replace(made, cursors=cursors, metadata=metadata), checks)
 
     def _told(
@@ -490,6 +507,35 @@ class Batch:
                 if checks
             ],
         )
+
+    def _check_again(self) -> None:
+        """Evaluate checks alone on what stands, its bytes compared with the manifest first."""
+        chosen = {(key.asset_key, key.name) for key in self.context.selected_asset_check_keys}
+        for step in self.steps:
+            for asset, checks in step.checks.items():
+                some = [one for one in checks if (asset_key(asset), one.name) in chosen]
+                for key in self._standing_keys(step, asset) if some else ():
+                    for check, result in self._checked_again(step, asset, some, key):
+                        self.context.log_event(_evaluation(asset, key, check, result))
+
+    def _standing_keys(self, step: Artifact, asset: str) -> list[str]:
+        """The partitions of the run that were made; all that were, where the run names none."""
+        keys = self._keys if self._is_partitioned or step.by is None else self.ledger.relations.keys(step.by)
+        return [key for key in keys if self.ledger.book.record(asset, key, MADE) is not None]
+
+    def _checked_again(
+        self, step: Artifact, asset: str, checks: list[Check], key: str
+    ) -> list[tuple[Check, CheckResult]]:
+        try:
+            reads = self._reads(step, key)
+            value = self.ledger.archive.get(self.ledger.places.place(asset, key), step.makes[asset])
+            return [(one, self._evaluated(step, one, key, value, reads)) for one in checks]
+        except CytopipeError as error:
+            return [(one, CheckResult((str(error),))) for one in checks]
+
+    @property
+    def _is_partitioned(self) -> bool:
+        return self.context.has_partition_key or self.context.has_partition_key_range
 
     def _log_checks(self, asset: str, step: Artifact, key: str, results: Mapping[str, CheckResult]) -> None:
         for one in step.checks.get(asset, ()):
@@ -560,6 +606,17 @@ class Batch:
     def _say(self, message: str) -> None:
         listening.say(message)
         self.context.log.info(message)
+
+
+def _over_an_edit(ledger: Ledger, asset: str, key: str) -> CytopipeError:
+    place = ledger.places.place(asset, key)
+    return ResumeError(
+        "would be made again, but was edited by hand",
+        where=str(ledger.archive.root / place.path),
+        found="; ".join(ledger.status(asset, key).reasons),
+        next="To go on from the edit, materialize what is made from it, without it; "
+        f"to give the edit up, move its files away ({place}) and materialize again.",
+    )
 
 
 def _check_result(asset: str, check: Check, found: CheckResult) -> AssetCheckResult:

@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cytopipe.errors import CytopipeError, DamagedError, StorageError
+from cytopipe.errors import CytopipeError, DamagedError, ResumeError, StorageError
 from cytopipe.provenance import Provenance
 from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
@@ -155,17 +155,16 @@ class Archive:
             if check is not None:
                 check(lambda: value)
             files, owns = format.files(place.set_name, value), format.owns(place.set_name)
-            if not format.by_hand:
+            if not format.editable:
                 self._yield_place(place, owns)
-            published = self.store.publish_set(
-                place.path,
-                place.set_name,
-                files,
-                owns=owns,
-                extra=lambda manifest: format.beside(place.set_name, value, manifest),
-                provenance=provenance,
-            )
-            return _receipt(published, provenance)
+            try:
+                return self._publish_set(place, format, files, value, provenance)
+            except ResumeError:
+                if owned(self.root / place.path, owns):
+                    raise
+            # Nothing stands any more, so no edit can be lost.
+            self.store.accept_set(place.path, place.set_name, owns=owns)
+            return self._publish_set(place, format, files, value, provenance)
 
         def validate(draft: Path) -> None:
             format.validate(draft)
@@ -215,7 +214,8 @@ class Archive:
         if (place.set_name and not (self.root / place.path).is_dir()) or not self.root.is_dir():
             return None
         try:
-            return self.store.receipt(place.path, place.set_name or None)
+            found = self.store.receipt(place.path, place.set_name or None)
+            return found if found.n_files else None  # a set whose files were all removed
         except DamagedError:
             raise
         except StorageError:
@@ -263,15 +263,7 @@ class Archive:
             raise DamagedError(found.findings)
         files = format.accepted(place.set_name, found, self.root / place.path)
         value = format.parse(place.set_name, files, self.root / place.path)
-        published = self.store.publish_set(
-            place.path,
-            place.set_name,
-            files,
-            owns=format.owns(place.set_name),
-            extra=lambda manifest: format.beside(place.set_name, value, manifest),
-            provenance=provenance,
-        )
-        return _receipt(published, provenance)
+        return self._publish_set(place, format, files, value, provenance)
 
     def scratch(self, recipe: str) -> Path:
         """A folder for checkpoints of work that follows `recipe`; another recipe gets another folder."""
@@ -297,6 +289,24 @@ class Archive:
         """Remove the checkpoints of work that is finished."""
         shutil.rmtree(self.scratch(recipe))
 
+    def _publish_set(
+        self,
+        place: Place,
+        format: SetFormat,
+        files: Mapping[str, bytes | None],
+        value: Any,
+        provenance: Provenance | None,
+    ) -> Receipt:
+        published = self.store.publish_set(
+            place.path,
+            place.set_name,
+            files,
+            owns=format.owns(place.set_name),
+            extra=lambda manifest: format.beside(place.set_name, value, manifest),
+            provenance=provenance,
+        )
+        return _receipt(published, provenance)
+
     def _read_set(self, place: Place) -> dict[str, bytes]:
         if not (self.root / place.path).is_dir():
             raise StorageError("nothing was published here", where=str(self.root / place.path))
@@ -307,14 +317,14 @@ class Archive:
         if not folder.is_dir():
             return Standing("absent")
         found = self.store.classify_set(place.path, place.set_name)
-        if found.kind == "absent":
+        if found.kind == "absent" or all(one.kind == "removed" for one in found.files):
             return Standing("absent")
         if found.kind == "damaged":
             return Standing("damaged", words="; ".join(map(str, found.findings[:5])))
         if found.kind == "whole":
             return Standing("whole", self.store.manifest(place.path, place.set_name).sha256)
         words = "; ".join(f"{one.name} {one.kind}" for one in found.differing[:20])
-        if not format.by_hand:
+        if not format.editable:
             return Standing("damaged", words=words)
         return Standing("edited", _digest_of_files(found.contents), words)
 

@@ -67,5 +67,7 @@ def _run_until(number: int, directory: Path, fasta: Path) -> None:
 
 def _context():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["cytopipe_tests.decompose_run.killing", "cytopipe.decompose.advance"])
+    context.set_forkserver_preload(
+        ["cytopipe_tests.decompose_run.killing", "cytopipe.decompose.directory.advance"]
+    )
     return context

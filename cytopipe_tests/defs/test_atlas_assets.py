@@ -14,6 +14,8 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
+from cytopipe.defs.ranges import range_tags
 from dagster import AssetKey, DagsterRunStatus, RunRequest, build_schedule_context
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
@@ -22,11 +24,9 @@ from cytopipe.atlas import cells, inference, invariants, pseudobulk, validation_
 from cytopipe.commands.atlas_files import infer_activities
 from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.defs import books, standing_atlases
-from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
 from cytopipe.defs.definitions import GRAPH, definitions
 from cytopipe.defs.instance import open_instance
 from cytopipe.defs.listening import listen
-from cytopipe.defs.ranges import range_tags
 from cytopipe.defs.running import run_assets
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Store

@@ -63,7 +63,14 @@ def test_every_step_has_a_check_that_can_be_run_at_any_time_and_its_invariants()
 
 
 @pytest.mark.parametrize(
-    "module", ["cytopipe", "cytopipe.storage", "cytopipe.decompose.run", "cytopipe.project", "cytopipe.cli"]
+    "module",
+    [
+        "cytopipe",
+        "cytopipe.storage",
+        "cytopipe.decompose.directory.decomposition",
+        "cytopipe.project",
+        "cytopipe.cli",
+    ],
 )
 def test_no_dagster_outside_its_room(module):
     """A notebook that imports a domain does not import an orchestrator."""

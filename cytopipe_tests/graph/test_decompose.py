@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
-from cytopipe.decompose import Decomposition, Parameters
+from cytopipe.decompose import Decomposition, Parameters, rollback
 from cytopipe.decompose.stages import CODE_VERSION
 from cytopipe.defs.decompose import DECOMPOSE
 from cytopipe_tests.decompose_run.barcodes import make_barcodes, write_fasta
@@ -194,6 +194,52 @@ def test_an_edit_that_breaks_an_invariant_is_told_and_not_undone(lab: Lab, edit:
     result = lab.make("decompose/final", "decompose/report", keys=["meadow"])
     assert not result.success
     assert contents(folder) == before
+
+
+def test_a_stage_that_was_edited_is_not_made_again_over_the_edit(lab: Lab) -> None:
+    lab.make_all()
+    folder = folder_of(lab)
+    record = clusters_in(folder, "final")["cluster_001.fasta"][0]
+    move_record(record, folder / "cluster_001.fasta", folder / "cluster_002.fasta")
+    lab.make_all()  # takes the edit up
+    edited = clusters_in(folder, "final")
+    other = clusters_in(folder, "refined")["refined.cluster_0003.fasta"][0]
+    move_record(other, folder / "refined.cluster_0003.fasta", folder / "refined.cluster_0004.fasta")
+    result = lab.make(*STAGES, keys=["meadow"])
+    assert not result.success
+    (told,) = [one for one in lab.reasons("decompose/final", "meadow") if "made again" in one]
+    assert "was edited by hand" in told and "move its files away" in told
+    assert clusters_in(folder, "final") == edited
+    assert states(lab)["decompose/refined"] == "done"
+    for path in [*folder.glob("cluster_*.fasta"), folder / "unassigned.fasta"]:
+        path.rename(folder.parent / path.name)
+    lab.make_all()
+    assert states(lab) == dict.fromkeys(STAGES, "done")
+    assert clusters_in(folder, "final") != edited
+
+
+def test_a_report_is_made_again_over_a_change_of_it(lab: Lab) -> None:
+    lab.make_all()
+    table = folder_of(lab) / "report" / "final" / "clusters.tsv"
+    before = table.read_bytes()
+    table.write_bytes(before + b"mine")
+    assert states(lab)["decompose/report"] == "stale"
+    assert "changed by hand, which is not kept" in lab.reasons("decompose/report", "meadow")[0]
+    lab.make_all()
+    assert states(lab) == dict.fromkeys(STAGES, "done")
+    assert table.read_bytes() == before
+
+
+def test_what_the_plain_command_rolled_back_is_made_again(lab: Lab) -> None:
+    lab.make_all()
+    before = contents(folder_of(lab))
+    rollback(folder_of(lab), "deconflicted")
+    found = states(lab)
+    assert [asset for asset in STAGES if found[asset] == "done"] == STAGES[:2]
+    assert "its files are gone" in lab.reasons("decompose/refined", "meadow")
+    lab.make_all()
+    assert states(lab) == dict.fromkeys(STAGES, "done")
+    assert contents(folder_of(lab)) == before
 
 
 # ---------------------------------------------------------------------- stopped, and only once

@@ -68,7 +68,7 @@ class FilesFormat(SetFormat):
     """
 
     kinds = ("table",)
-    by_hand = False
+    editable = False
 
     def __init__(self, name: str, ends: tuple[str, ...], *, prefixed: bool = True) -> None:
         self.name, self.ends, self.prefixed = name, ends, prefixed

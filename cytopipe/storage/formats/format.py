@@ -88,13 +88,13 @@ class SetFormat(Format):
 
     Attributes
     ----------
-    by_hand : bool
+    editable : bool
         Whether people may edit the files: an edit is then taken up as a new version, and never overwritten.
         Otherwise it is damage, and the next publication replaces it.
     """
 
     layout: ClassVar[Layout] = "set"
-    by_hand: ClassVar[bool] = True
+    editable: ClassVar[bool] = True
     suffix: str = ""
 
     @abstractmethod

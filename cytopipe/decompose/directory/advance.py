@@ -13,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cytopipe.decompose import opening, reports, stages
+from cytopipe.decompose import reports, stages
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering
+from cytopipe.decompose.directory import opening
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage
 from cytopipe.decompose.workspace import SequenceFile, Work
 from cytopipe.errors import Finding, Interrupted, ParameterError, ResumeError
 
 if TYPE_CHECKING:
-    from cytopipe.decompose.run import Decomposition, StageResult
+    from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
 
 __all__ = ["Advance"]
 

@@ -13,16 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cytopipe.decompose import opening
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering, begun, input_facts
+from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory.folder import Folder
 from cytopipe.decompose.edits import Edits
-from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import INITIAL, REPORT_FOLDER, Stage, stage_named
 from cytopipe.decompose.neighbours_blast import require_blast
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition, prove_conservation
-from cytopipe.decompose.progress import Progress, Silent
 from cytopipe.decompose.stages import CODE_VERSION
 from cytopipe.decompose.state import Command, Requests, State, now
 from cytopipe.decompose.workspace import SequenceFile, Work
@@ -307,7 +306,7 @@ class Decomposition:
         to: str,
         *,
         engine: Engine | None = None,
-        progress: Progress | None = None,
+        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
         stop: Callable[[], bool] = lambda: False,
         max_clusters: int | None = None,
         max_sequences: int | None = None,
@@ -326,8 +325,8 @@ class Decomposition:
             ``initial``, ``deconflicted``, ``refined`` or ``final`` (or their names in ``state.json``).
         engine : Engine, optional
             Where many alignments are computed; None: in this process.
-        progress : Progress, optional
-            Whom to tell.
+        progress : callable, optional
+            ``progress(what, done, total)``.
         stop : callable, optional
             Asked between iterations; once it says True, what is done is saved and `Interrupted` raised.
         max_clusters, max_sequences : int, optional
@@ -353,14 +352,13 @@ class Decomposition:
         ResumeError
             If a stage that would be made anew was edited by hand.
         """
-        from cytopipe.decompose.advance import Advance
+        from cytopipe.decompose.directory.advance import Advance
 
         with self.folder.locked():
             self.refresh()
-            telling = (progress or Silent()).step
             moved = Advance(
                 self,
-                Work(cache=self.directory, engine=engine, progress=telling, stop=stop),
+                Work(cache=self.directory, engine=engine, progress=progress, stop=stop),
                 interval=checkpoint_interval or self.state.requests.checkpoint_interval,
                 on_checkpoint=on_checkpoint,
                 command=command,

@@ -18,7 +18,7 @@ from pathlib import Path
 from cytopipe.decompose.checkpoints import Checkpoint, Checkpoints
 from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.edits import Reading, read_stage
-from cytopipe.decompose.formats import CLUSTERS, REPORT, REPORT_FILES
+from cytopipe.decompose.formats import CLUSTERS, REPORT
 from cytopipe.decompose.layout import (
     CHECKPOINT_FOLDER,
     DISTANCE_FOLDER,
@@ -249,11 +249,7 @@ class Folder:
 
     def publish_report(self, stage: Stage, report: Report, provenance: Provenance) -> None:
         """Publish the report of a stage; an edit of it is not kept, since it is made from the stage."""
-        place = _report_of(stage)
-        if (self.path / place.path).is_dir():
-            with contextlib.suppress(StorageError):
-                self.store.accept_set(place.path, place.set_name, provenance, owns=REPORT_FILES)
-        self.archive.put(place, REPORT, report, provenance)
+        self.archive.put(_report_of(stage), REPORT, report, provenance)
 
     def remove_stage(self, stage: Stage, provenance: Provenance) -> None:
         """Remove the files and the report of a stage; refused if they were edited by hand."""

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from cytopipe.decompose.clustering import input_facts
+from cytopipe.decompose.directory.folder import Folder
 from cytopipe.decompose.edits import Edits, read_stage
-from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import (
     CHECKPOINT_FOLDER,
     INITIAL,

@@ -12,16 +12,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cytopipe.decompose import opening
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import input_facts
+from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory.decomposition import Decomposition
+from cytopipe.decompose.directory.folder import Folder
 from cytopipe.decompose.edits import read_stage
-from cytopipe.decompose.folder import Folder
 from cytopipe.decompose.layout import INITIAL, STAGES, Stage
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import beside_their_twins
-from cytopipe.decompose.run import Decomposition
 from cytopipe.decompose.state import (
     Command,
     Metadata,

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from cytopipe.decompose.directory.decomposition import Decomposition
 from cytopipe.decompose.exports import FORMATS, Assignment
 from cytopipe.decompose.layout import EXPORT_FOLDER, REPORT_FOLDER
-from cytopipe.decompose.run import Decomposition
 from cytopipe.storage import Store
 from cytopipe.storage.formats.table import read_tsv
 
