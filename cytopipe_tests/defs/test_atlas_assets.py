@@ -1,4 +1,4 @@
-"""Atlases in a project: signatures at a level, invariants that notice, lineage, the command line, the clock."""
+"""Atlases in a project: signatures at a level, invariants, lineage, the command line, the clock."""
 
 from __future__ import annotations
 
@@ -334,10 +334,10 @@ def test_the_nights_make_levels_and_then_their_signatures(opened):
 
     levels, parts = ("a.fine", "a.Organ_type"), ("a.fine.mine", "a.Organ_type.mine")
     assert asked("atlas_signatures") == []
-    (request,) = asked("atlas_atlas")
+    (request,) = asked("atlas")
     assert {name: request.tags[name] for name in range_tags(levels)} == range_tags(levels)
     assert opened.run(*OF_LEVELS, keys=levels).outcome == "success"
-    assert asked("atlas_atlas") == []
+    assert asked("atlas") == []
     (request,) = asked("atlas_signatures")
     assert {name: request.tags[name] for name in range_tags(parts)} == range_tags(parts)
     assert opened.run(*OF_PARTS, keys=parts).outcome == "success"
