@@ -205,9 +205,9 @@ class Archive:
         if format.layout == "directory":
             return self.store.open_directory(place.path)
         path = self.root / place.path
-        if not _proved.get(_key_of(path)):
+        if not _proved.get(key := _key_of(path)):
             self.store.open_file(place.path)
-            _proved.put(_key_of(path), True)
+            _proved.put(key, True)
         return path
 
     def receipt(self, place: Place) -> Receipt | None:

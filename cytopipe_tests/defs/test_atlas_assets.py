@@ -96,16 +96,17 @@ def test_a_signature_that_joins_an_entry_is_missing_and_nothing_else_is(atlases)
     assert {place for place, state in found.items() if state == "missing"} == {
         (asset, key) for asset in OF_PARTS for key in added
     }
-    assert found["atlas/cross_atlas", ""] == "stale"
+    assert found["atlas/cross_atlas", ""] == "done"  # of what there is
     assert {state for (_, key), state in found.items() if key in (*KEYS, *PARTS)} == {"done"}
-    assert atlases.make(*OF_PARTS, keys=added[:1]).success
-    event = History(atlases.instance).events("atlas/activity", added[0])[0]
-    assert event.metadata["path"].endswith("a_v1.2-b_fine.h5ad")
+    assert atlases.make(*OF_PARTS, keys=["a.Organ_type.v1.2-b"]).success
+    event = History(atlases.instance).events("atlas/activity", "a.Organ_type.v1.2-b")[0]
+    assert event.metadata["path"].endswith("a_v1.2-b_organ_type.h5ad")
     assert {(one["asset"], one["partition"]) for one in event.metadata["inputs"]} == {
-        ("atlas/pseudobulk", "a.fine"),
-        ("atlas/signatures", added[0]),
-        ("atlas/inference", added[0]),
+        ("atlas/pseudobulk", "a.Organ_type"),
+        ("atlas/signatures", "a.Organ_type.v1.2-b"),
+        ("atlas/inference", "a.Organ_type.v1.2-b"),
     }
+    assert state(atlases, "cross_atlas", "") == "stale"
 
 
 def test_another_table_of_one_signature_makes_its_own_partitions_stale_and_no_other(begin_atlases):
