@@ -18,11 +18,11 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 .PHONY: demo ui test test-long lint bench parity pictures constraints clean
 
 demo: $(VENV)/.run-ready
-	$(BIN)/cytopipe demo $(DEMO)
+	@$(BIN)/cytopipe demo $(DEMO)
 
 ui: $(VENV)/.run-ready
 	@test -e $(PROJECT)/cytopipe.yaml || $(BIN)/cytopipe demo $(PROJECT)
-	$(BIN)/cytopipe --project $(PROJECT) ui $(if $(PORT),--port $(PORT))
+	@$(BIN)/cytopipe --project $(PROJECT) ui $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/.test-ready
 	$(BIN)/python -m pytest -m "not long" $(PYTEST_OPTIONS)
@@ -49,11 +49,13 @@ constraints: $(VENV)/.test-ready
 
 $(VENV)/.made:
 	@test -n "$(PYTHON)" || { echo "cytopipe needs Python 3.11 or newer: make PYTHON=/path/to/python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing (Debian: apt-get install python3-venv)"; exit 1; }
+	@echo "making a Python environment in $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv is missing (Debian: apt-get install python3-venv)"; exit 1; }
 	@touch $@
 
 $(VENV)/.run-ready: $(VENV)/.made pyproject.toml setup.cfg constraints.txt
-	$(INSTALL) --editable .
+	@echo "installing cytopipe and its libraries into $(VENV); this takes one to three minutes the first time"
+	@$(INSTALL) --editable .
 	@touch $@
 
 # Two wheels are installed for the tables they carry (CytoSig and SecAct signatures, pbmc68k) and never
@@ -61,12 +63,14 @@ $(VENV)/.run-ready: $(VENV)/.made pyproject.toml setup.cfg constraints.txt
 DATA_WHEELS := secactpy==0.3.1 scanpy==1.11.5
 
 $(VENV)/.test-ready: $(VENV)/.run-ready
-	$(INSTALL) --editable '.[test]'
-	$(INSTALL) --no-deps $(DATA_WHEELS)
+	@echo "installing what the tests need into $(VENV)"
+	@$(INSTALL) --editable '.[test]'
+	@$(INSTALL) --no-deps $(DATA_WHEELS)
 	@touch $@
 
 $(VENV)/.bench-ready: $(VENV)/.test-ready
-	$(INSTALL) --editable '.[bench]'
+	@echo "installing the peers of the benchmarks into $(VENV)"
+	@$(INSTALL) --editable '.[bench]'
 	@touch $@
 
 clean:

@@ -37,8 +37,8 @@ COMMANDS: dict[str, Command] = {
             ("resume", "work:resume", "Go on with interrupted and failed work."),
         ),
         "History": (
-            ("status", "books:status", "What is done, stale, missing or failed, and why."),
-            ("history", "books:history", "Every event of an asset or a data set."),
+            ("status", "history:status", "What is done, stale, missing or failed, and why."),
+            ("history", "history:history", "Every event of an asset or a data set."),
             ("lineage", "lineage:lineage", "From what an artifact was made, back to the inputs."),
         ),
         "Maintenance": (

@@ -149,6 +149,8 @@ class Provenance:
         The command line, when one made it.
     libraries : mapping of str to str, optional
         Versions of the libraries that decide the bytes.
+    facts : mapping of str to number, optional
+        What there was to count in it: ``n_clusters``.
     made_at : str
         UTC time, ISO 8601, to the second.
     """
@@ -162,6 +164,7 @@ class Provenance:
     run_id: str = ""
     command: str = ""
     libraries: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, int | float] = field(default_factory=dict)
     made_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     cytopipe_version: str = __version__
     python: str = field(default_factory=platform.python_version)
@@ -173,6 +176,7 @@ class Provenance:
             "parameters": dict(self.parameters),
             "inputs": [asdict(one) for one in self.inputs],
             "libraries": dict(self.libraries),
+            "facts": dict(self.facts),
         }
 
     @classmethod
@@ -201,7 +205,12 @@ class Provenance:
         return sha256_bytes(json.dumps(decisive, sort_keys=True, allow_nan=False).encode())
 
 
-_FIELD_TYPES: dict[str, type] = {"parameters": Mapping, "inputs": list, "libraries": Mapping}
+_FIELD_TYPES: dict[str, type] = {
+    "parameters": Mapping,
+    "inputs": list,
+    "libraries": Mapping,
+    "facts": Mapping,
+}
 _INPUT_TYPES: dict[str, tuple[type, ...]] = {"storage_id": (int, type(None))}
 
 

@@ -1,6 +1,11 @@
-"""Makes atlas/blood.h5ad, the 700 real blood cells of the example project, from a file that scanpy carries.
+"""Makes the atlases of the example project: 700 real blood cells, from a file that scanpy carries.
 
-    python data/make_blood.py SOURCE [DIRECTORY]      SOURCE: scanpy-*.whl, or 10x_pbmc68k_reduced.h5ad
+    python data/make_blood.py SOURCE [DIRECTORY] [SIGNATURE]
+        SOURCE: scanpy-*.whl, or 10x_pbmc68k_reduced.h5ad; SIGNATURE: CytoSig.tsv.gz of a secactpy wheel
+
+Writes atlas/blood.h5ad, and its two halves (every other cell), blood_1.h5ad and blood_2.h5ad, so that there are
+two atlases to compare. With SIGNATURE also atlas/cytosig.tsv: the rows of CytoSig (Jiang et al. 2021, Nature
+Methods 18:1181; as secactpy distributes it, MIT) for genes that these cells have.
 
 The cells are a sample of the 68,000 peripheral blood cells of Zheng et al. 2017 (Nature Communications
 8:14049; 10x Genomics, CC BY 4.0), 765 variable genes, as scanpy distributes them (BSD 3-clause) for its
@@ -18,6 +23,7 @@ from pathlib import Path
 
 import anndata as ad
 import numpy as np
+import pandas as pd
 import scipy.sparse as sp
 
 NAME = "10x_pbmc68k_reduced.h5ad"
@@ -29,8 +35,19 @@ def main() -> None:
     (folder / "atlas").mkdir(parents=True, exist_ok=True)
     target = folder / "atlas" / "blood.h5ad"
     cells = counts_of(published(source))
-    cells.write_h5ad(target, compression="gzip")
-    print(f"{target}: {cells.n_obs} cells, {cells.n_vars} genes, {int(cells.X.sum()):,} counts")
+    for path, some in ((target, cells), *halves_of(cells, target)):
+        some.write_h5ad(path, compression="gzip")
+        print(f"{path}: {some.n_obs} cells, {some.n_vars} genes, {int(some.X.sum()):,} counts")
+    if len(sys.argv) > 3:
+        weights = pd.read_csv(sys.argv[3], sep="\t", index_col=0)
+        weights = weights.loc[weights.index.isin(cells.var_names)].round(5)
+        weights.to_csv(target.with_name("cytosig.tsv"), sep="\t", lineterminator="\n")
+        print(f"{target.with_name('cytosig.tsv')}: {len(weights)} genes, {weights.shape[1]} cytokines")
+
+
+def halves_of(cells: ad.AnnData, target: Path) -> list[tuple[Path, ad.AnnData]]:
+    """Every other cell, and the rest."""
+    return [(target.with_name(f"blood_{1 + i}.h5ad"), cells[i::2].copy()) for i in range(2)]
 
 
 def published(source: Path) -> ad.AnnData:

@@ -1,9 +1,10 @@
 """atlas: from single cells to comparable profiles, activities and their agreement across atlases.
 
-An atlas of 10^5 to 10^7 annotated cells comes in as one h5ad or zarr. One streaming pass leaves, for
-every annotation level, a pseudobulk file and its bootstrap resamples; signatures then give activities,
-and the atlases are compared with one another. Every file is written whole or not at all, and the same
-cells give the same bytes whatever their batches, threads and order.
+An atlas is one h5ad or zarr of 10^5 to 10^7 annotated cells. One streaming pass makes, for every annotation
+level, profiles of its groups and bootstrap resamples of them; signatures then give activities, and atlases
+are compared with one another. Functions take values and give values; the same cells give the same bytes
+whatever their batches, threads and order. `cytopipe.commands.atlas_profiles` and
+`cytopipe.commands.atlas_files` do the same from files to files.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ _DOOR = {
     # from cells to profiles
     "open_cells": "cells",
     "plan_pass": "plan",
-    "aggregate": "pseudobulk",
-    "aggregate_all_levels": "pseudobulk",
-    "verify_outputs": "verify",
+    "Pass": "pseudobulk",
+    "Sums": "pseudobulk",
+    "add_up": "pseudobulk",
+    "level_profiles": "pseudobulk",
+    "level_resamples": "pseudobulk",
+    "level_samples": "pseudobulk",
     "resample_weights": "bootstrap",
     "Settings": "settings",
     "zscore": "profiles",
@@ -32,16 +36,13 @@ _DOOR = {
     "load_signature": "signatures",
     "ActivitySettings": "activity",
     "infer_activity": "inference",
-    "infer_activities": "inference",
-    "write_activity": "inference",
     "read_activity": "inference",
     # what atlases agree on
     "read_harmonisation": "harmonise",
-    "validate_atlas": "validation_tables",
-    "cross_atlas": "validation_tables",
+    "validate": "validation_tables",
+    "compare": "validation_tables",
     "meta_analyse": "meta",
     "Catalogue": "catalogue",
-    "create_app": "api",
 }
 
 __all__ = list(_DOOR)

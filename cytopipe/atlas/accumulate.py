@@ -1,16 +1,15 @@
 """Accumulators of one pass, and blocks of cells added to them in threads or on a GPU.
 
-A `PassPlan` says what is summed; blocks of the stream go in, sums stay. Within a block cells are sorted by
-unit and handed to threads so that none share a row; every sum is of whole numbers, so neither this nor the
-device matters to the result. A bad value anywhere in the file is an error that names the cell.
+A `PassPlan` says what is summed. Within a block cells are sorted by unit and handed to threads so that no two
+threads add to one row. Every sum is of whole numbers, so neither the threads nor the device change a bit of
+the result. A bad value anywhere in the file is an error that names the cell.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -18,11 +17,12 @@ import numpy as np
 from cytopipe.atlas import kernels
 from cytopipe.atlas.bootstrap import THRESHOLDS, poisson_weights
 from cytopipe.atlas.cells import Cells
+from cytopipe.atlas.entries import Entries
 from cytopipe.atlas.plan import PassPlan
 from cytopipe.atlas.stream import Block
 from cytopipe.errors import InputError
 
-__all__ = ["Accumulators", "Adder", "open_adder"]
+__all__ = ["Accumulators", "Adder"]
 
 
 @dataclass
@@ -31,10 +31,12 @@ class Accumulators:
 
     Parameters
     ----------
-    sums : ndarray, (n_rows, n_genes) int64
-        Counts per unit or leaf.
+    unit_totals : ndarray, (n_units,) int64
+        All counts of each unit.
+    sums : ndarray, (n_rows, n_genes) int32 or int64
+        Counts per unit or leaf; no rows where groups are summed from the entries afterwards.
     expressing : ndarray, (n_leaves, n_genes) int32
-        Cells with at least one count.
+        Cells with at least one count; no rows as of `sums`.
     logs : ndarray, (n_genes, 2) int64
         Fixed-point sums of log1p(CPM) and of its square over all cells.
     boot : ndarray, (n_leaves, n_genes, n_slots) int64
@@ -44,8 +46,13 @@ class Accumulators:
         Sums over cells of x^2, x t, t^2, for standard errors over cells.
     totals : ndarray, (n_cells,) int64
         Counts per cell; for matrices stored by gene, filled by the first of two passes.
+    lengths : ndarray, (n_cells,) int64
+        Stored values per cell, where entries of a matrix stored by gene are kept.
+    entries : Entries or None
+        The counts of all cells, where `plan.layout` says so.
     """
 
+    unit_totals: np.ndarray
     sums: np.ndarray
     expressing: np.ndarray
     logs: np.ndarray
@@ -54,31 +61,47 @@ class Accumulators:
     cross: np.ndarray
     total_squares: np.ndarray
     totals: np.ndarray
+    lengths: np.ndarray
+    entries: Entries | None
 
     @classmethod
     def zeros(cls, plan: PassPlan, *, n_totals: int = 0) -> Accumulators:
-        """Accumulators before the first cell."""
+        """Accumulators before the first cell; `n_totals` cells of a matrix stored by gene."""
         n_leaves, n_genes = plan.units.n_leaves, plan.n_genes
         with_squares = n_leaves if plan.by_cells else 0
+        entries = None
+        if plan.keeps_entries:
+            room = 0 if n_totals else plan.n_entries
+            entries = Entries.empty(len(plan.units.of_cell), room, n_genes)
         return cls(
-            sums=np.zeros((plan.n_rows, n_genes), np.int64),
-            expressing=np.zeros((n_leaves, n_genes), np.int32),
+            unit_totals=np.zeros(plan.units.n_units, np.int64),
+            sums=np.zeros((plan.n_rows, n_genes), plan.sum_dtype),
+            expressing=np.zeros((n_leaves if plan.n_rows else 0, n_genes), np.int32),
             logs=np.zeros((n_genes, 2), np.int64),
             boot=np.zeros((n_leaves if plan.n_boot_slots else 0, n_genes, plan.n_boot_slots), np.int64),
             squares=np.zeros((with_squares, n_genes), np.int64),
             cross=np.zeros((with_squares, n_genes), np.int64),
             total_squares=np.zeros(with_squares, np.int64),
             totals=np.zeros(n_totals, np.int64),
+            lengths=np.zeros(n_totals if plan.keeps_entries else 0, np.int64),
+            entries=entries,
         )
-
-    @cached_property
-    def row_totals(self) -> np.ndarray:
-        """All counts of each row of `sums`, int64; to be asked for when the pass is over."""
-        return self.sums.sum(axis=1)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name, in the order of the fields."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "entries"}
+        return own | (self.entries.arrays() if self.entries else {})
+
+    def fit(self, shapes: Mapping[str, list]) -> None:
+        """Take those types and lengths of a checkpoint's arrays that counts may have changed."""
+        if shapes.get("sums", [""])[0] == np.dtype(np.int64).str:
+            self.sums = self.sums.astype(np.int64)
+        if self.entries:
+            self.entries.fit(shapes)
+
+    def widen_sums(self) -> None:
+        """Go on with sums that hold any number of counts."""
+        self.sums = self.sums.astype(np.int64)
 
 
 class Adder:
@@ -97,11 +120,10 @@ class Adder:
     def __init__(self, cells: Cells, plan: PassPlan, accumulators: Accumulators) -> None:
         self.cells, self.plan, self.into = cells, plan, accumulators
         self.bits = kernels.fixed_point_bits(cells.n_cells)
-        units = plan.units
-        self.leaf_of_unit = units.leaf_of_unit
-        self.row_leaf = (
-            units.leaf_of_unit if plan.rows_are_units else np.arange(units.n_leaves, dtype=np.int32)
-        )
+        self.leaf_of_unit = plan.units.leaf_of_unit
+        n_units = plan.units.n_units
+        self.row_of_unit = np.arange(n_units, dtype=np.int32) if plan.rows_are_units else self.leaf_of_unit
+        self.with_sums = plan.n_rows > 0
         self._threads = plan.threads
         self._pool = ThreadPoolExecutor(plan.threads, thread_name_prefix="add")
         self._logs = [np.zeros_like(accumulators.logs) for _ in range(plan.threads)]
@@ -121,26 +143,32 @@ class Adder:
         unit = self.plan.units.of_cell[block.start : block.stop]
         order = np.argsort(unit, kind="stable")
         shares = _shares(order, self.leaf_of_unit[unit[order]], np.diff(block.indptr), self._threads)
-        row_of_cell = unit if self.plan.rows_are_units else self.leaf_of_unit[unit]
+        done = [0] * len(shares)
 
         def add(share: int) -> None:
-            into, rows = self.into, shares[share]
-            status, row = kernels.accumulate_rows(
-                rows, block.indptr, block.indices, block.data, self.cells.gene_of_column, row_of_cell,
-                self.row_leaf, self.bits, into.sums, into.expressing, self._logs[share], into.squares,
-                into.cross, into.total_squares, self.plan.by_cells,
+            into, rows = self.into, shares[share][done[share] :]
+            status, position = kernels.accumulate_rows(
+                rows, block.indptr, block.indices, block.data, self.cells.gene_of_column, unit,
+                self.row_of_unit, self.leaf_of_unit, self.bits, into.unit_totals, into.sums, into.expressing,
+                self._logs[share], into.squares, into.cross, into.total_squares, self.with_sums,
+                self.plan.by_cells,
             )  # fmt: skip
-            if status != kernels.GOOD:
-                raise self.bad_cell(int(status), block.start + int(row))
-            if self.plan.n_boot_slots:
-                self._add_weighted(block, unit, rows)
+            if status not in (kernels.GOOD, kernels.TOO_LARGE):
+                raise self.bad_cell(int(status), block.start + int(rows[position]))
+            done[share] += len(rows) if status == kernels.GOOD else int(position)
 
         self._run(add, len(shares))
+        while any(n < len(rows) for n, rows in zip(done, shares, strict=True)):
+            self.into.widen_sums()
+            self._run(add, len(shares))
+        if self.into.entries:
+            self.into.entries.keep_rows(block, self.cells.gene_of_column, self.plan.n_genes)
+        if self.plan.n_boot_slots:
+            self._run(lambda share: self._add_weighted(block, unit, shares[share]), len(shares))
 
     def add_columns(self, block: Block, genes: np.ndarray, columns: np.ndarray, starts: np.ndarray) -> None:
         """Add genes of a block of a matrix stored by gene, whose totals are known."""
         units = self.plan.units
-        row_of_cell = units.of_cell if self.plan.rows_are_units else self.leaf_of_unit[units.of_cell]
         n_shares = max(1, min(self._threads, len(genes)))
         cuts = np.linspace(0, len(genes), n_shares + 1).astype(np.int64)
 
@@ -149,8 +177,9 @@ class Adder:
             into = self.into
             part = (genes[low:high], columns, starts[low : high + 1], block.indptr, block.indices, block.data)
             kernels.accumulate_columns(
-                *part, into.totals, row_of_cell, self.row_leaf, self.bits, into.sums, into.expressing,
-                self._logs[share], into.squares, into.cross, self.plan.by_cells,
+                *part, into.totals, units.of_cell, self.row_of_unit, self.leaf_of_unit, self.bits, into.sums,
+                into.expressing, self._logs[share], into.squares, into.cross, self.with_sums,
+                self.plan.by_cells,
             )  # fmt: skip
             if self.plan.n_boot_slots:
                 slots = self.plan.slots
@@ -161,6 +190,8 @@ class Adder:
                 )  # fmt: skip
 
         self._run(add, n_shares)
+        if self.into.entries:
+            self.into.entries.keep_columns(block, genes, columns, starts)
 
     def add_totals(self, block: Block) -> None:
         """First pass over a matrix stored by gene: counts per cell."""
@@ -172,17 +203,28 @@ class Adder:
             block.data,
             self.cells.n_cells,
             self.into.totals,
+            self.into.lengths,
         )
         if status != kernels.GOOD:
             raise self.bad_gene(int(status), block.start + int(column))
 
     def finish_totals(self) -> None:
-        """After the first pass: check the totals and take their squares."""
-        totals = self.into.totals
+        """After the first pass: check the totals, add them up, and lay out what the second one fills."""
+        totals, of_cell = self.into.totals, self.plan.units.of_cell
         if totals.max(initial=0) >= kernels.LARGEST_COUNT:
             raise self.bad_cell(kernels.BAD_TOTAL, int(totals.argmax()))
+        np.add.at(self.into.unit_totals, of_cell, totals)
+        if self.into.unit_totals.max(initial=0) > np.iinfo(self.into.sums.dtype).max:
+            self.into.widen_sums()
+        if self.into.entries:
+            self.into.entries.place_cells(self.into.lengths)
         if self.plan.by_cells:
-            np.add.at(self.into.total_squares, self.leaf_of_unit[self.plan.units.of_cell], totals * totals)
+            np.add.at(self.into.total_squares, self.leaf_of_unit[of_cell], totals * totals)
+
+    def finish_columns(self) -> None:
+        """After the second pass."""
+        if self.into.entries:
+            self.into.entries.finish_columns(self.plan.n_genes)
 
     def settle(self) -> None:
         """Bring what threads or a device hold into the accumulators; before they are read or saved."""
@@ -243,17 +285,6 @@ class Adder:
             return
         for future in [self._pool.submit(add, share) for share in range(n_shares)]:
             future.result()
-
-
-def open_adder(cells: Cells, plan: PassPlan, accumulators: Accumulators, *, use_gpu: bool) -> Adder:
-    """The adder of the best device: a GPU where one is asked for, present and large enough, else threads."""
-    if use_gpu and cells.matrix.form != "csc":
-        from cytopipe.atlas.device import ArrayAdder, usable_gpu
-
-        module = usable_gpu(plan.projected_bytes)
-        if module is not None:
-            return ArrayAdder(cells, plan, accumulators, module)
-    return Adder(cells, plan, accumulators)
 
 
 def _shares(order: np.ndarray, leaves: np.ndarray, lengths: np.ndarray, threads: int) -> list[np.ndarray]:

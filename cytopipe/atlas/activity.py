@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 MIN_COMMON_GENES = 100
+LITTLE_COVERAGE = 0.25  # of a signature's genes: with fewer an inference is refused or warned about
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,17 @@ class Overlap:
         """Share of the signature's genes that the profiles have."""
         return len(self.common) / self.n_signature_genes if self.n_signature_genes else 0.0
 
+    def __str__(self) -> str:
+        share = f"{self.coverage:.0%}"
+        return f"{len(self.common):,} of {self.n_signature_genes:,} genes of the signature ({share})"
+
+    @property
+    def warning(self) -> str:
+        """What to know where so few genes are common that activities mean little; else empty."""
+        if self.coverage >= LITTLE_COVERAGE:
+            return ""
+        return f"the profiles have only {self}: activities of so few genes are hardly comparable"
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Activity:
@@ -76,7 +88,7 @@ class Activity:
     targets : tuple of str
         Targets of the signature.
     z, beta, se, pvalue, fdr : ndarray, (groups, targets) float64
-        fdr is Benjamini-Hochberg over the targets of a group.
+        fdr is Benjamini-Hochberg over the targets of a group. Of resamples there is z alone.
     overlap : Overlap
     settings : ActivitySettings
         With the penalty that was used.
@@ -87,10 +99,10 @@ class Activity:
     groups: tuple[str, ...]
     targets: tuple[str, ...]
     z: np.ndarray
-    beta: np.ndarray
-    se: np.ndarray
-    pvalue: np.ndarray
-    fdr: np.ndarray
+    beta: np.ndarray | None
+    se: np.ndarray | None
+    pvalue: np.ndarray | None
+    fdr: np.ndarray | None
     overlap: Overlap
     settings: ActivitySettings
     signature: str
@@ -174,24 +186,17 @@ class Fitted:
     columns: np.ndarray
     where: str
     _score: Callable[[np.ndarray, int], Estimate]
+    _project: np.ndarray | None = None
 
     def score(self, values: np.ndarray, *, groups: Sequence[str] | None = None, workers: int = 1) -> Activity:
         """Activity of `values`, (groups, genes) as fitted; see :func:`score`."""
         from threadpoolctl import threadpool_limits
 
-        profiles = np.asarray(values)[:, self.columns].T.astype(np.float64)
-        if not np.isfinite(profiles).all():
-            gene, group = np.argwhere(~np.isfinite(profiles))[0].tolist()
-            raise InputError(
-                f"profile {group} has no finite value for gene {self.overlap.common[gene]}",
-                where=self.where,
-                found=str(profiles[gene, group]),
-            )
-        prepared = EXPRESSION_PREPARATIONS[self.settings.expression](profiles)
+        prepared = self._prepared(values)
         with threadpool_limits(limits=1, user_api="blas"):  # sums in one order, whatever the cores
             estimate = self._score(prepared, workers)
         return Activity(
-            groups=tuple(groups) if groups is not None else tuple(map(str, range(profiles.shape[1]))),
+            groups=tuple(groups) if groups is not None else tuple(map(str, range(prepared.shape[1]))),
             targets=self.signature.targets,
             z=estimate.z.T.copy(),
             beta=estimate.beta.T.copy(),
@@ -202,6 +207,33 @@ class Fitted:
             settings=self.settings,
             signature=self.signature.name,
         )
+
+    def z_scores(self, values: np.ndarray) -> np.ndarray:
+        """z alone, (groups, targets) float64: of many resamples the rest would not fit into memory."""
+        from threadpoolctl import threadpool_limits
+
+        settings = self.settings
+        if self._project is None or (settings.null, settings.moments) != ("permutation", "exact"):
+            return self.score(values).z
+        with threadpool_limits(limits=1, user_api="blas"):
+            return ridge.exact_z(self._project, self._prepared(values)).T
+
+    @property
+    def by_row(self) -> bool:
+        """Whether a profile is prepared by itself, so that profiles can be scored in any parts."""
+        return self.settings.expression in ("scaled", "raw")
+
+    def _prepared(self, values: np.ndarray) -> np.ndarray:
+        """Profiles as the method takes them, (genes, groups) float64."""
+        profiles = np.asarray(values)[:, self.columns].T.astype(np.float64)
+        if not np.isfinite(profiles).all():
+            gene, group = np.argwhere(~np.isfinite(profiles))[0].tolist()
+            raise InputError(
+                f"profile {group} has no finite value for gene {self.overlap.common[gene]}",
+                where=self.where,
+                found=str(profiles[gene, group]),
+            )
+        return EXPRESSION_PREPARATIONS[self.settings.expression](profiles)
 
 
 def fit(
@@ -218,7 +250,12 @@ def fit(
     if settings.scale_signature:
         weights = _scale(weights)
     with threadpool_limits(limits=1, user_api="blas"):
-        scorer = METHODS[settings.method].fit(weights, settings)
+        project = None
+        if settings.method == "ridge":
+            project = ridge.projection(weights, settings.regularization or 0.0)
+            scorer = _ridge(weights, settings, project)
+        else:
+            scorer = METHODS[settings.method].fit(weights, settings)
     return Fitted(
         signature=signature,
         settings=settings,
@@ -226,6 +263,7 @@ def fit(
         columns=np.array([column[gene] for gene in overlap.common]),
         where=where,
         _score=scorer,
+        _project=project,
     )
 
 
@@ -290,9 +328,11 @@ EXPRESSION_PREPARATIONS: Mapping[str, Callable[[np.ndarray], np.ndarray]] = Mapp
 )
 
 
-def _ridge(signature: np.ndarray, settings: ActivitySettings) -> Callable[[np.ndarray, int], Estimate]:
+def _ridge(
+    signature: np.ndarray, settings: ActivitySettings, project: np.ndarray | None = None
+) -> Callable[[np.ndarray, int], Estimate]:
     regularization = settings.regularization or 0.0
-    project = ridge.projection(signature, regularization)
+    project = ridge.projection(signature, regularization) if project is None else project
 
     def score_profiles(profiles: np.ndarray, workers: int) -> Estimate:
         if settings.null == "student":

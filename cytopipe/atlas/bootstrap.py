@@ -152,7 +152,7 @@ def name_keys(names: Sequence[str]) -> np.ndarray:
     return np.frombuffer(digests, "<u8").astype(np.uint64)
 
 
-def parity_indices(n_samples: Sequence[int], n_bootstrap: int) -> list[np.ndarray]:
+def parity_indices(n_samples: Sequence[int], n_bootstrap: int, seed: int = 0) -> list[np.ndarray]:
     """Draws of the reference implementation: samples with replacement, one generator per level.
 
     Parameters
@@ -160,13 +160,15 @@ def parity_indices(n_samples: Sequence[int], n_bootstrap: int) -> list[np.ndarra
     n_samples : sequence of int
         Samples of each group of the level, groups sorted by name.
     n_bootstrap : int
+    seed : int, optional
+        0, the default, is the reference's own, 42.
 
     Returns
     -------
     list of ndarray, (n_bootstrap, n_samples[i]) int64
         Positions among the group's samples, sorted by name.
     """
-    generator = np.random.default_rng(PARITY_SEED)
+    generator = np.random.default_rng(seed or PARITY_SEED)
     return [generator.choice(n, size=(n_bootstrap, n), replace=True) for n in n_samples]
 
 

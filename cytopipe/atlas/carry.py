@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-import pandas as pd
 from numba import njit
 
 from cytopipe.atlas.cells import Cells
+from cytopipe.storage.h5ad_elements import Categories
 
 __all__ = ["carried_columns", "constant_columns"]
 
@@ -30,7 +30,7 @@ def constant_columns(cells: Cells, carry: str | Sequence[str]) -> list[str]:
 
 def carried_columns(
     cells: Cells, columns: Iterable[str], groups: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> dict[str, dict[str, pd.Categorical]]:
+) -> dict[str, dict[str, Categories]]:
     """Values of the columns that are constant, per grouping; one reading of each column serves all.
 
     Parameters
@@ -42,9 +42,9 @@ def carried_columns(
 
     Returns
     -------
-    dict of key to dict of column to Categorical
+    dict of key to dict of column to Categories
     """
-    carried: dict[str, dict[str, pd.Categorical]] = {key: {} for key in groups}
+    carried: dict[str, dict[str, Categories]] = {key: {} for key in groups}
     for column in columns:
         labels = cells.labels(column)
         for key, (group_of_cell, kept) in groups.items():
@@ -53,7 +53,7 @@ def carried_columns(
             _constants(group_of_cell, labels.codes, codes)
             if len(kept) and (codes[kept] != _VARIES).all():
                 values = [labels.names[code] if code >= 0 else None for code in codes[kept]]
-                carried[key][column] = pd.Categorical(values)
+                carried[key][column] = Categories.of(values)
     return carried
 
 

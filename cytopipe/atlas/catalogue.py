@@ -5,9 +5,8 @@
     {root}/validation/{atlas}/{atlas}_{signature}_{level}_*.{tsv,parquet,json,png}
     {root}/validation/cross_atlas/{signature}_{granularity}_*.{tsv,png}
 
-In come names of atlases, levels and signatures; out come paths. What must hold: a name is one of a small
-alphabet before it becomes part of a path, and what exists is found by listing directories, so that no name
-leads outside the root.
+A name is one of a small alphabet before it becomes part of a path, and what exists is found by listing
+directories, so that no name leads outside the root.
 """
 
 from __future__ import annotations
@@ -18,11 +17,44 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cytopipe.errors import InputError, UnsafeNameError
+from cytopipe.storage.archive import Place
+from cytopipe.storage.formats.files import FilesFormat
 
-__all__ = ["Catalogue", "NotFoundError", "check_name"]
+__all__ = ["COMPARISON", "GRANULARITIES", "PLACES", "VALIDATION", "Catalogue", "NotFoundError", "check_name"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _CROSS = "cross_atlas"
+_PROFILES = "{atlas}/pseudobulk/{atlas}_pseudobulk_{level}"
+_ACTIVITY = "{atlas}/activity/{atlas}_{signature}_{level}"
+
+PLACES = {
+    "pseudobulk": f"{_PROFILES}.h5ad",
+    "resampled": f"{_PROFILES}_resampled.h5ad",
+    "sample_profiles": f"{_PROFILES}_samples.h5ad",
+    "quality": f"{_PROFILES}_groups.tsv",
+    "activity": f"{_ACTIVITY}.h5ad",
+    "activity_resampled": f"{_ACTIVITY}_resampled.h5ad",
+    "validation": "validation/{atlas}#{atlas}_{signature}_{level}",
+    "cross_atlas": f"validation/{_CROSS}#{_CROSS}",
+}
+"""Where each artifact lies below the results root; after ``#`` the name of a set of files in the folder."""
+
+GRANULARITIES = ("coarse", "fine")
+VALIDATION = FilesFormat(
+    "atlas_validation", ("expression.tsv", "points.parquet", "biology.tsv", "quality.json", "scatter_*.png")
+)
+COMPARISON = FilesFormat(
+    "atlas_comparison",
+    tuple(
+        f"*_{granularity}_{what}"
+        for granularity in GRANULARITIES
+        for what in (
+            *(f"{one}.tsv" for one in ("pairs", "targets", "conserved", "consistency", "meta")),
+            *("types.tsv", "labels.tsv", "heat_map.png", "forest.png"),
+        )
+    ),
+    prefixed=False,
+)
 
 
 class NotFoundError(InputError):
@@ -104,27 +136,38 @@ class Catalogue:
 
     # where it lies -------------------------------------------------------------------------------
 
+    def place(self, artifact: str, atlas: str = "", level: str = "", signature: str = "") -> Place:
+        """Where an artifact lies, relative to the root; `artifact` is a key of `PLACES`."""
+        template, names = PLACES[artifact], {}
+        if "{atlas}" in template:
+            names["atlas"] = check_name(atlas, "atlas")
+        if "{level}" in template:
+            names["level"] = self._part(level)
+        if "{signature}" in template:
+            names["signature"] = check_name(signature, "signature")
+        path, _, name = template.format(**names).partition("#")
+        return Place(path, name)
+
     def pseudobulk(self, atlas: str, level: str, kind: str = "") -> Path:
         """Path of a pseudobulk file; `kind` is empty, ``resampled`` or ``samples``."""
-        name = f"{check_name(atlas, 'atlas')}_pseudobulk_{self._part(level)}"
-        return self.root / atlas / "pseudobulk" / f"{name}{f'_{kind}' if kind else ''}.h5ad"
+        artifact = {"": "pseudobulk", "samples": "sample_profiles"}.get(kind, kind)
+        return self.root / self.place(artifact, atlas, level).path
 
     def activity(self, atlas: str, level: str, signature: str, kind: str = "") -> Path:
         """Path of an activity file; `kind` is empty or ``resampled``."""
-        name = f"{check_name(atlas, 'atlas')}_{check_name(signature, 'signature')}_{self._part(level)}"
-        return self.root / atlas / "activity" / f"{name}{f'_{kind}' if kind else ''}.h5ad"
+        artifact = f"activity_{kind}" if kind else "activity"
+        return self.root / self.place(artifact, atlas, level, signature).path
 
     def validation(self, atlas: str, level: str, signature: str, what: str) -> Path:
-        """Path of a validation artifact of one atlas; `what` is its end, such as ``expression.tsv``."""
-        name = f"{check_name(atlas, 'atlas')}_{check_name(signature, 'signature')}_{self._part(level)}"
-        return self.root / "validation" / atlas / f"{name}_{what}"
+        """Path of a validation file of one atlas; `what` is its end, such as ``expression.tsv``."""
+        place = self.place("validation", atlas, level, signature)
+        return self.root / place.path / f"{place.set_name}_{what}"
 
     def comparison(self, signature: str, granularity: str, what: str) -> Path:
-        """Path of a cross-atlas artifact."""
+        """Path of a cross-atlas file."""
         check_name(granularity, "granularity")
-        return (
-            self.root / "validation" / _CROSS / f"{check_name(signature, 'signature')}_{granularity}_{what}"
-        )
+        name = f"{check_name(signature, 'signature')}_{granularity}_{what}"
+        return self.root / self.place("cross_atlas").path / name
 
     # what must be there --------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from cytopipe.atlas.decode import StoredVector, vector_of
 from cytopipe.atlas.labels import Labels, join_labels, read_labels
 from cytopipe.atlas.registry import Level
 from cytopipe.errors import Finding, InputError
-from cytopipe.storage.guard.hdf5 import open_hdf5
+from cytopipe.storage.guard.hdf5 import open_hdf5, read_texts, require_texts
 from cytopipe.storage.guard.zarr_store import survey_zarr
 
 __all__ = ["Cells", "Matrix", "ValueKind", "look_at_values", "open_cells"]
@@ -67,8 +68,11 @@ class ValueKind:
         ``counts``, ``negative``, ``fractions`` or ``not finite``.
     n_sampled : int
     fraction_whole : float
+        Of the finite values.
     low, high : float
-        Smallest and largest sampled value.
+        Smallest and largest finite value sampled.
+    n_not_finite : int
+        NaN and infinite values.
     """
 
     kind: str
@@ -76,13 +80,16 @@ class ValueKind:
     fraction_whole: float
     low: float
     high: float
+    n_not_finite: int = 0
 
     def __str__(self) -> str:
         text = (
             f"{self.fraction_whole:.0%} whole numbers among {self.n_sampled:,} values, "
             f"{self.low:.4g} to {self.high:.4g}"
         )
-        if self.kind == "fractions" and self.high < 30 and self.low >= 0:
+        if self.n_not_finite:
+            text += f", {self.n_not_finite:,} of them NaN or infinite"
+        if self.fraction_whole < 1 and self.high < 30 and self.low >= 0:
             return text + " (looks log-normalised)"
         if self.kind == "negative":
             return text + " (looks scaled or centred)"
@@ -122,6 +129,13 @@ class Cells:
         self._opened = opened
         self.columns = tuple(sorted(_columns(root["obs"])))  # stores list them in orders of their own
 
+    @cached_property
+    def identity(self) -> str:
+        """SHA-256 that stands for the content of the file; see :mod:`cytopipe.atlas.identity`."""
+        from cytopipe.atlas.identity import input_identity
+
+        return input_identity(self.path)
+
     n_cells = property(lambda self: self.matrix.shape[0])
     n_genes = property(lambda self: len(self.genes))
     obs = property(lambda self: self._root["obs"])
@@ -143,7 +157,9 @@ class Cells:
     def cell_names(self):
         """The stored names of the cells, as a 1-D data set of strings."""
         obs = self.obs
-        return obs[_text(obs.attrs.get("_index", "_index"))]
+        names = obs[_text(obs.attrs.get("_index", "_index"))]
+        require_texts(names, str(self.path))
+        return names
 
     def labels(self, column: str) -> Labels:
         """Labels of every cell in one obs column.
@@ -153,6 +169,7 @@ class Cells:
         InputError
             If the column is not one value per cell.
         """
+        require_texts(self.obs[column], str(self.path))
         found = read_labels(self.obs, column)
         if len(found.codes) != self.n_cells:
             raise InputError(
@@ -165,6 +182,11 @@ class Cells:
         """Labels of every cell at `level`."""
         parts = [self.labels(column) for column in level.columns]
         return join_labels(parts, f"{self.path}, level {level.name}")
+
+    def nonzero_fraction(self) -> float:
+        """Share of sampled values of the matrix that are not zero."""
+        sample = _sample_values(self.matrix, self.path)
+        return float(np.count_nonzero(sample)) / max(1, len(sample))
 
     def check_columns(self, levels: Sequence[Level], sample: str | None) -> list[Finding]:
         """A finding for every column that is asked for and absent."""
@@ -216,7 +238,7 @@ def open_cells(path: str | Path, *, counts: str = "X", duplicate_genes: str = "r
         matrix = _find_counts(root, path, counts)
         names = _gene_names(root, matrix, path)
         genes, gene_of_column, findings = _settle_genes(names, duplicate_genes, path)
-        findings += _shape_findings(root, matrix, len(names), path)
+        findings += _shape_findings(root, matrix, path)
         if findings:
             raise InputError(findings)
         return Cells(path, root, matrix, genes, gene_of_column, stack.pop_all())
@@ -227,10 +249,11 @@ def look_at_values(matrix: Matrix, path: Path) -> ValueKind:
     sample = _sample_values(matrix, path)
     if matrix.dtype.kind == "b":
         sample = sample.astype(np.int8)
-    if not np.isfinite(sample).all():
-        return ValueKind("not finite", len(sample), 0.0, float("nan"), float("nan"))
-    whole = float(np.mean(sample == np.floor(sample))) if len(sample) else 1.0
-    low, high = (float(sample.min()), float(sample.max())) if len(sample) else (0.0, 0.0)
+    finite = sample[np.isfinite(sample)]
+    whole = float(np.mean(finite == np.floor(finite))) if len(finite) else 1.0
+    low, high = (float(finite.min()), float(finite.max())) if len(finite) else (0.0, 0.0)
+    if len(finite) < len(sample):
+        return ValueKind("not finite", len(sample), whole, low, high, len(sample) - len(finite))
     kind = "fractions" if whole < 1 else "negative" if low < 0 else "counts"
     if low < 0:
         kind = "negative"
@@ -365,7 +388,12 @@ def _gene_names(root, matrix: Matrix, path: Path) -> list[str]:
     index = _text(var.attrs.get("_index", "_index"))
     if index not in var:
         raise InputError("var has no index", where=f"{path}, {matrix.where}", found=", ".join(var.keys()))
-    return [value.decode() if isinstance(value, bytes) else str(value) for value in var[index][...]]
+    n_names, n_genes = var[index].shape[0], matrix.shape[1]
+    if n_names != n_genes:  # before the names are read: a file can declare any number of them
+        what = "the matrix and var disagree on the number of genes"
+        where = f"{path}, {matrix.where}"
+        raise InputError(what, where=where, expected=f"{n_names:,}", found=f"{n_genes:,}")
+    return read_texts(var[index], str(path))
 
 
 def _settle_genes(names: list[str], rule: str, path: Path) -> tuple[list[str], np.ndarray, list[Finding]]:
@@ -416,7 +444,7 @@ def _numbered(names: list[str]) -> list[str]:
     return numbered
 
 
-def _shape_findings(root, matrix: Matrix, n_names: int, path: Path) -> list[Finding]:
+def _shape_findings(root, matrix: Matrix, path: Path) -> list[Finding]:
     where = f"{path}, {matrix.where}"
     n_cells, n_genes = matrix.shape
     findings = []
@@ -425,9 +453,6 @@ def _shape_findings(root, matrix: Matrix, n_names: int, path: Path) -> list[Find
     if n_obs != n_cells:
         what = "the matrix and obs disagree on the number of cells"
         findings.append(Finding(what=what, where=where, expected=str(n_obs), found=str(n_cells)))
-    if n_names != n_genes:
-        what = "the matrix and var disagree on the number of genes"
-        findings.append(Finding(what=what, where=where, expected=str(n_names), found=str(n_genes)))
     if n_cells == 0 or n_genes == 0:
         findings.append(Finding(what="is empty", where=where, found=f"{n_cells} cells x {n_genes} genes"))
     if matrix.form != "dense":
@@ -457,6 +482,10 @@ def _sparse_findings(matrix: Matrix, where: str) -> list[Finding]:
         if absent and not hasattr(node[part], "id"):
             what = f"{absent} chunks of {part} are absent"
             findings.append(Finding(what=what, where=where, expected=str(node[part].nchunks)))
+    if not findings and int(node["indptr"][0]) != 0:
+        found = str(int(node["indptr"][0]))
+        what = "indptr does not begin at 0, so that values before it would not be counted"
+        findings.append(Finding(what=what, where=where, expected="0", found=found))
     if not findings and int(node["indptr"][major]) != n_stored:
         what = "indptr does not end at the number of stored values"
         findings.append(

@@ -1,28 +1,29 @@
 """Where an interrupted pass stands: its accumulators and position, on disk, proved.
 
-Accumulators and a position come in after a batch; one file leaves, published like any artifact, so a kill
-while it is written leaves the one before. It names what it belongs to (cells, labels, settings, format); a
-pass that differs in any of these starts over instead of continuing something else. Since sums are of whole
-numbers, a pass that was killed and continued gives the bytes of one that was not.
+A checkpoint replaces the one before it whole, so a kill while it is written leaves the one before. It names
+what it belongs to (cells, labels, settings, format): a pass that differs in any of these starts over instead
+of continuing something else. Since sums are of whole numbers, a pass that was killed and continued gives the
+bytes of one that was not.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cytopipe.atlas.accumulate import Accumulators
-from cytopipe.errors import StorageError
-from cytopipe.storage import Store
+from cytopipe.atlas.registry import Level
+from cytopipe.errors import ParameterError
 
-__all__ = ["Position", "discard", "load", "save"]
+__all__ = ["Position", "digest_of_names", "levels_of", "load", "pass_identity", "save"]
 
-FORMAT = 1
+FORMAT = 3
 _MAGIC = b"cytopipe pass\n"
 
 
@@ -42,58 +43,96 @@ class Position:
     done: int
 
 
-def save(store: Store, path: Path, belongs_to: str, position: Position, accumulators: Accumulators) -> None:
-    """Publish a checkpoint in place of the one before."""
+def save(
+    path: Path,
+    belongs_to: str,
+    levels: Sequence[Level],
+    position: Position,
+    accumulators: Accumulators,
+) -> None:
+    """Put a checkpoint in place of the one before."""
     arrays = accumulators.arrays()
     header = {
         "format": FORMAT,
         "belongs_to": belongs_to,
+        "levels": [str(level) for level in levels],
         "stage": position.stage,
         "done": position.done,
         "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()},
     }
-
-    def write(draft: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft, total = path.with_name(f".{path.name}.{os.getpid()}"), hashlib.sha256()
+    try:
         with draft.open("wb") as stream:
-            stream.write(_MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n")
-            for array in arrays.values():
-                stream.write(memoryview(np.ascontiguousarray(array)).cast("B") if array.size else b"")
+            for piece in (_MAGIC, json.dumps(header, sort_keys=True).encode() + b"\n", *_bytes_of(arrays)):
+                total.update(piece)
+                stream.write(piece)
+            stream.write(total.digest())
+            stream.flush()
+            os.fsync(stream.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
-    store.publish_file(path, write)
+
+def levels_of(path: Path) -> tuple[Level, ...]:
+    """The levels for which a checkpoint adds up; none where there is no checkpoint that can be read."""
+    try:
+        with path.open("rb") as stream:
+            header = _header(stream)
+        return tuple(Level.parse(text) for text in header["levels"]) if header else ()
+    except (OSError, KeyError, TypeError, AttributeError, ParameterError):
+        return ()
 
 
-def load(store: Store, path: Path, belongs_to: str, into: Accumulators) -> Position | None:
+def load(path: Path, belongs_to: str, into: Accumulators) -> Position | None:
     """Fill `into` from a checkpoint of the same pass; None where there is none, or it is of another.
 
-    A damaged checkpoint counts as none: starting over is always right.
+    A damaged checkpoint counts as none: starting over is always right. `into` is spoiled then.
     """
-    if not path.is_file():
+    try:
+        with path.open("rb") as stream:
+            header = _header(stream)
+            if header is None or (header.get("format"), header.get("belongs_to")) != (FORMAT, belongs_to):
+                return None
+            into.fit(header["arrays"])
+            arrays = into.arrays()
+            shapes = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+            if header["arrays"] != shapes:
+                return None
+            total = hashlib.sha256(_MAGIC + json.dumps(header, sort_keys=True).encode() + b"\n")
+            for array in arrays.values():
+                if array.size:
+                    stream.readinto(memoryview(array).cast("B"))
+                    total.update(memoryview(array).cast("B"))
+            if stream.read() == total.digest():
+                return Position(header["stage"], header["done"])
+    except OSError:
+        pass
+    return None
+
+
+def _header(stream) -> dict | None:
+    if stream.readline() != _MAGIC:
         return None
     try:
-        store.open_file(path)
-    except StorageError:
-        return None
-    arrays = into.arrays()
-    with path.open("rb") as stream:
-        if stream.readline() != _MAGIC:
-            return None
         header = json.loads(stream.readline())
-        shapes = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
-        expected = {"format": FORMAT, "belongs_to": belongs_to, "arrays": shapes}
-        if any(header.get(key) != value for key, value in expected.items()):
-            return None
-        for array in arrays.values():
-            if array.size:
-                stream.readinto(memoryview(array).cast("B"))
-    return Position(header["stage"], header["done"])
+    except ValueError:
+        return None
+    return header if isinstance(header, dict) else None
 
 
-def discard(path: Path) -> None:
-    """Remove a checkpoint that has served."""
-    for one in (path, path.with_name(f".{path.name}.manifest.json")):
-        one.unlink(missing_ok=True)
+def _bytes_of(arrays: Mapping[str, np.ndarray]) -> Iterable[memoryview]:
+    for array in arrays.values():
+        if array.size:
+            yield memoryview(np.ascontiguousarray(array)).cast("B")
 
 
 def pass_identity(parts: Mapping[str, object]) -> str:
     """SHA-256 over what a pass belongs to."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def digest_of_names(names: Iterable[str]) -> str:
+    """SHA-256 over names in their order."""
+    return hashlib.sha256("\x00".join(names).encode()).hexdigest()

@@ -17,9 +17,18 @@ from cytopipe.atlas.cells import Cells
 from cytopipe.atlas.plan import PassPlan
 from cytopipe.atlas.stream import Block
 
-__all__ = ["ArrayAdder", "usable_gpu"]
+__all__ = ["ArrayAdder", "open_adder", "usable_gpu"]
 
 _WEIGHTED_AT_ONCE = 1 << 17  # entries x resamples expanded at a time: 100 MB at 100 resamples
+
+
+def open_adder(cells: Cells, plan: PassPlan, accumulators: Accumulators, *, use_gpu: bool) -> Adder:
+    """The adder of the best device: a GPU where one is asked for, present and large enough, else threads."""
+    if use_gpu and cells.matrix.form != "csc":
+        module = usable_gpu(plan.projected_bytes)
+        if module is not None:
+            return ArrayAdder(cells, plan, accumulators, module)
+    return Adder(cells, plan, accumulators)
 
 
 def usable_gpu(needed_bytes: int):
@@ -50,7 +59,8 @@ class ArrayAdder(Adder):
         super().__init__(cells, plan, accumulators)
         self.xp = module
         self.device = "gpu" if module.__name__ == "cupy" else "arrays"
-        self._held = {name: self._to_device(array) for name, array in accumulators.arrays().items()}
+        summed = ("unit_totals", "sums", "expressing", "logs", "boot", "squares", "cross", "total_squares")
+        self._held = {name: self._to_device(getattr(accumulators, name)) for name in summed}
         self._gene_of_column = module.asarray(cells.gene_of_column)
         self._device_weights = module.asarray(self._weights)
 
@@ -59,7 +69,7 @@ class ArrayAdder(Adder):
         n_genes = plan.n_genes
         unit = plan.units.of_cell[block.start : block.stop]
         leaf = xp.asarray(self.leaf_of_unit[unit])
-        target = xp.asarray(unit) if plan.rows_are_units else leaf
+        target = xp.asarray(self.row_of_unit[unit])
         indptr = xp.asarray(block.indptr)
         indices, values = xp.asarray(block.indices), xp.asarray(block.data)
         row = xp.searchsorted(indptr, xp.arange(len(values), dtype=indptr.dtype), side="right") - 1
@@ -68,11 +78,14 @@ class ArrayAdder(Adder):
         totals = running[indptr[1:]] - running[indptr[:-1]]
         if len(totals) and int(totals.max()) >= kernels.LARGEST_COUNT:
             raise self.bad_cell(kernels.BAD_TOTAL, block.start + int(totals.argmax()))
+        self._add(held["unit_totals"], xp.asarray(unit.astype(np.int64)), totals)
         row, gene, counts = self._merged(row, self._gene_of_column[indices].astype(np.int64), counts, n_genes)
-        self._add(held["sums"], target[row].astype(np.int64) * n_genes + gene, counts)
-        self._add(
-            held["expressing"], leaf[row].astype(np.int64) * n_genes + gene, xp.ones(len(row), np.int32)
-        )
+        if self.with_sums:
+            self._add(held["sums"], target[row].astype(np.int64) * n_genes + gene, counts)
+            one = xp.ones(len(row), np.int32)
+            self._add(held["expressing"], leaf[row].astype(np.int64) * n_genes + gene, one)
+        if self.into.entries:  # in the memory of the host, where the groups are made
+            self.into.entries.keep_rows(block, self.cells.gene_of_column, n_genes)
         y = xp.log1p(counts * (1e6 / totals[row]))
         scale = 2.0**self.bits
         self._add(held["logs"], gene * 2, xp.rint(y * scale).astype(np.int64))
@@ -88,14 +101,22 @@ class ArrayAdder(Adder):
     def settle(self) -> None:
         """Copy the sums from the device into the accumulators."""
         super().settle()
-        for name, array in self.into.arrays().items():
-            held = self._held[name]
+        for name, held in self._held.items():
             host = held.get() if hasattr(held, "get") else held
-            array[...] = host.view(array.dtype).reshape(array.shape)
+            if name == "sums":
+                whole = host.view(np.int64)
+                if whole.max(initial=0) > np.iinfo(self.into.sums.dtype).max:
+                    self.into.widen_sums()
+            else:
+                whole = host.view(getattr(self.into, name).dtype)
+            array = getattr(self.into, name)
+            array[...] = whole.reshape(array.shape)
 
     def _to_device(self, array: np.ndarray):
-        """A copy on the device; 64-bit sums as unsigned, which is what CuPy can add atomically."""
+        """A copy on the device; sums in 64 bits, unsigned, which is what CuPy can add atomically."""
         flat = np.array(array).reshape(-1)
+        if flat.dtype == np.int32 and array is self.into.sums:
+            flat = flat.astype(np.int64)
         return self.xp.asarray(flat.view(np.uint64) if flat.dtype == np.int64 else flat)
 
     def _add(self, held, places, values) -> None:

@@ -18,10 +18,15 @@ from cytopipe.storage.formats.figure import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["forest", "heat_map", "scatter"]
+__all__ = ["forest", "heat_map", "literal", "scatter"]
 
 MAX_ROWS = 60
 INK, ACCENT, QUIET = "#222222", "#1f6f8b", "#b8b8b8"
+
+
+def literal(label: object) -> str:
+    """A name as it is, to be drawn: between two dollar signs matplotlib would read TeX."""
+    return str(label).replace("$", r"\$")
 
 
 def forest(table: pd.DataFrame, title: str = "", *, label: str = "Spearman's rho") -> Figure:
@@ -46,10 +51,10 @@ def forest(table: pd.DataFrame, title: str = "", *, label: str = "Spearman's rho
     axes.axvline(0, color=QUIET, linewidth=0.8, zorder=0)
     axes.hlines(place, shown["ci_low"], shown["ci_high"], color=INK, linewidth=1.1)
     axes.scatter(shown["effect"], place, s=12 + 6 * shown["n"], marker="s", color=ACCENT, zorder=3)
-    axes.set_yticks(place, shown["target"], fontsize=8)
+    axes.set_yticks(place, [literal(name) for name in shown["target"]], fontsize=8)
     axes.set_ylim(-0.7, len(shown) - 0.3)
     axes.set_xlim(-1.02, 1.02)
-    axes.set_xlabel(f"{label}, random effects, 95 % interval", fontsize=8)
+    axes.set_xlabel(f"{literal(label)}, random effects, 95 % interval", fontsize=8)
     beside = axes.secondary_yaxis("right")
     notes = [f"n={n}, I²={100 * i:.0f} %" for n, i in zip(shown["n"], shown["i_squared"], strict=True)]
     beside.set_yticks(place, notes, fontsize=6, color="#555555")
@@ -94,11 +99,11 @@ def heat_map(
         interpolation="nearest",
     )
     axes.set_xticks(
-        np.arange(columns), [str(name) for name in matrix.columns], rotation=60, ha="right", fontsize=7
+        np.arange(columns), [literal(name) for name in matrix.columns], rotation=60, ha="right", fontsize=7
     )
-    axes.set_yticks(np.arange(rows), [str(name) for name in matrix.index], fontsize=7)
+    axes.set_yticks(np.arange(rows), [literal(name) for name in matrix.index], fontsize=7)
     bar = figure.colorbar(image, ax=axes, shrink=min(1.0, 4 / max(0.2 * rows + 1.6, 1)))
-    bar.set_label(label, fontsize=8)
+    bar.set_label(literal(label), fontsize=8)
     _finish(axes, title, dropped)
     return figure
 
@@ -127,7 +132,9 @@ def scatter(points: pd.DataFrame, title: str = "", *, rho: float = float("nan"),
     axes.scatter(x, y, s=18, color=ACCENT, zorder=2)
     if len(shown) <= 40:
         for name, at, height in zip(shown["group"], x, y, strict=True):
-            axes.annotate(str(name), (at, height), fontsize=5.5, xytext=(3, 2), textcoords="offset points")
+            axes.annotate(
+                literal(name), (at, height), fontsize=5.5, xytext=(3, 2), textcoords="offset points"
+            )
     if np.isfinite(rho):
         interval = f" [{ci[0]:.2f}, {ci[1]:.2f}]" if len(ci) == 2 and np.isfinite(ci).all() else ""
         axes.text(
@@ -155,7 +162,7 @@ def _reach(points: pd.DataFrame, side: str) -> np.ndarray:
 def _finish(axes, title: str, dropped: int) -> None:
     if dropped:
         title = f"{title} ({dropped} weaker rows not shown)".strip()
-    axes.set_title(title, fontsize=9)
+    axes.set_title(literal(title), fontsize=9)
     axes.tick_params(axis="x", labelsize=7)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -1,27 +1,37 @@
-"""What must hold of an atlas's results, looked at in the files themselves.
+"""What must hold of an atlas's artifacts, looked at in the artifacts themselves.
 
-The file of a level comes in, with the cells it was made from; for each invariant leaves what breaks it, in
-words. Labels are counted anew in the atlas, and the smallest group is added up again, gene by gene, straight
-from the stored matrix: so a sum that went wrong is found by something that did not compute it.
+Labels are counted anew in the atlas, and the smallest group is added up again, gene by gene, straight from
+the stored matrix: so a sum that went wrong is found by something that did not compute it.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from cytopipe.atlas.cells import Cells, open_cells
+from cytopipe.atlas.cells import Cells
 from cytopipe.atlas.matrix_file import MatrixFile, open_matrix
 from cytopipe.atlas.registry import Level
 
-__all__ = ["Invariant", "activity_invariants", "profile_invariants", "resampled_invariants"]
+__all__ = [
+    "Invariant",
+    "counts_conserved",
+    "estimates_valid",
+    "genes_unique",
+    "groups_complete",
+    "no_negative",
+    "resamples_complete",
+    "rows_of_profiles",
+]
 
 _ROWS = 64  # as many as a chunk of our files has
 _RECOUNTED_CELLS = 500
 _SHOWN = 5
+
+Source = str | os.PathLike
 
 
 @dataclass(frozen=True)
@@ -30,104 +40,78 @@ class Invariant:
 
     Parameters
     ----------
-    name : str
     findings : tuple of str
         What breaks it; empty where it holds.
     facts : mapping of str to number or text
         What was counted on the way.
     """
 
-    name: str
     findings: tuple[str, ...] = ()
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
-def profile_invariants(
-    path: str | Path,
-    cells_path: str | Path,
-    level: Level,
-    *,
-    counts: str = "X",
-    duplicate_genes: str = "refuse",
-) -> tuple[Invariant, ...]:
-    """Look at the main file of a level.
-
-    Parameters
-    ----------
-    path : str or Path
-        ``{atlas}_pseudobulk_{level}.h5ad``.
-    cells_path : str or Path
-        The atlas.
-    level : Level
-    counts, duplicate_genes : str
-        As for :func:`cytopipe.atlas.open_cells`.
-
-    Returns
-    -------
-    tuple of Invariant
-        ``counts_conserved``: the counts of every group add up to its total, and those of the smallest group
-        equal a recount of its cells. ``groups_complete``: each label of the atlas is a group or was left out,
-        with as many cells as bear it. ``genes_unique``, ``no_negative``.
+def counts_conserved(profiles: Source, cells: Cells, level: Level) -> Invariant:
+    """Counts of every group add up to its total, and those of the smallest group equal a recount of its
+    cells, gene by gene, to the last integer.
     """
-    with (
-        open_matrix(path) as file,
-        open_cells(cells_path, counts=counts, duplicate_genes=duplicate_genes) as cells,
-    ):
+    with open_matrix(profiles) as file:
         labels = cells.level_labels(level)
         smallest = _smallest(file)
         recounted = None if smallest is None else _recount(cells, labels, smallest)
         found: list[str] = []
-        negative: list[str] = []
         totals = file.obs["total_counts"].to_numpy()
         for first, block in _blocks(file, "layers/counts"):
             for row, values in enumerate(block, start=first):
                 name = str(file.obs.index[row])
                 if (total := int(values.sum(dtype=np.int64))) != totals[row]:
                     found.append(f"{name}: counts of its genes add up to {total:,}, not {totals[row]:,}")
-                if (values < 0).any():
-                    negative.append(f"{name}: {int((values < 0).sum())} counts below 0")
                 if name == smallest and recounted is not None:
                     found += _differences(name, values, recounted, file.columns)
-        for first, block in _blocks(file, "X"):
-            wrong = ~np.isfinite(block) | (block < 0)
-            negative += [
-                f"{file.obs.index[first + row]}: {int(wrong[row].sum())} values below 0 or not finite"
-                for row in np.flatnonzero(wrong.any(axis=1))
-            ]
         n_counts = int(totals.sum()) if len(totals) else 0
         facts = {"n_counts": n_counts} | ({"recounted": smallest} if recounted is not None else {})
-        return (
-            Invariant("counts_conserved", tuple(found), facts),
-            Invariant("groups_complete", tuple(_lost_groups(file, labels)), {"n_labels": len(labels.names)}),
-            _unique("genes_unique", file),
-            Invariant("no_negative", tuple(negative)),
-        )
+        return Invariant(tuple(found), facts)
 
 
-def resampled_invariants(path: str | Path, profiles: str | Path, n_bootstrap: int) -> tuple[Invariant, ...]:
-    """Look at the resamples of a level.
+def groups_complete(profiles: Source, cells: Cells, level: Level) -> Invariant:
+    """Every label of the atlas is a group or was left out, with as many cells as bear it."""
+    labels = cells.level_labels(level)
+    with open_matrix(profiles) as file:
+        return Invariant(tuple(_lost_groups(file, labels)), {"n_labels": len(labels.names)})
 
-    Parameters
-    ----------
-    path, profiles : str or Path
-        The resampled and the main file.
-    n_bootstrap : int
-        Resamples that every group must have.
 
-    Returns
-    -------
-    tuple of Invariant
-        ``resamples_complete``: only groups of the main file, each with resamples 0 to n - 1, over its genes;
-        ``no_negative``.
-    """
-    with open_matrix(profiles) as main:
-        groups, genes = set(main.cell_types), main.columns
-    with open_matrix(path) as file:
-        found = [] if file.columns == genes else ["its genes are not those of the profiles"]
+def genes_unique(profiles: Source) -> Invariant:
+    """Every gene has a name, and stands once."""
+    with open_matrix(profiles) as file:
+        seen: dict[str, int] = {}
+        for gene in file.columns:
+            seen[gene] = seen.get(gene, 0) + 1
+    found = [f"{gene!r} stands {times} times" for gene, times in seen.items() if times > 1]
+    return Invariant((*found, *(["a gene has no name"] if "" in seen else [])), {"n_genes": len(seen)})
+
+
+def no_negative(profiles: Source) -> Invariant:
+    """No profile, and no count where there are counts, is negative or not finite."""
+    with open_matrix(profiles) as file:
+        found = []
+        for where in ("X", "layers/counts"):
+            for first, block in _blocks(file, where) if where in file.file else ():
+                wrong = ~np.isfinite(block) | (block < 0)
+                found += [
+                    f"{file.obs.index[first + row]}: {int(wrong[row].sum())} of {where} below 0 or not finite"
+                    for row in np.flatnonzero(wrong.any(axis=1))
+                ]
+        return Invariant(tuple(found))
+
+
+def resamples_complete(resampled: Source, cells: Cells, level: Level, n_bootstrap: int) -> Invariant:
+    """Every resampled group is a label of the level and has all of its resamples, over the atlas's genes."""
+    labels = set(cells.level_labels(level).names)
+    with open_matrix(resampled) as file:
+        found = [] if file.columns == cells.genes else ["its genes are not those of the atlas"]
         numbers: dict[str, set[int]] = {}
         for name, number in zip(file.cell_types, file.obs["bootstrap_idx"].tolist(), strict=True):
             numbers.setdefault(name, set()).add(int(number))
-        found += [f"{name} is no group of the profiles" for name in sorted(set(numbers) - groups)]
+        found += [f"{name} is no label of the level" for name in sorted(set(numbers) - labels)]
         whole = set(range(n_bootstrap))
         found += [
             f"{name} has {len(seen)} of {n_bootstrap} resamples"
@@ -136,45 +120,30 @@ def resampled_invariants(path: str | Path, profiles: str | Path, n_bootstrap: in
         ]
         if len(file.obs) != len(numbers) * n_bootstrap:
             found.append(f"{len(file.obs)} rows for {len(numbers)} groups x {n_bootstrap} resamples")
-        negative = []
-        for first, block in _blocks(file, "X"):
-            wrong = ~np.isfinite(block) | (block < 0)
-            negative += [
-                f"row {first + row}: {int(wrong[row].sum())} values below 0 or not finite"
-                for row in np.flatnonzero(wrong.any(axis=1))
-            ]
-        return (
-            Invariant("resamples_complete", tuple(found), {"n_groups": len(numbers)}),
-            Invariant("no_negative", tuple(negative)),
-        )
+        return Invariant(tuple(found), {"n_groups": len(numbers)})
 
 
-def activity_invariants(path: str | Path, profiles: str | Path) -> tuple[Invariant, ...]:
-    """Look at the activity of a level.
+def rows_of_profiles(activity: Source, profiles: Source) -> Invariant:
+    """Activity has the rows of the profiles, in their order."""
+    with open_matrix(profiles) as main, open_matrix(activity) as file:
+        groups, rows = list(map(str, main.obs.index)), list(map(str, file.obs.index))
+    lost = [] if rows == groups else [f"{len(rows)} rows that are not the {len(groups)} of the profiles"]
+    return Invariant(tuple(lost), {"n_groups": len(groups)})
 
-    Returns
-    -------
-    tuple of Invariant
-        ``groups_complete``: the rows are those of the profiles; ``estimates_valid``: z is finite, p and FDR
-        lie in (0, 1].
-    """
-    with open_matrix(profiles) as main:
-        groups = list(map(str, main.obs.index))
-    with open_matrix(path) as file:
-        rows = list(map(str, file.obs.index))
-        lost = [] if rows == groups else [f"{len(rows)} rows that are not the {len(groups)} of the profiles"]
+
+def estimates_valid(activity: Source) -> Invariant:
+    """z is finite; p and FDR, where there are any, lie in (0, 1]."""
+    with open_matrix(activity) as file:
         wrong = []
-        if not np.isfinite(file.read("X")).all():
-            wrong.append(f"{int((~np.isfinite(file.read('X'))).sum())} z that are not finite")
+        if lost := int((~np.isfinite(file.read("X"))).sum()):
+            wrong.append(f"{lost} z that are not finite")
         for layer in ("pvalue", "fdr"):
+            if layer not in file.layers:
+                continue
             values = file.read(layer)
-            outside = ~((values > 0) & (values <= 1))
-            if outside.any():
-                wrong.append(f"{int(outside.sum())} of {layer} outside (0, 1]")
-        return (
-            Invariant("groups_complete", tuple(lost), {"n_groups": len(groups)}),
-            Invariant("estimates_valid", tuple(wrong), {"n_targets": len(file.columns)}),
-        )
+            if outside := int((~((values > 0) & (values <= 1))).sum()):
+                wrong.append(f"{outside} of {layer} outside (0, 1]")
+        return Invariant(tuple(wrong), {"n_targets": len(file.columns)})
 
 
 def _blocks(file: MatrixFile, where: str) -> Iterator[tuple[int, np.ndarray]]:
@@ -228,13 +197,3 @@ def _lost_groups(file: MatrixFile, labels) -> Iterator[str]:
     for name in sorted(cells_of.keys() | written.keys()):
         if (here := written.get(name, 0)) != (there := cells_of.get(name, 0)):
             yield f"{name}: {here:,} cells, {there:,} in the atlas"
-
-
-def _unique(name: str, file: MatrixFile) -> Invariant:
-    seen: dict[str, int] = {}
-    for gene in file.columns:
-        seen[gene] = seen.get(gene, 0) + 1
-    repeated = [f"{gene!r} stands {times} times" for gene, times in seen.items() if times > 1]
-    return Invariant(
-        name, tuple(repeated + (["a gene has no name"] if "" in seen else [])), {"n_genes": len(seen)}
-    )

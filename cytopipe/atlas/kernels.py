@@ -20,6 +20,7 @@ __all__ = [
     "BAD_TOTAL",
     "BAD_VALUE",
     "GOOD",
+    "TOO_LARGE",
     "accumulate_columns",
     "accumulate_rows",
     "accumulate_weighted_columns",
@@ -29,7 +30,7 @@ __all__ = [
     "fixed_point_bits",
 ]
 
-GOOD, BAD_VALUE, BAD_COLUMN, BAD_TOTAL = 0, 1, 2, 3
+GOOD, BAD_VALUE, BAD_COLUMN, BAD_TOTAL, TOO_LARGE = 0, 1, 2, 3, 4
 LARGEST_COUNT = 1 << 31  # of one gene in one cell, and of one cell: far above any assay
 _TABLE = 64  # log1p(CPM) of counts below it is tabulated per cell: they are 99.9% of all non-zeros
 
@@ -44,8 +45,8 @@ def fixed_point_bits(n_cells: int) -> int:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def accumulate_rows(
-    rows, indptr, indices, data, gene_of_column, unit_of_row, leaf_of_unit, bits,
-    sums, expressing, logs, squares, cross, total_squares, with_squares,
+    rows, indptr, indices, data, gene_of_column, unit_of_cell, row_of_unit, leaf_of_unit, bits, unit_totals,
+    sums, expressing, logs, squares, cross, total_squares, with_sums, with_squares,
 ):  # fmt: skip
     """Add cells of a block to the accumulators.
 
@@ -57,12 +58,15 @@ def accumulate_rows(
         The block in CSR form; `data` of any numeric type.
     gene_of_column : ndarray, (n_columns,) int32
         Genes that share a name share a number; their counts in a cell are added before the log.
-    unit_of_row : ndarray, (n_rows,) int32
-    leaf_of_unit : ndarray, (n_units,) int32
+    unit_of_cell : ndarray, (n_rows,) int32
+    row_of_unit, leaf_of_unit : ndarray, (n_units,) int32
+        Row of `sums`, and of the accumulators per leaf.
     bits : int
         As from :func:`fixed_point_bits`.
-    sums : ndarray, (n_units, n_genes) int64
-        Counts.
+    unit_totals : ndarray, (n_units,) int64
+        All counts of each unit.
+    sums : ndarray, (n_sums, n_genes) int32 or int64
+        Counts; int32 where each row is one unit.
     expressing : ndarray, (n_leaves, n_genes) int32
         Cells with at least one count.
     logs : ndarray, (n_genes, 2) int64
@@ -70,14 +74,18 @@ def accumulate_rows(
     squares, cross : ndarray, (n_leaves, n_genes) int64
     total_squares : ndarray, (n_leaves,) int64
         Sums over cells of x^2, x * t and t^2 (t the cell's total); used where `with_squares`.
+    with_sums, with_squares : bool
+        Without sums only `logs` and `unit_totals` are added to.
 
     Returns
     -------
-    status, row : int
-        ``GOOD``, or why the first bad row is bad: a fraction or a negative value, a gene index out of range,
-        a count too large.
+    status, position : int
+        ``GOOD``, or why the row at this position of `rows` is not added: a fraction or a negative value, a
+        gene index out of range, a total too large for any cell; ``TOO_LARGE`` where the sums of a unit would
+        leave the range of their type, after which the same rows can be continued with a wider one.
     """
-    n_genes = sums.shape[1]
+    n_genes = len(logs)
+    most = np.int64(np.iinfo(sums.dtype).max)
     one_to_one = n_genes == len(gene_of_column)
     stamp = np.full(n_genes, -1, np.int64)
     place = np.empty(n_genes, np.int64)
@@ -91,21 +99,22 @@ def accumulate_rows(
         columns, values = indices[indptr[row] : indptr[row + 1]], data[indptr[row] : indptr[row + 1]]
         status, total, rising = _look(columns, values, len(gene_of_column))
         if status != GOOD:
-            return status, row
+            return status, position
         if total == 0:
             continue
+        unit = unit_of_cell[row]
+        if with_sums and unit_totals[unit] + total > most:
+            return TOO_LARGE, position
+        unit_totals[unit] += total
         factor = 1e6 / total
         for count in range(_TABLE):
             y = log1p(count * factor)
             table[count] = np.int64(np.rint(y * scale))
             table2[count] = np.int64(np.rint(y * y * scale))
-        unit = unit_of_row[row]
         leaf = leaf_of_unit[unit]
-        if rising and one_to_one:
-            _add(columns, values, table, table2, factor, scale, sums[unit], expressing[leaf], logs)
-        else:  # unsorted or repeated entries, or genes of several columns: bring each gene together first
+        if not (rising and one_to_one):  # unsorted or repeated entries, or genes of several columns
             n = 0
-            for k in range(len(columns)):
+            for k in range(len(columns)):  # bring each gene together first
                 gene = gene_of_column[columns[k]]
                 if stamp[gene] != position:
                     stamp[gene] = position
@@ -114,7 +123,16 @@ def accumulate_rows(
                     counts[n] = 0
                     n += 1
                 counts[place[gene]] += np.int64(values[k])
-            _add(genes[:n], counts[:n], table, table2, factor, scale, sums[unit], expressing[leaf], logs)
+            if with_sums:
+                _add(genes[:n], counts[:n], table, table2, factor, scale, sums[row_of_unit[unit]],
+                     expressing[leaf], logs)  # fmt: skip
+            else:
+                _add_logs(genes[:n], counts[:n], table, table2, factor, scale, logs)
+        elif with_sums:
+            _add(columns, values, table, table2, factor, scale, sums[row_of_unit[unit]], expressing[leaf],
+                 logs)  # fmt: skip
+        else:
+            _add_logs(columns, values, table, table2, factor, scale, logs)
         if with_squares:  # of sums per gene: entries of one gene were brought together above, or are alone
             total_squares[leaf] += total * total
             if rising and one_to_one:
@@ -162,6 +180,21 @@ def _add(genes, counts, table, table2, factor, scale, sums, expressing, logs):
         sums[gene] += count
         expressing[gene] += 1
         if count < _TABLE:
+            logs[gene, 0] += table[count]
+            logs[gene, 1] += table2[count]
+        else:
+            y = log1p(count * factor)
+            logs[gene, 0] += np.int64(np.rint(y * scale))
+            logs[gene, 1] += np.int64(np.rint(y * y * scale))
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_logs(genes, counts, table, table2, factor, scale, logs):
+    """As :func:`_add`, the logs alone."""
+    for k in range(len(genes)):
+        gene = np.uint32(genes[k])
+        count = np.int64(counts[k])
+        if count < _TABLE:  # the log of a stored zero is 0
             logs[gene, 0] += table[count]
             logs[gene, 1] += table2[count]
         else:
@@ -231,8 +264,10 @@ def accumulate_weighted_rows(
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def column_totals(first, last, indptr, indices, data, n_cells, totals):
+def column_totals(first, last, indptr, indices, data, n_cells, totals, lengths):
     """Add columns of a CSC block to the totals of the cells (the first of two passes).
+
+    `lengths`, (n_cells,) int64, counts the stored values of each cell; it may be empty.
 
     Returns
     -------
@@ -248,13 +283,15 @@ def column_totals(first, last, indptr, indices, data, n_cells, totals):
             if cell < 0 or cell >= n_cells:
                 return BAD_COLUMN, column
             totals[cell] += np.int64(value)
+            if len(lengths):
+                lengths[cell] += 1
     return GOOD, np.int64(-1)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def accumulate_columns(
-    genes, columns_of_gene, starts, indptr, indices, data, totals, unit_of_cell, leaf_of_unit, bits,
-    sums, expressing, logs, squares, cross, with_squares,
+    genes, columns_of_gene, starts, indptr, indices, data, totals, unit_of_cell, row_of_unit, leaf_of_unit,
+    bits, sums, expressing, logs, squares, cross, with_sums, with_squares,
 ):  # fmt: skip
     """Add genes of a CSC block to the accumulators (the second of two passes).
 
@@ -289,8 +326,9 @@ def accumulate_columns(
                 merged[cell] = 0
                 unit = unit_of_cell[cell]
                 leaf = leaf_of_unit[unit]
-                sums[unit, gene] += count
-                expressing[leaf, gene] += 1
+                if with_sums:
+                    sums[row_of_unit[unit], gene] += count
+                    expressing[leaf, gene] += 1
                 y = log1p(count * (1e6 / totals[cell]))
                 y_sum += np.int64(np.rint(y * scale))
                 y2_sum += np.int64(np.rint(y * y * scale))

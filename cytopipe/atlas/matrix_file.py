@@ -67,6 +67,24 @@ class MatrixFile:
             )
         return self.obs["cell_type"].astype(str).tolist()
 
+    def blocks(self, columns: np.ndarray, n_bytes: int = BLOCK_BYTES) -> Iterator[tuple[int, np.ndarray]]:
+        """Rows of X in their order, some at a time, of the columns numbered: first row, values.
+
+        Parameters
+        ----------
+        columns : ndarray of int
+        n_bytes : int
+            Of whole rows in memory at a time, about; never less than a chunk of rows.
+        """
+        node = self._node("X")
+        if not hasattr(node, "shape"):  # a sparse matrix is read whole
+            yield 0, self.read("X", columns)
+            return
+        chunk = (node.chunks or (1,))[0]
+        rows = max(1, n_bytes // max(self.shape[1] * node.dtype.itemsize, 1) // chunk) * chunk
+        for first in range(0, self.shape[0], rows):
+            yield first, node[first : first + rows][:, columns]
+
     def read(self, layer: str = "X", columns: np.ndarray | None = None) -> np.ndarray:
         """X or a layer, all rows, all columns or those numbered.
 

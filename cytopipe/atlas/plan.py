@@ -2,9 +2,10 @@
 
 Opened cells, levels and settings come in; labels are read, units numbered, redraws found, and a `PassPlan`
 leaves: the accumulators' layout, the bytes of each part and their sum. If the sum is above what the pass
-may hold it is refused with both numbers. Two layouts give the same resamples: sums per unit (leaf x sample),
-which also give standard errors and sample profiles, or sums per leaf x resample, which need fewer bytes where
-an atlas has many more samples than resamples, or where cells are resampled.
+may hold it is refused with both numbers. Two layouts give everything, to the same bits, and the smaller of
+them is taken: "units", sums per unit (leaf x sample), and "entries", the counts of all cells as they are,
+which is less where units have few cells. A third, "resamples", sums per leaf x resample, gives no standard
+errors over samples; it is taken where neither fits, and where cells are resampled.
 """
 
 from __future__ import annotations
@@ -17,15 +18,19 @@ import numpy as np
 
 from cytopipe.atlas.bootstrap import Slots, assign_slots, name_keys
 from cytopipe.atlas.cells import Cells
+from cytopipe.atlas.entries import gene_dtype
 from cytopipe.atlas.labels import Units, joint_units
 from cytopipe.atlas.registry import Level, check_levels
 from cytopipe.atlas.settings import Settings
 from cytopipe.atlas.stream import block_bytes
 from cytopipe.errors import BudgetError, Finding, InputError
 
-__all__ = ["GENES_PER_CHUNK", "PassPlan", "plan_pass", "units_digest"]
+__all__ = ["GENES_PER_CHUNK", "ROWS_PER_CHUNK", "PassPlan", "plan_pass", "units_digest"]
 
-GENES_PER_CHUNK = 1024
+GENES_PER_CHUNK, ROWS_PER_CHUNK = 1024, 64
+_MOST_COUNTS_PER_CELL = 100_000  # ten times what a cell of today's assays has
+_DRAW_BYTES = 64 * 8 * 2 + 100  # weights of a small group and its redraws, per resample
+_RESAMPLE_ROW_BYTES = 300  # a name, a number and a mark per row, as pandas and HDF5 hold them while writing
 _NAMES_AT_ONCE = 100_000
 
 
@@ -38,12 +43,14 @@ class PassPlan:
     settings : Settings
     levels : tuple of Level
     units : Units
-    layout : {"units", "resamples"}
+    layout : {"units", "entries", "resamples"}
     slots : Slots or None
         Weight vectors, None without resamples or in parity mode.
     keys : ndarray, (n_samples or n_cells,) uint64
         Hash keys of what is resampled.
     n_genes : int
+    n_entries : int
+        Values that the matrix stores; of a dense one, an estimate of those that are not zero.
     threads : int
     parts : mapping of str to int
         Bytes each part of the work holds at its peak.
@@ -56,6 +63,7 @@ class PassPlan:
     slots: Slots | None
     keys: np.ndarray
     n_genes: int
+    n_entries: int
     threads: int
     parts: Mapping[str, int]
 
@@ -70,14 +78,24 @@ class PassPlan:
         return self.settings.bootstrap == "cells" and self.settings.n_bootstrap > 0
 
     @property
+    def keeps_entries(self) -> bool:
+        """Whether the counts of all cells are kept."""
+        return self.layout == "entries"
+
+    @property
     def rows_are_units(self) -> bool:
-        """Whether counts are kept per unit (leaf x sample) or per leaf only."""
-        return self.layout == "units" or self.settings.sample_profiles
+        """Whether counts are summed per unit (leaf x sample); else per leaf."""
+        return self.layout == "units"
 
     @property
     def n_rows(self) -> int:
-        """Rows of the count accumulator."""
-        return self.units.n_units if self.rows_are_units else self.units.n_leaves
+        """Rows of the count accumulator; 0 where groups are summed from the entries afterwards."""
+        return _n_rows(self.units, self.layout)
+
+    @property
+    def sum_dtype(self) -> np.dtype:
+        """Type of the count accumulator, to begin with."""
+        return _sum_dtype(self.units, self.layout)
 
     @property
     def n_boot_slots(self) -> int:
@@ -130,25 +148,35 @@ def plan_pass(
     if empty:
         raise InputError(empty)
     units = joint_units(labels, samples)
-    keys, slots = _weights(cells, labels, units, settings)
+    n_entries = _n_entries(cells)
     resident = _resident_bytes()
     allowed = memory_bytes if memory_bytes is not None else resident + int(0.8 * _available_bytes())
-    needed = {}
-    for layout in _layouts(settings, slots):
-        parts = {"interpreter and libraries": resident} | _parts(
-            cells, units, settings, slots, layout, threads
-        )
-        needed[layout] = sum(parts.values())
-        if needed[layout] <= allowed:
-            return PassPlan(
-                settings, tuple(levels), units, layout, slots, keys, cells.n_genes, threads, parts
-            )
-    least = min(needed.values())
+
+    def projected(layout: str, n_slots: int) -> dict[str, int]:
+        parts = _parts(cells, units, settings, n_slots, layout, threads, n_entries)
+        return {"interpreter and libraries": resident} | parts
+
+    layouts = _layouts(settings)
+    # before a weight is drawn: what redraws add is known only afterwards, and is little
+    least = min(sum(projected(layout, settings.n_bootstrap).values()) for layout in layouts)
+    if least <= allowed:
+        keys, slots = _weights(cells, labels, units, settings)
+        plans = [
+            PassPlan(settings, tuple(levels), units, layout, slots, keys, cells.n_genes, n_entries, threads,
+                     projected(layout, slots.n_slots if slots else 0))
+            for layout in layouts
+        ]  # fmt: skip
+        plans.sort(key=lambda plan: (plan.layout == "resamples", plan.projected_bytes))
+        if fitting := [plan for plan in plans if plan.projected_bytes <= allowed]:
+            return fitting[0]
+        least = min(plan.projected_bytes for plan in plans)
+    resamples = f", {settings.n_bootstrap:,} resamples" if settings.n_bootstrap else ""
+    size = f"{units.n_units:,} label tuples x {cells.n_genes:,} genes"
     raise BudgetError(
         "the pass needs more memory than it may hold",
         where=str(cells.path),
         expected=f"at most {allowed:,} bytes",
-        found=f"{least:,} bytes projected ({units.n_units:,} label tuples x {cells.n_genes:,} genes)",
+        found=f"{least:,} bytes projected ({size}{resamples})",
         next="Ask for fewer levels or resamples at a time, or raise --memory-gb on a larger machine.",
     )
 
@@ -181,11 +209,33 @@ def _check(cells: Cells, levels: Sequence[Level], sample: str | None, settings: 
         raise InputError(findings)
 
 
-def _layouts(settings: Settings, slots: Slots | None) -> list[str]:
+def _layouts(settings: Settings) -> list[str]:
     if settings.n_bootstrap and settings.bootstrap == "cells":
         return ["resamples"]
-    needs_units = settings.bootstrap == "parity" or settings.sample_profiles or slots is None
-    return ["units"] if needs_units else ["units", "resamples"]
+    whole = ["units", "entries"]
+    needs_units = settings.bootstrap == "parity" or settings.sample_profiles or not settings.n_bootstrap
+    return whole if needs_units else [*whole, "resamples"]
+
+
+def _n_rows(units: Units, layout: str) -> int:
+    """Rows of counts: one per unit or leaf; none where there are many more leaves than groups."""
+    if layout == "units":
+        return units.n_units
+    n_groups = sum(len(grouping.names) for grouping in units.groupings)
+    return 0 if layout == "entries" and units.n_leaves > 2 * n_groups else units.n_leaves
+
+
+def _sum_dtype(units: Units, layout: str) -> np.dtype:
+    """int32 for units of few cells; should they hold more counts than it can, the sums are widened."""
+    small = layout == "units" and units.n_cells.max(initial=0) * _MOST_COUNTS_PER_CELL < 1 << 31
+    return np.dtype(np.int32 if small else np.int64)
+
+
+def _n_entries(cells: Cells) -> int:
+    """Stored values; of a dense matrix the non-zero ones, estimated from a sample, and a quarter more."""
+    if cells.matrix.form != "dense":
+        return cells.matrix.n_stored
+    return int(cells.matrix.n_stored * min(1.0, 1.25 * cells.nonzero_fraction()))
 
 
 def _weights(cells: Cells, labels, units: Units, settings: Settings) -> tuple[np.ndarray, Slots | None]:
@@ -237,31 +287,47 @@ def _cell_keys(cells: Cells) -> np.ndarray:
     return keys
 
 
-def _parts(cells, units: Units, settings: Settings, slots, layout: str, threads: int) -> dict[str, int]:
-    n_genes, n_leaves = cells.n_genes, units.n_leaves
-    n_rows = units.n_units if layout == "units" or settings.sample_profiles else n_leaves
+def _parts(
+    cells: Cells, units: Units, settings: Settings, n_slots: int, layout: str, threads: int, n_entries: int
+) -> dict[str, int]:
+    n_genes, n_leaves, n_rows = cells.n_genes, units.n_leaves, _n_rows(units, layout)
     groups = sum(len(grouping.names) for grouping in units.groupings)
-    largest = max(len(grouping.names) for grouping in units.groupings)
-    task = (
-        max(settings.n_bootstrap, 1) * GENES_PER_CHUNK * (8 + 4 + 4 + 4)
-        + len(units.samples) * GENES_PER_CHUNK * 8
-    )
+    over_samples = bool(units.samples) and layout != "resamples"
+    width = min(GENES_PER_CHUNK, n_genes)
     parts = {
         "labels of the cells": cells.n_cells * (4 + 4 * (len(units.groupings) + 1) + 16),
-        "counts": n_rows * n_genes * 8,
-        "expressing cells": n_leaves * n_genes * 4,
+        "label tuples": units.n_units * (8 + 8 * len(units.groupings) + 24),
+        "counts": n_rows * n_genes * _sum_dtype(units, layout).itemsize,
+        "expressing cells": n_leaves * n_genes * 4 if n_rows else 0,
         "log sums": (threads + 1) * n_genes * 16,
         "blocks of the matrix": block_bytes(cells.matrix) + 3_000_000 * 16,
-        "profiles": groups * n_genes * (8 + 8 + 4 + 4) + largest * n_genes * (8 + 4 + 4),
-        "resamples being written": 4 * threads * task,
+        "groups": 0 if n_rows else groups * n_genes * 12,
+        "standard errors": groups * (n_genes * 4 + threads * width * 32) if over_samples else 0,
+        # rows of groups being derived: counts, X, z, standard error and expressing cells, for two files
+        "profiles being written": 2 * min(ROWS_PER_CHUNK, groups) * n_genes * (8 + 8 + 8 + 4 + 4 + 4),
+        "compressing": 4 * threads * ROWS_PER_CHUNK * width * 16,
     }
+    if layout == "entries":
+        n_entries = max(n_entries, 1)
+        parts["counts of all cells"] = n_entries * (gene_dtype(n_genes).itemsize + 2) + cells.n_cells * 24
+    if settings.n_bootstrap:
+        piece = settings.n_bootstrap * width * (8 + 4 + 4 + 4)
+        parts["resamples being written"] = 4 * threads * piece
+        parts["rows of the resamples"] = groups * settings.n_bootstrap * _RESAMPLE_ROW_BYTES
+        weights = 3 * len(units.samples) * 8 if layout != "resamples" else 8 * len(units.samples)
+        parts["draws"] = settings.n_bootstrap * (4 * groups + weights + _DRAW_BYTES)
+        if layout != "resamples":
+            most = len(units.samples) * n_genes
+            if layout == "entries":
+                most = min(most, n_entries)
+            parts["counts of the samples of a group"] = 2 * most * (gene_dtype(n_genes).itemsize + 4)
     if layout == "resamples":
-        parts["resampled counts"] = n_leaves * n_genes * slots.n_slots * 8
+        parts["resampled counts"] = n_leaves * n_genes * n_slots * 8
     if settings.n_bootstrap and settings.bootstrap == "cells":
         parts["squares"] = 2 * n_leaves * n_genes * 8
         parts["labels of the cells"] += cells.n_cells * 8
     if cells.matrix.form == "csc":
-        parts["totals of the cells"] = cells.n_cells * 8 * (threads + 2)
+        parts["totals of the cells"] = cells.n_cells * 8 * (threads + 3)
     return parts
 
 

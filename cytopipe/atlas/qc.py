@@ -1,30 +1,37 @@
 """Quality of profiles: how many cells, counts and samples stand behind each group, as a table and a picture.
 
-A pseudobulk file comes in; one row per group leaves, kept or left out and why, and a figure of group sizes
-with the limits drawn. A small group's profile is a noisy one whatever is done to it afterwards.
+One row per group of a level, kept or left out, and a figure of group sizes with the limits drawn. A small
+group's profile is a noisy one whatever is done to it afterwards.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from cytopipe.atlas.figures import literal
 from cytopipe.errors import InputError
-from cytopipe.storage.formats.figure import figure_bytes, new_figure
+from cytopipe.storage.formats.figure import new_figure
 from cytopipe.storage.guard.hdf5 import open_hdf5
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["group_size_figure", "quality_table"]
 
+_NAMED_KEPT, _NAMED_LEFT_OUT = 3, 10  # of the smallest groups kept, and of the largest left out
 
-def quality_table(path: str | Path) -> pd.DataFrame:
+
+def quality_table(profiles: str | os.PathLike) -> pd.DataFrame:
     """Quality of every group of a level.
 
     Parameters
     ----------
-    path : str or Path
-        ``{atlas}_pseudobulk_{level}.h5ad``.
+    profiles : H5adFile or path
+        Of a level, with the groups that were left out.
 
     Returns
     -------
@@ -40,9 +47,9 @@ def quality_table(path: str | Path) -> pd.DataFrame:
     """
     from anndata.io import read_elem
 
-    with open_hdf5(path) as file:
+    with open_hdf5(profiles) as file:
         if "uns/left_out" not in file or "layers/n_expressing" not in file:
-            raise InputError("is not a pseudobulk file of this package", where=str(path))
+            raise InputError("is not a pseudobulk file of this package", where=os.fspath(profiles))
         obs, left_out = read_elem(file["obs"]), read_elem(file["uns/left_out"])
         expressing, counts = file["layers/n_expressing"][...], file["layers/counts"][...]
     n_cells = obs["n_cells"].to_numpy()
@@ -73,8 +80,8 @@ def quality_table(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, min_counts: int = 0) -> bytes:
-    """Cells against counts of every group, on logarithmic axes, with the limits; a PNG.
+def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, min_counts: int = 0) -> Figure:
+    """Cells against counts of every group, on logarithmic axes, with the limits.
 
     Parameters
     ----------
@@ -92,19 +99,23 @@ def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, m
             label = f"{label} ({len(part)})"
             counts = np.maximum(part["total_counts"], 1)
             axes.scatter(part["n_cells"], counts, c=colour, marker=marker, s=28, label=label)
-    for name in table[table["kept"]]["n_cells"].nsmallest(3).index:
+    kept = table["kept"].astype(bool)
+    smallest = table[kept]["n_cells"].nsmallest(_NAMED_KEPT).index
+    for name in [*smallest, *table[~kept]["n_cells"].nlargest(_NAMED_LEFT_OUT).index]:
         row = table.loc[name]
         axes.annotate(
-            name,
+            literal(name),
             (row["n_cells"], max(row["total_counts"], 1)),
             xytext=(4, 4),
             textcoords="offset points",
             fontsize=7,
+            color="#222222" if row["kept"] else "#d1495b",
         )
     axes.axvline(min_cells, color="grey", linewidth=0.8, linestyle="--")
     if min_counts:
         axes.axhline(min_counts, color="grey", linewidth=0.8, linestyle="--")
-    axes.set(xscale="log", yscale="log", xlabel="cells per group", ylabel="counts per group", title=title)
+    axes.set(xscale="log", yscale="log", xlabel="cells per group", ylabel="counts per group")
+    axes.set_title(literal(title))
     if len(table):
         axes.legend(frameon=False)
-    return figure_bytes(figure)
+    return figure

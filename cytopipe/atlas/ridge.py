@@ -22,7 +22,15 @@ import numpy as np
 
 from cytopipe.atlas.permutation import Stream, permutations
 
-__all__ = ["Estimate", "exact_null", "permutation_pvalues", "projection", "sampled_null", "student_null"]
+__all__ = [
+    "Estimate",
+    "exact_null",
+    "exact_z",
+    "permutation_pvalues",
+    "projection",
+    "sampled_null",
+    "student_null",
+]
 
 SMALLEST_SE = 1e-12  # below it a profile or a signature is constant: no label carries anything
 TIE = 1e-10  # relative: two sums of the same terms in another order are equal
@@ -93,6 +101,18 @@ def exact_null(project: np.ndarray, profiles: np.ndarray) -> Estimate:
     se = np.sqrt(np.outer(t_squares, y_squares) / (n - 1))
     z = _standardise(beta - n * np.outer(t_mean, y_mean), se)
     return Estimate(beta=beta, se=se, z=z, pvalue=2 * norm.sf(np.abs(z)))
+
+
+def exact_z(project: np.ndarray, profiles: np.ndarray) -> np.ndarray:
+    """z of :func:`exact_null` alone, (targets, groups) float64, in a third of the memory."""
+    n = profiles.shape[0]
+    z = project @ profiles
+    t_mean, y_mean = project.mean(axis=1), profiles.mean(axis=0)
+    t_squares = np.square(project - t_mean[:, None]).sum(axis=1)
+    y_squares = np.square(profiles - y_mean).sum(axis=0)
+    z -= n * np.outer(t_mean, y_mean)
+    se = np.sqrt(np.outer(t_squares, y_squares) / (n - 1))
+    return _standardise(z, se)
 
 
 def permutation_pvalues(

@@ -102,6 +102,10 @@ class ActivitySettings(ParameterSet):
             )
         return self
 
+    def of_resamples(self) -> ActivitySettings:
+        """How resamples are scored: as the profiles are, but without permutations, since only z is kept."""
+        return self.replace(n_permutations=0, moments="exact")
+
     def for_signature(self, signature: Signature) -> ActivitySettings:
         """These settings with the signature's own penalty where none was chosen."""
         if self.method != "ridge" or self.regularization is not None:

@@ -1,13 +1,13 @@
-"""What validation leaves on disk: tables, figures and a quality score, per atlas and across atlases.
+"""How far activities can be trusted: tables, figures and a quality score, per atlas and across atlases.
 
-In come the pseudobulk and activity files of a results root; out go tables (TSV for people, Parquet where
-there are many rows), figures and JSON, each published whole with its provenance. What must hold: every
-table is made from files whose digests it names, and a missing resampled or sample file narrows what is
-said, never what is true.
+`validate` compares the activities of a level with the expression of the targets' own genes; `compare` brings
+several atlases to one vocabulary of cell types and says what they agree on. Absent resamples or sample
+profiles narrow what is said, never what is true.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,7 @@ import numpy as np
 import pandas as pd
 
 from cytopipe.atlas import figures, quality
-from cytopipe.atlas.activity import ActivitySettings, fit
-from cytopipe.atlas.catalogue import Catalogue
+from cytopipe.atlas.activity import fit
 from cytopipe.atlas.expression import (
     ExpressionActivity,
     Resamples,
@@ -26,107 +25,170 @@ from cytopipe.atlas.expression import (
     expression_of_targets,
 )
 from cytopipe.atlas.gene_names import genes_of_target
-from cytopipe.atlas.harmonise import Granularity, Harmonisation, default_harmonisation
+from cytopipe.atlas.harmonise import (
+    Granularity,
+    Harmonisation,
+    default_harmonisation,
+    joined_harmonisation,
+)
 from cytopipe.atlas.inference import read_activity
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.meta import meta_analyse_correlations
-from cytopipe.atlas.signatures import Signature, load_signature
+from cytopipe.atlas.settings import ActivitySettings
+from cytopipe.atlas.signatures import Signature
 from cytopipe.atlas.statistics import benjamini_hochberg
 from cytopipe.atlas.validation import CrossAtlas, TypeActivity, compare_atlases, type_activity
-from cytopipe.errors import InputError
-from cytopipe.provenance import Input, Provenance, library_versions, sha256_file
-from cytopipe.storage.formats.figure import figure_bytes, validate_png
-from cytopipe.storage.formats.table import format_parquet, format_tsv, validate_parquet, validate_tsv
-from cytopipe.storage.state import format_json
+from cytopipe.errors import CytopipeError, InputError
 
 if TYPE_CHECKING:
-    from cytopipe.storage import Store
+    from matplotlib.figure import Figure
 
-__all__ = ["AtlasValidation", "CrossAtlasValidation", "cross_atlas", "validate_atlas"]
+__all__ = ["AtlasValidation", "CrossAtlasValidation", "compare", "compare_all", "validate"]
 
 CODE_VERSION = "1"
-LIBRARIES = ("numpy", "scipy", "pandas", "matplotlib")
 N_SCATTER_FIGURES = 6
 MIN_META_PAIRS = 4
+
+Source = str | os.PathLike
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class AtlasValidation:
-    """How far one atlas's activities can be trusted, and the files that say so."""
+    """How far one atlas's activities can be trusted.
+
+    Parameters
+    ----------
+    expression : ExpressionActivity
+    quality : Quality
+    biology : DataFrame
+        Which targets are most active where biology expects it.
+    title : str
+        Atlas and level.
+    """
 
     expression: ExpressionActivity
     quality: quality.Quality
-    files: Mapping[str, Path]
+    biology: pd.DataFrame
+    title: str
+
+    def files(self, *, draw: bool = True) -> dict[str, object]:
+        """Tables, the score and (if `draw`) figures of the strongest targets, by the end of their file's
+        name.
+        """
+        made: dict[str, object] = {
+            "expression.tsv": self.expression.targets,
+            "points.parquet": self.expression.points,
+            "biology.tsv": self.biology,
+            "quality.json": self.quality.as_json(),
+        }
+        rows = self.expression.targets.set_index("target")
+        for target in _strongest(self.expression.targets) if draw else ():
+            made[f"scatter_{_plain(target)}.png"] = self._scatter(target, rows.loc[target])
+        return made
+
+    def _scatter(self, target: str, row: pd.Series) -> Figure:
+        points = self.expression.points
+        return figures.scatter(
+            points[points["target"] == target],
+            f"{target} ({row['genes']}), {self.title}",
+            rho=row["rho"],
+            ci=(row["ci_low"], row["ci_high"]),
+        )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CrossAtlasValidation:
-    """What atlases agree on, and the files that say so."""
+    """What atlases agree on.
 
+    Parameters
+    ----------
+    signature, granularity : str
+    comparison : CrossAtlas
+    meta : DataFrame
+        Correlations of expression and activity, pooled over the atlases that were validated.
+    types : tuple of TypeActivity
+    """
+
+    signature: str
+    granularity: Granularity
     comparison: CrossAtlas
     meta: pd.DataFrame
     types: tuple[TypeActivity, ...]
-    files: Mapping[str, Path]
+
+    def files(self, *, draw: bool = True) -> dict[str, object]:
+        """Tables and (if `draw`) the heat map and the forest, by the end of their file's name."""
+        made: dict[str, object] = {
+            "types.tsv": _type_table(list(self.types)),
+            "labels.tsv": _label_table(list(self.types)),
+            "targets.tsv": self.comparison.targets,
+            "conserved.tsv": self.comparison.conserved,
+            "consistency.tsv": self.comparison.consistency,
+            "meta.tsv": self.meta,
+            "pairs.tsv": self.comparison.pairs,
+        }
+        if draw:
+            wide = self.comparison.targets.assign(
+                pair=self.comparison.targets["atlas_a"] + " / " + self.comparison.targets["atlas_b"]
+            ).pivot(index="target", columns="pair", values="rho")
+            title = f"{self.signature}, {self.granularity} types: Spearman's rho of mean activity"
+            made["heat_map.png"] = figures.heat_map(wide, title, label="rho", limit=1.0)
+            if self.meta["effect"].notna().any():
+                title = f"{self.signature}: expression against activity"
+                made["forest.png"] = figures.forest(self.meta, title)
+        return made
 
 
-def validate_atlas(
-    store: Store,
+def validate(
+    activity: Source,
+    profiles: Source,
+    signature: Signature,
+    *,
     atlas: str,
     level: str,
-    signature: str | Signature,
-    *,
+    resampled_activity: Source | None = None,
+    resampled: Source | None = None,
+    samples: Source | None = None,
     harmonisation: Harmonisation | None = None,
     biology: Mapping[str, tuple[str, ...]] | None = None,
-    source: str | Path | None = None,
     settings: ActivitySettings | None = None,
-    draw: bool = True,
-    of_run: Mapping[str, str] | None = None,
 ) -> AtlasValidation:
     """Compare the activities of a level with the expression of the targets' genes, and score them.
 
     Parameters
     ----------
-    store : Store
-        Opened at the results root.
+    activity, profiles : H5adFile or path
+        Of one level.
+    signature : Signature
     atlas, level : str
-        With pseudobulk and activity files; ``_resampled`` and ``_samples`` files are used if they are there.
-    signature : str or Signature
+        As they stand in titles and in the table of cell types.
+    resampled_activity, resampled : H5adFile or path, optional
+        The same of the resamples; both, or neither.
+    samples : H5adFile or path, optional
+        Counts per sample and group.
     harmonisation : Harmonisation, optional
     biology : mapping, optional
         Expected types, as :func:`cytopipe.atlas.quality.known_biology` reads them.
-    source : path, optional
-        Where the signature's table lies.
     settings : ActivitySettings, optional
         With which the activities were inferred, for the parts of the quality score that infer again.
-    draw : bool
-        Also the scatter figures of the strongest targets.
-    of_run : mapping of str to str, optional
-        Fields of the provenance that an orchestrator knows: asset, partition, run_id, command.
 
-    Returns
-    -------
-    AtlasValidation
+    Raises
+    ------
+    InputError
+        The activities are not of these profiles.
     """
-    catalogue = Catalogue(store.root)
     harmonisation = harmonisation or default_harmonisation()
-    level = catalogue.require_level(atlas, level)
-    if isinstance(signature, str):
-        signature = load_signature(signature, source)
-    name = signature.name
-    activity_path = catalogue.require(
-        catalogue.activity(atlas, level, name),
-        f"activity of {name} for {atlas} {level}",
-        catalogue.signatures(atlas, level),
-    )
-    profiles_path = catalogue.pseudobulk(atlas, level)
-    z = read_activity(activity_path)
-    with open_matrix(profiles_path) as file:
+    z = read_activity(activity)
+    with open_matrix(profiles) as file:
         groups, genes = file.cell_types, file.columns
-        _same_groups(groups, list(z.index), activity_path)
+        _same_groups(groups, list(z.index), Path(activity))
         expression = _expression(file, z.columns)
         values = file.read("X", _columns_of(file.columns, signature.genes))
         signature_genes = [gene for gene in genes if gene in set(signature.genes)]
-    resamples, resampled_paths = _resamples(catalogue, atlas, level, name, list(z.columns))
+    resamples = (
+        _resamples(resampled, resampled_activity, list(z.columns))
+        if resampled is not None and resampled_activity is not None
+        else None
+    )
     compared = compare_expression(
         groups, list(z.columns), expression, z.to_numpy(), resamples, measured=genes
     )
@@ -137,123 +199,101 @@ def validate_atlas(
     known = quality.known_biology() if biology is None else biology
     concordance, judged = quality.biological_concordance(means, known)
     score = quality.quality_score(
-        sample_r2=_sample_r2(catalogue.pseudobulk(atlas, level, "samples"), signature, settings),
+        sample_r2=_sample_r2(samples, signature, settings) if samples is not None else None,
         cell_type_r=quality.cell_type_correlation(compared.targets["rho"].to_numpy()),
         gene_coverage=len(signature_genes) / len(signature.genes),
         cv_stability=quality.gene_fold_stability(values, signature_genes, signature, settings),
         biological_concordance=concordance,
     )
-    samples_path = catalogue.pseudobulk(atlas, level, "samples")
-    read = [profiles_path, activity_path, *resampled_paths]
-    made = _Publisher(
-        store,
-        _inputs([*read, samples_path] if samples_path.is_file() else read),
-        f"validation of {name} in {atlas} {level}",
-        {
-            "signature": name,
-            "signature_sha256": signature.sha256,
-            "cell_types_sha256": harmonisation.sha256,
-            "known_biology": {target: list(types) for target, types in sorted(known.items())},
-            "settings": (settings or ActivitySettings()).as_json(),
-        },
-        of_run,
-    )
-    at = lambda what: catalogue.validation(atlas, level, name, what)  # noqa: E731
-    made.table(at("expression.tsv"), compared.targets)
-    made.parquet(at("points.parquet"), compared.points)
-    made.table(at("biology.tsv"), judged)
-    made.json(at("quality.json"), score.as_json())
-    if draw:
-        for target in _strongest(compared.targets):
-            row = compared.targets.set_index("target").loc[target]
-            points = compared.points[compared.points["target"] == target]
-            figure = figures.scatter(
-                points,
-                f"{target} ({row['genes']}), {atlas} {level}",
-                rho=row["rho"],
-                ci=(row["ci_low"], row["ci_high"]),
-            )
-            made.figure(at(f"scatter_{_plain(target)}.png"), figure)
-    return AtlasValidation(expression=compared, quality=score, files=made.files)
+    return AtlasValidation(expression=compared, quality=score, biology=judged, title=f"{atlas} {level}")
 
 
-def cross_atlas(
-    store: Store,
-    levels: Mapping[str, str],
+def compare(
+    activities: Mapping[str, Source],
     signature: str,
     *,
+    correlations: Mapping[str, pd.DataFrame] | None = None,
     granularity: Granularity = "coarse",
     harmonisation: Harmonisation | None = None,
-    draw: bool = True,
-    of_run: Mapping[str, str] | None = None,
 ) -> CrossAtlasValidation:
-    """Compare the activities of several atlases, and pool their expression-activity correlations.
+    """Compare the activities of several atlases, and pool their correlations of expression and activity.
 
     Parameters
     ----------
-    store : Store
-        Opened at the results root.
-    levels : mapping of str to str
-        The level that stands for each atlas; at least two atlases.
+    activities : mapping of atlas to H5adFile or path
+        At least two atlases, each at the level that stands for it.
     signature : str
-        Its name in the activity files.
+        For the titles.
+    correlations : mapping of atlas to DataFrame, optional
+        ``expression.tsv`` of the atlases that were validated.
     granularity : {'coarse', 'fine'}
     harmonisation : Harmonisation, optional
-    draw : bool
-        Also the heat map and the forest.
-    of_run : mapping of str to str, optional
-        As for :func:`validate_atlas`.
+
+    Raises
+    ------
+    InputError
+        Fewer than two atlases, no target in common, or an atlas without a label in the vocabulary.
+    """
+    harmonisation = harmonisation or default_harmonisation()
+    types = [
+        type_activity(atlas, read_activity(activities[atlas]), harmonisation, granularity)
+        for atlas in sorted(activities)
+    ]
+    return CrossAtlasValidation(
+        signature=signature,
+        granularity=granularity,
+        comparison=compare_atlases(types),
+        meta=_meta_table(_joined(correlations or {})),
+        types=tuple(types),
+    )
+
+
+def compare_all(
+    activities: Mapping[str, Mapping[str, Source]],
+    correlations: Mapping[str, Mapping[str, pd.DataFrame]],
+    vocabularies: Mapping[str, Harmonisation],
+) -> tuple[list[CrossAtlasValidation], dict[str, str]]:
+    """Compare every signature that two atlases share, for lineages and for fine types.
+
+    Parameters
+    ----------
+    activities : mapping of signature to mapping of atlas to H5adFile or path
+    correlations : mapping of signature to mapping of atlas to DataFrame
+        As for :func:`compare`.
+    vocabularies : mapping of atlas to Harmonisation
+        The table of cell types of each atlas.
 
     Returns
     -------
-    CrossAtlasValidation
-        `meta` pools the correlations of the atlases that were validated (:func:`validate_atlas`).
+    comparisons : list of CrossAtlasValidation
+    refused : dict of str to str
+        What could not be compared, ``{signature}_{granularity}``, and why.
+
+    Raises
+    ------
+    InputError
+        Nothing that is shared could be compared.
     """
-    catalogue = Catalogue(store.root)
-    harmonisation = harmonisation or default_harmonisation()
-    types, paths = [], []
-    for atlas in sorted(levels):
-        level = catalogue.require_level(atlas, levels[atlas])
-        path = catalogue.require(
-            catalogue.activity(atlas, level, signature),
-            f"activity of {signature} for {atlas} {level}",
-            catalogue.signatures(atlas, level),
-        )
-        types.append(type_activity(atlas, read_activity(path), harmonisation, granularity))
-        paths.append(path)
-    comparison = compare_atlases(types)
-    correlations, table_paths = _correlations(catalogue, levels, signature)
-    meta = _meta_table(correlations)
-    made = _Publisher(
-        store,
-        _inputs([*paths, *table_paths]),
-        f"comparison of {signature} across {', '.join(sorted(levels))}",
-        {
-            "signature": signature,
-            "granularity": granularity,
-            "levels": dict(sorted(levels.items())),
-            "cell_types_sha256": harmonisation.sha256,
-        },
-        of_run,
-    )
-    at = lambda what: catalogue.comparison(signature, granularity, what)  # noqa: E731
-    made.table(at("types.tsv"), _type_table(types))
-    made.table(at("labels.tsv"), _label_table(types))
-    made.table(at("targets.tsv"), comparison.targets)
-    made.table(at("conserved.tsv"), comparison.conserved)
-    made.table(at("consistency.tsv"), comparison.consistency)
-    made.table(at("meta.tsv"), meta)
-    if draw:
-        wide = comparison.targets.assign(
-            pair=comparison.targets["atlas_a"] + " / " + comparison.targets["atlas_b"]
-        ).pivot(index="target", columns="pair", values="rho")
-        title = f"{signature}, {granularity} types: Spearman's rho of mean activity"
-        made.figure(at("heat_map.png"), figures.heat_map(wide, title, label="rho", limit=1.0))
-        if meta["effect"].notna().any():
-            title = f"{signature}: expression against activity"
-            made.figure(at("forest.png"), figures.forest(meta, title))
-    made.table(at("pairs.tsv"), comparison.pairs)  # last: what lists comparisons looks for it
-    return CrossAtlasValidation(comparison=comparison, meta=meta, types=tuple(types), files=made.files)
+    made, refused = [], {}
+    for signature, atlases in activities.items():
+        if len(atlases) < 2:
+            continue
+        harmonisation = joined_harmonisation({atlas: vocabularies[atlas] for atlas in sorted(atlases)})
+        for granularity in ("coarse", "fine"):
+            try:
+                one = compare(
+                    atlases,
+                    signature,
+                    correlations=correlations.get(signature, {}),
+                    granularity=granularity,
+                    harmonisation=harmonisation,
+                )
+                made.append(one)
+            except CytopipeError as error:
+                refused[f"{signature}_{granularity}"] = str(error)
+    if refused and not made:
+        raise InputError("\n".join(refused.values()))
+    return made, refused
 
 
 # --------------------------------------------------------------------------- one atlas
@@ -284,13 +324,7 @@ def _expression(file, targets) -> np.ndarray:
     )
 
 
-def _resamples(
-    catalogue: Catalogue, atlas: str, level: str, signature: str, targets: list[str]
-) -> tuple[Resamples | None, list[Path]]:
-    profiles = catalogue.pseudobulk(atlas, level, "resampled")
-    activity = catalogue.activity(atlas, level, signature, "resampled")
-    if not (profiles.is_file() and activity.is_file()):
-        return None, []
+def _resamples(profiles: Source, activity: Source, targets: list[str]) -> Resamples:
     with open_matrix(profiles) as file:
         rows = pd.MultiIndex.from_arrays([file.cell_types, file.obs["bootstrap_idx"].to_numpy()])
         expression = _expression(file, targets)
@@ -314,25 +348,20 @@ def _resamples(
         )
     at = rows.get_indexer(order)
     shape = (len(groups), len(numbers), len(targets))
-    return (
-        Resamples(
-            groups=tuple(groups),
-            expression=expression[at].reshape(shape).transpose(1, 0, 2),
-            z=z[at].reshape(shape).transpose(1, 0, 2),
-        ),
-        [profiles, activity],
+    return Resamples(
+        groups=tuple(groups),
+        expression=expression[at].reshape(shape).transpose(1, 0, 2),
+        z=z[at].reshape(shape).transpose(1, 0, 2),
     )
 
 
-def _sample_r2(path: Path, signature: Signature, settings: ActivitySettings | None) -> float | None:
-    """R^2 over sample profiles (whole counts, brought to log1p CPM); None without the file."""
-    if not path.is_file():
-        return None
+def _sample_r2(path: Source, signature: Signature, settings: ActivitySettings | None) -> float:
+    """R^2 over sample profiles (whole counts, brought to log1p CPM)."""
     with open_matrix(path) as file:
         counts = file.read("X").astype(float)
         totals = np.maximum(counts.sum(axis=1, keepdims=True), 1)
         values = np.log1p(counts / totals * 1e6)
-        chosen = (settings or ActivitySettings()).replace(n_permutations=0, moments="exact")
+        chosen = (settings or ActivitySettings()).of_resamples()
         scorer = fit(file.columns, signature, chosen, where=str(path))
         z = scorer.score(values).z
         return quality.sample_r_squared(expression_of_targets(values, file.columns, signature.targets), z)
@@ -350,21 +379,13 @@ def _strongest(table: pd.DataFrame) -> list[str]:
 # --------------------------------------------------------------------------- across atlases
 
 
-def _correlations(
-    catalogue: Catalogue, levels: Mapping[str, str], signature: str
-) -> tuple[pd.DataFrame, list[Path]]:
-    """The expression-activity tables of those atlases that have one."""
-    from cytopipe.storage.formats.table import read_tsv
-
-    parts, paths = [], []
-    for atlas in sorted(levels):
-        path = catalogue.validation(atlas, levels[atlas], signature, "expression.tsv")
-        if path.is_file():
-            table = read_tsv(path, columns=["target", "n_groups", "rho"], text=["target", "genes"])
-            parts.append(table.assign(atlas=atlas))
-            paths.append(path)
+def _joined(correlations: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    parts = [
+        correlations[atlas][["target", "n_groups", "rho"]].assign(atlas=atlas)
+        for atlas in sorted(correlations)
+    ]
     empty = pd.DataFrame({"target": [], "n_groups": [], "rho": [], "atlas": []})
-    return (pd.concat(parts, ignore_index=True) if parts else empty), paths
+    return pd.concat(parts, ignore_index=True) if parts else empty
 
 
 def _meta_table(correlations: pd.DataFrame) -> pd.DataFrame:
@@ -398,52 +419,6 @@ def _label_table(types: list[TypeActivity]) -> pd.DataFrame:
         for label in labels
     ]
     return pd.DataFrame(sorted(rows), columns=["atlas", "label", "cell_type"])
-
-
-# --------------------------------------------------------------------------- to disk
-
-
-def _inputs(paths: list[Path]) -> tuple[Input, ...]:
-    return tuple(Input(path=path.name, sha256=sha256_file(path)) for path in paths)
-
-
-class _Publisher:
-    """Publishes the artifacts of one validation with one provenance, and remembers where."""
-
-    def __init__(
-        self,
-        store: Store,
-        inputs: tuple[Input, ...],
-        what: str,
-        parameters: dict,
-        of_run: Mapping[str, str] | None,
-    ) -> None:
-        self.store = store
-        self.files: dict[str, Path] = {}
-        self.provenance = Provenance(
-            what=what,
-            parameters=parameters,
-            inputs=inputs,
-            code_version=CODE_VERSION,
-            libraries=library_versions(LIBRARIES),
-            **(of_run or {}),
-        )
-
-    def table(self, path: Path, table: pd.DataFrame) -> None:
-        self._publish(path, format_tsv(table), validate_tsv(list(table.columns)))
-
-    def parquet(self, path: Path, table: pd.DataFrame) -> None:
-        self._publish(path, format_parquet(table), validate_parquet(list(table.columns)))
-
-    def json(self, path: Path, value: object) -> None:
-        self._publish(path, format_json(value), None)
-
-    def figure(self, path: Path, figure) -> None:
-        self._publish(path, figure_bytes(figure), validate_png)
-
-    def _publish(self, path: Path, data: bytes, validate) -> None:
-        self.store.publish_bytes(path, data, validate=validate, provenance=self.provenance)
-        self.files[path.name] = path
 
 
 def _plain(target: str) -> str:

@@ -21,7 +21,7 @@ from cytopipe.errors import Finding, InputError, ParameterError, ProjectError
 
 if TYPE_CHECKING:
     from cytopipe.atlas.plan import PassPlan
-    from cytopipe.atlas.pseudobulk import Aggregation
+    from cytopipe.commands.atlas_profiles import Aggregation
 
 __all__ = ["aggregate_file", "list_atlases", "project_registry", "qc", "run", "verify"]
 
@@ -82,7 +82,7 @@ def aggregate_file(
     """
     parsed = _parse_levels(levels)
     settings = Settings(**{"bootstrap": "samples" if sample else "cells"} | said(Settings, given))
-    from cytopipe.atlas.pseudobulk import aggregate
+    from cytopipe.commands.atlas_profiles import aggregate
 
     counts, genes = given.pop("counts") or "X", given.pop("duplicate_genes") or "refuse"
     _carry_out(
@@ -129,8 +129,8 @@ def run(
         return
     if not name:
         raise ParameterError("no atlas is named", expected=f"--atlas {' | '.join(registry)}")
-    from cytopipe.atlas.pseudobulk import aggregate_all_levels
     from cytopipe.atlas.registry import get_atlas
+    from cytopipe.commands.atlas_profiles import aggregate_all_levels
 
     entry = get_atlas(name, registry)
     settings = entry.settings.replace(**said(Settings, given))
@@ -157,9 +157,9 @@ def list_atlases(context: click.Context) -> None:
 @click.pass_context
 def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None:
     """List every pseudobulk file below FOLDER with its shape or its error; exit 3 if any has one."""
-    from cytopipe.atlas.pseudobulk import level_paths
     from cytopipe.atlas.registry import get_atlas
-    from cytopipe.atlas.verify import verify_outputs
+    from cytopipe.commands.atlas_profiles import level_paths
+    from cytopipe.commands.atlas_verify import verify_outputs
     from cytopipe.errors import DamagedError
 
     if not folder.is_dir():
@@ -169,9 +169,7 @@ def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None
         path
         for name in names
         for level in get_atlas(name, registry).levels
-        for path in level_paths(
-            folder / name / "pseudobulk", name, level, get_atlas(name, registry).settings
-        ).values()
+        for path in level_paths(folder, name, level, get_atlas(name, registry).settings)
     ]
     states = verify_outputs(folder, expected)
     for state in states:
@@ -195,7 +193,7 @@ def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_
     """Cells, samples, counts and expressing cells of every group of a pseudobulk FILE."""
     from cytopipe.atlas.qc import group_size_figure, quality_table
     from cytopipe.storage import Store
-    from cytopipe.storage.formats.figure import validate_png
+    from cytopipe.storage.formats.figure import figure_bytes, validate_png
     from cytopipe.storage.formats.table import format_tsv
 
     quality = quality_table(file)
@@ -203,8 +201,8 @@ def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_
     if table:
         Store(table.parent).publish_bytes(table, format_tsv(quality.reset_index()))
     if figure:
-        image = group_size_figure(quality, file.stem, min_cells=min_cells, min_counts=min_counts)
-        Store(figure.parent).publish_bytes(figure, image, validate=validate_png)
+        drawn = group_size_figure(quality, file.stem, min_cells=min_cells, min_counts=min_counts)
+        Store(figure.parent).publish_bytes(figure, figure_bytes(drawn), validate=validate_png)
 
 
 def project_registry(
@@ -269,7 +267,7 @@ def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> No
             use_gpu=not given.pop("no_gpu"),
             memory_bytes=int(memory_gb * 1e9) if memory_gb else None,
             progress=lambda cells, total: display.step("cells", cells, total),
-            announce=None if quiet else lambda plan: display.say(_projection(plan)),
+            announce=lambda plan: None if quiet else display.say(_projection(plan)),
             stop=stop,
             **given,
         )
@@ -277,13 +275,16 @@ def _carry_out(work: Callable[..., Aggregation], given: dict[str, object]) -> No
         click.echo(json.dumps(_as_json(done), indent=1))
     elif not quiet:
         for level in done.levels:
-            for path in level.files.values():
-                what = f"{level.n_groups} groups" if level.made else "stands, not made again"
+            for kind, path in level.files.items():
+                n_groups = level.n_resampled if kind == "resampled" else level.n_groups
+                what = f"{n_groups} groups" if level.made else "stands, not made again"
                 click.echo(f"{level.level.name:>16}  {what:<24} {path}")
         click.echo(
             f"{done.n_cells:,} cells x {done.n_genes:,} genes on {done.device} in {done.seconds_total:.1f} s "
             f"({done.seconds_pass:.1f} s reading)"
         )
+    for warning in done.warnings:
+        click.echo(f"warning: {warning}", err=True)
 
 
 def _projection(plan: PassPlan) -> str:

@@ -62,20 +62,18 @@ def signatures(source: Path | None, table: Path | None) -> None:
 def activity(root: Path, atlases, levels, names, source, workers, skip_existing, **chosen) -> None:
     """Infer activities for every pseudobulk file under ROOT."""
     from cytopipe.atlas.catalogue import Catalogue
-    from cytopipe.atlas.inference import infer_activities
+    from cytopipe.commands.atlas_files import infer_activities
     from cytopipe.engine import available_cores
     from cytopipe.errors import InputError
-    from cytopipe.storage import Store
 
     settings = ActivitySettings(**said(ActivitySettings, chosen))
     catalogue = Catalogue(_existing(root))
     wanted = list(atlases) or catalogue.atlases()
     if not wanted:
         raise InputError("there is no pseudobulk file", where=str(root), next="Run `cytopipe atlas` first.")
-    store = Store(root)
     for atlas in wanted:
         infer_activities(
-            store,
+            root,
             atlas,
             list(levels) or None,
             tuple(names),
@@ -102,19 +100,17 @@ def validate(root: Path, atlases, levels, signature, source, cell_types, biology
     from cytopipe.atlas.harmonise import read_harmonisation
     from cytopipe.atlas.quality import known_biology
     from cytopipe.atlas.signatures import load_signature
-    from cytopipe.atlas.validation_tables import validate_atlas
-    from cytopipe.storage import Store
+    from cytopipe.commands.atlas_files import validate_atlas
 
     catalogue = Catalogue(_existing(root))
     table = load_signature(signature, source)
     harmonisation = read_harmonisation(cell_types) if cell_types else None
     known = known_biology(biology) if biology else None
-    store = Store(root)
     for atlas in list(atlases) or catalogue.atlases():
         chosen = [catalogue.require_level(atlas, level) for level in levels] or catalogue.require_atlas(atlas)
         for level in chosen:
             found = validate_atlas(
-                store, atlas, level, table, harmonisation=harmonisation, biology=known, draw=figures
+                root, atlas, level, table, harmonisation=harmonisation, biology=known, draw=figures
             )
             rho = found.expression.targets["rho"]
             lacking = f"; without {', '.join(found.quality.missing)}" if found.quality.missing else ""
@@ -133,10 +129,10 @@ def validate(root: Path, atlases, levels, signature, source, cell_types, biology
 @click.option("--figures/--no-figures", default=True, show_default=True)
 def compare(root: Path, atlas_levels, signature, granularity, cell_types, figures) -> None:
     """Compare the activities of several atlases, each at the level that stands for it."""
+    from cytopipe.atlas.catalogue import Catalogue
     from cytopipe.atlas.harmonise import read_harmonisation
-    from cytopipe.atlas.validation_tables import cross_atlas
+    from cytopipe.commands.atlas_files import compare_atlases
     from cytopipe.errors import ParameterError
-    from cytopipe.storage import Store
 
     levels = dict(one.partition("=")[::2] for one in atlas_levels)
     if not all(levels.values()) or len(levels) < len(atlas_levels):
@@ -145,8 +141,8 @@ def compare(root: Path, atlas_levels, signature, granularity, cell_types, figure
             expected="ATLAS=LEVEL, such as cima=L2",
             found=" ".join(atlas_levels),
         )
-    found = cross_atlas(
-        Store(_existing(root)),
+    found = compare_atlases(
+        _existing(root),
         levels,
         signature,
         granularity=granularity,
@@ -163,7 +159,8 @@ def compare(root: Path, atlas_levels, signature, granularity, cell_types, figure
     for one in found.types:
         if one.unmapped:
             click.echo(f"{one.atlas}: no place in the vocabulary for {', '.join(one.unmapped)}")
-    click.echo(f"{len(found.files)} files in {next(iter(found.files.values())).parent}")
+    folder = Catalogue(root).comparison(signature, granularity, "pairs.tsv").parent
+    click.echo(f"{len(list(folder.glob(f'{signature}_{granularity}_*')))} files in {folder}")
 
 
 @click.command()

@@ -51,8 +51,8 @@ def submit(
     cytopipe atlas submit --status
     """
     from cytopipe.atlas.registry import get_atlas
-    from cytopipe.atlas.slurm import Resources, job_script, job_states, states_as_json, submit_jobs
     from cytopipe.commands.atlas_aggregate import project_registry
+    from cytopipe.commands.atlas_slurm import Resources, job_script, job_states, states_as_json, submit_jobs
     from cytopipe.storage import Store
 
     registry, root, results = project_registry(getattr(context.obj, "project", None), names)

@@ -34,9 +34,11 @@ def demo(options: Options, directory: Path) -> int:
     file = _copy_example(directory)
     click.echo(f"example project: {file}")
     with open_project(Options(project=file, debug=options.debug)) as opened:
-        from cytopipe.commands.carrying import carry_out, choose
+        from cytopipe.commands.execution import carry_out
+        from cytopipe.defs.selection import choose
 
-        code = carry_out(opened, choose(opened))
+        click.echo("making every artifact of the example; this takes a minute or two")
+        code = carry_out(opened, choose(opened.ledger), list_paths=False)
         click.echo()
         for line in _what_was_made(opened):
             click.echo(line)
@@ -53,19 +55,19 @@ def demo(options: Options, directory: Path) -> int:
 
 
 def _what_was_made(opened: Opened) -> Iterator[str]:
-    """One line per artifact: the newest asset that lies there, and what there is to count in it."""
-    from cytopipe.defs import books
-    from cytopipe.defs.definitions import GRAPH
-
-    newest = {}
-    for asset in GRAPH.steps:
-        for record in reversed(books.records(opened.instance, asset, kinds=("made",), limit=100)):
-            facts = record.metadata
-            counts = [f"{value:,} {name[2:]}" for name, value in facts.items() if name.startswith("n_")]
-            if counts:
-                newest[facts["path"]] = (f"{asset} [{record.partition}]", ", ".join(counts).replace("_", " "))
-    width = max((len(name) for name, _ in newest.values()), default=0)
-    for path, (name, counts) in newest.items():
+    """One line per artifact: where it lies, and what there is to count in it."""
+    ledger = opened.ledger
+    rows = []
+    stages = ("decompose/initial", "decompose/deconflicted", "decompose/refined")
+    for one in ledger.statuses([asset for asset in ledger.graph.makers if asset not in stages], ("done",)):
+        receipt = ledger.archive.receipt(ledger.places.place(one.asset, one.key))
+        facts = receipt.provenance.facts if receipt and receipt.provenance else {}
+        counts = [f"{value:,} {name[2:]}" for name, value in facts.items() if name.startswith("n_")]
+        if receipt and counts:
+            name = f"{one.asset} [{one.key}]" if one.key else one.asset
+            rows.append((name, paste(receipt.path), ", ".join(counts).replace("_", " ")))
+    width = max((len(name) for name, _, _ in rows), default=0)
+    for name, path, counts in rows:
         yield f"{name:{width}}  {path}\n{'':{width}}  {counts}"
 
 

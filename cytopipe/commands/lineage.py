@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
@@ -13,7 +13,8 @@ from cytopipe.commands.paths import FILE, absolute
 from cytopipe.errors import UserError
 
 if TYPE_CHECKING:
-    from cytopipe.commands.opened import Opened
+    from cytopipe.defs.ledger import Ledger
+    from cytopipe.defs.lineage import Node
 
 __all__ = ["lineage"]
 
@@ -35,12 +36,13 @@ def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> No
     still the same.
     """
     from cytopipe.commands.opened import open_project
-    from cytopipe.defs.ancestry import ancestry
-    from cytopipe.defs.definitions import GRAPH
 
-    with open_project(options, look=False) as opened:
-        asset, partition = _meant(opened, what)
-        root = ancestry(opened.project, opened.instance, GRAPH, asset, partition)
+    with open_project(options) as opened:
+        from cytopipe.defs.lineage import lineage as lineage_of
+        from cytopipe.defs.lineage import walk
+
+        asset, key = _meant(opened.ledger, what)
+        root = lineage_of(opened.ledger, asset, key)
         if html is not None:
             from cytopipe.commands.provenance_report import provenance_report
 
@@ -51,32 +53,24 @@ def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> No
     if as_json:
         click.echo(json.dumps(root.as_json(), indent=2))
         return
-    from cytopipe.defs.ancestry import walk
-
-    for depth, node in walk(root):
-        click.echo(_line(depth, node))
+    for above, node in walk(root):
+        click.echo(_line(above, node))
 
 
-def _meant(opened: Opened, what: str) -> tuple[str, str]:
-    """The asset and partition that a word on the command line means."""
-    from cytopipe.defs.ancestry import asset_of_file
-    from cytopipe.defs.definitions import GRAPH
+def _meant(ledger: Ledger, what: str) -> tuple[str, str]:
+    """The asset and the key that a word on the command line means."""
     from cytopipe.project.findings import did_you_mean
 
-    asset, colon, partition = what.partition(":")
-    if what in GRAPH.gatherings:
-        return what, ""
-    known = {**GRAPH.sources, **GRAPH.steps}
+    asset, colon, key = what.partition(":")
+    known = ledger.graph.by_asset
     if asset in known:
-        keys = opened.project.data_sets.get(GRAPH.chain_with(asset).partitions, {})
-        if not colon and len(keys) == 1:
-            return asset, next(iter(keys))
-        if partition in keys:
-            return asset, partition
+        keys = ledger.relations.keys(known[asset].by)
+        if key in keys or (not colon and len(keys) == 1):
+            return asset, key if colon else keys[0]
         raise UserError(
-            f"{asset} has no data set '{partition}'" if colon else f"{asset} has several data sets",
-            expected=f"{asset}:NAME with one of {', '.join(keys)}",
-            next=did_you_mean(partition, keys),
+            f"{asset} has no data set '{key}'" if colon else f"{asset} has several data sets",
+            expected=f"{asset}:NAME with one of {', '.join(keys[:20])}",
+            next=did_you_mean(key, keys),
         )
     path = Path(what)
     if not path.exists():
@@ -84,21 +78,31 @@ def _meant(opened: Opened, what: str) -> tuple[str, str]:
             "neither a file nor an asset",
             where=what,
             expected="a file of the output root, or ASSET:DATA_SET",
-            next=did_you_mean(asset, [*known, *GRAPH.gatherings]),
+            next=did_you_mean(asset, known),
         )
-    return asset_of_file(opened.project, GRAPH, absolute(path))
+    output = ledger.project.output
+    full = absolute(path)
+    if not full.is_relative_to(output):
+        full, output = full.resolve(), output.resolve()
+    if not full.is_relative_to(output):
+        raise UserError(
+            "lies outside of the output root of this project",
+            where=str(path),
+            expected=f"a file below {ledger.project.relative(ledger.project.output)}",
+        )
+    return ledger.places.artifact(PurePosixPath(full.relative_to(output)))
 
 
-def _line(depth: int, node) -> str:
+def _line(above: tuple[bool, ...], node: Node) -> str:
+    """A node as a line of a tree: `above` says, for each level, whether more follow there."""
     from datetime import UTC, datetime
 
-    from cytopipe.defs import books
-
-    indent = "   " * (depth - 1) + "└─ " if depth else ""
-    text = f"{indent}{books.named(node.asset, node.partition)}  {node.sha256[:12]}"
-    record = node.record
-    if record is not None:
-        moment = datetime.fromtimestamp(record.timestamp, UTC).strftime("%Y-%m-%d %H:%M")
-        run = f"run {record.run_id[:8]}" if record.run_id else "outside a run"
-        text += f"  {record.metadata.get('path', '')}  {moment}, {run}"
+    indent = "".join("│  " if more else "   " for more in above[:-1])
+    branch = ("├─ " if above[-1] else "└─ ") if above else ""
+    name = f"{node.asset} [{node.key}]" if node.key else node.asset
+    text = f"{indent}{branch}{name}  {node.version[:12]}"
+    if node.made_at:
+        moment = datetime.fromtimestamp(node.made_at, UTC).strftime("%Y-%m-%d %H:%M")
+        run = f"run {node.run_id[:8]}" if node.run_id else "outside a run"
+        text += f"  {node.path}  {moment}, {run}" if node.path else f"  {moment}, {run}"
     return text if node.now == "same" else f"{text}  ({node.now} since)"

@@ -10,8 +10,8 @@ import html
 import json
 from datetime import UTC, datetime
 
-from cytopipe.defs import books
-from cytopipe.defs.ancestry import Node, walk
+from cytopipe.defs.event import named
+from cytopipe.defs.lineage import Node, walk
 from cytopipe.project import Project
 from cytopipe.provenance import Provenance, library_versions
 
@@ -47,10 +47,10 @@ td:first-child {{ color: #666; white-space: nowrap; width: 11rem }}
 
 def provenance_report(project: Project, root: Node) -> bytes:
     """The report of an artifact and all it was made from, as UTF-8 HTML."""
-    title = f"Provenance of {books.named(root.asset, root.partition)}"
+    title = f"Provenance of {named(root.asset, root.key)}"
     seen: dict[tuple[str, str, str], Node] = {}
     for _, node in walk(root):
-        seen.setdefault((node.asset, node.partition, node.sha256), node)
+        seen.setdefault((node.asset, node.key, node.version), node)
     changed = [node for node in seen.values() if node.now != "same"]
     intro = f"Project <code>{_text(project.directory.name)}</code>. " + (
         f"{len(changed)} of {len(seen)} artifacts are no longer on disk as they were used."
@@ -60,7 +60,7 @@ def provenance_report(project: Project, root: Node) -> bytes:
     page = _PAGE.format(
         title=_text(title),
         intro=intro,
-        tree="\n".join(_tree_line(depth, node) for depth, node in walk(root)),
+        tree="\n".join(_tree_line(len(above), node) for above, node in walk(root)),
         sections="\n".join(_section(node) for node in seen.values()),
         software=_software(),
     )
@@ -69,30 +69,26 @@ def provenance_report(project: Project, root: Node) -> bytes:
 
 def _tree_line(depth: int, node: Node) -> str:
     return (
-        f"{'    ' * depth}{_text(books.named(node.asset, node.partition))}  {node.sha256[:12]}  "
+        f"{'    ' * depth}{_text(named(node.asset, node.key))}  {node.version[:12]}  "
         f'<span class="{node.now}">{node.now}</span>'
     )
 
 
 def _section(node: Node) -> str:
-    rows = [("SHA-256", node.sha256), ("on disk today", node.now)]
-    record = node.record
-    if record is not None:
+    rows: list[tuple[str, object]] = [("SHA-256", node.version), ("on disk today", node.now)]
+    if node.made_at:
         rows += [
-            ("path", record.metadata.get("path", "")),
-            ("time", datetime.fromtimestamp(record.timestamp, UTC).isoformat(timespec="seconds")),
-            ("run", record.run_id or "outside a run"),
-            ("how", record.metadata.get("how", record.kind)),
-            ("code version", record.code_version),
+            ("path", node.path),
+            ("time", datetime.fromtimestamp(node.made_at, UTC).isoformat(timespec="seconds")),
+            ("run", node.run_id or "outside a run"),
+            ("code version", node.code_version),
         ]
-        rows += [(name, value) for name, value in record.parameters.items()]
-        rows += [(f"input {books.named(one.asset, one.partition)}", one.sha256) for one in record.inputs]
-        counts = {name: value for name, value in record.metadata.items() if isinstance(value, int | float)}
-        rows += [(name, value) for name, value in counts.items() if name not in record.parameters]
+    rows += list((node.parameters or {}).items())
+    rows += [(f"input {named(one.asset, one.key)}", one.version) for one in node.inputs]
     cells = "".join(
         f'<tr><td>{_text(name)}</td><td class="mono">{_text(value)}</td></tr>' for name, value in rows
     )
-    return f"<h2>{_text(books.named(node.asset, node.partition))}</h2><table>{cells}</table>"
+    return f"<h2>{_text(named(node.asset, node.key))}</h2><table>{cells}</table>"
 
 
 def _software() -> str:

@@ -21,7 +21,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="With --dry-run: th
 )
 @click.option("--all", "everything", is_flag=True, help="Everything that is missing, stale or failed.")
 @click.option("--only", is_flag=True, help="Exactly the assets named, not what they are made from.")
-@click.option("--again", is_flag=True, help="Also what is done: it is vouched for again.")
+@click.option(
+    "--again", is_flag=True, help="Also what is done: it is looked at again, and told as up to date."
+)
 @_DRY
 @_JSON
 @_QUIET
@@ -57,13 +59,19 @@ def materialize(
             "nothing was chosen", next="Name assets or a domain, data sets with -p, or say --all."
         )
     with open_project(options, quiet=quiet) as opened:
-        from cytopipe.commands.carrying import carry_out, choose, show_plan
+        from cytopipe.commands.execution import carry_out, show_plan
+        from cytopipe.defs.selection import broken, choose
 
-        chosen = choose(opened, assets, partitions, only=only, again=again)
+        chosen = choose(opened.ledger, assets, partitions, only=only, again=again)
+        chosen += [] if partitions else [one for one in broken(opened.ledger) if _is_meant(one.asset, assets)]
         if dry_run:
-            show_plan(opened, chosen, as_json=as_json)
+            show_plan(opened, opened.with_running(chosen), as_json=as_json)
             return 0
         return carry_out(opened, chosen, quiet=quiet)
+
+
+def _is_meant(asset: str, names: tuple[str, ...]) -> bool:
+    return not names or any(name.split("/")[0] == asset.split("/")[0] for name in names)
 
 
 @click.command()
@@ -79,12 +87,14 @@ def resume(options: Options, dry_run: bool, as_json: bool, quiet: bool) -> int:
     from cytopipe.commands.opened import open_project
 
     with open_project(options, quiet=quiet) as opened:
-        from cytopipe.commands.carrying import carry_out, choose, show_plan
+        from cytopipe.commands.execution import carry_out, show_plan
+        from cytopipe.defs.selection import choose
 
-        begun = [one for one in choose(opened) if one.state in ("failed", "interrupted")]
-        keys = dict.fromkeys(one.partition for one in begun if one.partition)
-        chosen = choose(opened, partitions=list(keys)) if keys else []
-        chosen += [one for one in begun if not one.partition]
+        ledger = opened.ledger
+        begun = list(ledger.statuses(ledger.graph.makers, ("failed", "interrupted")))
+        keys = dict.fromkeys(one.key for one in begun if one.key)
+        chosen = choose(ledger, partitions=list(keys)) if keys else []
+        chosen += [one for one in begun if not one.key]
         if dry_run:
             show_plan(opened, chosen, as_json=as_json)
             return 0

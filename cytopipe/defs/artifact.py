@@ -43,7 +43,9 @@ __all__ = [
     "Partitions",
     "Source",
     "Work",
+    "arrives",
     "artifact",
+    "hint_of",
 ]
 
 
@@ -215,6 +217,8 @@ class Work:
         ``saved(what, done, total)`` after a checkpoint was written: an event in the history.
     stop : callable
         Whether a stop was asked for: finish the iteration, save, raise `Interrupted`.
+    wants : callable
+        ``wants(asset, key)``: whether a pass is to make this; what it does not, stands and is fresh.
     """
 
     engine: Engine
@@ -223,6 +227,7 @@ class Work:
     progress: Callable[[str, int, int], None] = lambda what, done, total: None
     saved: Callable[[str, int, int], None] = lambda what, done, total: None
     stop: Callable[[], bool] = lambda: False
+    wants: Callable[[str, str], bool] = lambda asset, key: True
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -235,7 +240,7 @@ class Artifact:
     inputs: Mapping[str, str]
     places: Mapping[str, str]
     version: str
-    checks: tuple[Check, ...] = ()
+    checks: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] = field(default_factory=dict)
     one_pass: Callable[[DataSet], str] | None = None
@@ -270,10 +275,16 @@ class Artifact:
     def wants_work(self) -> bool:
         return "work" in inspect.signature(self.function).parameters
 
-    def arrives(self, name: str) -> str:
-        """How an input reaches the function: ``value``, ``handle`` or ``handles``."""
-        hint = str(inspect.signature(self.function).parameters[name].annotation)
-        return "handles" if "Mapping[" in hint else "handle" if "Handle" in hint else "value"
+
+def arrives(function: Callable[..., Any], name: str) -> str:
+    """How an input reaches a function or a check, by its annotation: ``value``, ``handle`` or ``handles``."""
+    hint = hint_of(function, name)
+    return "handles" if "Mapping[" in hint else "handle" if "Handle" in hint else "value"
+
+
+def hint_of(function: Callable[..., Any], name: str) -> str:
+    """The annotation of a parameter, as text."""
+    return str(inspect.signature(function).parameters[name].annotation)
 
 
 def artifact(
@@ -286,7 +297,7 @@ def artifact(
     inputs: Mapping[str, str] | None = None,
     optional: Iterable[str] = (),
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] | None = None,
-    checks: Sequence[Check] = (),
+    checks: Sequence[Check] | Mapping[str, Sequence[Check]] = (),
     one_pass: Callable[[DataSet], str] | None = None,
     made_by: str = "",
     minutes: str = "",
@@ -312,8 +323,10 @@ def artifact(
     optional : iterable of str
         Parameters of which parts may be missing: they are left out of the mapping.
     chosen : mapping of parameter to callable, optional
-        ``chosen(data_set)``: the keys it is made from, for parents that are chosen for every partition.
-    checks : sequence of Check
+        ``chosen(data_set)``: the keys it is made from, for parents that are chosen for every partition; for
+        an artifact without partitions ``chosen(project)``.
+    checks : sequence of Check, or mapping of asset to such
+        Of the one asset; of each of several.
     one_pass : callable, optional
         ``one_pass(data_set)`` names the group of partitions that one call serves. The function is then given
         a mapping of key to data set, and yields ``(asset, key, value)``.
@@ -338,7 +351,12 @@ def artifact(
             inputs={one: (inputs or {}).get(one, f"{domain}/{one}") for one in named},
             places={one: given.get(one) or f"{one}{tail}{kind.suffix}" for one, kind in makes.items()},
             version=version,
-            checks=tuple(checks),
+            checks={
+                one: tuple(some)
+                for one, some in (
+                    checks if isinstance(checks, Mapping) else {next(iter(makes)): checks}
+                ).items()
+            },
             optional=frozenset(optional),
             chosen=chosen or {},
             one_pass=one_pass,
@@ -359,6 +377,7 @@ class Graph:
     """
 
     def __init__(self, *members: Artifact | Source) -> None:
+        self.members = members
         self.artifacts = tuple(one for one in members if isinstance(one, Artifact))
         self.sources = {one.asset: one for one in members if isinstance(one, Source)}
         self.makers: dict[str, Artifact] = {}

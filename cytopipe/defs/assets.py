@@ -33,6 +33,7 @@ from cytopipe.defs.history import History, asset_key
 from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.relations import Relations
 from cytopipe.defs.resources import ProjectResource
+from cytopipe.defs.selection import operations
 from cytopipe.project import Project
 
 __all__ = ["OWNERS", "POOL", "GraphAssets"]
@@ -79,9 +80,11 @@ class GraphAssets:
     def mapping(self, step: Artifact, name: str) -> PartitionMapping | None:
         """The relation of an edge as a mapping of Dagster's own; None where its default says the same."""
         of, upstream = step.by, self.graph.by_asset[step.inputs[name]].by
+        if of is None or upstream is None:
+            return None
         if name in step.chosen:
             return self._static(step, name)
-        if of is None or upstream is None or of is upstream:
+        if of is upstream:
             return None
         finer, coarser = (of, upstream) if upstream in of.within else (upstream, of)
         if finer.dimensions is not None and coarser.name in finer.dimensions:
@@ -105,37 +108,7 @@ class GraphAssets:
 
     def assets(self) -> list[AssetsDefinition]:
         """Every source and every artifact."""
-        return [*self._sources(), *(self._operation(*group) for group in self.groups())]
-
-    def groups(self) -> Iterator[tuple[str, Partitions | None, tuple[Artifact, ...]]]:
-        """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation
-        makes.
-
-        Artifacts of one set that are made from another set in between stand in operations of their own,
-        since the graph of operations must have no circle.
-        """
-        rank = self._ranks()
-        found: dict[tuple[str, Partitions | None, int], list[Artifact]] = {}
-        for step in self.graph.artifacts:
-            found.setdefault((step.domain, step.by, rank[step.asset]), []).append(step)
-        names: dict[str, int] = {}
-        for (domain, by, _), steps in found.items():
-            name = f"{domain}_{by.name.removeprefix(f'{domain}_') if by else 'project'}"
-            names[name] = names.get(name, 0) + 1
-            yield (name if names[name] == 1 else f"{name}_{names[name]}"), by, tuple(steps)
-
-    def _ranks(self) -> dict[str, int]:
-        """How many times the way to an artifact changes from one set of partitions to another."""
-        rank: dict[str, int] = {}
-        for step in self.graph.artifacts:
-            above = [
-                rank[upstream] + (self.graph.by_asset[upstream].by is not step.by)
-                for upstream in step.inputs.values()
-                if upstream not in self.graph.sources
-            ]
-            for asset in step.makes:
-                rank[asset] = max(above, default=0)
-        return rank
+        return [*self._sources(), *(self._operation(*one) for one in operations(self.graph))]
 
     def _operation(self, name: str, by: Partitions | None, steps: tuple[Artifact, ...]) -> AssetsDefinition:
         graph, partitions = self.graph, self.partitions_of(by)
@@ -146,13 +119,14 @@ class GraphAssets:
             check_specs=[
                 AssetCheckSpec(
                     check.name,
-                    asset=asset_key(step.asset),
+                    asset=asset_key(asset),
                     description=check.description,
                     blocking=check.blocking,
                     partitions_def=partitions,
                 )
                 for step in steps
-                for check in step.checks
+                for asset in step.makes
+                for check in step.checks.get(asset, ())
             ],
             can_subset=True,
             partitions_def=partitions,

@@ -1,479 +1,416 @@
-"""Single cells to comparable profiles and activities: the atlas domain as two chains.
+"""Single cells to comparable profiles and activities: the assets of the atlas domain, in the order the
+data flows.
 
-    cells, recipe -> pseudobulk -+-> activity -> validation
-                  -> resampled --+     ^             ^
-                         signatures ---+  cell_types-+         all atlases -> cross_atlas
+    cells, recipe -> pseudobulk, resampled, sample_profiles -> quality
+    pseudobulk, signatures, inference -> activity            \\
+    resampled, signatures, inference  -> activity_resampled  -> validation
+    activity and validation of all atlases, cell_types       -> cross_atlas
 
-A partition of the first chain is one level of one atlas (``cima.L1``). A run over the levels of an atlas
-reads its cells once: they are added up for all levels together. A partition of the second, from `signatures`
-on, is one signature at one level (``cima.L1.cytosig``), made from the profiles and resamples of its level; an
-entry without signatures has none. Files lie where `cytopipe atlas` puts them, below one results root, so work
-begun on the command line goes on here and the other way round.
+An entry of the project file is an atlas (``cima``). It has levels (``cima.L1``), and a level has the
+signatures whose activity is inferred there (``cima.L1.cytosig``). All levels of an atlas are made in one pass
+over its cells. Files lie where the plain commands put them, and hold the same bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from pathlib import PurePath
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from cytopipe.defs.cross_atlas import CROSS_ATLAS
-from cytopipe.defs.graph import Chain
-from cytopipe.defs.standing_atlases import (
-    CODE,
-    TABLES,
-    catalogue_of,
-    cells_version,
-    inference_of,
-    recipe_parameters,
-    recipe_version,
-    signature_version,
-    standing_activity,
-    standing_profiles,
-    standing_resamples,
-    standing_validation,
-    vocabulary_of,
-    vocabulary_version,
+from cytopipe.atlas.catalogue import COMPARISON, PLACES, VALIDATION
+from cytopipe.atlas.harmonise import Harmonisation
+from cytopipe.atlas.settings import ActivitySettings
+from cytopipe.defs.artifact import Described, Graph, Nothing, Work, artifact
+from cytopipe.defs.atlas_checks import (
+    COUNTS_CONSERVED,
+    ESTIMATES_VALID,
+    FOLLOWS_EXPRESSION,
+    GENES_UNIQUE,
+    GROUPS_COMPLETE,
+    LABELS_PLACED,
+    NO_NEGATIVE,
+    RESAMPLES_COMPLETE,
+    ROWS_OF_PROFILES,
+    ROWS_OF_RESAMPLES,
+    TYPES_SHARED,
 )
-from cytopipe.defs.steps import Batch, Checked, Guard, Made, Source, Working, step
-from cytopipe.errors import CytopipeError, InputError, Interrupted
+from cytopipe.defs.atlas_sources import (
+    ATLASES,
+    CELL_TYPES,
+    CELLS,
+    INFERENCE,
+    INFERENCE_RESAMPLED,
+    LEVELS,
+    RECIPE,
+    SIGNATURE,
+    SIGNATURES,
+)
+from cytopipe.errors import CytopipeError, InputError
 from cytopipe.project import DataSet, Project
+from cytopipe.storage.archive import Handle
+from cytopipe.storage.formats.h5ad import H5AD_IN_PARTS as H5AD
+from cytopipe.storage.formats.h5ad import H5adFile
+from cytopipe.storage.formats.table import TSV
 
-__all__ = ["ATLAS_LEVELS", "ATLAS_SIGNATURES"]
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from pandas import DataFrame
 
-Works = Sequence[tuple[DataSet, Working]]
-Outcomes = Iterator[tuple[str, Made | BaseException]]
+    from cytopipe.atlas.cells import Cells
+    from cytopipe.atlas.pseudobulk import Pass, Sums
+    from cytopipe.atlas.registry import Level
+    from cytopipe.atlas.signatures import Signature
+    from cytopipe.atlas.validation_tables import CrossAtlasValidation
+    from cytopipe.project.atlas.entry import Atlas
+    from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
-_CONSERVED = Guard(
-    name="counts_conserved",
-    description="Counts of every group add up to its total, and those of the smallest group equal a recount "
-    "of its cells, gene by gene, to the last integer.",
-)
-_COMPLETE = Guard(
-    name="groups_complete",
-    description="Every label of the atlas is a group or was left out, with as many cells as bear it.",
-)
-_UNIQUE = Guard(name="genes_unique", description="Every gene has a name, and stands once.")
-_NOT_NEGATIVE = Guard(name="no_negative", description="No count and no profile is negative or not finite.")
-_RESAMPLES = Guard(
-    name="resamples_complete",
-    description="Every resampled group is one of the profiles and has all of its resamples.",
-)
-_ROWS = Guard(name="groups_complete", description="Activity has the rows of the profiles, in their order.")
-_ESTIMATES = Guard(name="estimates_valid", description="z is finite; p and FDR lie in (0, 1].")
-_FOLLOWS = Guard(
-    name="activity_follows_expression",
-    description="Over the targets of a signature, the median correlation of activity and of the expression "
-    "of the target's own gene is above 0.",
-    blocking=False,
-)
+__all__ = ["ATLAS", "ATLASES", "LEVELS", "SIGNATURES"]
+
+VERSION = "1"
+"""Of the algorithms. A test compares it with those of `pseudobulk`, `inference` and `validation_tables`:
+importing those would cost every process that loads the definitions seconds of numba, anndata and pandas."""
 
 
-def _one_pass(
-    describe: Callable[[DataSet], Made], *, asked_for: Callable[[DataSet], bool] = lambda data: True
-) -> Batch:
-    """A batch that adds up the cells of each atlas once, for all of its levels in the run."""
-
-    def make_many(works: Works) -> Outcomes:
-        by_atlas: dict[str, list[tuple[DataSet, Working]]] = {}
-        for data, at in works:
-            if asked_for(data):
-                by_atlas.setdefault(data.entry.atlas, []).append((data, at))
-            else:
-                yield data.key, describe(data)
-        for same_atlas in by_atlas.values():
-            yield from _aggregated(same_atlas, describe)
-
-    return make_many
+def _place(name: str) -> str:
+    return f"atlas/{PLACES[name]}"
 
 
-def _aggregated(works: Works, describe: Callable[[DataSet], Made]) -> Outcomes:
-    """The levels of one atlas: those that can be made, in one pass; the others with what is wrong."""
-    usable, wrong = _usable(works)
-    yield from wrong
-    if not usable:
-        return
-    try:
-        made = _aggregate(usable)
-    except Interrupted:
-        raise
-    except Exception as error:
-        yield from ((data.key, error) for data, _ in usable)
-        return
-    for data, _ in usable:
-        try:
-            yield data.key, replace(describe(data), reused=data.entry.level.name not in made)
-        except CytopipeError as error:
-            yield data.key, error
-
-
-def _usable(works: Works) -> tuple[Works, list[tuple[str, CytopipeError]]]:
-    """The levels whose columns are there, and what is wrong with the others, which must not stop them."""
-    from cytopipe.atlas.cells import open_cells
-
-    data = works[0][0]
-    entry = data.entry
-    try:
-        with open_cells(
-            data.resolve(entry.path), counts=entry.counts, duplicate_genes=entry.duplicate_genes
-        ) as cells:
-            wrong = {
-                data.key: InputError(findings)
-                for data, _ in works
-                if (findings := cells.check_columns([data.entry.level], entry.sample or None))
-            }
-    except CytopipeError as error:
-        return [], [(data.key, error) for data, _ in works]
-    return [work for work in works if work[0].key not in wrong], list(wrong.items())
-
-
-def _aggregate(works: Works) -> set[str]:
-    """One pass over the cells; returns the levels whose files were made anew."""
-    from cytopipe.atlas.pseudobulk import aggregate
-    from cytopipe.engine import available_cores
-    from cytopipe.storage import Store
-
-    data, at = works[0]
-    entry = data.entry
-
-    def tell(done: int, total: int) -> None:
-        for _, one in works:
-            one.progress("cells", done, total)
-
-    def saved(done: int, total: int) -> None:
-        for _, one in works:
-            one.checkpoint("cells", done, total)
-
-    done = aggregate(
-        data.resolve(entry.path),
-        [one.entry.level for one, _ in works],
-        catalogue_of(data).pseudobulk(entry.atlas, entry.level.name).parent,
-        atlas=entry.atlas,
-        sample=entry.sample or None,
-        settings=entry.settings,
-        counts=entry.counts,
-        duplicate_genes=entry.duplicate_genes,
-        batch_size=entry.batch_size,
-        use_gpu=entry.use_gpu,
-        threads=min(at.engine.workers, available_cores()),
-        checkpoint_every_s=entry.checkpoint_every,
-        progress=tell,
-        on_checkpoint=saved,
-        stop=at.stop,
-        store=Store(data.folder),
-    )
-    return {one.level.name for one in done.levels if one.made}
-
-
-def _described_profiles(data: DataSet) -> Made:
-    """A level's profiles as the asset's value: invariants, quality of the groups, picture of their sizes."""
-    from cytopipe.atlas.invariants import profile_invariants
-    from cytopipe.defs.atlas_pictures import group_sizes
-
-    entry, made = data.entry, _whole(standing_profiles(data), data)
-    quality, picture, table = group_sizes(data, made)
-    kept = quality[quality["kept"]]
-    return replace(
-        made,
-        counts={
-            **made.counts,
-            "n_left_out": len(quality) - len(kept),
-            "n_cells": int(kept["n_cells"].sum()),
-            "n_counts": int(kept["total_counts"].sum()),
-        },
-        tables={**made.tables, "quality": table},
-        picture=picture,
-        checks=_checked(
-            profile_invariants(
-                made.path,
-                data.resolve(entry.path),
-                entry.level,
-                counts=entry.counts,
-                duplicate_genes=entry.duplicate_genes,
-            )
-        ),
-    )
-
-
-def _described_resamples(data: DataSet) -> Made:
-    """A level's resamples as the asset's value, their invariants evaluated."""
-    from cytopipe.atlas.invariants import resampled_invariants
-
-    entry, made = data.entry, _whole(standing_resamples(data), data)
-    if not entry.n_bootstrap:
-        return made
-    main = catalogue_of(data).pseudobulk(entry.atlas, entry.level.name)
-    return replace(made, checks=_checked(resampled_invariants(made.path, main, entry.n_bootstrap)))
-
-
-_make_profiles = _one_pass(_described_profiles)
-_make_resamples = _one_pass(_described_resamples, asked_for=lambda data: data.entry.n_bootstrap > 0)
-
-
-@step(
-    "atlas/pseudobulk",
-    after=("atlas/cells", "atlas/recipe"),
-    standing=standing_profiles,
-    code_version=CODE,
-    guards=(_CONSERVED, _COMPLETE, _UNIQUE, _NOT_NEGATIVE),
-    kinds=("hdf5", "anndata"),
+@artifact(
+    {"atlas/resampled": H5AD, "atlas/sample_profiles": H5AD, "atlas/pseudobulk": H5AD},
+    by=LEVELS,
+    version=VERSION,
+    place={f"atlas/{name}": _place(name) for name in ("resampled", "sample_profiles", "pseudobulk")},
+    one_pass=lambda level: level.entry.atlas,
+    checks={
+        "atlas/pseudobulk": (COUNTS_CONSERVED, GROUPS_COMPLETE, GENES_UNIQUE, NO_NEGATIVE),
+        "atlas/resampled": (RESAMPLES_COMPLETE, NO_NEGATIVE),
+        "atlas/sample_profiles": (NO_NEGATIVE,),
+    },
     minutes="0.05 per 100,000 cells",
-    make_many=_make_profiles,
 )
-def pseudobulk(data: DataSet, at: Working) -> Made:
-    """Profiles of every group of a level.
+def profiles(
+    levels: Mapping[str, DataSet], cells: Cells, recipe: Mapping[str, Atlas], work: Work
+) -> Iterator[tuple[str, str, object]]:
+    """Profiles of the groups of a level, their bootstrap resamples, and profiles of every sample.
 
     Raw sums, log1p(CPM), z-scores against all cells of the atlas, standard errors and cells that express each
-    gene. The levels of an atlas are made in one pass over its cells; a pass that is stopped goes on where it
-    was.
+    gene. Resamples draw samples again, the same in every group and level; sample profiles hold whole counts.
+    The levels of an atlas are made in one pass over its cells; a pass that is stopped goes on where it was.
     """
-    return _only(_make_profiles([(data, at)]))
+    from cytopipe.atlas.pseudobulk import add_up, level_profiles, level_resamples, level_samples
+
+    with cells:
+        usable, wrong = _usable_levels(cells, recipe)
+        for key, error in wrong.items():
+            for asset in profiles.makes:
+                yield asset, key, error
+        for key, entry in usable.items():
+            if not entry.n_bootstrap:
+                yield "atlas/resampled", key, Nothing("no resamples are asked for")
+            if not entry.sample_profiles:
+                yield "atlas/sample_profiles", key, Nothing("no sample profiles are asked for")
+        usable = {key: entry for key, entry in usable.items() if _wanted(entry, key, work)}
+        if not usable:
+            return
+        first = next(iter(usable.values()))
+        sums = add_up(
+            cells,
+            [entry.level for entry in usable.values()],
+            first.sample or None,
+            first.settings,
+            _how(first, work),
+        )
+        for key, entry in sorted(usable.items(), key=lambda one: -len(sums.rolled_up[one[1].level].kept)):
+            level, atlas = entry.level, entry.atlas
+            for asset in _wanted(entry, key, work):
+                match asset:
+                    case "atlas/resampled":
+                        yield asset, key, level_resamples(sums, level, atlas)
+                    case "atlas/sample_profiles":
+                        yield asset, key, level_samples(sums, level, atlas)
+                    case "atlas/pseudobulk":
+                        yield asset, key, _described_profiles(sums, level, level_profiles(sums, level, atlas))
 
 
-@step(
-    "atlas/resampled",
-    after=("atlas/cells", "atlas/recipe"),
-    standing=standing_resamples,
-    code_version=CODE,
-    guards=(_RESAMPLES, _NOT_NEGATIVE),
-    kinds=("hdf5", "anndata"),
-    make_many=_make_resamples,
-)
-def resampled(data: DataSet, at: Working) -> Made:
-    """Bootstrap resamples of the profiles, for error bars.
-
-    Samples are drawn again, the same in every group and level. Written by the pass that makes the profiles.
+@artifact("atlas/quality", TSV, by=LEVELS, version=VERSION, place=_place("quality"))
+def quality(level: DataSet, pseudobulk: H5adFile, recipe: Atlas) -> Described:
+    """How many cells, counts and samples stand behind each group of a level, kept or left out; with a
+    picture.
     """
-    return _only(_make_resamples([(data, at)]))
+    from cytopipe.atlas.qc import group_size_figure, quality_table
+
+    table = quality_table(pseudobulk)
+    drawn = group_size_figure(
+        table,
+        f"{recipe.atlas} {recipe.level.name}",
+        min_cells=recipe.min_cells,
+        min_counts=recipe.min_counts,
+    )
+    kept = table[table["kept"]]
+    counts = {"n_groups": len(kept), "n_left_out": len(table) - len(kept)}
+    return Described(table.reset_index(), counts, picture=_png(drawn))
 
 
-@step(
+@artifact(
     "atlas/activity",
-    after=("atlas/pseudobulk", "atlas/resampled", "atlas/signatures"),
-    standing=standing_activity,
-    code_version=CODE,
-    guards=(_ROWS, _ESTIMATES),
-    kinds=("hdf5", "anndata"),
+    H5AD,
+    by=SIGNATURES,
+    version=VERSION,
+    place=_place("activity"),
+    checks=(ROWS_OF_PROFILES, ESTIMATES_VALID),
     minutes="0.1",
 )
-def activity(data: DataSet, at: Working) -> Made:
+def activity(
+    part: DataSet, pseudobulk: Handle, signatures: Signature, inference: ActivitySettings, work: Work
+) -> Described:
     """Activity of the cytokines or secreted proteins of one signature in every group of a level.
 
-    z, coefficient, standard error, p and FDR; of resamples z alone. Files that stand, made from the same
-    profiles with the same settings, are not inferred again.
+    z, coefficient, standard error, p and FDR.
     """
-    from cytopipe.atlas.inference import infer_activities
-    from cytopipe.atlas.invariants import activity_invariants
-    from cytopipe.defs.atlas_pictures import heat_map
-    from cytopipe.storage import Store
+    from cytopipe.atlas.inference import infer_activity, overlap_of
 
-    entry, source, told = data.entry, data.entry.signature_table, []
-    infer_activities(
-        Store(data.folder),
-        entry.atlas,
-        [entry.level.name],
-        (entry.signature,),
-        entry.activity,
-        source=data.resolve(source) if source else None,
-        workers=at.engine.workers,
-        report=told.append,
-        of_run={"asset": "atlas/activity", "partition": data.key, "run_id": at.run_id},
-    )
-    made = _whole(standing_activity(data), data)
-    profiles = catalogue_of(data).pseudobulk(entry.atlas, entry.level.name)
-    return replace(
-        made,
-        picture=heat_map(data, made),
-        checks=_checked(activity_invariants(made.path, profiles)),
-        reused=not any(line.endswith("written") for line in told),
-    )
+    inferred = infer_activity(pseudobulk.load(), signatures, inference, workers=work.engine.workers)
+    overlap = overlap_of(inferred)
+    notes = {"overlap": str(overlap)} | ({"warning": overlap.warning} if overlap.warning else {})
+    return Described(inferred, _counts_of(inferred), notes, _heat_map(inferred))
 
 
-@step(
-    "atlas/validation",
-    after=("atlas/activity", "atlas/pseudobulk", "atlas/resampled", "atlas/cell_types"),
-    standing=standing_validation,
-    code_version=CODE,
-    guards=(_FOLLOWS,),
-    kinds=("table",),
+@artifact(
+    "atlas/activity_resampled",
+    H5AD,
+    by=SIGNATURES,
+    version=VERSION,
+    place=_place("activity_resampled"),
+    checks=(ROWS_OF_RESAMPLES, ESTIMATES_VALID),
     minutes="0.1",
 )
-def validation(data: DataSet, at: Working) -> Made:
+def activity_resampled(
+    part: DataSet,
+    resampled: Handle | None,
+    signatures: Signature,
+    inference_resampled: ActivitySettings,
+    work: Work,
+) -> Described | Nothing:
+    """Activity in every resample of a level, z alone: for the intervals of a validation."""
+    from cytopipe.atlas.inference import infer_activity
+
+    if resampled is None:
+        return Nothing("no resamples are asked for")
+    inferred = infer_activity(
+        resampled.load(),
+        signatures,
+        inference_resampled,
+        progress=lambda done, total: work.progress("resamples", done, total),
+    )
+    return Described(inferred, {"n_rows": inferred.n_obs, "n_targets": inferred.n_vars})
+
+
+@artifact(
+    "atlas/validation",
+    VALIDATION,
+    by=SIGNATURES,
+    version=VERSION,
+    place=_place("validation"),
+    inputs={"samples": "atlas/sample_profiles"},
+    checks=(FOLLOWS_EXPRESSION,),
+    minutes="0.1",
+)
+def validation(
+    part: DataSet,
+    activity: H5adFile,
+    activity_resampled: H5adFile | None,
+    pseudobulk: H5adFile,
+    resampled: H5adFile | None,
+    samples: H5adFile | None,
+    signatures: Signature,
+    inference: ActivitySettings,
+    cell_types: Harmonisation,
+) -> Described:
     """How far the activities of a signature at a level can be trusted.
 
     Activity against the expression of the target's own gene, with intervals from the resamples, and a score
-    of five equal parts. Tables, and pictures of the strongest targets.
+    of five equal parts. Tables, and figures of the strongest targets.
     """
-    from cytopipe.atlas.signatures import load_signature
-    from cytopipe.atlas.validation_tables import validate_atlas
-    from cytopipe.storage import Store
+    from cytopipe.atlas.validation_tables import validate
 
-    entry, source = data.entry, data.entry.signature_table
-    before = None if at.changed else standing_validation(data)
-    if before is None:
-        validate_atlas(
-            Store(data.folder),
-            entry.atlas,
-            entry.level.name,
-            load_signature(entry.signature, data.resolve(source) if source else None),
-            harmonisation=vocabulary_of(data),
-            settings=entry.activity,
-            of_run={"asset": "atlas/validation", "partition": data.key, "run_id": at.run_id},
-        )
-    return _described_validation(data, reused=before is not None)
-
-
-def _described_validation(data: DataSet, *, reused: bool) -> Made:
-    """A validation as the asset's value: the tables, a picture, and whether activity makes sense."""
-    from cytopipe.storage.formats.table import read_tsv
-
-    made, entry = _whole(standing_validation(data), data), data.entry
-    path = catalogue_of(data).validation(entry.atlas, entry.level.name, entry.signature, "expression.tsv")
-    rho = float(read_tsv(path, columns=["rho"], text=["target", "genes"])["rho"].median())
-    pictures = sorted(path.parent.glob(path.name.replace("expression.tsv", "scatter_*.png")))
-    return replace(
-        made,
-        notes={"median_rho": round(rho, 4)},
-        tables={path.name: path},
-        picture=pictures[0] if pictures else None,
-        checks=(_outcome(_FOLLOWS.name, [] if rho > 0 else [f"median rho {rho:.2f}"]),),
-        reused=reused,
+    found = validate(
+        activity,
+        pseudobulk,
+        signatures,
+        atlas=part.entry.atlas,
+        level=part.entry.level.file_part,
+        resampled_activity=activity_resampled,
+        resampled=resampled,
+        samples=samples,
+        harmonisation=cell_types,
+        settings=inference,
+    )
+    made, rho = found.files(), found.expression.targets["rho"]
+    drawn = {end: _png(value) for end, value in made.items() if end.endswith(".png")}
+    return Described(
+        made | drawn,
+        {"quality": round(found.quality.score, 4), "median_rho": round(float(rho.median()), 4)},
+        {"without": ", ".join(found.quality.missing)} if found.quality.missing else {},
+        next(iter(drawn.values()), None),
     )
 
 
-def _only(outcomes: Outcomes) -> Made:
-    """The outcome of a batch of one."""
-    ((_, outcome),) = outcomes
-    if isinstance(outcome, BaseException):
-        raise outcome
-    return outcome
+def _compared(project: Project) -> list[str]:
+    """The signatures at the levels that stand for their atlases, where two atlases share one."""
+    sharing: dict[str, list[str]] = {}
+    for key, part in project.data_sets.get(SIGNATURES.name, {}).items():
+        if part.entry.level.name == part.entry.compared_level:
+            sharing.setdefault(part.entry.signature, []).append(key)
+    return [key for keys in sharing.values() if len(keys) > 1 for key in keys]
 
 
-def _whole(made: Made | None, data: DataSet) -> Made:
-    """What was just made; its absence means that somebody took it away."""
-    if made is None:
-        raise InputError(
-            "was taken away while it was looked at", where=data.key, next="Materialize it again."
-        )
-    return made
+def _compared_atlases(project: Project) -> list[str]:
+    parts = project.data_sets.get(SIGNATURES.name, {})
+    return list(dict.fromkeys(parts[key].entry.atlas for key in _compared(project)))
 
 
-def _checked(invariants) -> tuple[Checked, ...]:
-    """The domain's invariants as outcomes of the step's guards."""
-    return tuple(_outcome(one.name, one.findings, one.facts) for one in invariants)
+@artifact(
+    "atlas/cross_atlas",
+    COMPARISON,
+    version=VERSION,
+    place=_place("cross_atlas"),
+    optional=("activity", "validation"),
+    chosen={"activity": _compared, "validation": _compared, "cell_types": _compared_atlases},
+    checks=(TYPES_SHARED, LABELS_PLACED),
+)
+def cross_atlas(
+    activity: Mapping[str, Handle], validation: Mapping[str, Handle], cell_types: Mapping[str, Harmonisation]
+) -> Described | Nothing:
+    """What the atlases of the project agree on, each at the level that stands for it.
+
+    Correlation of activity per pair and per target, which targets are conserved, how consistent they are, and
+    correlations with expression, pooled over atlases; for lineages and for fine types.
+    """
+    from cytopipe.atlas.validation_tables import compare_all
+
+    activities: dict[str, dict[str, H5adFile]] = {}
+    correlations: dict[str, dict[str, DataFrame]] = {}
+    for key, handle in activity.items():
+        found: H5adFile = handle.load()
+        signature, atlas = str(found.uns["signature"]["name"]), str(found.uns["atlas"])
+        activities.setdefault(signature, {})[atlas] = found
+        if key in validation:
+            table = validation[key].load()["expression.tsv"]
+            correlations.setdefault(signature, {})[atlas] = table
+    made, refused = compare_all(activities, correlations, cell_types)
+    if not made:
+        return Nothing("fewer than two atlases have an activity of the same signature")
+    return _described_comparisons(made, refused)
 
 
-def _outcome(name: str, findings: Sequence[str], facts: Mapping[str, object] | None = None) -> Checked:
-    shown = "; ".join(findings[:10]) + (f"; and {len(findings) - 10} more" if len(findings) > 10 else "")
-    return Checked(name=name, passed=not findings, description=shown or "holds", metadata=facts or {})
-
-
-# --------------------------------------------------------------------------- sources
-
-
-def _about_cells(project: Project, data: DataSet) -> Mapping[str, object]:
-    from cytopipe.atlas.cells import open_cells
-
-    entry = data.entry
-    path = data.resolve(entry.path)
-    about: dict[str, object] = {"path": project.relative(path)}
-    try:
-        with open_cells(path, counts=entry.counts, duplicate_genes=entry.duplicate_genes) as cells:
-            about |= {
-                "n_cells": cells.n_cells,
-                "n_genes": cells.n_genes,
-                "counts": cells.matrix.where,
-                "columns": ", ".join(cells.columns),
-            }
-    except CytopipeError as error:
-        about["not_usable"] = str(error)
-    return about
-
-
-def _about_signature(project: Project, data: DataSet) -> Mapping[str, object]:
-    return {"table": data.entry.signature_table or "by name", "settings": inference_of(data)}
-
-
-def _asset_of_profiles(path: PurePath) -> str:
-    """The asset of a file of profiles."""
-    return "atlas/resampled" if path.stem.endswith("_resampled") else "atlas/pseudobulk"
-
-
-def _has_profiles(data: DataSet, path: PurePath) -> bool:
-    """Whether a file below the results root is one of this level's: ``cima/pseudobulk/...``."""
-    atlas, level = data.entry.atlas, data.entry.level.file_part
-    known = {f"{atlas}_pseudobulk_{level}{end}" for end in ("", "_resampled", "_samples", "_groups")}
-    return path.parts[:2] == (atlas, "pseudobulk") and path.stem in known
-
-
-def _asset_of_signature(path: PurePath) -> str:
-    """The asset of a file of activities or of their validation."""
-    return "atlas/validation" if path.parts[0] == "validation" else "atlas/activity"
-
-
-def _has_signature(data: DataSet, path: PurePath) -> bool:
-    """Whether a file is of this signature at this level: ``cima/activity/...``, ``validation/cima/...``."""
-    entry = data.entry
-    stem = f"{entry.atlas}_{entry.signature}_{entry.level.file_part}"
-    if path.parts[:2] == (entry.atlas, "activity"):
-        return path.stem in {stem, f"{stem}_resampled", f"{stem}_heat_map"}
-    if path.parts[:2] == ("validation", entry.atlas):
-        return path.name in {f"{stem}_{what}" for what in TABLES} or path.name.startswith(f"{stem}_scatter_")
-    return False
-
-
-ATLAS_LEVELS = Chain(
-    domain="atlas",
-    partitions="atlas",
-    description="Single-cell atlases as profiles per group of every level, with resamples.",
-    sources=(
-        Source(
-            asset="atlas/cells",
-            description="The cells of an atlas, an h5ad or zarr that the project file names; never written.",
-            version=cells_version,
-            describe=_about_cells,
-            kinds=("hdf5", "anndata"),
-        ),
-        Source(
-            asset="atlas/recipe",
-            description="How the project file says a level is added up: columns, samples, resamples, "
-            "limits, where counts lie.",
-            version=recipe_version,
-            describe=lambda project, data: {"parameters": recipe_parameters(data)},
-            kinds=("yaml",),
-        ),
-        Source(
-            asset="atlas/cell_types",
-            description="The table that brings the labels of atlases to one vocabulary of cell types.",
-            version=vocabulary_version,
-            describe=lambda project, data: {"table": data.entry.cell_types or "packaged"},
-            kinds=("table",),
-        ),
-    ),
-    steps=(pseudobulk, resampled),
-    # All levels of an atlas must come into one run, or its cells are read again for the rest of them.
-    partitions_per_run=100,
-    asset_of=_asset_of_profiles,
-    belongs=_has_profiles,
-    counted="atlas/pseudobulk",
+ATLAS = Graph(
+    CELLS,
+    RECIPE,
+    CELL_TYPES,
+    SIGNATURE,
+    INFERENCE,
+    INFERENCE_RESAMPLED,
+    profiles,
+    quality,
+    activity,
+    activity_resampled,
+    validation,
+    cross_atlas,
 )
 
-ATLAS_SIGNATURES = Chain(
-    domain="atlas",
-    partitions="atlas_signatures",
-    description="Activity of a signature at a level of an atlas, and how far it can be trusted.",
-    sources=(
-        Source(
-            asset="atlas/signatures",
-            description="The table of a signature an entry names, and how activity is inferred with it.",
-            version=signature_version,
-            describe=_about_signature,
-            kinds=("table",),
-        ),
-    ),
-    steps=(activity, validation),
-    partitions_per_run=50,
-    asset_of=_asset_of_signature,
-    belongs=_has_signature,
-    gathered=(CROSS_ATLAS,),
-)
+
+# --------------------------------------------------------------------------- for the assets above
+
+
+def _usable_levels(
+    cells: Cells, recipe: Mapping[str, Atlas]
+) -> tuple[dict[str, Atlas], dict[str, CytopipeError]]:
+    """The levels whose columns are there, and what is wrong with the others, which must not stop them."""
+    wrong = {
+        key: InputError(findings)
+        for key, entry in recipe.items()
+        if (findings := cells.check_columns([entry.level], entry.sample or None))
+    }
+    return {key: entry for key, entry in recipe.items() if key not in wrong}, wrong
+
+
+def _wanted(entry: Atlas, key: str, work: Work) -> list[str]:
+    """The assets of a level that a pass over the cells is needed for."""
+    asked = {"atlas/resampled": entry.n_bootstrap > 0, "atlas/sample_profiles": entry.sample_profiles}
+    return [asset for asset in profiles.makes if asked.get(asset, True) and work.wants(asset, key)]
+
+
+def _how(entry: Atlas, work: Work) -> Pass:
+    from cytopipe.atlas.pseudobulk import Pass
+    from cytopipe.engine import available_cores
+
+    return Pass(
+        scratch=work.scratch,
+        batch_size=entry.batch_size,
+        checkpoint_every_s=entry.checkpoint_every,
+        use_gpu=entry.use_gpu,
+        threads=min(work.engine.workers, available_cores()),
+        progress=lambda done, total: work.progress("cells", done, total),
+        saved=lambda done, total: work.saved("cells", done, total),
+        stop=work.stop,
+    )
+
+
+def _described_profiles(sums: Sums, level: Level, value: AnnDataBlocks) -> Described:
+    from cytopipe.atlas.pseudobulk import level_warnings
+
+    groups = sums.rolled_up[level]
+    counts = {
+        "n_groups": len(groups.kept),
+        "n_left_out": len(groups.grouping.names) - len(groups.kept),
+        "n_genes": len(sums.cells.genes),
+        "n_cells": int(groups.grouping.n_cells[groups.kept].sum()),
+        "n_counts": int(groups.total_counts[groups.kept].sum()),
+    }
+    warnings = level_warnings(sums, level)
+    return Described(value, counts, {"warning": " ".join(warnings)} if warnings else {})
+
+
+def _counts_of(inferred: AnnData) -> dict[str, int]:
+    return {"n_groups": inferred.n_obs, "n_targets": inferred.n_vars}
+
+
+_TARGETS_SHOWN = 40  # more columns than a screen shows
+
+
+def _heat_map(inferred: AnnData) -> bytes | None:
+    """z of the targets that vary most, as a picture."""
+    from cytopipe.atlas import figures
+
+    if not inferred.n_obs:
+        return None
+    z = inferred.to_df()
+    spread = z.std(axis=0).sort_values(ascending=False, kind="stable")
+    uns = inferred.uns
+    title = f"{uns['atlas']} {uns['level']}: activity of {uns['signature']['name']}"
+    return _png(figures.heat_map(z[sorted(spread.index[:_TARGETS_SHOWN])], title, label="z"))
+
+
+def _described_comparisons(made: list[CrossAtlasValidation], refused: Mapping[str, str]) -> Described:
+    tables = {
+        f"{one.signature}_{one.granularity}_{end}": value
+        for one in made
+        for end, value in one.files().items()
+    }
+    drawn = {end: _png(value) for end, value in tables.items() if end.endswith(".png")}
+    classes: dict[str, int] = {}
+    for one in made:
+        if one.granularity == "coarse":
+            for name, count in one.comparison.conserved["conservation"].value_counts().items():
+                classes[f"n_{name}"] = classes.get(f"n_{name}", 0) + int(count)
+    counts = {"n_atlases": len({types.atlas for one in made for types in one.types})} | dict(
+        sorted(classes.items())
+    )
+    notes = {f"refused_{name}": why for name, why in refused.items()}
+    picture = next((drawn[end] for end in drawn if end.endswith("forest.png")), None)
+    return Described(tables | drawn, counts, notes, picture or next(iter(drawn.values()), None))
+
+
+def _png(figure) -> bytes:
+    from cytopipe.storage.formats.figure import figure_bytes
+
+    return figure_bytes(figure)

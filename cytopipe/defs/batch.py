@@ -37,7 +37,16 @@ from dagster import (
 )
 
 from cytopipe.defs import listening
-from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, Work
+from cytopipe.defs.artifact import (
+    Artifact,
+    Check,
+    CheckResult,
+    Described,
+    Nothing,
+    Work,
+    arrives,
+    hint_of,
+)
 from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.describe import described, picture_of
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, Event, named
@@ -108,6 +117,9 @@ class Batch:
         """
         claim(self.context.instance, self.context.run.run_id)
         self.ledger.refresh()
+        if not self._wanted:
+            self._check_again()
+            return
         with (
             one_connection(self.context.instance),
             stop_on_signals(self._say) as stop,
@@ -184,7 +196,10 @@ class Batch:
                             f"stopped before {named(step.asset, key)}; what is finished is saved"
                         )
                     reads = self._reads(step, key)
-                    given = {name: self._input(step, name, reads[name]) for name in step.inputs}
+                    given = {
+                        name: self._input(step, name, reads[name], arrives(step.function, name))
+                        for name in step.inputs
+                    }
                     if step.wants_work:
                         given["work"] = self._work(step, [key], reads, engine, stop)
                     outcome = (
@@ -222,7 +237,9 @@ class Batch:
             with self._interruptible():
                 given = {name: self._input_of_pass(step, name, reads) for name in step.inputs}
                 if step.wants_work:
-                    given["work"] = self._work(step, list(reads), next(iter(reads.values())), engine, stop)
+                    work = self._work(step, list(reads), next(iter(reads.values())), engine, stop)
+                    wanted = frozenset(left)
+                    given["work"] = replace(work, wants=lambda asset, key: (asset, key) in wanted)
                 for asset, key, value in step.function(
                     {key: self._data(step, key) for key in reads}, **given
                 ):
@@ -243,12 +260,16 @@ class Batch:
     def _reads(self, step: Artifact, key: str) -> dict[str, Read]:
         """What the inputs of a partition are now; one that was never made is an error."""
         reads = {name: self.ledger.read(step, name, key) for name in step.inputs}
-        absent = [
-            named(step.inputs[name], part)
+        lacking = [
+            (step.inputs[name], part)
             for name, read in reads.items()
             for part, version in read.parts.items()
             if not version
         ]
+        for upstream, part in lacking:
+            if source := self.ledger.graph.sources.get(upstream):
+                source.load(self.ledger.project.data_set(source.by.name, part))  # says itself what is wrong
+        absent = [named(upstream, part) for upstream, part in lacking]
         if absent:
             shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
             raise InputError(
@@ -259,31 +280,35 @@ class Batch:
             )
         return reads
 
-    def _input(self, step: Artifact, name: str, read: Read) -> Any:
-        """One input as the function wants it."""
+    def _input(self, step: Artifact, name: str, read: Read, arrives: str) -> Any:
+        """One input as a function wants it; see `cytopipe.defs.artifact.arrives`."""
         upstream = step.inputs[name]
         if upstream in self.ledger.graph.sources:
             source = self.ledger.graph.sources[upstream]
             data_sets = self.ledger.project.data_sets.get(source.by.name, {}) if source.by else {}
             loaded = {part: source.load(data_sets[part]) for part in read.parts}
-            return loaded if step.arrives(name) == "handles" else next(iter(loaded.values()))
+            return loaded if arrives == "handles" else next(iter(loaded.values()))
         format = self.ledger.graph.makers[upstream].makes[upstream]
         handles = {
             part: self.ledger.archive.handle(self.ledger.places.place(upstream, part), format)
             for part in read.parts
             if not self._is_nothing(upstream, part)
         }
-        if step.arrives(name) == "handles":
+        if arrives == "handles":
             return handles
         handle = next(iter(handles.values()), None)
-        return handle if handle is None or step.arrives(name) == "handle" else handle.load()
+        return handle if handle is None or arrives == "handle" else handle.load()
 
     def _input_of_pass(self, step: Artifact, name: str, reads: Mapping[str, Mapping[str, Read]]) -> Any:
-        """One input of a pass: once, where all partitions of the group share it; else by key."""
-        several = {key: one[name] for key, one in reads.items()}
-        if len({tuple(one.parts) for one in several.values()}) == 1:
-            return self._input(step, name, next(iter(several.values())))
-        return {key: self._input(step, name, read) for key, read in several.items()}
+        """One input of a pass: by key where each partition has its own, else the one of the group."""
+        if self._is_by_key(step, name):
+            how = "handle" if "Handle" in hint_of(step.function, name) else "value"
+            return {key: self._input(step, name, one[name], how) for key, one in reads.items()}
+        return self._input(step, name, next(iter(reads.values()))[name], arrives(step.function, name))
+
+    def _is_by_key(self, step: Artifact, name: str) -> bool:
+        """Whether every partition of a pass has an input of its own, rather than one of the whole group."""
+        return self.ledger.graph.by_asset[step.inputs[name]].by is step.by
 
     def _is_nothing(self, asset: str, key: str) -> bool:
         record = self.ledger.book.record(asset, key, MADE)
@@ -297,20 +322,26 @@ class Batch:
         engine: Engine,
         stop: Callable[[], bool],
     ) -> Work:
-        versions = sorted((name, read.version) for name, read in reads.items())
-        recipe = f"{step.asset} {step.code_version} {keys if step.one_pass is None else ''} {versions}"
+        # Checkpoints of a pass serve whichever of its partitions are still to be made.
+        of = keys if step.one_pass is None else step.one_pass(self._data(step, keys[0]))
+        versions = sorted(
+            (name, read.version)
+            for name, read in reads.items()
+            if step.one_pass is None or not self._is_by_key(step, name)
+        )
+        recipe = f"{step.asset} {step.code_version} {of} {versions}"
         self._scratch[recipe] = keys
         last = [float("-inf")]
 
         def saved(what: str, done: int, total: int) -> None:
-            if time.monotonic() - last[0] < _SECONDS_BETWEEN_CHECKPOINT_EVENTS:
+            if time.monotonic() - last[0] < _SECONDS_BETWEEN_CHECKPOINT_EVENTS and not stop():
                 return
             last[0] = time.monotonic()
             words, facts = f"{what}: {done} of {total}", {"step": what, "done": done, "total": total}
-            for key in keys:
-                self._log_event(
-                    Event(asset=step.asset, key=key, kind=CHECKPOINT, words=words, metadata=facts)
-                )
+            for asset in step.makes:
+                for key in keys:
+                    event = Event(asset=asset, key=key, kind=CHECKPOINT, words=words, metadata=facts)
+                    self._log_event(event)
 
         def progress(what: str, done: int, total: int) -> None:
             for key in keys[:1]:
@@ -337,10 +368,11 @@ class Batch:
         if isinstance(shown.value, Nothing):
             return _Result(None, shown)
         results: dict[str, CheckResult] = {}
+        checks = step.checks.get(asset, ())
 
         def check(read: Callable[[], Any]) -> None:
-            results.update(self._checked(step, key, read(), reads))
-            broken = [one for one in step.checks if one.blocking and not results[one.name].passed]
+            results.update(self._checked(step, asset, key, read(), reads))
+            broken = [one for one in checks if one.blocking and not results[one.name].passed]
             if broken:
                 self._log_checks(asset, step, key, results)
                 words = "; ".join(f"{one.name}: {results[one.name].words}" for one in broken)
@@ -351,27 +383,36 @@ class Batch:
             self.ledger.archive,
             self.ledger.places.place(asset, key),
             shown.value,
-            self._provenance(step, asset, key, reads),
-            check=check if step.checks else None,
+            self._provenance(step, asset, key, reads, shown.counts),
+            check=check if checks else None,
         )
         return _Result(receipt, shown, results)
 
     def _checked(
-        self, step: Artifact, key: str, value: Any, reads: Mapping[str, Read]
+        self, step: Artifact, asset: str, key: str, value: Any, reads: Mapping[str, Read]
     ) -> dict[str, CheckResult]:
-        return {one.name: self._evaluated(step, one, key, value, reads) for one in step.checks}
+        return {one.name: self._evaluated(step, one, key, value, reads) for one in step.checks.get(asset, ())}
 
     def _evaluated(
         self, step: Artifact, check: Check, key: str, value: Any, reads: Mapping[str, Read]
     ) -> CheckResult:
         named_inputs = list(inspect.signature(check.evaluate).parameters)[1:]
         given = {
-            name: self._data(step, key) if name == "data" else self._input(step, name, reads[name])
+            name: self._data(step, key)
+            if name == "data"
+            else self._input(step, name, reads[name], arrives(check.evaluate, name))
             for name in named_inputs
         }
         return check.evaluate(value, **given)
 
-    def _provenance(self, step: Artifact, asset: str, key: str, reads: Mapping[str, Read]) -> Provenance:
+    def _provenance(
+        self,
+        step: Artifact,
+        asset: str,
+        key: str,
+        reads: Mapping[str, Read],
+        facts: Mapping[str, int | float],
+    ) -> Provenance:
         inputs = tuple(
             Input(path="", sha256=version, asset=step.inputs[name], partition=part)
             for name, read in reads.items()
@@ -386,6 +427,7 @@ class Batch:
             partition=key,
             run_id=self.context.run.run_id,
             libraries=library_versions(_LIBRARIES),
+            facts=facts,
         )
 
     def _parameters(self, reads: Mapping[str, Read]) -> dict[str, object]:
@@ -414,6 +456,8 @@ class Batch:
             how="made",
             duration_s=seconds,
         )
+        if failed := [f"{name}: {one.words}" for name, one in result.checks.items() if not one.passed]:
+            metadata["failed_checks"] = "; ".join(failed)
         place, format = self.ledger.places.place(asset, key), step.makes[asset]
         event = Event(
             asset=asset,
@@ -435,9 +479,9 @@ class Batch:
         made = next(one for one in self.ledger.events.events(asset, key) if one.kind == MADE)
         reads = self._reads(step, key)
         checks: Mapping[str, CheckResult] = {}
-        if len(self._keys) == 1 and step.checks and "nothing" not in made.metadata:
+        if len(self._keys) == 1 and step.checks.get(asset) and "nothing" not in made.metadata:
             format, place = step.makes[asset], self.ledger.places.place(asset, key)
-            checks = self._checked(step, key, self.ledger.archive.get(place, format), reads)
+            checks = self._checked(step, asset, key, self.ledger.archive.get(place, format), reads)
         cursors = {step.inputs[name]: read.cursor for name, read in reads.items()}
         how = str(made.metadata.get("how", ""))
         again = how if how.startswith(EDITED) else "up to date, not made again"
@@ -458,12 +502,43 @@ class Batch:
             data_version=DataVersion(event.version),
             tags=tags_of(event),
             check_results=[
-                _check_result(event.asset, one, checks[one.name]) for one in step.checks if checks
+                _check_result(event.asset, one, checks[one.name])
+                for one in step.checks.get(event.asset, ())
+                if checks
             ],
         )
 
+    def _check_again(self) -> None:
+        """Evaluate checks alone on what stands, its bytes compared with the manifest first."""
+        chosen = {(key.asset_key, key.name) for key in self.context.selected_asset_check_keys}
+        for step in self.steps:
+            for asset, checks in step.checks.items():
+                some = [one for one in checks if (asset_key(asset), one.name) in chosen]
+                for key in self._standing_keys(step, asset) if some else ():
+                    for check, result in self._checked_again(step, asset, some, key):
+                        self.context.log_event(_evaluation(asset, key, check, result))
+
+    def _standing_keys(self, step: Artifact, asset: str) -> list[str]:
+        """The partitions of the run that were made; all that were, where the run names none."""
+        keys = self._keys if self._is_partitioned or step.by is None else self.ledger.relations.keys(step.by)
+        return [key for key in keys if self.ledger.book.record(asset, key, MADE) is not None]
+
+    def _checked_again(
+        self, step: Artifact, asset: str, checks: list[Check], key: str
+    ) -> list[tuple[Check, CheckResult]]:
+        try:
+            reads = self._reads(step, key)
+            value = self.ledger.archive.get(self.ledger.places.place(asset, key), step.makes[asset])
+            return [(one, self._evaluated(step, one, key, value, reads)) for one in checks]
+        except CytopipeError as error:
+            return [(one, CheckResult((str(error),))) for one in checks]
+
+    @property
+    def _is_partitioned(self) -> bool:
+        return self.context.has_partition_key or self.context.has_partition_key_range
+
     def _log_checks(self, asset: str, step: Artifact, key: str, results: Mapping[str, CheckResult]) -> None:
-        for one in step.checks:
+        for one in step.checks.get(asset, ()):
             if one.name in results:
                 self.context.log_event(_evaluation(asset, key, one, results[one.name]))
 

@@ -3,7 +3,7 @@
     meta     watermark, digest of the declaration
     record   the newest materialization, observation, failure and checkpoint of a partition
     state    what the ledger judged of it, and its version then
-    watch    where it lies, what its files looked like, and whether they are as published
+    watch    where it lies, what its files looked like (at first: as published), and what is wrong with them
     folder   folders of artifacts, with the time they were last written in
     declared values of the project file, by their digest
 
@@ -20,13 +20,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from cytopipe.defs.event import Event
+from cytopipe.defs.event import MADE, Event
 
 __all__ = ["Book", "Record"]
 
 _VERSION = "1"
 _CHUNK = 500  # SQLite takes so many variables in a statement
-_FACTS = ("path", "size_bytes", "how", "nothing")
+_FACTS = ("path", "size_bytes", "how", "nothing", "failed_checks")
 _TABLES = """
 create table meta (name text primary key, value text) without rowid;
 create table record (
@@ -169,6 +169,11 @@ class Book:
                 json.dumps(facts),
             ),
         )
+        if event.kind == MADE:
+            self._db.execute(
+                "update watch set stamp=?, content='' where asset=? and key=?",
+                (event.stamp, event.asset, event.key),
+            )
 
     def record(self, asset: str, key: str, kind: str) -> Record | None:
         return self.newest(asset, key, (kind,))
@@ -259,7 +264,8 @@ class Book:
         """Watch where an asset's partitions lie: (key, path relative to the root)."""
         rows = [(asset, key, *_split(path, is_set), int(is_set)) for key, path in paths]
         self._db.executemany(
-            "insert into watch values (?, ?, ?, ?, ?, '', '', '') on conflict (asset, key) do update "
+            "insert into watch values (?1, ?2, ?3, ?4, ?5, coalesce((select stamp from record where "
+            "asset=?1 and key=?2 and kind='made'), ''), '', '') on conflict (asset, key) do update "
             "set folder=excluded.folder, name=excluded.name",
             rows,
         )

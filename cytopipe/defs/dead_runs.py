@@ -16,10 +16,15 @@ from pathlib import Path
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-__all__ = ["Reaped", "claim", "reap"]
+__all__ = ["Reaped", "claim", "claim_tags", "reap"]
 
 _WORKER = ".dagster/cytopipe_worker"  # a hidden tag: the browser shows it to nobody
-_LIVE = [DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING]
+_LIVE = [
+    DagsterRunStatus.NOT_STARTED,
+    DagsterRunStatus.STARTED,
+    DagsterRunStatus.STARTING,
+    DagsterRunStatus.CANCELING,
+]
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,12 @@ class Reaped:
 
 def claim(instance: DagsterInstance, run_id: str) -> None:
     """Write into a run's tags that this process works on it."""
-    instance.add_run_tags(run_id, {_WORKER: _worker()})
+    instance.add_run_tags(run_id, claim_tags())
+
+
+def claim_tags() -> dict[str, str]:
+    """The same for a run that is created by the process that will work on it."""
+    return {_WORKER: _worker()}
 
 
 def reap(
@@ -82,7 +92,8 @@ def _verdict(
     """None: alive. Otherwise whether it must be left alone, and why."""
     written = run.tags.get(_WORKER)
     if written is None:
-        if age_s < start_timeout_s:
+        # One that waits in the queue is nobody's yet.
+        if age_s < start_timeout_s or run.status is DagsterRunStatus.NOT_STARTED:
             return None
         return False, f"No process claimed the run in {age_s:.0f} s"
     host, boot, pid, started = (written.split(" ") + [""] * 4)[:4]

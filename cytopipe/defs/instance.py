@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from dagster import DagsterInstance
 from dagster import __version__ as dagster_version
 
+from cytopipe.defs.homes import dagster_home
 from cytopipe.project import Project
 
 __all__ = ["open_instance", "prepare_home"]
@@ -72,8 +72,6 @@ schedules:
   num_workers: 2
 """
 
-HOME_VARIABLE = "CYTOPIPE_DAGSTER_HOME"
-
 
 def open_instance(project: Project) -> DagsterInstance:
     """The instance of a project, made on first use; use it in a ``with`` block.
@@ -86,7 +84,7 @@ def open_instance(project: Project) -> DagsterInstance:
 
 def prepare_home(project: Project) -> Path:
     """The project's DAGSTER_HOME with its settings and tables in place; returns the directory."""
-    home = Path(os.environ.get(HOME_VARIABLE) or project.dagster_home)
+    home = dagster_home(project)
     mark = home / f".ready-{dagster_version}"
     if mark.exists():
         return home

@@ -1,45 +1,41 @@
-"""One job per set of partitions, and one for care; what schedules start and people find by name."""
+"""One job per operation, and one for maintenance; what schedules start and people find by name."""
 
 from __future__ import annotations
 
 from dagster import AssetSelection, define_asset_job
 
-from cytopipe.defs import books
-from cytopipe.defs.graph import Chain, Graph
-from cytopipe.defs.overview import overview_key
+from cytopipe.defs.artifact import Graph
+from cytopipe.defs.history import asset_key
+from cytopipe.defs.selection import operations
 
-__all__ = ["CARE_JOB", "chain_job_name", "jobs_of"]
+__all__ = ["MAINTENANCE_JOB", "job_name", "jobs_of"]
 
-CARE_JOB = "verify_and_sweep"
+MAINTENANCE_JOB = "verify_and_sweep"
 
 
-def chain_job_name(chain: Chain) -> str:
-    """The job of a chain: ``decompose_all``."""
-    return f"{chain.partitions}_all"
+def job_name(operation: str) -> str:
+    """The job of an operation: ``decompose_all``."""
+    return f"{operation}_all"
 
 
 def jobs_of(graph: Graph) -> list:
-    """The job of every chain, with what gathers its partitions, and the care of the archive.
-
-    Dagster's jobs have one set of partitions each.
-    """
-    return [
-        *(
+    """The job of every operation, and the maintenance of the archive."""
+    jobs = []
+    for name, by, steps in operations(graph):
+        assets = [asset for step in steps for asset in step.makes]
+        over = f"each {by.title}" if by else "the whole project"
+        jobs.append(
             define_asset_job(
-                chain_job_name(chain),
-                selection=AssetSelection.assets(*map(books.asset_key, _assets_of(chain))),
-                description=f"{chain.description} Every asset of these partitions, for one or many of them.",
+                job_name(name),
+                selection=AssetSelection.assets(*map(asset_key, assets)),
+                description=f"Make {', '.join(assets)} for {over}.",
             )
-            for chain in graph.chains
-        ),
+        )
+    return [
+        *jobs,
         define_asset_job(
-            CARE_JOB,
-            selection=AssetSelection.groups("care"),
+            MAINTENANCE_JOB,
+            selection=AssetSelection.groups("maintenance"),
             description="Compare every artifact with its manifest, then remove dead drafts and old versions.",
         ),
     ]
-
-
-def _assets_of(chain: Chain) -> list[str]:
-    steps = (step.asset for step in chain.steps)
-    return [*steps, overview_key(chain.domain), *(one.asset for one in chain.gathered)]

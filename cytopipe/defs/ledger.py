@@ -1,6 +1,7 @@
 """The ledger: which partition of which asset is fresh, and why not.
 
-    done         the newest materialization has today's code version and today's inputs, and its files stand
+    done         the newest materialization has today's code version and today's inputs, and its files stand;
+                 a reason says which check failed that does not block
     stale        one of them differs, or an input is to be made again
     missing      never made
     waiting      never made, and only a person makes it
@@ -144,12 +145,26 @@ class Ledger:
                 self._declare(touched)
                 self.book.set("declaration", declaration)
             self._read_events(self.events.newest() if newest is None else newest, touched)
-            noticed = [*self._look_at_sources(declared_anew), *self._look_at_artifacts(touched)]
-            if noticed:
-                self.events.write([event for event, _ in noticed])
-                self._read_events(self.events.newest(), touched)
+            noticed = self._note(self._look_at_sources(declared_anew), touched)
+            changed: dict[str, list[tuple[str, str]]] = {}
+            for asset, key, known in self._changed_artifacts():
+                changed.setdefault(asset, []).append((key, known))
+            # In the order of the flow: outside work is compared with entries of what it was made from.
+            for asset in self.graph.makers:
+                found = self._look_at_artifacts(asset, changed.get(asset, ()), touched)
+                noticed += self._note(found, touched)
             self._judge_touched(touched)
         return [Change(event.asset, event.key, what) for event, what in noticed]
+
+    def _note(
+        self, found: Iterable[tuple[Event, str]], touched: dict[str, set[str]]
+    ) -> list[tuple[Event, str]]:
+        """Write what was noticed into the history, and take it in."""
+        noticed = list(found)
+        if noticed:
+            self.events.write([event for event, _ in noticed])
+            self._read_events(self.events.newest(), touched)
+        return noticed
 
     def catch_up(self) -> None:
         """Take in events that were written since, and judge what they touched; the disk is not looked at."""
@@ -163,6 +178,7 @@ class Ledger:
         them.
         """
         total = hashlib.sha256(self.project.file.read_bytes() if self.project.file.is_file() else b"")
+        total.update(f"\n{self.project.directory}\n".encode())  # a moved project has its files elsewhere
         for by in self.graph.partitions:
             total.update(f"\n{by.name}\n".encode())
             total.update("\n".join(self.relations.keys(by)).encode())
@@ -202,12 +218,15 @@ class Ledger:
                 version = source.version(self.project, data_sets[key])
                 self.book.keep_stamp(asset, key, stamp)
                 seen = self.book.record(asset, key, SEEN)
-                if source.values is not None and version:
-                    self.book.keep_values(version, source.values(data_sets[key]))
                 if version is None or (seen is not None and seen.version == version):
                     continue
                 what = "first seen" if seen is None else f"changed: {seen.version[:8]} -> {version[:8]}"
-                metadata = {**source.describe(self.project, data_sets[key]), "sha256": version}
+                shown = (
+                    {"declared": source.values(data_sets[key])}
+                    if source.values is not None
+                    else source.describe(self.project, data_sets[key])
+                )
+                metadata = {**shown, "sha256": version}
                 yield (
                     Event(asset=asset, key=key, kind=SEEN, version=version, words=what, metadata=metadata),
                     what,
@@ -223,12 +242,14 @@ class Ledger:
             if now != known:
                 yield key, now
 
-    def _look_at_artifacts(self, touched: dict[str, set[str]]) -> Iterator[tuple[Event, str]]:
-        """Artifacts that stand otherwise than the ledger knows; what cannot be taken up is only written
-        down.
+    def _look_at_artifacts(
+        self, asset: str, changed: Iterable[tuple[str, str]], touched: dict[str, set[str]]
+    ) -> Iterator[tuple[Event, str]]:
+        """Artifacts that stand otherwise than the ledger knows (key, known stamp); what cannot be taken up
+        is only written down.
         """
-        for asset, key, known in self._changed_artifacts():
-            step = self.graph.makers[asset]
+        step = self.graph.makers[asset]
+        for key, known in changed:
             format, place = step.makes[asset], self.places.place(asset, key)
             stamp = stamp_of_place(self.archive.root, place, format)
             if stamp == known:
@@ -316,6 +337,7 @@ class Ledger:
                 version=receipt.version,
                 code_version=record.code_version if edited and record else step.code_version,
                 inputs=inputs,
+                cursors=self._cursors(step, key, inputs),
                 stamp=stamp,
                 words=what,
                 metadata={"path": str(place), "how": what, "size_bytes": receipt.size_bytes},
@@ -349,6 +371,16 @@ class Ledger:
             )
         return found
 
+    def _cursors(self, step: Artifact, key: str, inputs: Mapping[str, str]) -> dict[str, int]:
+        """From where Dagster compares: after what stands of an input, or before it where that is not the
+        version that was used.
+        """
+        reads = {upstream: self.read(step, name, key) for name, upstream in step.inputs.items()}
+        return {
+            upstream: max(read.cursor - int(read.version != inputs.get(upstream)), 0)
+            for upstream, read in reads.items()
+        }
+
     def _mark(self, asset: str, key: str, content: str, touched: dict[str, set[str]]) -> None:
         self.book.keep_content(asset, key, content)
         touched.setdefault(asset, set()).add(key)
@@ -362,6 +394,8 @@ class Ledger:
             return
         for event in self.events.after(watermark, self.graph.by_asset):
             self.book.keep_record(event)
+            if isinstance(declared := event.metadata.get("declared"), dict) and event.kind == SEEN:
+                self.book.keep_values(event.version, declared)
             if event.kind == MADE:  # as it stood then; what was changed or removed since is seen by its stamp
                 self.book.keep_stamp(event.asset, event.key, event.stamp)
                 self.book.keep_content(event.asset, event.key, "")
@@ -410,6 +444,8 @@ class Ledger:
         reasons = [*self._changes(step, asset, key, record), *waits]
         if content := self.book.content(asset, key):
             reasons.insert(0, content)
+        if not reasons and (failed := record.facts.get("failed_checks")):
+            return Status(asset, key, "done", (f"a check failed: {failed}",), record)
         return Status(asset, key, "stale" if reasons else "done", tuple(reasons), record)
 
     def _waits(self, step: Artifact, key: str) -> Iterator[str]:

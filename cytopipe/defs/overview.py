@@ -1,90 +1,58 @@
-"""One table per domain over all of its data sets and their parts: what was made, and how much of what.
+"""One table per domain over all of its data sets: what was made, and how much of what.
 
-The fan-in at the end of a domain. It has no partitions; its input is every partition that stands.
+It has no partitions; its input is every partition that stands.
 """
 
-# No `from __future__ import annotations` here: Dagster reads the annotations of contexts and resources.
+from __future__ import annotations
+
 from collections.abc import Mapping
 
-from dagster import (
-    AssetExecutionContext,
-    AssetIn,
-    AssetsDefinition,
-    AutomationCondition,
-    DataVersion,
-    MetadataValue,
-    Output,
-    asset,
-)
+from cytopipe.defs.artifact import Artifact, Described, artifact
+from cytopipe.storage.archive import Handle
+from cytopipe.storage.formats import FORMATS
 
-from cytopipe.defs import books
-from cytopipe.defs.chain_values import content_bytes
-from cytopipe.defs.graph import Graph
-from cytopipe.defs.steps import Made
-from cytopipe.provenance import sha256_bytes
+__all__ = ["is_overview", "overview_of"]
 
-__all__ = ["overview_assets", "overview_key"]
-
-OWNERS = ["team:cytopipe"]
+_ROWS_SHOWN = 200
 
 
-def overview_key(domain: str) -> str:
-    """The asset of a domain's table."""
-    return f"{domain}/overview"
+def overview_of(asset: str) -> Artifact:
+    """The table over all partitions of an asset: ``domain/overview``."""
 
+    def overview(made: Mapping[str, Handle]) -> Described:
+        table = _table(made)
+        return Described(table, counts={"n_data_sets": len(table)}, notes={"table": _markdown(table)})
 
-def overview_assets(graph: Graph) -> list[AssetsDefinition]:
-    """A table for every domain."""
-    return [_overview(graph, domain) for domain in graph.domains]
-
-
-def _overview(graph: Graph, domain: str) -> AssetsDefinition:
-    counted = [chain.counted or chain.steps[-1].asset for chain in graph.chains_of(domain)]
-
-    @asset(
-        key=books.asset_key(overview_key(domain)),
-        ins={one.replace("/", "_"): AssetIn(key=books.asset_key(one)) for one in counted},
-        group_name=domain,
-        owners=OWNERS,
-        kinds={"pandas", "table"},
-        code_version="1",
-        automation_condition=AutomationCondition.eager(),
-        metadata={"format": "tsv"},
-        description=f"One row per partition of {domain}, with the counts of {' and '.join(counted)}.",
+    overview.__doc__ = f"One row per data set: what {asset} holds of each."
+    domain = asset.split("/")[0]
+    return artifact(f"{domain}/overview", FORMATS["tsv"], inputs={"made": asset}, optional=("made",))(
+        overview
     )
-    def overview(context: AssetExecutionContext, **made: dict[str, Made]) -> Output:
-        table = table_of({key: one for partitions in made.values() for key, one in partitions.items()})
-        version = sha256_bytes(content_bytes(table, "tsv"))
-        return Output(
-            table,
-            data_version=DataVersion(version),
-            metadata={
-                "n_data_sets": len(table),
-                "table": MetadataValue.md(_markdown(table)),
-            },
-        )
-
-    return overview
 
 
-def table_of(made: Mapping[str, Made]):
-    """A data frame with one row per data set or part, in the order of their names.
+def is_overview(asset: str) -> bool:
+    """Whether an asset is the table of a domain."""
+    return asset.endswith("/overview")
 
-    Columns are ``data_set``, the counts (those of all data sets, in the order of the first that has them) and
-    ``sha256``.
-    """
+
+def _table(made: Mapping[str, Handle]):
+    """Columns are ``data_set``, the counts (in the order of the first that has them) and ``sha256``."""
     import pandas
 
-    names = list(dict.fromkeys(name for one in made.values() for name in one.counts))
+    receipts = {key: made[key].receipt for key in sorted(made)}
+    facts = {key: one.provenance.facts if one.provenance else {} for key, one in receipts.items()}
+    names = list(dict.fromkeys(name for one in facts.values() for name in one))
     rows = [
-        {"data_set": key, **{name: one.counts.get(name) for name in names}, "sha256": one.sha256}
-        for key, one in sorted(made.items())
+        {"data_set": key, **{name: facts[key].get(name) for name in names}, "sha256": one.version}
+        for key, one in receipts.items()
     ]
-    return pandas.DataFrame(rows, columns=["data_set", *names, "sha256"])
+    table = pandas.DataFrame(rows, columns=["data_set", *names, "sha256"])
+    # Counts that some data sets lack would become floats: 11.0
+    return table.convert_dtypes()
 
 
 def _markdown(table) -> str:
-    shown = table.head(200).drop(columns="sha256")
+    shown = table.head(_ROWS_SHOWN).drop(columns="sha256").astype(object).where(table.notna(), "")
     head = "| " + " | ".join(shown.columns) + " |"
     rule = "|" + " --- |" * len(shown.columns)
     rows = ["| " + " | ".join(map(str, row)) + " |" for row in shown.itertuples(index=False)]

@@ -59,9 +59,9 @@ class Places:
 
 
 def _filled(template: str, data: DataSet | None) -> Place:
-    path, _, name = template.partition("#")
     names: Mapping[str, str] = data.names if data is not None else {}
-    return Place(re.sub(r"\{(\w+)\}", lambda found: slug(names[found[1]]), path), name)
+    path, _, name = re.sub(r"\{(\w+)\}", lambda found: slug(names[found[1]]), template).partition("#")
+    return Place(path, name)
 
 
 def _matches(template: str, layout: str, path: PurePosixPath) -> bool:

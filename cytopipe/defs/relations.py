@@ -103,8 +103,9 @@ class Relations:
 
     def _chosen(self, step: Artifact, name: str) -> dict[str, tuple[str, ...]]:
         if (step.asset, name) not in self._choices:
-            declared = self.project.data_sets.get(step.by.name, {}) if step.by else {}
+            choose = step.chosen[name]
+            declared = self.project.data_sets.get(step.by.name, {}) if step.by else {"": self.project}
             self._choices[step.asset, name] = {
-                key: tuple(step.chosen[name](declared[key])) for key in self.keys(step.by)
+                key: tuple(choose(declared[key])) for key in self.keys(step.by)
             }
         return self._choices[step.asset, name]

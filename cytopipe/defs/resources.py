@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from dagster import ConfigurableResource, DagsterInstance
 
+from cytopipe.errors import CytopipeError
 from cytopipe.project import PROJECT_FILE, Project, find_project, read_project
+from cytopipe.project.settings import Settings
 
-__all__ = ["ProjectResource", "project_of"]
+__all__ = ["ProjectResource", "project_here", "project_of"]
 
 
 class ProjectResource(ConfigurableResource):
@@ -35,3 +38,13 @@ def project_of(instance: DagsterInstance) -> Project:
     """
     file = Path(instance.root_directory).parent.parent / PROJECT_FILE
     return read_project(file if file.is_file() else find_project())
+
+
+def project_here() -> Project:
+    """The project to which this process belongs; one without data sets where its file cannot be read."""
+    home = os.environ.get("DAGSTER_HOME")
+    file = Path(home).parent.parent / PROJECT_FILE if home else None
+    try:
+        return read_project(file if file is not None and file.is_file() else find_project())
+    except CytopipeError:
+        return Project(file=Path.cwd() / PROJECT_FILE, settings=Settings())

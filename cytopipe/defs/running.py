@@ -1,18 +1,16 @@
 """Runs started from the command line: Dagster runs like any other, executed in this process.
 
-In come asset and partition choices; out come finished runs in the project's history, with the code location
-they belong to, so that the browser shows them among its own. One run takes a contiguous range of
-partitions through all selected steps of a domain.
+They carry the code location to which they belong, so that the browser shows them among its own.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dagster import AssetCheckKey, AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 from dagster._core.remote_origin import (
@@ -22,14 +20,15 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from cytopipe.defs.checks import AS_PUBLISHED
-from cytopipe.defs.definitions import GRAPH, definitions
-from cytopipe.defs.ranges import range_tags, ranges_of
+from cytopipe.defs.dead_runs import claim_tags
+from cytopipe.defs.history import asset_key
+from cytopipe.defs.selection import Run
 
-__all__ = ["Finished", "plan_runs", "run_assets"]
+__all__ = ["Finished", "range_tags", "run_assets"]
 
 LOCATION = "cytopipe"
 MODULE = "cytopipe.defs.definitions"
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -41,61 +40,36 @@ class Finished:
     errors: tuple[str, ...] = ()
 
 
-def plan_runs(
-    instance: DagsterInstance, wanted: Mapping[str, Iterable[str]]
-) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Group what is wanted into runs: ``(domain, assets, keys)``, in an order in which they can be made.
-
-    What gathers partitions comes last, with no keys.
-
-    Parameters
-    ----------
-    wanted : mapping of asset to partition keys
-    """
-    for chain in GRAPH.chains:
-        order = list(instance.get_dynamic_partitions(chain.partitions))
-        assets_by_key: dict[str, tuple[str, ...]] = {}
-        for key in order:
-            assets = tuple(step.asset for step in chain.steps if key in set(wanted.get(step.asset, ())))
-            if assets:
-                assets_by_key[key] = assets
-        for assets in dict.fromkeys(assets_by_key.values()):
-            keys = [key for key, chosen in assets_by_key.items() if chosen == assets]
-            for part in ranges_of(order, keys, chain.partitions_per_run):
-                yield chain.domain, list(assets), part
-    for asset in (one for one in GRAPH.gatherings if one in wanted):
-        yield asset.split("/")[0], [asset], []
-
-
-def run_assets(
-    instance: DagsterInstance, assets: Iterable[str], keys: list[str], *, why: str = ""
-) -> Finished:
-    """Execute one run over a range of partitions (none: assets without partitions)."""
-    job = definitions.resolve_implicit_global_asset_job_def()
-    selection = {AssetKey(asset.split("/")) for asset in assets}
-    chosen = job.get_subset(asset_selection=selection, asset_check_selection=_invariants(job, selection))
-    run = instance.create_run_for_job(
-        chosen,
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+def run_assets(instance: DagsterInstance, definitions: Definitions, run: Run, *, why: str = "") -> Finished:
+    """Execute one run."""
+    selection = {asset_key(asset) for asset in run.assets}
+    job = definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection=selection)
+    created = instance.create_run_for_job(
+        job,
+        run_config=_QUIET,
         tags={
-            **(range_tags(keys) if keys else {}),
+            **range_tags(run.keys),
+            **claim_tags(),
             "cytopipe/command": " ".join(["cytopipe", *sys.argv[1:]])[:500],
             **({"cytopipe/why": why[:500]} if why else {}),
         },
         asset_selection=frozenset(selection),
-        remote_job_origin=_origin(chosen),
+        remote_job_origin=_origin(job),
     )
     try:
-        execute_run(InMemoryJob(chosen), run, instance, raise_on_error=False)
+        execute_run(InMemoryJob(job), created, instance, raise_on_error=False)
     except KeyboardInterrupt:
-        _cancel(instance, run)
-    return _finished(instance, run)
+        _cancel(instance, created)
+    return _finished(instance, created)
 
 
-def _invariants(job: JobDefinition, selection: set[AssetKey]) -> set[AssetCheckKey]:
-    """The checks that come with the partitions; looking at the same bytes once more can wait for its day."""
-    known = job.asset_layer.asset_graph.asset_check_keys
-    return {one for one in known if one.asset_key in selection and one.name != AS_PUBLISHED}
+def range_tags(keys: tuple[str, ...]) -> dict[str, str]:
+    """The run tags that select a range of partitions, or a single one."""
+    if not keys:
+        return {}
+    if len(keys) == 1:
+        return {"dagster/partition": keys[0]}
+    return {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
 
 
 def _finished(instance: DagsterInstance, run: DagsterRun) -> Finished:

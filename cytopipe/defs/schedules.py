@@ -1,13 +1,15 @@
-"""What happens by the clock: new and stale data every night, verification and sweeping every week.
+"""What happens by the clock: what is missing or stale every night, verification and sweeping every week.
 
-Written out rather than built from the jobs: a nightly run takes only the partitions that the plan wants,
-in ranges of neighbours. Parts of data sets come after the data sets they are made from: every hour of the
-night takes those whose inputs are done by then, and at last what gathers them.
+The times are those of the machine's time zone, which each description names. A nightly run takes only what
+the ledger wants and whose inputs are done: what comes first in the flow is made at two, the rest every hour
+after.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from dagster import (
     DagsterRunStatus,
@@ -20,16 +22,14 @@ from dagster import (
     schedule,
 )
 
-from cytopipe.defs import books
-from cytopipe.defs.graph import Chain, Graph
-from cytopipe.defs.jobs import CARE_JOB, chain_job_name
-from cytopipe.defs.observing import observe
-from cytopipe.defs.partitions import register
-from cytopipe.defs.plan import Judgement, Place, judge
-from cytopipe.defs.ranges import range_tags, ranges_of
+from cytopipe.defs.artifact import Artifact, Graph
+from cytopipe.defs.history import History, asset_key
+from cytopipe.defs.jobs import MAINTENANCE_JOB, job_name
+from cytopipe.defs.ledger import Ledger, Status
 from cytopipe.defs.resources import project_of
+from cytopipe.defs.running import range_tags
+from cytopipe.defs.selection import operations, plan_runs
 from cytopipe.errors import CytopipeError
-from cytopipe.project import Project
 
 __all__ = ["schedules_of"]
 
@@ -43,73 +43,91 @@ _NOT_ENDED = [
 
 
 def schedules_of(graph: Graph) -> list[ScheduleDefinition]:
-    """A nightly schedule per chain and the weekly care."""
-    return [*(_nightly(graph, chain) for chain in graph.chains), _weekly()]
+    """A nightly schedule per operation, and the weekly maintenance."""
+    zone = _time_zone()
+    nights = [_nightly(graph, name, steps, zone) for name, _, steps in operations(graph)]
+    return [*nights, _weekly(zone)]
 
 
-def _nightly(graph: Graph, chain: Chain) -> ScheduleDefinition:
-    name = f"{chain.partitions}_nightly"
-    when = "Every hour from 02:30 to 06:30" if chain.of_parts else "At 02:00"
+def _nightly(graph: Graph, name: str, steps: tuple[Artifact, ...], zone: str) -> ScheduleDefinition:
+    own = {asset for step in steps for asset in step.makes}
+    first = all(
+        upstream in own or upstream in graph.sources for step in steps for upstream in step.inputs.values()
+    )
+    when = "At 02:00" if first else "Every hour from 02:30 to 06:30"
 
     @schedule(
-        name=name,
-        cron_schedule="30 2-6 * * *" if chain.of_parts else "0 2 * * *",
-        job_name=chain_job_name(chain),
+        name=f"{name}_nightly",
+        cron_schedule="0 2 * * *" if first else "30 2-6 * * *",
+        execution_timezone=zone,
+        job_name=job_name(name),
         default_status=DefaultScheduleStatus.STOPPED,
-        description=f"{when}, all of {chain_job_name(chain)} that is missing or stale"
-        f"{' and whose data set is done' if chain.of_parts else ''}. What failed waits for a person.",
+        description=f"{when} ({zone}), all of {job_name(name)} that is missing or stale and whose inputs are "
+        "done. What failed waits for a person.",
     )
     def nightly(context: ScheduleEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         instance = context.instance
         try:
-            project = project_of(instance)
+            ledger = Ledger(project_of(instance), graph, History(instance))
         except CytopipeError as error:
             yield SkipReason(str(error))
             return
-        unfinished = RunsFilter(statuses=_NOT_ENDED, tags={"dagster/schedule_name": name})
+        unfinished = RunsFilter(statuses=_NOT_ENDED, tags={"dagster/schedule_name": f"{name}_nightly"})
         if instance.get_runs(unfinished, limit=1):
             yield SkipReason("runs that it asked for before are not finished")
             return
-        register(project, instance)
-        observe(project, instance, graph)
-        judged = judge(project, instance, graph, domains=[chain.domain])
-        done = {one.place for one in judged if one.state == "done"}
-        ready = [
-            one
-            for one in judged
-            if one.state in ("missing", "stale", "interrupted")
-            and all(place in done for place in _made_before(project, graph, chain, one))
-        ]
-        steps, gathered = {one.asset for one in chain.steps}, {one.asset for one in chain.gathered}
-        wanted = {one.partition for one in ready if one.asset in steps}
+        ledger.refresh()
+        wanted = ledger.statuses(own, ("missing", "stale", "interrupted"))
+        ready = [one for one in wanted if _is_ready(ledger, one, own)]
         night = f"{context.scheduled_execution_time:%Y-%m-%d}"
         requests = [
-            RunRequest(run_key=f"{night} {keys[0]}", tags=range_tags(keys))
-            for keys in ranges_of(list(instance.get_dynamic_partitions(chain.partitions)), wanted)
+            RunRequest(
+                run_key=f"{night} {' '.join(run.assets)} {run.keys[0] if run.keys else ''}",
+                tags=range_tags(run.keys),
+                asset_selection=[asset_key(asset) for asset in run.assets],
+            )
+            for run in plan_runs(ledger, ready)
         ]
-        requests += [
-            RunRequest(run_key=f"{night} {one.asset}", asset_selection=[books.asset_key(one.asset)])
-            for one in ready
-            if one.asset in gathered
-        ]
-        yield from requests or [SkipReason(f"nothing of {chain_job_name(chain)} is to be made now")]
+        yield from requests or [SkipReason(f"nothing of {job_name(name)} is to be made now")]
 
     return nightly
 
 
-def _made_before(project: Project, graph: Graph, chain: Chain, one: Judgement) -> Iterator[Place]:
-    """What is to be made by runs before this one: inputs from other chains, and all those of a gathering."""
-    steps = {step.asset for step in chain.steps}
-    for asset, key in graph.inputs_of(project, *one.place):
-        if asset in graph.steps and not {asset, one.asset} <= steps:
-            yield asset, key
+def _is_ready(ledger: Ledger, one: Status, own: set[str]) -> bool:
+    """Whether everything that other operations make for it is done."""
+    step = ledger.graph.makers[one.asset]
+    for name, upstream in step.inputs.items():
+        if upstream in own or upstream in ledger.graph.sources:
+            continue
+        states = ledger.book.states(upstream, ledger.relations.parents(step, name, one.key))
+        if any(state in ("missing", "stale", "running", "interrupted") for state in states.values()):
+            return False
+        if name not in step.optional and any(state != "done" for state in states.values()):
+            return False
+    return True
 
 
-def _weekly() -> ScheduleDefinition:
+def _weekly(zone: str) -> ScheduleDefinition:
     return ScheduleDefinition(
-        name="weekly_care",
+        name="weekly_maintenance",
         cron_schedule="0 4 * * 0",
-        job_name=CARE_JOB,
+        execution_timezone=zone,
+        job_name=MAINTENANCE_JOB,
         default_status=DefaultScheduleStatus.RUNNING,
-        description="Sundays at 04:00: every artifact against its manifest; drafts and old versions removed.",
+        description=f"Sundays at 04:00 ({zone}): every artifact against its manifest; drafts and old "
+        "versions removed.",
     )
+
+
+def _time_zone() -> str:
+    """The name of the machine's time zone; UTC where it has none that cron knows."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    link = Path("/etc/localtime")
+    linked = str(link.resolve()).partition("zoneinfo/")[2] if link.is_symlink() else ""
+    named = os.environ.get("TZ") or linked
+    try:
+        ZoneInfo(named)
+    except (ZoneInfoNotFoundError, ValueError):
+        return "UTC"
+    return named

@@ -1,4 +1,4 @@
-"""What is noticed between the clocks: new data, hand edits and outside work, failures, dead processes."""
+"""What is noticed between the clocks: changes outside, tables to be made again, failures, dead processes."""
 
 from __future__ import annotations
 
@@ -6,75 +6,67 @@ from dagster import (
     DagsterRunStatus,
     DefaultSensorStatus,
     RunFailureSensorContext,
+    RunRequest,
+    RunsFilter,
     SensorDefinition,
     SensorEvaluationContext,
-    SensorResult,
     SkipReason,
     run_failure_sensor,
     sensor,
 )
 
+from cytopipe.defs.artifact import Graph
 from cytopipe.defs.dead_runs import reap
-from cytopipe.defs.graph import Graph
-from cytopipe.defs.observing import observe
-from cytopipe.defs.partitions import registration_requests
+from cytopipe.defs.history import History, asset_key
+from cytopipe.defs.ledger import Ledger
+from cytopipe.defs.overview import is_overview
 from cytopipe.defs.resources import project_of
 from cytopipe.errors import CytopipeError
 
 __all__ = ["sensors_of"]
 
 _SECONDS = 30
+_LIVE = [DagsterRunStatus.QUEUED, DagsterRunStatus.STARTING, DagsterRunStatus.STARTED]
 
 
 def sensors_of(graph: Graph) -> list[SensorDefinition]:
     """The sensors of the house; all of them run from the start."""
-    return [_new_data(), _outside_work(graph), _dead_processes(), failures]
+    return [_changes(graph), _dead_processes(), failures]
 
 
-def _new_data() -> SensorDefinition:
+def _changes(graph: Graph) -> SensorDefinition:
+    overviews = [asset for asset in graph.makers if is_overview(asset)]
+
     @sensor(
-        name="new_data",
+        name="changes",
         minimum_interval_seconds=_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Registers new entries of cytopipe.yaml, and new files where a pattern looks.",
+        asset_selection=[asset_key(asset) for asset in overviews],
+        description="Notes new versions of inputs, files edited by hand and work done by plain commands, so "
+        "that what depends on them becomes stale; makes the overview of a domain again when its data sets "
+        "changed.",
     )
-    def new_data(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+    def changes(context: SensorEvaluationContext):
         try:
-            project = project_of(context.instance)
+            ledger = Ledger(project_of(context.instance), graph, History(context.instance))
         except CytopipeError as error:
-            return SkipReason(str(error))
-        requests = registration_requests(project, context.instance)
-        if not requests:
-            faults = "; ".join(str(finding) for finding in project.findings[:5])
-            return SkipReason(faults or "nothing new")
-        return SensorResult(dynamic_partitions_requests=requests)
-
-    return new_data
-
-
-def _outside_work(graph: Graph) -> SensorDefinition:
-    @sensor(
-        name="outside_work",
-        minimum_interval_seconds=_SECONDS,
-        default_status=DefaultSensorStatus.RUNNING,
-        description=(
-            "Notes new versions of inputs, files edited by hand, and work done by plain commands, so that "
-            "what depends on them becomes stale."
-        ),
-    )
-    def outside_work(context: SensorEvaluationContext) -> SkipReason:
-        try:
-            project = project_of(context.instance)
-        except CytopipeError as error:
-            return SkipReason(str(error))
-        noticed = observe(project, context.instance, graph)
+            yield SkipReason(str(error))
+            return
+        noticed = [f"{one.asset} [{one.key}] {one.what}" for one in ledger.refresh()]
         for one in noticed:
-            context.log.info(f"{one.asset} [{one.partition}]: {one.what}")
-        return SkipReason(
-            "; ".join(f"{one.asset} [{one.partition}] {one.what}" for one in noticed[:20]) or "nothing new"
-        )
+            context.log.info(one)
+        stale = [
+            one.asset
+            for one in ledger.statuses(overviews, ("stale", "missing"))
+            if ledger.read(graph.makers[one.asset], "made", "").parts
+        ]
+        if stale and not context.instance.get_runs(RunsFilter(statuses=_LIVE), limit=1):
+            versions = [ledger.read(graph.makers[asset], "made", "").version[:16] for asset in stale]
+            yield RunRequest(run_key=" ".join(versions), asset_selection=[asset_key(one) for one in stale])
+        else:
+            yield SkipReason("; ".join(noticed[:20]) or "nothing new")
 
-    return outside_work
+    return changes
 
 
 def _dead_processes() -> SensorDefinition:

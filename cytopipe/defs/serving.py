@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +15,22 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from cytopipe.defs.running import LOCATION, MODULE
-from cytopipe.project import Project
+from cytopipe.errors import CytopipeError
+from cytopipe.project import Project, load_project
+from cytopipe.provenance import digest_of
 
 __all__ = [
     "code_server_command",
     "daemon_command",
     "environment_of",
+    "reloading",
     "stop_runs",
     "workspace_context",
     "workspace_text",
 ]
 
 _STOP_S = 20.0
+_SECONDS_BETWEEN_LOOKS = 5.0
 
 
 def workspace_text(code_socket: Path) -> str:
@@ -36,7 +41,7 @@ def workspace_text(code_socket: Path) -> str:
 def code_server_command(code_socket: Path) -> list[str]:
     """Loads the definitions and starts runs."""
     return [
-        *(sys.executable, "-m", "dagster", "api", "grpc"),
+        *(sys.executable, "-m", "dagster", "code-server", "start"),
         *("--module-name", MODULE, "--socket", str(code_socket), "--location-name", LOCATION),
         *("--log-level", "warning", "--use-python-environment-entry-point"),
     ]
@@ -68,6 +73,39 @@ def workspace_context(
     target = WorkspaceFileTarget([str(workspace)])
     with WorkspaceProcessContext(instance, target, read_only=read_only) as context:
         yield context
+
+
+@contextlib.contextmanager
+def reloading(context: WorkspaceProcessContext, file: Path) -> Iterator[None]:
+    """Load the definitions again whenever the project file declares other data sets: partitions are
+    static.
+    """
+    ended = threading.Event()
+
+    def watch() -> None:
+        known = _declared(file)
+        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+            now = _declared(file)
+            if now is not None and now != known:
+                known = now
+                context.reload_code_location(LOCATION)
+
+    watcher = threading.Thread(target=watch, name="declared data sets", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join(timeout=5)
+
+
+def _declared(file: Path) -> str | None:
+    """Digest of the keys of all data sets; None while the file makes no sense."""
+    try:
+        project = load_project(file)
+    except CytopipeError:
+        return None
+    return digest_of({name: list(data_sets) for name, data_sets in project.data_sets.items()})
 
 
 def stop_runs(instance: DagsterInstance) -> None:

@@ -32,6 +32,10 @@ class Domain:
         Its group of commands, as ``module:group``.
     parameters : tuple of str
         Its sets of parameters, as ``module:Class``, for the documentation.
+    wholes : str
+        Name of the set of partitions that the entries themselves are
+        (:meth:`cytopipe.project.entry.Entry.whole`), where one entry stands for several data sets and some
+        assets are made, or inputs read, for all of them together; empty where there is no such set.
     parts : str
         Name of the set of partitions that the parts of its data sets are
         (:meth:`cytopipe.project.entry.Entry.parts`); empty where they have none.
@@ -43,6 +47,7 @@ class Domain:
     entry: str
     commands: str
     parameters: tuple[str, ...] = ()
+    wholes: str = ""
     parts: str = ""
 
     def entry_model(self) -> type[Entry]:

@@ -27,7 +27,7 @@ themselves are the set that is named like the domain."""
 
 def domain_of(partitions: str) -> str:
     """The domain to which a set of partitions belongs."""
-    return next((domain for domain, parts in PARTS.items() if parts == partitions), partitions)
+    return next((one.name for one in DOMAINS.values() if partitions in (one.parts, one.wholes)), partitions)
 
 
 def entry_model(domain: str) -> type[Entry]:

@@ -76,6 +76,10 @@ class Entry(BaseModel):
         """Yield ``(partition key, entry)`` for every data set this entry stands for."""
         yield name, self
 
+    def whole(self, name: str) -> Self:
+        """This entry as a data set of its own, where the domain has a set of such (`Domain.wholes`)."""
+        return self
+
     def parts(self, key: str) -> Iterator[tuple[str, Self]]:
         """Yield ``(partition key, entry)`` for every part of data set `key`, whose entry this is."""
         yield from ()

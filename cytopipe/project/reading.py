@@ -280,6 +280,10 @@ class _Entries:
         whole = [
             self._data_set(domain, domain, key, one, where) for key, one in entry.expand(name, self.base)
         ]
+        if wholes := DOMAINS[domain].wholes:
+            folder = self.output / domain / entry.place(name)
+            one = DataSet(domain, name, entry.whole(name), folder, self.base)
+            self.data_sets.setdefault(wholes, {})[name] = one
         for data in whole:
             for key, part in data.entry.parts(data.key) if data is not None else ():
                 self._data_set(PARTS[domain], domain, key, part, where, parent=data.key)

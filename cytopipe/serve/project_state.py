@@ -19,6 +19,8 @@ from cytopipe.project import Project, load_project
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
+    from cytopipe.defs.ledger import Ledger, Status
+
 __all__ = ["ArtifactState", "ProjectState", "state_reader"]
 
 _FRESH_S = 5.0
@@ -93,24 +95,31 @@ def state_reader(project: Project, instance: DagsterInstance) -> Callable[[], Pr
 
 
 def _read(file: Path, instance: DagsterInstance) -> ProjectState:
-    from cytopipe.defs.definitions import GRAPH
-    from cytopipe.defs.plan import judge
+    from cytopipe.defs.everything import GRAPH
+    from cytopipe.defs.history import History
+    from cytopipe.defs.ledger import Ledger
+    from cytopipe.defs.live_runs import live_places
+    from cytopipe.defs.selection import broken
 
     try:
         project = load_project(file)
     except CytopipeError as error:  # the file was edited and makes no sense now
         faults = tuple(str(finding) for finding in error.findings)
         return ProjectState(file.parent.name, str(file.parent), (), {}, faults)
+    ledger = Ledger(project, GRAPH, History(instance))
+    ledger.refresh()
+    live = live_places(instance, ledger)
     artifacts = tuple(
         ArtifactState(
-            judgement.asset,
-            judgement.partition,
-            judgement.state,
-            judgement.reasons,
-            _below_output(project, judgement.record.metadata.get("path")) if judgement.record else "",
+            one.asset,
+            one.key,
+            "running" if (one.asset, one.key) in live else one.state,
+            one.reasons,
+            _result(ledger, one),
         )
-        for judgement in judge(project, instance, GRAPH)
+        for one in (*ledger.statuses(GRAPH.makers), *broken(ledger))
     )
+    ledger.book.close()
     descriptions = {
         (data_set.domain, key): data_set.entry.description
         for data_sets in project.data_sets.values()
@@ -120,6 +129,11 @@ def _read(file: Path, instance: DagsterInstance) -> ProjectState:
     return ProjectState(project.directory.name, str(project.directory), artifacts, descriptions, faults)
 
 
-def _below_output(project: Project, path: object) -> str:
-    full = project.directory / str(path or "")
-    return full.relative_to(project.output).as_posix() if full.is_relative_to(project.output) else ""
+def _result(ledger: Ledger, one: Status) -> str:
+    """Where an artifact lies, relative to the output root; empty where nothing was made."""
+    from cytopipe.defs.event import MADE
+
+    if one.state == "broken":
+        return ""
+    record = ledger.book.record(one.asset, one.key, MADE)
+    return ledger.places.place(one.asset, one.key).path if record and "path" in record.facts else ""

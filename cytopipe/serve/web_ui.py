@@ -33,6 +33,7 @@ from cytopipe.defs.serving import (
     code_server_command,
     daemon_command,
     environment_of,
+    reloading,
     stop_runs,
     workspace_context,
     workspace_text,
@@ -138,7 +139,10 @@ def _serve_web(
 ) -> None:
     from dagster_webserver.app import create_app_from_workspace_process_context
 
-    with workspace_context(instance, workspace, read_only=served.read_only) as context:
+    with (
+        workspace_context(instance, workspace, read_only=served.read_only) as context,
+        reloading(context, project.file),
+    ):
         site = Site(
             create_app_from_workspace_process_context(context),
             output=project.output,

@@ -19,8 +19,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from cytopipe.errors import DamagedError, ResumeError, StorageError
+from cytopipe.errors import CytopipeError, DamagedError, ResumeError, StorageError
 from cytopipe.provenance import Provenance
+from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
 from cytopipe.storage.receipts import Receipt
@@ -28,6 +29,11 @@ from cytopipe.storage.sets import owned
 from cytopipe.storage.store import Published, Store
 
 __all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
+
+_PROVED: dict[Path, tuple[int, ...] | None] = {}
+"""Files that this process published or compared with their manifests, in the state they had then: size,
+times and
+inode. Steps of one run hand gigabytes from one to the next; they are digested once."""
 
 Value = TypeVar("Value")
 
@@ -148,14 +154,16 @@ class Archive:
         if isinstance(format, SetFormat):
             if check is not None:
                 check(lambda: value)
-            files = format.files(place.set_name, value)
+            files, owns = format.files(place.set_name, value), format.owns(place.set_name)
+            if not format.editable:
+                self._yield_place(place, owns)
             try:
                 return self._publish_set(place, format, files, value, provenance)
             except ResumeError:
-                if format.editable and owned(self.root / place.path, format.owns(place.set_name)):
+                if owned(self.root / place.path, owns):
                     raise
-            # There is no edit that could be lost: it is not kept anyway, or nothing stands any more.
-            self.store.accept_set(place.path, place.set_name, owns=format.owns(place.set_name))
+            # Nothing stands any more, so no edit can be lost.
+            self.store.accept_set(place.path, place.set_name, owns=owns)
             return self._publish_set(place, format, files, value, provenance)
 
         def validate(draft: Path) -> None:
@@ -167,6 +175,8 @@ class Archive:
         published = publish(
             place.path, lambda draft: format.write(draft, value), validate=validate, provenance=provenance
         )
+        if format.layout == "file":
+            _PROVED[self.root / place.path] = _state_of(published.path)
         return _receipt(published, provenance)
 
     def get(self, place: Place, format: Format) -> Any:
@@ -193,7 +203,11 @@ class Archive:
             return self.root / place.path
         if format.layout == "directory":
             return self.store.open_directory(place.path)
-        return self.store.open_file(place.path)
+        path = self.root / place.path
+        if (known := _PROVED.get(path)) is None or known != _state_of(path):
+            self.store.open_file(place.path)
+            _PROVED[path] = _state_of(path)
+        return path
 
     def receipt(self, place: Place) -> Receipt | None:
         """What was published at a place, from its manifest; None where nothing was. No content is read."""
@@ -202,10 +216,24 @@ class Archive:
         try:
             found = self.store.receipt(place.path, place.set_name or None)
             return found if found.n_files else None  # a set whose files were all removed
+        except DamagedError:
+            raise
         except StorageError:
-            if not (self.root / place.path).exists():
+            if place.set_name or not (self.root / place.path).exists():
                 return None
             raise
+
+    def made_by(self, place: Place, format: Format, provenance: Provenance) -> Receipt | None:
+        """The receipt of what stands whole at a place and was made by the same code from the same inputs."""
+        try:
+            receipt = self.receipt(place)
+            if receipt is None or receipt.provenance is None:
+                return None
+            made = receipt.provenance
+            same = made.code_version == provenance.code_version and _versions(made) == _versions(provenance)
+            return receipt if same and self.look(place, format).kind == "whole" else None
+        except CytopipeError:
+            return None  # what cannot be read is made again
 
     def look(self, place: Place, format: Format) -> Standing:
         """Compare what stands at a place with what was published, record by record where people may edit."""
@@ -242,6 +270,20 @@ class Archive:
         folder = self.store.root / ".scratch" / hashlib.sha256(recipe.encode()).hexdigest()[:24]
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def _yield_place(self, place: Place, owns: tuple[str, ...]) -> None:
+        """Let a publication replace what stands in a set's place, written by hand or each file by itself."""
+        folder = self.root / place.path
+        if not folder.is_dir():
+            return
+        try:
+            found = self.store.classify_set(place.path, place.set_name)
+        except StorageError:
+            return  # a manifest that cannot be read is told by the publication
+        if found.kind == "edited" or (found.kind == "absent" and owned(folder, owns)):
+            self.store.accept_set(place.path, place.set_name, owns=owns)
+        for name in owned(folder, owns):
+            sidecar_of(folder / name).unlink(missing_ok=True)
 
     def forget(self, recipe: str) -> None:
         """Remove the checkpoints of work that is finished."""
@@ -282,7 +324,21 @@ class Archive:
         if found.kind == "whole":
             return Standing("whole", self.store.manifest(place.path, place.set_name).sha256)
         words = "; ".join(f"{one.name} {one.kind}" for one in found.differing[:20])
+        if not format.editable:
+            return Standing("damaged", words=words)
         return Standing("edited", _digest_of_files(found.contents), words)
+
+
+def _state_of(path: Path) -> tuple[int, ...] | None:
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
+def _versions(made: Provenance) -> list[tuple[str, str]]:
+    return sorted((one.asset, one.sha256) for one in made.inputs)
 
 
 def _digest_of_files(contents: Mapping[str, bytes]) -> str:

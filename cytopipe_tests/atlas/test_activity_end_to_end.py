@@ -10,12 +10,13 @@ import anndata
 import numpy as np
 import pytest
 
-from cytopipe.atlas import Level, Settings, aggregate
+from cytopipe.atlas import Level, Settings
 from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import Catalogue
-from cytopipe.atlas.inference import infer_activities, infer_activity, read_activity
+from cytopipe.atlas.inference import infer_activity, read_activity
 from cytopipe.atlas.signatures import load_signature
-from cytopipe.atlas.validation_tables import cross_atlas, validate_atlas
+from cytopipe.commands.atlas_files import compare_atlases, infer_activities, validate_atlas
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import MissingToolError
 from cytopipe.storage import Store, Sync
 
@@ -60,11 +61,11 @@ def test_golden_cells_give_the_references_activities(golden, cytosig, tmp_path):
     assert (at.atlases(), at.levels("synth")) == (["synth"], ["l2"])
     expected = np.load(golden / "atlas/activity_cytosig_l2.npz")
     settings = ActivitySettings(regularization=5e5, scale_signature=False, n_permutations=0)
-    found = infer_activity(at.pseudobulk("synth", "L2"), cytosig, settings).activity
-    np.testing.assert_allclose(found.beta.T, expected["colscale_srand_beta"], atol=1e-9)
+    found = infer_activity(at.pseudobulk("synth", "L2"), cytosig, settings)
+    np.testing.assert_allclose(found.layers["beta"].T, expected["colscale_srand_beta"], atol=1e-9)
     store = Store(root, sync=Sync.NONE)
-    infer_activities(store, "synth", None, ("cytosig",), ActivitySettings(n_permutations=20))
-    validated = validate_atlas(store, "synth", "L2", cytosig, draw=False)
+    infer_activities(store.root, "synth", None, ("cytosig",), ActivitySettings(n_permutations=20))
+    validated = validate_atlas(store.root, "synth", "L2", cytosig, draw=False)
     # its 500 genes hold no cytokine, and its labels are numbers: three parts have no data, and say so
     assert validated.quality.missing == ("sample_r2", "cell_type_r", "biological_concordance")
     assert validated.quality.gene_coverage == 500 / 4881
@@ -87,9 +88,9 @@ def test_three_parts_of_one_blood_sample_agree(pbmc68k, cytosig, tmp_path):
             settings=Settings(n_bootstrap=20, bootstrap="cells"),
             use_gpu=False,
         )
-        infer_activities(store, atlas, None, ("cytosig",), ActivitySettings(n_permutations=20))
-        validate_atlas(store, atlas, "labels", cytosig, draw=False)
-    found = cross_atlas(store, dict.fromkeys(("first", "second", "third"), "labels"), "cytosig")
+        infer_activities(store.root, atlas, None, ("cytosig",), ActivitySettings(n_permutations=20))
+        validate_atlas(store.root, atlas, "labels", cytosig, draw=False)
+    found = compare_atlases(store.root, dict.fromkeys(("first", "second", "third"), "labels"), "cytosig")
     assert (found.comparison.pairs["pearson_r"] > 0.8).all()
     assert not any(one.unmapped for one in found.types)
     assert set(found.types[0].values.index) >= {"B_cell", "Myeloid", "NK_ILC", "T_cell"}

@@ -14,11 +14,15 @@ from scipy import sparse
 
 from cytopipe.atlas.activity import ActivitySettings, score
 from cytopipe.atlas.catalogue import Catalogue, NotFoundError
-from cytopipe.atlas.inference import infer_activities, infer_activity, read_activity, write_activity
+from cytopipe.atlas.inference import infer_activity, read_activity
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.signatures import load_signature
+from cytopipe.commands.atlas_files import infer_activities
 from cytopipe.errors import BudgetError, CytopipeError, InputError, RefusedError, UnsafeNameError
+from cytopipe.provenance import sha256_file
 from cytopipe.storage import Store, Sync
+from cytopipe.storage.archive import Archive, Place
+from cytopipe.storage.formats.h5ad import H5AD
 from cytopipe_tests.atlas.made_results import LABELS, N_RESAMPLES, TARGETS, write_pseudobulk, write_signature
 
 QUICK = ActivitySettings(n_permutations=50)
@@ -44,15 +48,15 @@ def profiles(root: Path, kind: str = "") -> Path:
 def test_an_activity_file_holds_z_and_its_layers(made, tmp_path):
     root, table = made
     inferred = infer_activity(profiles(root), load_signature("mine", table), QUICK)
-    published = write_activity(Store(tmp_path, sync=Sync.NONE), "a/activity.h5ad", inferred)
+    published = Archive(tmp_path, sync=Sync.NONE).put(Place("a/activity.h5ad"), H5AD, inferred)
     found = anndata.read_h5ad(published.path)
     assert found.shape == (len(LABELS), len(TARGETS))
     assert set(found.layers) == {"beta", "se", "pvalue", "fdr"}
     assert found.obs["cell_type"].tolist() == list(LABELS) and "n_cells" in found.obs
-    np.testing.assert_array_equal(found.X, inferred.activity.z)
+    np.testing.assert_array_equal(found.X, inferred.X)
     assert found.uns["settings"]["regularization"] == 1e4
     assert found.uns["overlap"]["n_common"] == 240
-    assert read_activity(published.path, "fdr").loc["CD4 T", "IL6"] == inferred.activity.fdr[1, 2]
+    assert read_activity(published.path, "fdr").loc["CD4 T", "IL6"] == inferred.layers["fdr"][1, 2]
 
 
 def test_a_file_and_a_matrix_give_the_same_numbers(made):
@@ -60,10 +64,15 @@ def test_a_file_and_a_matrix_give_the_same_numbers(made):
     signature = load_signature("mine", table)
     whole = anndata.read_h5ad(profiles(root))
     expected = score(whole.X, list(whole.var_names), signature, QUICK)
-    found = infer_activity(profiles(root), signature, QUICK, workers=3).activity
-    for name in ("z", "beta", "se", "pvalue", "fdr"):
-        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
-    assert found.overlap == expected.overlap
+    found = infer_activity(profiles(root), signature, QUICK, workers=3)
+    np.testing.assert_array_equal(found.X, expected.z)
+    for name in ("beta", "se", "pvalue", "fdr"):
+        np.testing.assert_array_equal(found.layers[name], getattr(expected, name))
+    overlap = found.uns["overlap"]
+    assert tuple(overlap["genes"]) == expected.overlap.common
+    assert tuple(overlap["ambiguous"]) == expected.overlap.ambiguous
+    assert overlap["n_profile_genes"] == expected.overlap.n_profile_genes
+    assert found.uns["signature"]["n_genes"] == expected.overlap.n_signature_genes
 
 
 @pytest.mark.parametrize("expression", ["scaled", "row_centred_scaled"])
@@ -73,14 +82,14 @@ def test_resamples_are_scored_one_resample_at_a_time(made, expression):
     settings = ActivitySettings(expression=expression)
     whole = anndata.read_h5ad(profiles(root, "resampled"))
     found = infer_activity(profiles(root, "resampled"), signature, settings)
-    assert found.resampled and found.activity.z.shape == (len(LABELS) * N_RESAMPLES, len(TARGETS))
+    assert not found.layers and found.shape == (len(LABELS) * N_RESAMPLES, len(TARGETS))
     for number in (0, 7):
         rows = (whole.obs["bootstrap_idx"] == number).to_numpy()
         plain = score(whole.X[rows], list(whole.var_names), signature, settings)
-        np.testing.assert_array_equal(found.activity.z[rows], plain.z)
+        np.testing.assert_array_equal(found.X[rows], plain.z.astype(np.float32))
     main = infer_activity(profiles(root), signature, settings)
     rows = (whole.obs["bootstrap_idx"] == 0).to_numpy()  # the first resample is the main file
-    np.testing.assert_allclose(found.activity.z[rows], main.activity.z)
+    np.testing.assert_allclose(found.X[rows], main.X, rtol=1e-6)
 
 
 @pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.csc_matrix])
@@ -91,9 +100,7 @@ def test_sparse_profiles_give_the_same_numbers(made, tmp_path, make):
     data.X = make(data.X)
     data.write_h5ad(tmp_path / "sparse.h5ad")
     found = infer_activity(tmp_path / "sparse.h5ad", signature, QUICK)
-    np.testing.assert_array_equal(
-        found.activity.z, infer_activity(profiles(root), signature, QUICK).activity.z
-    )
+    np.testing.assert_array_equal(found.X, infer_activity(profiles(root), signature, QUICK).X)
 
 
 def test_a_second_run_writes_nothing_and_a_changed_input_only_its_own(root, made):
@@ -103,7 +110,13 @@ def test_a_second_run_writes_nothing_and_a_changed_input_only_its_own(root, made
     def run(**changes):
         said.clear()
         return infer_activities(
-            store, "aa", None, ("mine",), changes.get("settings", QUICK), source=made[1], report=said.append
+            store.root,
+            "aa",
+            None,
+            ("mine",),
+            changes.get("settings", QUICK),
+            source=made[1],
+            report=said.append,
         )
 
     first = run()
@@ -127,19 +140,21 @@ def test_a_second_run_writes_nothing_and_a_changed_input_only_its_own(root, made
 
 def test_the_manifest_names_the_inputs_by_digest(root, made):
     store = Store(root, sync=Sync.NONE)
-    of_run = {"asset": "atlas/activity", "partition": "aa.l1", "run_id": "r1"}
-    path = infer_activities(store, "aa", ["L1"], ("mine",), QUICK, source=made[1], of_run=of_run)[0]
+    path = infer_activities(store.root, "aa", ["L1"], ("mine",), QUICK, source=made[1])[0]
     provenance = store.manifest(path).provenance
-    assert {name: provenance[name] for name in of_run} == of_run
+    assert (provenance["asset"], provenance["partition"]) == ("atlas/activity", "aa.l1.mine")
     assert provenance["parameters"]["regularization"] == 1e4
-    assert {one["path"] for one in provenance["inputs"]} == {"aa_pseudobulk_l1.h5ad", str(made[1])}
+    inputs = {one["asset"]: one["sha256"] for one in provenance["inputs"]}
+    assert set(inputs) == {"atlas/pseudobulk", "atlas/signatures", "atlas/inference"}
+    assert inputs["atlas/pseudobulk"] == sha256_file(profiles(root))
+    assert inputs["atlas/signatures"] == sha256_file(made[1])
 
 
 def test_the_catalogue_lists_what_is_there(root, made):
     write_pseudobulk(root, "bb", "organ_celltype")
     write_pseudobulk(root, "bb", "celltype")
     store = Store(root, sync=Sync.NONE)
-    infer_activities(store, "bb", ["organ_celltype"], ("mine",), QUICK, source=made[1])
+    infer_activities(store.root, "bb", ["organ_celltype"], ("mine",), QUICK, source=made[1])
     catalogue = Catalogue(root)
     assert catalogue.atlases() == ["aa", "bb"]
     assert catalogue.levels("bb") == ["celltype", "organ_celltype"]

@@ -16,8 +16,9 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from cytopipe.atlas import Level, Settings, SyntheticAtlas, aggregate, write_synthetic_atlas
+from cytopipe.atlas import Level, Settings, SyntheticAtlas, write_synthetic_atlas
 from cytopipe.atlas.device import usable_gpu
+from cytopipe.commands.atlas_profiles import aggregate
 
 LEVELS = [Level(f"L{number}", (f"cell_type_l{number}",)) for number in range(1, 5)]
 NO_GPU = "" if usable_gpu(0) else "no GPU: CuPy is not installed, or sees no device"

@@ -10,8 +10,9 @@ import anndata as ad
 import pytest
 from click.testing import CliRunner
 
-from cytopipe.atlas import Level, aggregate_all_levels, load_registry
+from cytopipe.atlas import Level, load_registry
 from cytopipe.commands.atlas import COMMANDS, atlas
+from cytopipe.commands.atlas_profiles import aggregate_all_levels
 from cytopipe.errors import DamagedError, ParameterError, ProjectError
 from cytopipe_tests.atlas.atlases import bytes_of, small_cells, write
 

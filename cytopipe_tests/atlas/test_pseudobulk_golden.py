@@ -8,7 +8,8 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from cytopipe.atlas import Level, aggregate
+from cytopipe.atlas import Level
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import InputError
 
 

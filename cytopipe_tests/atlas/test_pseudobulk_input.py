@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from cytopipe.atlas import Level, Settings, aggregate, open_cells
+from cytopipe.atlas import Level, Settings, open_cells
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import BudgetError, CytopipeError, DamagedError, InputError, ParameterError, RefusedError
 from cytopipe_tests.atlas.atlases import FORMS, LEVELS, bytes_of, small_cells, write
 
@@ -216,11 +217,81 @@ def test_a_level_without_any_label_is_refused(cells, run, tmp_path):
 def test_groups_that_are_too_small_leave_empty_but_sound_files(cells, run, tmp_path):
     """min_cells above all groups: no profile, all groups listed as left out."""
     settings = Settings(n_bootstrap=2, min_cells=1000)
-    run(write(cells, tmp_path / "input.h5ad"), settings=settings)
+    done = run(write(cells, tmp_path / "input.h5ad"), settings=settings)
+    assert len(done.warnings) == 3 and "level fine: none of its 7 groups has 1,000 cells" in done.warnings[0]
     made = ad.read_h5ad(tmp_path / "out/a_pseudobulk_coarse.h5ad")
     assert made.shape == (0, 30)
     assert list(made.uns["left_out"]["cell_type"]) == ["B", "NK", "T"]
     assert ad.read_h5ad(tmp_path / "out/a_pseudobulk_coarse_resampled.h5ad").shape == (0, 30)
+
+
+def test_groups_of_too_few_samples_are_told_and_not_counted_as_resampled(cells, run, tmp_path):
+    """Eight samples where nine are needed: groups in the main file, none in the resampled one, a warning."""
+    path = write(cells, tmp_path / "input.h5ad")
+    done = run(path, settings=Settings(n_bootstrap=2, min_samples=9))
+    assert [(level.n_groups > 0, level.n_resampled) for level in done.levels] == [(True, 0)] * 3
+    assert "at most 8" in done.warnings[-1]
+    done = run(path, settings=SETTINGS, skip_existing=False)
+    assert done.warnings == () and [level.n_resampled for level in done.levels][-1] == 3
+
+
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_a_sparse_matrix_that_does_not_begin_at_its_first_value_is_refused(cells, run, tmp_path, form):
+    """indptr from 3: scipy calls it invalid too; the first three values would silently not be counted."""
+    path = write(cells, tmp_path / "input.h5ad", form)
+    with h5py.File(path, "r+") as file:
+        file["X/indptr"][0] = 3
+    with pytest.raises(InputError) as error:
+        run(path)
+    _expect(tmp_path, "indptr does not begin at 0")(error)
+
+
+def test_one_nan_does_not_spoil_what_a_refusal_shows(cells, run, tmp_path):
+    """The other values are still described."""
+    bad = cells.copy()
+    bad.X[3, 4] = np.nan
+    with pytest.raises(InputError) as error:
+        run(write(bad, tmp_path / "input.h5ad", "dense"))
+    _expect(tmp_path, "100% whole numbers among 3,600 values, 0 to ", "1 of them NaN or infinite")(error)
+
+
+def test_resamples_beyond_memory_are_refused_before_one_is_drawn(cells, run, tmp_path):
+    """A hundred million of them: both numbers and the resamples are in the message, at once."""
+    for bootstrap in ("samples", "cells", "parity"):
+        with pytest.raises(BudgetError) as error:
+            run(
+                write(cells, tmp_path / "input.h5ad"),
+                settings=Settings(n_bootstrap=10**8, bootstrap=bootstrap),
+            )
+        _expect(tmp_path, "at most ", "bytes projected", "100,000,000 resamples")(error)
+
+
+def test_memory_that_the_system_refuses_is_one_clear_error(cells, run, tmp_path, monkeypatch):
+    """The projection is in the message; no traceback of NumPy."""
+    from cytopipe.atlas.accumulate import Accumulators
+
+    def refuse(plan, *, n_totals=0):
+        raise MemoryError("Unable to allocate 5.00 GiB")
+
+    monkeypatch.setattr(Accumulators, "zeros", refuse)
+    with pytest.raises(BudgetError) as error:
+        run(write(cells, tmp_path / "input.h5ad"))
+    _expect(tmp_path, "as projected", "Unable to allocate 5.00 GiB")(error)
+
+
+def test_sums_that_outgrow_their_type_are_widened_exactly(cells, run, tmp_path):
+    """Cells of 10^9 counts: sums of a unit pass 2^31 in the middle of a block, and stay exact."""
+    from cytopipe_tests.twins import plain_pseudobulk as plain
+
+    rich = cells.copy()
+    rich.X = cells.X.copy()
+    rich.X[:, 9] = 2.0**30
+    for form in FORMS:
+        run(write(rich, tmp_path / "input.h5ad", form), skip_existing=False, threads=3)
+        made = ad.read_h5ad(tmp_path / "out/a_pseudobulk_coarse.h5ad")
+        coarse = [str(label) for label in rich.obs["coarse"]]
+        sums = plain.group_sums(np.asarray(rich.X, np.int64), coarse)
+        assert np.array_equal(made.layers["counts"], np.array([sums[name] for name in made.obs_names]))
 
 
 def test_samples_are_needed_to_resample_them_and_columns_are_suggested(cells, run, tmp_path):

@@ -14,7 +14,8 @@ from cytopipe.atlas import SyntheticAtlas, write_synthetic_atlas
 PROGRAM = textwrap.dedent("""
     import json, sys
     from pathlib import Path
-    from cytopipe.atlas import Level, Settings, aggregate
+    from cytopipe.atlas import Level, Settings
+    from cytopipe.commands.atlas_profiles import aggregate
     levels = [Level(f"L{n}", (f"cell_type_l{n}",)) for n in range(1, 5)]
     settings = Settings(n_bootstrap=20, bootstrap=sys.argv[3], sample_profiles=sys.argv[3] == "samples")
     plans = []

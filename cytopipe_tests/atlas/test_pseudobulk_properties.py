@@ -27,9 +27,9 @@ def _accumulate(X: np.ndarray, unit: np.ndarray):
     expressing, none = np.zeros((n_units, n_genes), np.int32), np.zeros((0, n_genes), np.int64)
     accumulate_rows(
         np.arange(len(X)), indptr, columns.astype(np.int32), X[rows, columns],
-        np.arange(n_genes, dtype=np.int32), unit, np.arange(n_units, dtype=np.int32),
-        fixed_point_bits(len(X)),
-        sums, expressing, logs, none, none, np.zeros(0, np.int64), False,
+        np.arange(n_genes, dtype=np.int32), unit, *[np.arange(n_units, dtype=np.int32)] * 2,
+        fixed_point_bits(len(X)), np.zeros(n_units, np.int64),
+        sums, expressing, logs, none, none, np.zeros(0, np.int64), True, False,
     )  # fmt: skip
     return sums, expressing, logs
 

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import scipy.sparse as sp
 
-from cytopipe.atlas import Level, Settings, aggregate, open_cells
+from cytopipe.atlas import Level, Settings, open_cells
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import InputError
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::anndata.OldFormatWarning")

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from cytopipe.atlas import Settings, aggregate
+from cytopipe.atlas import Settings
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.errors import Interrupted
 from cytopipe_tests.atlas.atlases import FORMS, LEVELS, bytes_of, small_cells, write
 
@@ -55,7 +56,7 @@ def test_a_pass_stopped_after_every_batch_ends_with_the_same_bytes(cells, whole,
     assert len(resumed) >= 3
     assert done.resumed_at > 0
     assert bytes_of(tmp_path / "out") == whole
-    assert not [path for path in (tmp_path / "out").iterdir() if path.name.endswith(".pass")]
+    assert not list((tmp_path / "out/.scratch").rglob("*"))
 
 
 def test_a_pass_killed_at_any_moment_ends_with_the_same_bytes(cells, whole, tmp_path):
@@ -154,7 +155,31 @@ def test_a_damaged_checkpoint_counts_as_none(cells, whole, tmp_path: Path):
     path = write(cells, tmp_path / "input.h5ad")
     with pytest.raises(Interrupted):
         aggregate(path, LEVELS, tmp_path / "out", stop=lambda: True, batch_size=50, **OPTIONS)
-    saved = tmp_path / "out" / ".a_pseudobulk.pass"
+    (saved,) = (tmp_path / "out/.scratch").glob("*/pass")
     saved.write_bytes(saved.read_bytes()[:-100])
     assert aggregate(path, LEVELS, tmp_path / "out", **OPTIONS).resumed_at == 0
+    assert bytes_of(tmp_path / "out") == whole
+
+
+def test_a_pass_killed_while_its_levels_are_written_reads_no_cell_again(cells, whole, tmp_path, monkeypatch):
+    """Two of three levels stand; the checkpoint is of all three, and serves the third."""
+    from cytopipe.commands import atlas_profiles
+    from cytopipe.storage.archive import Archive
+
+    path, put, written = write(cells, tmp_path / "input.h5ad"), Archive.put, []
+
+    def dying(archive, place, *rest, **how):
+        if len(written) == 4:
+            raise KeyboardInterrupt
+        written.append(place)
+        return put(archive, place, *rest, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(atlas_profiles.Archive, "put", dying)
+        with pytest.raises(KeyboardInterrupt):
+            aggregate(path, LEVELS, tmp_path / "out", checkpoint_every_s=0, threads=1, **OPTIONS)
+    read = []
+    done = aggregate(path, LEVELS, tmp_path / "out", progress=lambda *cells: read.append(cells), **OPTIONS)
+    assert [level.made for level in done.levels].count(False) == 1
+    assert done.resumed_at == 400 and not read
     assert bytes_of(tmp_path / "out") == whole

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from cytopipe.atlas import load_registry
-from cytopipe.atlas.slurm import Resources, job_script
 from cytopipe.commands.atlas import atlas
+from cytopipe.commands.atlas_slurm import Resources, job_script
 from cytopipe.errors import EngineError, MissingToolError, ParameterError
 from cytopipe_tests.atlas.atlases import bytes_of, small_cells, write
 from cytopipe_tests.atlas.slurm_on_one_machine import missing_for_slurm, one_node

@@ -6,7 +6,8 @@ import anndata as ad
 import numpy as np
 import pytest
 
-from cytopipe.atlas import Settings, aggregate
+from cytopipe.atlas import Settings
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe_tests.atlas.atlases import FORMS, LEVELS, bytes_of, labels, small_cells, write
 from cytopipe_tests.twins import plain_pseudobulk as plain
 
@@ -142,12 +143,51 @@ def test_batches_threads_and_the_order_of_cells_do_not_show_in_a_byte(cells, fol
         assert bytes_of(out) == bytes_of(folder), (batch, threads, path.name)
 
 
+@pytest.mark.parametrize("layout", ["units", "entries", "no leaves"])
 @pytest.mark.parametrize("form", FORMS)
-def test_both_layouts_of_the_sums_give_the_same_resamples(cells, folder, tmp_path, monkeypatch, form):
+def test_both_layouts_of_the_counts_give_the_same_bytes(cells, folder, tmp_path, monkeypatch, form, layout):
+    """Sums per unit, the counts of all cells beside sums per leaf, and those counts alone: the same files."""
+    from cytopipe.atlas import plan
+
+    monkeypatch.setattr(plan, "_layouts", lambda settings: [layout if layout == "units" else "entries"])
+    if layout == "no leaves":
+        monkeypatch.setattr(plan, "_n_rows", lambda units, layout: 0)
+    path = write(cells, tmp_path / "input.h5ad", form)
+    out = tmp_path / "out"
+    aggregate(path, LEVELS, out, atlas="a", sample="sample", settings=SETTINGS, use_gpu=False, threads=3)
+    assert bytes_of(out) == bytes_of(folder)
+
+
+@pytest.mark.parametrize("layout", ["units", "entries"])
+def test_samples_of_one_and_two_cells_give_the_plain_errors(tmp_path, monkeypatch, layout):
+    """Cells alone in their sample, dense and sparse ones, take ways of their own through the sums."""
+    from cytopipe.atlas import plan
+
+    monkeypatch.setattr(plan, "_layouts", lambda settings: [layout])
+    cells = small_cells(300, 50, seed=4)
+    rng = np.random.default_rng(2)
+    cells.X = np.where(rng.random((300, 1)) < 0.5, cells.X, cells.X * (rng.random(cells.X.shape) < 0.1))
+    cells.obs["sample"] = [None if n % 9 == 0 else f"s{n // 3 if n < 200 else n}" for n in range(300)]
+    path, level = write(cells, tmp_path / "input.h5ad"), LEVELS[2]
+    settings = Settings(n_bootstrap=3, min_samples=2)
+    aggregate(path, [level], tmp_path, atlas="a", sample="sample", settings=settings, use_gpu=False)
+    made = ad.read_h5ad(tmp_path / "a_pseudobulk_coarse.h5ad")
+    of_cell, sample = _labels_of(cells, level), labels(cells, "sample")
+    resampled = ad.read_h5ad(tmp_path / "a_pseudobulk_coarse_resampled.h5ad")
+    for row, name in enumerate(made.obs_names):
+        chosen = np.array([label == name for label in of_cell])
+        se = plain.delta_se(cells.X, sample, chosen)
+        np.testing.assert_allclose(made.layers["se"][row], se, 1e-5, 1e-7)
+        expected = plain.resampled(cells.X, sample, chosen, 3, seed=0)
+        np.testing.assert_allclose(resampled.X[resampled.obs["cell_type"] == name], expected, 1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_sums_per_resample_give_the_same_resamples(cells, folder, tmp_path, monkeypatch, form):
     """Sums per leaf and resample, for atlases of very many samples, weigh as sums per sample do."""
     from cytopipe.atlas import plan
 
-    monkeypatch.setattr(plan, "_layouts", lambda settings, slots: ["resamples"])
+    monkeypatch.setattr(plan, "_layouts", lambda settings: ["resamples"])
     path = write(cells, tmp_path / "input.h5ad", form)
     settings = Settings(n_bootstrap=7, seed=3)
     aggregate(path, LEVELS, tmp_path, atlas="a", sample="sample", settings=settings, use_gpu=False, threads=3)

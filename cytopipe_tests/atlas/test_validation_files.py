@@ -11,11 +11,11 @@ from cytopipe.atlas import figures
 from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import Catalogue, NotFoundError
 from cytopipe.atlas.harmonise import read_harmonisation
-from cytopipe.atlas.inference import infer_activities, read_activity
+from cytopipe.atlas.inference import read_activity
 from cytopipe.atlas.matrix_file import open_matrix
 from cytopipe.atlas.meta import meta_analyse_correlations
 from cytopipe.atlas.signatures import load_signature
-from cytopipe.atlas.validation_tables import cross_atlas, validate_atlas
+from cytopipe.commands.atlas_files import compare_atlases, infer_activities, validate_atlas
 from cytopipe.errors import InputError
 from cytopipe.storage import Store, Sync
 from cytopipe.storage.formats.figure import figure_bytes
@@ -34,9 +34,11 @@ def done(tmp_path_factory):
     single = {}
     for atlas in ATLASES:
         write_pseudobulk(store.root, atlas)
-        infer_activities(store, atlas, None, ("mine",), ActivitySettings(n_permutations=50), source=table)
-        single[atlas] = validate_atlas(store, atlas, "L1", signature)
-    across = cross_atlas(store, dict.fromkeys(ATLASES, "L1"), "mine")
+        infer_activities(
+            store.root, atlas, None, ("mine",), ActivitySettings(n_permutations=50), source=table
+        )
+        single[atlas] = validate_atlas(store.root, atlas, "L1", signature)
+    across = compare_atlases(store.root, dict.fromkeys(ATLASES, "L1"), "mine")
     return store, signature, single, across
 
 
@@ -106,12 +108,14 @@ def test_every_label_is_accounted_for(done):
 
 
 def test_a_second_validation_gives_the_same_bytes(done):
-    store, signature, single, across = done
-    files = [*single["aa"].files.values(), *across.files.values()]
+    store, signature, _, _ = done
+    folder = store.root / "validation"
+    files = [path for path in folder.rglob("*_*.*") if not path.name.startswith(".")]
     before = {path: path.read_bytes() for path in files}
     assert {path.suffix for path in files} == {".tsv", ".parquet", ".json", ".png"}
-    validate_atlas(store, "aa", "l1", signature)
-    cross_atlas(store, dict.fromkeys(reversed(ATLASES), "l1"), "mine")
+    assert len(files) == 3 * (4 + 4) + 7 + 2  # four targets have a measured gene
+    validate_atlas(store.root, "aa", "l1", signature)
+    compare_atlases(store.root, dict.fromkeys(reversed(ATLASES), "l1"), "mine")
     assert {path: path.read_bytes() for path in files} == before
 
 
@@ -122,66 +126,78 @@ def test_without_resamples_and_samples_less_is_said_and_nothing_invented(tmp_pat
     at = Catalogue(store.root)
     for kind in ("resampled", "samples"):
         at.pseudobulk("aa", "l1", kind).unlink()
-    infer_activities(store, "aa", None, ("mine",), ActivitySettings(n_permutations=0), source=table)
-    found = validate_atlas(store, "aa", "l1", "mine", source=table, draw=False)
+    infer_activities(store.root, "aa", None, ("mine",), ActivitySettings(n_permutations=0), source=table)
+    found = validate_atlas(store.root, "aa", "l1", "mine", source=table, draw=False)
     assert found.expression.targets["ci_low"].isna().all()
     assert (found.expression.targets["n_resamples"] == 0).all()
     assert found.quality.missing == ("sample_r2",)
-    assert not any(name.endswith(".png") for name in found.files)
+    assert not list(store.root.rglob("*.png"))
 
 
 def test_activity_of_older_profiles_is_refused(tmp_path):
     table = write_signature(tmp_path / "mine.tsv")
     store = Store(tmp_path / "results", sync=Sync.NONE)
     write_pseudobulk(store.root, "aa")
-    infer_activities(store, "aa", None, ("mine",), ActivitySettings(n_permutations=0), source=table)
+    infer_activities(store.root, "aa", None, ("mine",), ActivitySettings(n_permutations=0), source=table)
     import anndata
 
     path = Catalogue(store.root).pseudobulk("aa", "l1")
     anndata.read_h5ad(path)[:5].copy().write_h5ad(path)
     with pytest.raises(InputError, match="Infer the activity again"):
-        validate_atlas(store, "aa", "l1", "mine", source=table)
+        validate_atlas(store.root, "aa", "l1", "mine", source=table)
 
 
 def test_what_was_not_inferred_is_asked_for_by_name(done):
     store = done[0]
     with pytest.raises(NotFoundError, match="found mine"):
         validate_atlas(
-            store, "aa", "l1", load_signature("other", write_signature(store.root.parent / "other.tsv"))
+            store.root, "aa", "l1", load_signature("other", write_signature(store.root.parent / "other.tsv"))
         )
     with pytest.raises(NotFoundError, match="no results of atlas zz"):
-        cross_atlas(store, {"aa": "l1", "zz": "l1"}, "mine")
+        compare_atlases(store.root, {"aa": "l1", "zz": "l1"}, "mine")
 
 
-def test_provenance_names_every_file_that_was_read(done):
-    store, _, single, _ = done
-    manifest = store.manifest(single["aa"].files["aa_mine_l1_expression.tsv"])
-    assert {one["path"] for one in manifest.provenance["inputs"]} >= {
-        "aa_pseudobulk_l1.h5ad",
-        "aa_mine_l1.h5ad",
-        "aa_pseudobulk_l1_resampled.h5ad",
-        "aa_mine_l1_resampled.h5ad",
-        "aa_pseudobulk_l1_samples.h5ad",
+def test_provenance_names_everything_that_was_read(done):
+    store = done[0]
+    manifest = store.manifest("validation/aa", "aa_mine_l1")
+    assert {one["asset"] for one in manifest.provenance["inputs"]} == {
+        f"atlas/{name}"
+        for name in (
+            *("pseudobulk", "resampled", "sample_profiles", "activity", "activity_resampled"),
+            *("signatures", "inference", "cell_types"),
+        )
     }
 
 
 def test_another_table_of_cell_types_is_another_recipe(done, tmp_path):
     """What a user edits decides the result, so the manifest knows it."""
-    store, _, _, across = done
+    store = done[0]
     table = tmp_path / "types.tsv"
     table.write_text(
         "atlas\tpattern\tcoarse\tfine\n" + "".join(f"*\t{word}\t{word}\t\n" for word in ("b", "nk", "t"))
     )
-    path = across.files["mine_coarse_pairs.tsv"]
-    before = store.manifest(path).provenance["parameters"]
-    cross_atlas(
-        store, dict.fromkeys(ATLASES, "l1"), "mine", harmonisation=read_harmonisation(table), draw=False
-    )
-    after = store.manifest(path).provenance["parameters"]
-    assert before["cell_types_sha256"] != after["cell_types_sha256"]
+
+    def recipe() -> str:
+        made = store.manifest("validation/cross_atlas", "cross_atlas").provenance
+        return next(one["sha256"] for one in made["inputs"] if one["asset"] == "atlas/cell_types")
+
+    before, path = recipe(), Catalogue(store.root).comparison("mine", "coarse", "pairs.tsv")
+    levels = dict.fromkeys(ATLASES, "l1")
+    compare_atlases(store.root, levels, "mine", harmonisation=read_harmonisation(table), draw=False)
+    assert recipe() != before
     assert read_tsv(path)["n_types"].tolist() == [3, 3, 3]
-    cross_atlas(store, dict.fromkeys(ATLASES, "l1"), "mine")
-    assert store.manifest(path).provenance["parameters"] == before
+    compare_atlases(store.root, levels, "mine")
+    assert recipe() == before
+
+
+def test_a_comparison_leaves_those_of_others_beside_it(done):
+    store = done[0]
+    levels, at = dict.fromkeys(ATLASES, "l1"), Catalogue(store.root)
+    coarse = at.comparison("mine", "coarse", "pairs.tsv").read_bytes()
+    compare_atlases(store.root, levels, "mine", granularity="fine", draw=False)
+    assert at.comparisons() == [("mine", "coarse"), ("mine", "fine")]
+    assert at.comparison("mine", "coarse", "pairs.tsv").read_bytes() == coarse
+    assert store.verify() == []
 
 
 # --------------------------------------------------------------------------- figures
@@ -228,3 +244,50 @@ def test_a_table_that_cannot_be_drawn_says_what_is_missing():
         figures.forest(pd.DataFrame({"target": []}))
     with pytest.raises(InputError, match="nothing to draw"):
         figures.heat_map(pd.DataFrame())
+
+
+HOSTILE = [
+    "$x_{$",
+    "a$b$c",
+    r"\frac{1}{0}$ $",
+    r"a\$b$c$",
+    "$",
+    "{}%#&_^~",
+    "<b>&</b>",
+    "line\nbreak",
+    "日本$語$",
+]
+
+
+def test_labels_are_drawn_as_they_are_whatever_they_hold():
+    """Two dollar signs are no TeX: every figure of the room renders names that TeX could not, as written."""
+    from cytopipe.atlas.qc import group_size_figure
+    from cytopipe.storage.formats.figure import figure_bytes
+
+    n = len(HOSTILE)
+    low, high = np.linspace(-0.5, 0.1, n), np.linspace(0.2, 0.9, n)
+    forest = pd.DataFrame({"target": HOSTILE, "effect": (low + high) / 2, "ci_low": low, "ci_high": high})
+    sides = {f"{side}{end}": high for side in ("expression", "activity") for end in ("", "_low", "_high")}
+    drawn = [
+        figures.forest(forest.assign(n=2, i_squared=0.5), title=HOSTILE[0], label=HOSTILE[1]),
+        figures.heat_map(pd.DataFrame(np.eye(n), HOSTILE, HOSTILE), title=HOSTILE[2], label=HOSTILE[0]),
+        figures.scatter(pd.DataFrame({"group": HOSTILE} | sides), title=HOSTILE[1]),
+    ]
+    for figure in drawn:
+        assert figure_bytes(figure).startswith(b"\x89PNG")
+    ticks = drawn[1].axes[0].get_yticklabels()
+    assert [figures.literal(name) for name in HOSTILE] == [tick.get_text() for tick in ticks]
+    table = pd.DataFrame({"kept": True, "n_cells": 20, "total_counts": 500}, index=HOSTILE)
+    table.iloc[::2, 0] = False
+    assert figure_bytes(group_size_figure(table, HOSTILE[0])).startswith(b"\x89PNG")
+
+
+def test_the_picture_of_group_sizes_names_the_groups_that_were_left_out():
+    """A cross without a name does not say which type is missing from every later result."""
+    from cytopipe.atlas import qc
+
+    sizes = pd.DataFrame(
+        {"kept": [True, False], "n_cells": [20, 3], "total_counts": [500, 30]}, index=["B", "rare"]
+    )
+    figure = qc.group_size_figure(sizes, "a")
+    assert "rare" in [text.get_text() for text in figure.axes[0].texts]

@@ -27,6 +27,7 @@ BENCHMARKS = {
     "decompose": "DNA barcodes: quality, time and memory beside vsearch",
     "decompose_coalescent": "DNA barcodes of other markers: simulated coalescents beside vsearch",
     "decompose_neighbours": "Neighbour search: recall of the embedded k-mer index",
+    "ledger": "The ledger: what is fresh, as a project grows",
     "atlas": "Pseudobulk: time and memory beside scanpy, decoupler and the h5py floor",
     "ome_zarr": "OME-Zarr: writing pyramids beside the numcodecs floor and other writers",
     "atlas_activity": "Activity: exact moments and permutations",

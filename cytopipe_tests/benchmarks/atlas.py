@@ -135,7 +135,8 @@ def ours(n_bootstrap: int) -> Callable[[Path], Callable[[], object]]:
     """The whole of it: sums, statistics, z-scores, standard errors, resamples; written, synced, digested."""
 
     def prepare(path: Path) -> Callable[[], object]:
-        from cytopipe.atlas import Level, Settings, SyntheticAtlas, aggregate, write_synthetic_atlas
+        from cytopipe.atlas import Level, Settings, SyntheticAtlas, write_synthetic_atlas
+        from cytopipe.commands.atlas_profiles import aggregate
 
         levels = [Level(column[-2:], (column,)) for column in COLUMNS]
         folder = tempfile.TemporaryDirectory(dir=path.parent)

@@ -176,8 +176,9 @@ def test_history_and_lineage(project):
 
 
 def test_names_from_users_files_are_no_markup_in_the_report(tmp_path):
-    from cytopipe.commands.provenance_report import provenance_report
     from cytopipe.defs.ancestry import Node
+
+    from cytopipe.commands.provenance_report import provenance_report
     from cytopipe.project import load_project
 
     project = load_project(make_project(tmp_path, "meadow").file)

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance
+from dagster import DagsterInstance, Definitions
 
-from cytopipe.defs.definitions import GRAPH
+from cytopipe.defs.definitions import definitions_of
+from cytopipe.defs.event import MADE, Event
+from cytopipe.defs.everything import GRAPH
+from cytopipe.defs.history import History
 from cytopipe.defs.instance import open_instance
-from cytopipe.defs.observing import observe
-from cytopipe.defs.partitions import register
-from cytopipe.defs.plan import Judgement, judge
-from cytopipe.defs.running import Finished, plan_runs, run_assets
+from cytopipe.defs.ledger import Ledger, Status
+from cytopipe.defs.overview import is_overview
+from cytopipe.defs.running import Finished, run_assets
+from cytopipe.defs.selection import Run, broken, choose, plan_runs
 from cytopipe.project import Project, load_project
 from cytopipe_tests.defs.example import make_project
 
@@ -32,28 +35,41 @@ class Opened:
         self.project = load_project(self.project.file)
         return self
 
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.project, GRAPH, History(self.instance))
+
+    @property
+    def definitions(self) -> Definitions:
+        return definitions_of(self.project, file=str(self.project.file))
+
     def look(self) -> list[str]:
         """Take up what happened outside; what was noticed, as text."""
-        register(self.project, self.instance)
-        return [f"{one.asset} [{one.partition}]" for one in observe(self.project, self.instance, GRAPH)]
+        return [f"{one.asset} [{one.key}]" for one in self.ledger.refresh()]
 
-    def judged(self) -> dict[tuple[str, str], Judgement]:
-        return {(one.asset, one.partition): one for one in judge(self.project, self.instance, GRAPH)}
+    def judged(self) -> dict[tuple[str, str], Status]:
+        ledger = self.ledger
+        ledger.refresh()
+        return {(one.asset, one.key): one for one in (*ledger.statuses(GRAPH.makers), *broken(ledger))}
 
     def states(self, partition: str) -> list[str]:
         """States of a data set's assets, in the order the data flows."""
         return [one.state for (_, key), one in self.judged().items() if key == partition]
 
+    def latest(self, asset: str, key: str) -> Event:
+        """The newest materialization of a partition."""
+        return next(one for one in History(self.instance).events(asset, key) if one.kind == MADE)
+
     def make(self) -> list[Finished]:
-        """Run whatever the plan wants."""
-        self.look()
-        wanted: dict[str, list[str]] = {}
-        for one in self.judged().values():
-            if one.wanted:
-                wanted.setdefault(one.asset, []).append(one.partition)
-        return [
-            run_assets(self.instance, assets, keys) for _, assets, keys in plan_runs(self.instance, wanted)
-        ]
+        """Run whatever the ledger wants of data sets."""
+        ledger = self.ledger
+        ledger.refresh()
+        chosen = [one for one in choose(ledger) if not is_overview(one.asset)]
+        return [self.run(*run.assets, keys=run.keys) for run in plan_runs(ledger, chosen)]
+
+    def run(self, *assets: str, keys: tuple[str, ...] = ()) -> Finished:
+        """One run over assets and partitions, whatever the ledger says of them."""
+        return run_assets(self.instance, self.definitions, Run("", assets, tuple(keys)))
 
 
 @pytest.fixture(scope="session")

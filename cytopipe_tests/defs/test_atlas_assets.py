@@ -14,18 +14,19 @@ import h5py
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
+from cytopipe.defs.ranges import range_tags
 from dagster import AssetKey, DagsterRunStatus, RunRequest, build_schedule_context
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
-from cytopipe.atlas import cells, inference, pseudobulk, validation_tables
-from cytopipe.atlas.invariants import profile_invariants, resampled_invariants
+from cytopipe.atlas import cells, inference, invariants, pseudobulk, validation_tables
+from cytopipe.commands.atlas_files import infer_activities
+from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.defs import books, standing_atlases
-from cytopipe.defs.ancestry import ancestry, asset_of_file, walk
 from cytopipe.defs.definitions import GRAPH, definitions
 from cytopipe.defs.instance import open_instance
 from cytopipe.defs.listening import listen
-from cytopipe.defs.ranges import range_tags
 from cytopipe.defs.running import run_assets
 from cytopipe.provenance import Provenance
 from cytopipe.storage import Store
@@ -56,9 +57,9 @@ def passes(monkeypatch) -> Passes:
     """Counts every pass over the cells of an atlas while it happens."""
     counted, run_pass = Passes(), pseudobulk._run_pass
 
-    def counting(job, plan, *rest):
+    def counting(cells, plan, how):
         counted.levels.append([level.name for level in plan.levels])
-        found = run_pass(job, plan, *rest)
+        found = run_pass(cells, plan, how)
         counted.resumed_at.append(found[2])
         return found
 
@@ -271,14 +272,14 @@ def test_files_of_the_plain_commands_are_taken_up_and_not_made_again(begin_atlas
 def test_the_plain_functions_leave_what_a_run_made(made, passes):
     data = made.project.data_set("atlas", "a.fine")
     entry = data.entry
-    done = pseudobulk.aggregate(
+    done = aggregate(
         data.resolve(entry.path), [entry.level_named(name) for name in LEVELS], results(made),
         atlas="a", sample=entry.sample, settings=entry.settings, use_gpu=False,
     )  # fmt: skip
     assert done.device == "none" and passes.levels == []
     told: list[str] = []
-    inference.infer_activities(
-        Store(data.folder), "a", ["fine"], ("mine",), entry.activity,
+    infer_activities(
+        data.folder, "a", ["fine"], ("mine",), entry.activity,
         source=data.resolve("mine.tsv"), report=told.append,
     )  # fmt: skip
     assert [line.split(": ")[1] for line in told] == ["unchanged"] * 2
@@ -287,7 +288,7 @@ def test_the_plain_functions_leave_what_a_run_made(made, passes):
 def test_outside_work_with_another_recipe_is_taken_up_as_stale(begin_atlases):
     opened = begin_atlases("a")
     data = opened.project.data_set("atlas", "a.fine")
-    pseudobulk.aggregate(
+    aggregate(
         data.resolve("a.h5ad"), [data.entry.level], results(opened), atlas="a", sample="sample",
         settings=pseudobulk.Settings(n_bootstrap=4, min_cells=5), use_gpu=False,
     )  # fmt: skip
@@ -566,6 +567,15 @@ def spoil(path: Path, damage: str) -> None:
             file["X"][1, 2] = -1.0
 
 
+def invariants_of(path: Path, opened: cells.Cells, level) -> dict[str, invariants.Invariant]:
+    return {
+        "counts_conserved": invariants.counts_conserved(path, opened, level),
+        "groups_complete": invariants.groups_complete(path, opened, level),
+        "genes_unique": invariants.genes_unique(path),
+        "no_negative": invariants.no_negative(path),
+    }
+
+
 @pytest.mark.parametrize(
     ("damage", "broken"),
     [
@@ -581,8 +591,9 @@ def test_each_invariant_notices_the_damage_it_is_for(made, tmp_path, damage, bro
     data = made.project.data_set("atlas", "a.fine")
     path = shutil.copy(results(made) / "a_pseudobulk_fine.h5ad", tmp_path / "copy.h5ad")
     spoil(Path(path), damage)
-    found = profile_invariants(path, data.resolve("a.h5ad"), data.entry.level)
-    assert {one.name for one in found if one.findings} == broken
+    with cells.open_cells(data.resolve("a.h5ad")) as opened:
+        found = invariants_of(path, opened, data.entry.level)
+    assert {name for name, one in found.items() if one.findings} == broken
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "dense", "zarr"])
@@ -594,18 +605,19 @@ def test_the_smallest_group_is_recounted_in_every_form_of_a_matrix(made, tmp_pat
                    "csr" if form == "zarr" else form)  # fmt: skip
     with cells.open_cells(source) as opened:
         assert opened.n_cells == 400
-    found = profile_invariants(results(made) / "a_pseudobulk_fine.h5ad", source, data.entry.level)
-    assert not any(one.findings for one in found)
-    assert ("recounted" in found[0].facts) == (form != "csc")
+        found = invariants_of(results(made) / "a_pseudobulk_fine.h5ad", opened, data.entry.level)
+    assert not any(one.findings for one in found.values())
+    assert ("recounted" in found["counts_conserved"].facts) == (form != "csc")
 
 
 def test_resamples_that_lack_one_are_noticed(made, tmp_path):
-    main = results(made) / "a_pseudobulk_fine.h5ad"
+    data = made.project.data_set("atlas", "a.fine")
     path = Path(shutil.copy(results(made) / "a_pseudobulk_fine_resampled.h5ad", tmp_path / "copy.h5ad"))
     with h5py.File(path, "r+") as file:
         file["obs/bootstrap_idx"][2] = 1
-    complete, positive = resampled_invariants(path, main, 4)
-    assert "3 of 4 resamples" in complete.findings[0] and not positive.findings
+    with cells.open_cells(data.resolve("a.h5ad")) as opened:
+        complete = invariants.resamples_complete(path, opened, data.entry.level, 4)
+    assert "3 of 4 resamples" in complete.findings[0] and not invariants.no_negative(path).findings
 
 
 def test_a_blocking_invariant_that_fails_leaves_the_level_and_its_descendants_unmade(made):
@@ -631,13 +643,11 @@ def test_a_blocking_invariant_that_fails_leaves_the_level_and_its_descendants_un
 
 def test_what_broke_an_invariant_is_not_taken_up_later(begin_atlases, monkeypatch):
     """The files stand, whole and by the right recipe; that they were refused is remembered."""
-    from cytopipe.atlas import invariants
-
     opened = begin_atlases("a", entry=PROFILES_ONLY)
     opened.look()
-    refused = (invariants.Invariant("counts_conserved", ("a count is lost",)),)
+    refused = invariants.Invariant(("a count is lost",))
     with monkeypatch.context() as patched:
-        patched.setattr(invariants, "profile_invariants", lambda *given, **how: refused)
+        patched.setattr(invariants, "counts_conserved", lambda *given: refused)
         assert run_assets(opened.instance, PASS, ["a.fine"]).outcome == "failure"
     assert (results(opened) / "a_pseudobulk_fine.h5ad").is_file()
     assert opened.look() == []

@@ -12,29 +12,32 @@ from datetime import UTC, datetime
 
 import pytest
 from dagster import (
+    AssetCheckKey,
     AssetKey,
     DagsterRunStatus,
     RunRequest,
     RunsFilter,
-    SkipReason,
     build_run_status_sensor_context,
     build_schedule_context,
     build_sensor_context,
 )
 
-from cytopipe.defs import books
+from cytopipe.defs import dead_runs
+from cytopipe.defs.artifact import Partitions
 from cytopipe.defs.dead_runs import reap
-from cytopipe.defs.definitions import GRAPH, definitions
-from cytopipe.defs.ranges import range_tags, ranges_of
-from cytopipe.defs.running import plan_runs, run_assets
+from cytopipe.defs.event import CHECKPOINT
+from cytopipe.defs.history import History
+from cytopipe.defs.ledger import Status
+from cytopipe.defs.running import range_tags
+from cytopipe.defs.selection import neighbours, plan_runs
 from cytopipe_tests.defs.example import backfill_of, fasta, make_project
 
-DONE = ["done"] * 4
-STEPS = [step.asset for step in GRAPH.steps_of("decompose")]
+DONE = ["done"] * 5
+STEPS = [f"decompose/{one}" for one in ("initial", "deconflicted", "refined", "final", "report")]
 
 
-def repository():
-    return definitions.get_repository_def()
+def repository(opened):
+    return opened.definitions.get_repository_def()
 
 
 def test_six_first_starts_at_once_all_succeed(tmp_path):
@@ -87,7 +90,8 @@ def wait_for_checkpoint(opened, process: subprocess.Popen) -> None:
     """Until the initial clustering has saved something and is still at it."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        if books.records(opened.instance, "decompose/initial", "meadow", kinds=("checkpoint",)):
+        events = History(opened.instance).events("decompose/initial", "meadow")
+        if any(one.kind == CHECKPOINT for one in events):
             return
         time.sleep(0.02)
     pytest.fail(f"no checkpoint: {process.communicate()}")
@@ -110,7 +114,7 @@ def test_a_killed_run_is_reaped_and_resumed_to_the_same_bytes(begin):
     assert opened.states("meadow")[0] == "interrupted"
     opened.make()
     assert opened.states("meadow") == DONE
-    killed = books.latest(opened.instance, "decompose/final", "meadow").version
+    killed = opened.latest("decompose/final", "meadow").version
     assert killed == _made_without_a_stop(opened)
 
 
@@ -151,20 +155,18 @@ def _made_without_a_stop(opened) -> str:
 
 
 def test_a_run_of_another_host_or_a_living_process_is_left_alone(finished):
-    from cytopipe.defs import reaping
-
-    job = definitions.resolve_implicit_global_asset_job_def()
+    job = finished.definitions.resolve_implicit_global_asset_job_def()
     run = finished.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED)
-    reaping.claim(finished.instance, run.run_id)
+    dead_runs.claim(finished.instance, run.run_id)
     assert reap(finished.instance) == []
-    finished.instance.add_run_tags(run.run_id, {reaping._WORKER: "elsewhere boot 1 1"})
+    finished.instance.add_run_tags(run.run_id, {dead_runs._WORKER: "elsewhere boot 1 1"})
     assert [one.outcome for one in reap(finished.instance)] == ["unknown"]
     assert [one.outcome for one in reap(finished.instance, gone_hosts=("elsewhere",))] == ["failed"]
     assert finished.instance.get_run_by_id(run.run_id).status is DagsterRunStatus.FAILURE
 
 
 def test_a_run_that_nobody_claimed_is_dead_after_a_while_and_one_being_canceled_is_canceled(finished):
-    job = definitions.resolve_implicit_global_asset_job_def()
+    job = finished.definitions.resolve_implicit_global_asset_job_def()
     finished.instance.create_run_for_job(job, status=DagsterRunStatus.STARTING)
     canceling = finished.instance.create_run_for_job(job, status=DagsterRunStatus.CANCELING)
     assert reap(finished.instance) == []
@@ -173,33 +175,38 @@ def test_a_run_that_nobody_claimed_is_dead_after_a_while_and_one_being_canceled_
     assert outcomes[canceling.run_id] == "canceled"
 
 
-def test_the_sensor_registers_new_entries_and_new_files(finished):
+def test_new_entries_and_new_files_are_partitions_when_the_definitions_are_loaded_again(finished):
     file = finished.project.file
     file.write_text(file.read_text() + "  plate:\n    input: incoming/*.fasta\n")
-    sensor = repository().get_sensor_def("new_data")
-    context = build_sensor_context(instance=finished.instance, repository_def=repository())
-    assert isinstance(sensor(context), SkipReason)
+    assert finished.again().look() == []
     (file.parent / "incoming").mkdir()
     (file.parent / "incoming" / "p1.fasta").write_text(fasta("p1"))
-    (request,) = sensor(context).dynamic_partitions_requests
-    assert (request.partitions_def_name, list(request.partition_keys)) == ("decompose", ["plate.p1"])
+    assert "decompose/sequences [plate.p1]" in finished.again().look()
+    node = finished.definitions.resolve_asset_graph().get(AssetKey(["decompose", "initial"]))
+    assert node.partitions_def.get_partition_keys() == ["meadow", "forest", "plate.p1"]
+    assert finished.states("plate.p1") == ["missing"] * 5
 
 
 def test_the_sensor_says_what_is_wrong_with_the_project_file(finished):
+    sensor = repository(finished).get_sensor_def("changes")
+    context = build_sensor_context(instance=finished.instance, repository_def=repository(finished))
     finished.project.file.write_text("decompose: [")
-    context = build_sensor_context(instance=finished.instance, repository_def=repository())
-    for name in ("new_data", "outside_work"):
-        assert "cytopipe.yaml:1" in repository().get_sensor_def(name)(context).skip_message
+    assert "cytopipe.yaml:1" in sensor(context).skip_message
 
 
 def test_the_sensor_notices_a_hand_edit(finished):
     from cytopipe_tests.defs.example import edit_by_hand
 
+    context = build_sensor_context(instance=finished.instance, repository_def=repository(finished))
+    sensor = repository(finished).get_sensor_def("changes")
+    (request,) = sensor.evaluate_tick(context).run_requests
+    assert {one.to_user_string() for one in request.asset_selection} == {"decompose/overview"}
+    assert finished.run("decompose/overview").outcome == "success"
+    assert sensor.evaluate_tick(context).skip_message == "nothing new"
     edit_by_hand(finished.project.data_set("decompose", "meadow").folder, "refined")
-    context = build_sensor_context(instance=finished.instance, repository_def=repository())
-    said = repository().get_sensor_def("outside_work")(context).skip_message
-    assert said == "decompose/refined [meadow] changed outside Dagster"
-    assert finished.states("meadow") == ["done", "done", "done", "stale"]
+    said = sensor.evaluate_tick(context).skip_message
+    assert said.startswith("decompose/refined [meadow] edited by hand: ")
+    assert finished.states("meadow") == ["done", "done", "done", "stale", "stale"]
 
 
 def test_the_failure_sensor_writes_a_line_that_tools_can_follow(begin):
@@ -215,20 +222,20 @@ def test_the_failure_sensor_writes_a_line_that_tools_can_follow(begin):
     context = build_run_status_sensor_context(
         sensor_name="failures", dagster_event=event, dagster_instance=opened.instance, dagster_run=run
     ).for_run_failure()
-    repository().get_sensor_def("failures")(context)
+    repository(opened).get_sensor_def("failures")(context)
     (line,) = (opened.project.home / "failures.log").read_text().splitlines()
     assert json.loads(line)["run_id"] == run.run_id
     assert "broken.fasta" in json.loads(line)["errors"][0]
 
 
 def test_the_nightly_schedule_asks_for_what_is_missing_or_stale_and_not_for_what_failed(finished):
-    schedule = repository().get_schedule_def("decompose_nightly")
+    schedule = repository(finished).get_schedule_def("decompose_nightly")
 
     def tick() -> list:
         context = build_schedule_context(
             instance=finished.instance,
             scheduled_execution_time=datetime(2030, 1, 1, 2, tzinfo=UTC),
-            repository_def=repository(),
+            repository_def=repository(finished),
         )
         return list(schedule.evaluate_tick(context).run_requests)
 
@@ -237,35 +244,32 @@ def test_the_nightly_schedule_asks_for_what_is_missing_or_stale_and_not_for_what
     (request,) = tick()
     assert isinstance(request, RunRequest)
     assert request.tags["dagster/partition"] == "forest"
-    job = repository().get_job("decompose_all")
+    job = repository(finished).get_job("decompose_all")
     assert job.execute_in_process(instance=finished.instance, tags=request.tags, raise_on_error=False).success
     assert finished.states("forest") == DONE
     assert tick() == []
 
 
-def test_the_weekly_care_verifies_and_names_what_differs(finished):
-    job = repository().get_job("verify_and_sweep")
+def test_the_weekly_maintenance_verifies_and_names_what_differs(finished):
+    job = repository(finished).get_job("verify_and_sweep")
     assert job.execute_in_process(instance=finished.instance).success
-    record = books.latest(finished.instance, "care/archive_health", "")
-    assert record is None or record.metadata["artifacts"] > 0
+    assert finished.latest("maintenance/archive_health", "").metadata["artifacts"] > 0
     folder = finished.project.data_set("decompose", "forest").folder
     file = next(folder.glob("cluster_*.fasta"))
     file.write_bytes(file.read_bytes()[:-50])
     result = job.execute_in_process(instance=finished.instance, raise_on_error=False)
     assert not result.success
-    failure = result.failure_data_for_node("care__archive_health").user_failure_data
+    failure = result.failure_data_for_node("maintenance__archive_health").user_failure_data
     assert file.name in failure.description
 
 
 def test_a_check_that_is_run_later_finds_what_changed_on_disk(finished):
     folder = finished.project.data_set("decompose", "forest").folder
-    job = repository().get_job("decompose_all")
-    key = AssetKey(["decompose", "final"])
-    checks = [one for one in job.asset_layer.asset_graph.asset_check_keys if one.asset_key == key]
-    wanted = [one for one in checks if one.name == "bytes_as_published"]
+    job = repository(finished).get_job("decompose_all")
+    wanted = AssetCheckKey(AssetKey(["decompose", "final"]), "clusters_disjoint")
 
     def passed() -> bool:
-        subset = job.get_subset(asset_selection=set(), asset_check_selection=set(wanted))
+        subset = job.get_subset(asset_selection=set(), asset_check_selection={wanted})
         result = subset.execute_in_process(instance=finished.instance, partition_key="forest")
         return result.get_asset_check_evaluations()[0].passed
 
@@ -276,24 +280,22 @@ def test_a_check_that_is_run_later_finds_what_changed_on_disk(finished):
 
 
 def test_invariants_are_recorded_with_every_partition(finished):
-    from dagster import AssetCheckKey
-
-    for key in ("meadow", "forest"):
-        summary = finished.instance.event_log_storage.get_asset_check_execution_history(
-            AssetCheckKey(AssetKey(["decompose", "final"]), "records_conserved"), limit=10
-        )
-        assert summary, key
-        assert all(one.status.value == "SUCCEEDED" for one in summary)
+    history = finished.instance.event_log_storage.get_asset_check_execution_history(
+        AssetCheckKey(AssetKey(["decompose", "final"]), "records_conserved"), limit=10
+    )
+    evaluations = [one.event.dagster_event.event_specific_data for one in history]
+    assert {one.partition for one in evaluations} == {"meadow", "forest"}
+    assert all(one.status.value == "SUCCEEDED" for one in history)
 
 
 def test_a_single_partition_run_lets_other_domains_share_it(begin):
     """With one partition the chain yields results, so that an asset downstream of it is not skipped."""
     opened = begin("meadow")
     opened.look()
-    outcome = run_assets(opened.instance, STEPS, ["meadow"])
+    outcome = opened.run(*STEPS, keys=("meadow",))
     assert outcome.outcome == "success"
-    record = books.latest(opened.instance, "decompose/final", "meadow")
-    assert {one.asset for one in record.inputs} == {"decompose/refined"}
+    record = opened.latest("decompose/final", "meadow")
+    assert set(record.inputs) == {"decompose/sequences", "decompose/refined"}
     assert opened.states("meadow") == DONE
 
 
@@ -306,7 +308,7 @@ def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
 
     opened = begin("meadow", "forest")
     opened.look()
-    graph = definitions.resolve_asset_graph()
+    graph = opened.definitions.resolve_asset_graph()
     backfill = backfill_of(opened.instance, graph, "many", STEPS, ["meadow", "forest"])
     opened.instance.add_backfill(backfill)
     target = ModuleTarget(
@@ -318,7 +320,7 @@ def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
         list(execute_backfill_iteration(context, logging.getLogger("test")))
         runs = opened.instance.get_runs(RunsFilter(tags={"dagster/backfill": "many"}))
         assert len(runs) == 1
-        assert set(runs[0].tags.items()) >= set(range_tags(["meadow", "forest"]).items())
+        assert set(runs[0].tags.items()) >= set(range_tags(("meadow", "forest")).items())
         assert {key.to_user_string() for key in runs[0].asset_selection} == set(STEPS)
     stored = opened.instance.get_backfill("many")
     assert stored.status is BulkActionStatus.REQUESTED
@@ -326,20 +328,24 @@ def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
 
 def test_ranges_are_contiguous_and_no_longer_than_asked():
     order = list("abcdefgh")
-    assert ranges_of(order, "bcegh") == [["b", "c"], ["e"], ["g", "h"]]
-    assert ranges_of(order, order, 3) == [["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
-    assert ranges_of(order, []) == []
-    assert range_tags(["a"]) == {"dagster/partition": "a"}
+    by, grid = Partitions(name="letters", per_run=3), Partitions(name="grid", dimensions=("row", "column"))
+    assert neighbours(order, set("bcegh"), by) == [["b", "c"], ["e"], ["g", "h"]]
+    assert neighbours(order, set(order), by) == [["a", "b", "c"], ["d", "e", "f"], ["g", "h"]]
+    assert neighbours(order, set(), by) == []
+    tiles = ["A|0", "A|1", "B|0", "B|1"]
+    assert neighbours(tiles, set(tiles[1:]), grid) == [["A|1"], ["B|0", "B|1"]]
+    assert range_tags(("a",)) == {"dagster/partition": "a"}
 
 
-def test_runs_take_contiguous_partitions_that_need_the_same_assets(finished):
-    finished.instance.add_dynamic_partitions("decompose", ["x", "y", "z"])
+def test_runs_take_contiguous_partitions_that_need_the_same_assets(begin):
+    opened = begin("x", "y", "z")
     wanted = {"decompose/initial": ["x", "z"], "decompose/final": ["x", "y", "z"]}
-    runs = [(assets, keys) for _, assets, keys in plan_runs(finished.instance, wanted)]
+    chosen = [Status(asset, key, "stale") for asset, keys in wanted.items() for key in keys]
+    runs = [(run.assets, run.keys) for run in plan_runs(opened.ledger, chosen)]
     assert runs == [
-        (["decompose/initial", "decompose/final"], ["x"]),
-        (["decompose/initial", "decompose/final"], ["z"]),
-        (["decompose/final"], ["y"]),
+        (("decompose/initial", "decompose/final"), ("x",)),
+        (("decompose/initial", "decompose/final"), ("z",)),
+        (("decompose/final",), ("y",)),
     ]
 
 

@@ -34,6 +34,14 @@ def test_no_module_of_a_domain_names_a_framework(domain):
                 assert not wrong, f"{file.relative_to(ROOT)} imports {name}"
 
 
+def test_no_module_of_the_atlas_domain_publishes_files():
+    """Its functions give values; formats and the archive write them."""
+    for file in modules_of("atlas"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cytopipe.storage"):
+                assert not {"Store", "Archive"} & {one.name for one in node.names}, file.relative_to(ROOT)
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_importing_every_module_of_a_domain_imports_no_framework(domain):
     names = [

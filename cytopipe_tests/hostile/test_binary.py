@@ -108,6 +108,83 @@ def test_hdf5_that_declares_more_than_memory_is_not_read(tmp_path):
         pass
 
 
+def _atlas(path: Path, n_genes: int, names) -> Path:
+    """A file that an atlas could be, whose gene names are as `names` writes them."""
+    with h5py.File(path, "w") as file:
+        obs, var, X = file.create_group("obs"), file.create_group("var"), file.create_group("X")
+        obs["_index"] = ["c0", "c1"]
+        obs["type"] = ["T", "B"]
+        names(var)
+        for frame in (obs, var):
+            frame.attrs["_index"] = "_index"
+        X.attrs["encoding-type"], X.attrs["shape"] = "csr_matrix", [2, n_genes]
+        X["data"], X["indices"], X["indptr"] = np.ones(2, "f4"), np.array([0, 1], "i4"), np.array([0, 1, 2])
+    return path
+
+
+def _two_thousand_million(var) -> None:
+    var.create_dataset("_index", (1 << 31,), h5py.string_dtype(), chunks=(1 << 20,), compression="gzip")
+
+
+def _one_shared_string(**storage):
+    def names(var) -> None:
+        """References of 20,000 names, all made to lead to the first, a string of 2 MB."""
+        n = 20_000
+        index = var.create_dataset("_index", (n,), h5py.string_dtype(), **storage)
+        index[0] = "G" * (2 << 20)
+        var.file.flush()
+        if storage:
+            _, raw = index.id.read_direct_chunk((0,))
+            raw = zlib.decompress(raw)
+            index.id.write_direct_chunk((0,), zlib.compress(raw[:16] * n))
+        else:
+            offset, path = index.id.get_offset(), var.file.filename
+            first = os.pread(descriptor := os.open(path, os.O_RDWR), 16, offset)
+            os.pwrite(descriptor, first * n, offset)
+            os.close(descriptor)
+
+    return names
+
+
+@pytest.mark.parametrize(
+    ("n_genes", "names"),
+    [
+        (1 << 31, _two_thousand_million),
+        (20_000, _one_shared_string()),
+        (20_000, _one_shared_string(chunks=(20_000,), compression="gzip")),
+    ],
+    ids=["2^31 names", "one string, plain", "one string, gzip"],
+)
+def test_gene_names_that_fill_the_memory_are_refused_before_they_are_read(n_genes, names, tmp_path):
+    """A small file whose names are 40 GB of text as Python reads them."""
+    from cytopipe.atlas import open_cells
+
+    path = _atlas(tmp_path / "x.h5ad", n_genes, names)
+    assert path.stat().st_size < 16 << 20
+    tracemalloc.start()
+    for opener in (lambda: open_cells(path), lambda: read_h5ad(path)):
+        with pytest.raises(BudgetError, match=r"x\.h5ad"):
+            opener()
+    assert tracemalloc.get_traced_memory()[1] < 100 << 20
+    tracemalloc.stop()
+
+
+def test_ordinary_names_are_read_whatever_way_they_are_stored(tmp_path):
+    """Plain, chunked, gzip, shuffled, lzf: the lengths that are looked at first are those of the names."""
+    from cytopipe.storage.guard.hdf5 import read_texts, text_bytes
+
+    names = [f"GENE{number}é" for number in range(300)]
+    storages = [{}, {"chunks": (100,)}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}]
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for number, storage in enumerate([*storages, {"compression": "lzf"}]):
+            file.create_dataset(str(number), data=names, dtype=h5py.string_dtype(), **storage)
+    with h5py.File(tmp_path / "x.h5") as file:
+        for number in range(5):
+            assert read_texts(file[str(number)], "x.h5") == names
+        length = sum(len(name.encode()) for name in names)
+        assert {text_bytes(file[str(number)]) for number in range(4)} == {300 * 64 + length}
+
+
 def test_hdf5_with_a_chunk_beyond_its_limit_is_not_read(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         file.create_dataset("huge", (10**6, 10**6), "u1", chunks=(50_000, 50_000), compression="gzip")

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from cytopipe.atlas.activity import ActivitySettings, score
+from cytopipe.atlas.cells import open_cells
 from cytopipe.atlas.plan import Settings
-from cytopipe.atlas.pseudobulk import Aggregation, aggregate
 from cytopipe.atlas.registry import Level
 from cytopipe.atlas.signatures import load_signature
+from cytopipe.commands.atlas_profiles import Aggregation, aggregate
 from cytopipe.errors import InputError, MissingToolError
 from cytopipe_tests.parity import Case, Verdict, agrees, fails, unevaluated
 
@@ -143,7 +144,8 @@ def normalised_is_refused(path: Path) -> Verdict:
     """Log-normalised X, with no counts in layers or raw, is refused with what was found."""
     with tempfile.TemporaryDirectory() as output:
         try:
-            aggregate(path, [Level("L1", ("cell_type_l1",))], output, sample="sample")
+            settings = Settings(n_bootstrap=0)
+            aggregate(path, [Level("L1", ("cell_type_l1",))], output, settings=settings)
         except InputError as error:
             return agrees(str(error).splitlines()[0])
     return fails("normalised input was aggregated as if it were counts")
@@ -160,6 +162,12 @@ def _files(folder: Path, name: str, level: str) -> dict[str, Path]:
 @lru_cache(maxsize=8)
 def _aggregated(folder: Path, name: str) -> Aggregation:
     case = json.loads((folder / "manifest.json").read_text())[name]
+    asked = case.get("kwargs", {})
+    sample = asked.get("sample_col", "sample")
+    with open_cells(folder / case["input"]) as cells:
+        if sample not in cells.columns:  # the reference resamples nothing then
+            sample = None
+    n_bootstrap = asked.get("n_bootstrap", 100) if sample else 0
     levels = [Level(level, tuple(columns.split("+"))) for level, columns in case["levels"].items()]
     _OUTPUTS.append(tempfile.TemporaryDirectory())
     return aggregate(
@@ -167,8 +175,8 @@ def _aggregated(folder: Path, name: str) -> Aggregation:
         levels,
         _OUTPUTS[-1].name,
         atlas="synth",
-        sample="sample",
-        settings=Settings(bootstrap="parity", n_bootstrap=case["kwargs"].get("n_bootstrap", 100)),
+        sample=sample,
+        settings=Settings(bootstrap="parity", n_bootstrap=n_bootstrap, seed=asked.get("seed", 0)),
     )
 
 

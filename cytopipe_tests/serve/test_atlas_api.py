@@ -17,8 +17,7 @@ import pytest
 
 from cytopipe.atlas.activity import ActivitySettings
 from cytopipe.atlas.catalogue import Catalogue
-from cytopipe.atlas.inference import infer_activities
-from cytopipe.atlas.validation_tables import cross_atlas, validate_atlas
+from cytopipe.commands.atlas_files import compare_atlases, infer_activities, validate_atlas
 from cytopipe.errors import InputError, ParameterError
 from cytopipe.serve.atlas_api import create_app, serve
 from cytopipe.serve.listener import server_of
@@ -34,9 +33,11 @@ def store(tmp_path_factory) -> Store:
     store = Store(folder / "results", sync=Sync.NONE)
     for atlas in ATLASES:
         write_pseudobulk(store.root, atlas)
-        infer_activities(store, atlas, None, ("mine",), ActivitySettings(n_permutations=20), source=table)
-        validate_atlas(store, atlas, "l1", "mine", source=table, draw=False)
-    cross_atlas(store, dict.fromkeys(ATLASES, "l1"), "mine", draw=False)
+        infer_activities(
+            store.root, atlas, None, ("mine",), ActivitySettings(n_permutations=20), source=table
+        )
+        validate_atlas(store.root, atlas, "l1", "mine", source=table, draw=False)
+    compare_atlases(store.root, dict.fromkeys(ATLASES, "l1"), "mine", draw=False)
     return store
 
 

@@ -6,11 +6,11 @@ import re
 from html import unescape
 
 import pytest
+from cytopipe.defs.observing import observe
+from cytopipe.defs.partitions import register
 
 from cytopipe.defs.definitions import GRAPH
 from cytopipe.defs.instance import open_instance
-from cytopipe.defs.observing import observe
-from cytopipe.defs.partitions import register
 from cytopipe.defs.running import LOCATION as CODE_LOCATION
 from cytopipe.serve.project_state import ArtifactState, ProjectState, state_reader
 from cytopipe.serve.start_page import LOCATION, start_page

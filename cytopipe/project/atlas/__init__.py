@@ -11,5 +11,6 @@ DOMAIN = Domain(
     entry=f"{__name__}.entry:Atlas",
     commands="cytopipe.commands.atlas:atlas",
     parameters=("cytopipe.atlas.settings:Settings", "cytopipe.atlas.settings:ActivitySettings"),
+    wholes="atlases",
     parts="atlas_signatures",
 )

@@ -202,6 +202,16 @@ class Atlas(Entry, AtlasFields):
             one._atlas, one._level = name, level
             yield f"{name}.{level}", one
 
+    def whole(self, name: str) -> Self:
+        one = self.model_copy()
+        one._atlas = name
+        return one
+
+    @property
+    def names(self) -> dict[str, str]:
+        level = self.level.file_part if self._level else ""
+        return {"atlas": self._atlas, "level": level, "signature": self._signature}
+
     def parts(self, key: str) -> Iterator[tuple[str, Self]]:
         for signature in self.signatures:
             one = self.model_copy()

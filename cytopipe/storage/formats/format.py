@@ -84,12 +84,18 @@ class DirectoryFormat(_DraftedFormat):
 
 
 class SetFormat(Format):
-    """A format of a set of flat files that people may edit by hand; several sets may share a folder."""
+    """A format of a set of flat files; several sets may share a folder.
+
+    Attributes
+    ----------
+    editable : bool
+        Whether people may edit the files: an edit is then taken up as a new version, and never overwritten.
+        Otherwise it is damage, and the next publication replaces it.
+    """
 
     layout: ClassVar[Layout] = "set"
-    suffix: str = ""
     editable: ClassVar[bool] = True
-    """Whether an edit by hand is kept. Of what is only derived, such as a report, it is not."""
+    suffix: str = ""
 
     @abstractmethod
     def owns(self, name: str) -> tuple[str, ...]:

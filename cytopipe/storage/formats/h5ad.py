@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,11 +20,24 @@ from cytopipe.storage.guard.hdf5 import open_hdf5
 
 if TYPE_CHECKING:
     import h5py
+    import pandas as pd
     from anndata import AnnData
 
     from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks
 
-__all__ = ["H5AD", "H5ad", "Summary", "check_h5ad", "open_h5ad", "read_h5ad", "validate_h5ad", "write_h5ad"]
+__all__ = [
+    "H5AD",
+    "H5AD_IN_PARTS",
+    "H5ad",
+    "H5adFile",
+    "H5adInParts",
+    "Summary",
+    "check_h5ad",
+    "open_h5ad",
+    "read_h5ad",
+    "validate_h5ad",
+    "write_h5ad",
+]
 
 
 @dataclass(frozen=True)
@@ -77,14 +91,15 @@ class H5ad(FileFormat):
 
     def write(self, draft: Path, value: AnnData | AnnDataBlocks) -> None:
         """Write an AnnData whole, or block by block; the value is not changed."""
-        from anndata import AnnData
-
         from cytopipe.engine import available_cores
         from cytopipe.storage.formats.h5ad_blocks import AnnDataBlocks, write_blocks
 
         if isinstance(value, AnnDataBlocks):
             write_blocks(draft, value, self.threads or available_cores())
-        elif isinstance(value, AnnData):
+            return
+        from anndata import AnnData
+
+        if isinstance(value, AnnData):
             write_h5ad(value, compression=self.compression)(draft)
         else:
             raise InputError(f"an h5ad holds an AnnData or AnnDataBlocks, not a {type(value).__name__}")
@@ -112,6 +127,66 @@ class H5ad(FileFormat):
 
 H5AD = H5ad()
 """gzip, in as many threads as there are cores; every value is decoded before it is published."""
+
+
+@dataclass(frozen=True, eq=False)
+class H5adFile:
+    """A published h5ad, read a part at a time; a path to whatever takes one.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @cached_property
+    def obs(self) -> pd.DataFrame:
+        return self._read("obs")
+
+    @cached_property
+    def var(self) -> pd.DataFrame:
+        return self._read("var")
+
+    @cached_property
+    def uns(self) -> Mapping[str, object]:
+        return self._read("uns")
+
+    def to_memory(self) -> AnnData:
+        """The whole of it, if it fits into memory."""
+        return read_h5ad(self.path)
+
+    def _read(self, name: str):
+        from anndata.io import read_elem
+
+        with open_h5ad(self.path) as file:
+            return read_elem(file[name])
+
+
+class H5adInParts(H5ad):
+    """An h5ad of gigabytes: written as any other, read as an :class:`H5adFile`.
+
+    Validation reads the layout and the last value of each matrix.
+    """
+
+    name = "h5ad_in_parts"
+
+    def __init__(self, threads: int | None = None) -> None:
+        super().__init__(threads=threads, decode=False)
+
+    def read(self, path: Path) -> H5adFile:
+        """The file, to be read a part at a time."""
+        return H5adFile(path)
+
+
+H5AD_IN_PARTS = H5adInParts()
+"""As `H5AD`, for artifacts that nobody wants in memory whole."""
 
 
 # --------------------------------------------------------------------------- writing

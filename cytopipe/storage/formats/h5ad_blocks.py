@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cytopipe.errors import InputError
+from cytopipe.storage.h5ad_elements import Frame, write_elements, write_frame
 
 if TYPE_CHECKING:
     import h5py
@@ -37,8 +38,8 @@ class AnnDataBlocks:
 
     Parameters
     ----------
-    obs, var : DataFrame
-        Rows and genes, with their names as index.
+    obs, var : DataFrame or Frame
+        Rows and genes, with their names as index. With `Frame` neither pandas nor anndata is imported.
     matrices : mapping of str to dtype
         ``X`` and ``layers/NAME``, all of shape (n_obs, n_vars), and the type of their values.
     blocks : iterable of Block or of callable
@@ -52,8 +53,8 @@ class AnnDataBlocks:
     compression : {'gzip', None}
     """
 
-    obs: pd.DataFrame
-    var: pd.DataFrame
+    obs: pd.DataFrame | Frame
+    var: pd.DataFrame | Frame
     matrices: Mapping[str, np.dtype | str]
     blocks: Iterable[Block | Callable[[], Block]]
     uns: Mapping[str, object] = field(default_factory=dict)
@@ -85,16 +86,19 @@ def write_blocks(path: Path, value: AnnDataBlocks, threads: int) -> None:
         A block lies outside of its matrix or between chunks, or a part of a matrix never came or came twice.
     """
     import h5py
-    import pandas as pd
-    from anndata.io import write_elem
 
     with h5py.File(path, "w", libver="earliest", track_order=False) as file:
         file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
-        write_elem(file, "obs", pd.DataFrame(value.obs))
-        write_elem(file, "var", pd.DataFrame(value.var))
-        write_elem(file, "uns", dict(value.uns))
+        write = write_elements if isinstance(value.obs, Frame) else _write_by_anndata
+        for name in ("obs", "var"):
+            table = getattr(value, name)
+            if isinstance(table, Frame):
+                write_frame(file, name, table.index, table.columns)
+            else:
+                _write_by_anndata(file, name, table)
+        write(file, "uns", dict(value.uns))
         for name in ("layers", "obsm", "obsp", "varm", "varp"):
-            write_elem(file, name, dict(value.obsm) if name == "obsm" else {})
+            write(file, name, dict(value.obsm) if name == "obsm" else {})
         chunked = {
             name: _Chunked(_create(file, name, value), name) for name in sorted(value.matrices, key=_by_layer)
         }
@@ -104,6 +108,12 @@ def write_blocks(path: Path, value: AnnDataBlocks, threads: int) -> None:
                     chunked[name].put(offset, data)
         for one in chunked.values():
             one.require_all()
+
+
+def _write_by_anndata(file: h5py.File, name: str, element: object) -> None:
+    from anndata.io import write_elem
+
+    write_elem(file, name, element)
 
 
 def _by_layer(name: str) -> tuple[bool, str]:

@@ -11,21 +11,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.errors import BudgetError, CytopipeError, Finding, InputError, RefusedError
-from cytopipe.storage.guard.budget import budget_bytes, declared_bytes
+from cytopipe.storage.guard.budget import budget_bytes, declared_bytes, require_budget
+from cytopipe.storage.guard.inflate import inflate
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Hdf5Survey", "open_hdf5", "survey_hdf5"]
+__all__ = ["Hdf5Survey", "open_hdf5", "read_texts", "require_texts", "survey_hdf5"]
 
 MAX_OBJECTS = 200_000
 MAX_DEPTH = 64
 MAX_CHUNK_BYTES = 1 << 30
 MAX_FINDINGS = 20
+_BYTES_PER_TEXT = 64  # a str and a reference to it, without its characters
+_REFERENCE = 16  # bytes of a stored reference to a text: length (4), place in the file (8), number there (4)
+_UNKNOWN_TEXT = 64  # characters of a text whose reference cannot be looked at
+_GZIP, _SHUFFLE = 1, 2
 
 
 @dataclass
@@ -35,7 +41,7 @@ class Hdf5Survey:
     Parameters
     ----------
     datasets : dict of str to int
-        Declared bytes by path; of variable-length text, 16 bytes an element.
+        Declared bytes by path; of variable-length text, what its strings take in memory.
     objects : int
         Groups and datasets, counted once for each name they have.
     """
@@ -86,6 +92,9 @@ def open_hdf5(
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py's words for damage
             raise InputError(f"is a damaged HDF5 file: {error}", where=where) from None
         counted = {name: size for name, size in survey.datasets.items() if not name.startswith(streamed)}
+        for name in counted:
+            if h5py.check_string_dtype(file[name].dtype) is not None:
+                counted[name] = text_bytes(file[name])
         allowed = budget_bytes() if budget is None else budget
         if sum(counted.values()) > allowed:
             raise BudgetError(
@@ -96,6 +105,100 @@ def open_hdf5(
                 next="Read it in pieces, or raise the budget if the file is to be trusted.",
             )
         yield file
+
+
+def read_texts(dataset, where: str, *, budget: int | None = None) -> list[str]:
+    """Every text of a one-dimensional data set, once it is known that they fit into the memory.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset or zarr.Array
+    where : str
+        For messages.
+    budget : int, optional
+        Bytes; half of the available memory by default.
+
+    Raises
+    ------
+    BudgetError
+        If they do not.
+    """
+    require_texts(dataset, where, budget=budget)
+    return [value.decode() if isinstance(value, bytes) else str(value) for value in dataset[...]]
+
+
+def require_texts(element, where: str, *, budget: int | None = None) -> None:
+    """Refuse texts, or a group of data sets, that would not fit into memory; errors as :func:`read_texts`."""
+    parts = [element] if hasattr(element, "shape") else [element[name] for name in element]
+    for part in parts:
+        if hasattr(part, "shape"):
+            needed = text_bytes(part)
+            require_budget(needed, budget, what=f"{part.name.strip('/')}", where=where)
+
+
+def text_bytes(dataset) -> int:
+    """Memory the elements of a data set take as Python reads them.
+
+    Of variable-length text the file holds references of (length, place), and any number of them may lead to
+    one string: the lengths are added up as they are stored, before a string is read.
+    """
+    length = prod(dataset.shape or ())
+    declared = declared_bytes(dataset.shape or (), dataset.dtype.itemsize)
+    if dataset.dtype.kind not in "OSTU":
+        return declared
+    declared = max(declared, length * _BYTES_PER_TEXT)
+    if not hasattr(dataset, "id") or dataset.dtype.kind != "O" or declared > budget_bytes(1.0):
+        return declared
+    return declared + _stored_lengths(dataset)
+
+
+def _stored_lengths(dataset: h5py.Dataset) -> int:
+    """The sum of all lengths of variable-length text, from the references alone."""
+    import os
+
+    if dataset.chunks is None:
+        offset, count = dataset.id.get_offset(), prod(dataset.shape or ())
+        if offset is None:  # never written
+            return 0
+        with open(dataset.file.filename, "rb") as stream:  # noqa: PTH123 - HDF5 names files by text
+            stream.seek(offset + dataset.file.userblock_size)
+            return _lengths(stream.read(count * _REFERENCE))
+    total, size = 0, prod(dataset.chunks) * _REFERENCE
+    for number in range(dataset.id.get_num_chunks()):
+        info = dataset.id.get_chunk_info(number)
+        mask, raw = dataset.id.read_direct_chunk(info.chunk_offset)
+        content = _unfiltered(dataset, raw, mask, size)
+        if content is None:  # by a filter that is not undone here: as long as the file may hold
+            largest = os.path.getsize(dataset.file.filename)  # noqa: PTH202
+            total += prod(dataset.chunks) * min(largest, _UNKNOWN_TEXT)
+        else:
+            total += _lengths(content)
+    return total
+
+
+def _lengths(references: bytes) -> int:
+    import numpy as np
+
+    whole = len(references) // _REFERENCE * _REFERENCE
+    return int(np.frombuffer(references[:whole], "<u4")[:: _REFERENCE // 4].sum(dtype=np.int64))
+
+
+def _unfiltered(dataset: h5py.Dataset, raw: bytes, mask: int, size: int) -> bytes | None:
+    """A chunk with gzip and shuffle undone; None where another filter was used."""
+    import numpy as np
+
+    plist = dataset.id.get_create_plist()
+    numbers = [plist.get_filter(k)[0] for k in range(plist.get_nfilters())]
+    for place in range(len(numbers) - 1, -1, -1):
+        if mask >> place & 1:
+            continue
+        if numbers[place] == _GZIP:
+            raw = inflate(raw, "zlib", size, where=dataset.name)
+        elif numbers[place] == _SHUFFLE:
+            raw = np.frombuffer(raw, np.uint8).reshape(_REFERENCE, -1).T.tobytes()
+        else:
+            return None
+    return raw
 
 
 def survey_hdf5(file: h5py.File, where: str) -> Hdf5Survey:

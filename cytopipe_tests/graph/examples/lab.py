@@ -14,6 +14,7 @@ from cytopipe.defs.history import History, asset_key
 from cytopipe.defs.io_managers import io_managers
 from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.resources import ProjectResource
+from cytopipe.defs.selection import operations
 from cytopipe.project import Project
 
 
@@ -75,6 +76,6 @@ class Lab:
 
     def make_all(self) -> None:
         """Everything, one operation after the other, as a backfill would."""
-        for _, by, steps in GraphAssets(self.project, self.graph).groups():
+        for _, by, steps in operations(self.graph):
             keys = by.keys(self.project) if by else None
             self.make(*(asset for step in steps for asset in step.makes), keys=keys)

@@ -1,4 +1,5 @@
-"""Care of what lies on disk: every artifact compared with its manifest, dead drafts and old versions removed.
+"""Maintenance of what lies on disk: every artifact compared with its manifest, dead drafts and old versions
+removed.
 
 An asset without partitions, so that its history is the history of the archive's health.
 """
@@ -63,8 +64,8 @@ def _measured(project: Project) -> tuple[int, int]:
 
 
 @asset(
-    key=AssetKey(["care", "archive_health"]),
-    group_name="care",
+    key=AssetKey(["maintenance", "archive_health"]),
+    group_name="maintenance",
     owners=OWNERS,
     kinds={"python"},
     code_version="1",

@@ -1,0 +1,188 @@
+"""The counts of all cells in memory, as narrow as they are exact: the store where samples are many and small.
+
+A sum per (leaf, sample) wastes memory where such a unit has few cells: most genes of it are zero. Here every
+stored count of the atlas is kept instead, 2 bytes for the gene (4 above 65,536 genes) and 2 for the count
+(4 once one is larger), cell after cell, genes of a cell ascending, each once. 50,000 cells of 1,000 samples
+take 0.2 GB where their sums would take 6.4. What is derived from it is equal to the bit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from cytopipe.atlas.stream import Block
+
+__all__ = ["Entries", "gene_dtype"]
+
+_NARROW, _WIDE = np.uint16, np.uint32
+_GROWTH = 1.125
+
+
+def gene_dtype(n_genes: int) -> np.dtype:
+    """The narrowest type that numbers `n_genes` genes."""
+    return np.dtype(_NARROW if n_genes <= 1 << 16 else _WIDE)
+
+
+@dataclass
+class Entries:
+    """Counts of cells, entry by entry.
+
+    Parameters
+    ----------
+    start, stop : ndarray, (n_cells,) int64
+        Entries of each cell are ``start:stop``; there may be a gap before those of the next.
+    genes : ndarray, (n_entries,) uint16 or uint32
+    counts : ndarray, (n_entries,) uint16 or uint32
+    """
+
+    start: np.ndarray
+    stop: np.ndarray
+    genes: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def empty(cls, n_cells: int, n_entries: int, n_genes: int) -> Entries:
+        """Room for `n_entries`, of no cell yet; more room is made when it is needed."""
+        none = np.zeros(n_cells, np.int64)
+        genes, counts = np.empty(n_entries, gene_dtype(n_genes)), np.empty(n_entries, _NARROW)
+        return cls(none, none.copy(), genes, counts)
+
+    def keep_rows(self, block: Block, gene_of_column: np.ndarray, n_genes: int) -> None:
+        """Keep the cells of a block (CSR or dense), which are known to be good."""
+        begin = int(self.stop[block.start - 1]) if block.start else 0
+        self._make_room(begin + len(block.data))
+        cells = slice(block.start, block.stop)
+        while _keep_rows(
+            begin, block.indptr, block.indices, block.data, gene_of_column, n_genes,
+            self.start[cells], self.stop[cells], self.genes, self.counts,
+        ):  # fmt: skip
+            self.counts = self.counts.astype(_WIDE)
+
+    def place_cells(self, lengths: np.ndarray) -> None:
+        """Lay out cells whose numbers of stored values are known, before :meth:`keep_columns`."""
+        self._make_room(int(lengths.sum()))
+        self.start[1:] = np.cumsum(lengths)[:-1]
+        self.stop[:] = self.start
+
+    def keep_columns(self, block: Block, genes: np.ndarray, columns: np.ndarray, starts: np.ndarray) -> None:
+        """Keep genes of a block of a matrix stored by gene; parameters as of the kernel for sums."""
+        stop = self.stop.copy()
+        while _keep_columns(
+            genes, columns, starts, block.indptr, block.indices, block.data, stop, self.genes, self.counts
+        ):
+            self.counts, stop = self.counts.astype(_WIDE), self.stop.copy()
+        self.stop = stop
+
+    def finish_columns(self, n_genes: int) -> None:
+        """After the last gene: bring the entries of every cell into ascending order, each gene once."""
+        while _merge_cells(self.start, self.stop, n_genes, self.genes, self.counts):
+            self.counts = self.counts.astype(_WIDE)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays by name, for a checkpoint."""
+        return {f"entries_{name}": getattr(self, name) for name in ("start", "stop", "genes", "counts")}
+
+    def fit(self, shapes: dict[str, list]) -> None:
+        """Take the lengths and types of a checkpoint's arrays, before they are read."""
+        for name in ("genes", "counts"):
+            if wanted := shapes.get(f"entries_{name}"):
+                setattr(self, name, np.empty(wanted[1], wanted[0]))
+
+    def _make_room(self, n_entries: int) -> None:
+        if n_entries > len(self.genes):
+            for array in (self.genes, self.counts):
+                array.resize(int(n_entries * _GROWTH), refcheck=False)
+
+
+@njit(nogil=True, cache=True)
+def _keep_rows(begin, indptr, indices, data, gene_of_column, n_genes, start, stop, genes, counts):
+    """Copy a block's entries; True where a count does not fit and all has to be done with a wider type."""
+    most = np.int64(np.iinfo(counts.dtype).max)
+    one_to_one = n_genes == len(gene_of_column)
+    buffer = np.zeros(1 if one_to_one else n_genes, np.int64)
+    n = begin
+    for row in range(len(start)):
+        columns, values = indices[indptr[row] : indptr[row + 1]], data[indptr[row] : indptr[row + 1]]
+        start[row] = n
+        large, falls = 0, 0
+        for k in range(len(values)):  # three loops that compile to vectors
+            large += values[k] > most
+        if large:
+            return True
+        for k in range(len(columns) - 1):
+            falls += columns[k + 1] <= columns[k]
+        row_genes, row_counts = genes[n : n + len(values)], counts[n : n + len(values)]
+        for k in range(len(values)):
+            row_counts[k] = np.int32(values[k])
+        n += len(values)
+        if one_to_one and not falls:
+            for k in range(len(columns)):
+                row_genes[k] = columns[k]
+        else:
+            for k in range(len(columns)):
+                row_genes[k] = gene_of_column[columns[k]]
+            if len(buffer) < n_genes:
+                buffer = np.zeros(n_genes, np.int64)
+            n = _merge(start[row], n, buffer, most, genes, counts)
+            if n < 0:
+                return True
+        stop[row] = n
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _keep_columns(which, columns, starts, indptr, indices, data, stop, genes, counts):
+    """Append genes to their cells; True where a count does not fit."""
+    most = np.int64(np.iinfo(counts.dtype).max)
+    for i in range(len(which)):
+        for j in range(starts[i], starts[i + 1]):
+            for k in range(indptr[columns[j]], indptr[columns[j] + 1]):
+                if np.int64(data[k]) > most:
+                    return True
+                n = stop[indices[k]]
+                genes[n], counts[n] = which[i], np.int64(data[k])
+                stop[indices[k]] = n + 1
+    return False
+
+
+@njit(nogil=True, cache=True)
+def _merge_cells(start, stop, n_genes, genes, counts):
+    most = np.int64(np.iinfo(counts.dtype).max)
+    buffer = np.zeros(n_genes, np.int64)
+    for cell in range(len(start)):
+        rising = True
+        for n in range(start[cell] + 1, stop[cell]):
+            rising = rising and genes[n] > genes[n - 1]
+        if not rising:
+            n = _merge(start[cell], stop[cell], buffer, most, genes, counts)
+            if n < 0:
+                return True
+            stop[cell] = n
+    return False
+
+
+@njit(nogil=True)
+def _merge(first, last, buffer, most, genes, counts):
+    """Bring entries of one cell into ascending order, each gene once; returns their end.
+
+    -1, with nothing changed, where a sum does not fit.
+    """
+    fits = True
+    for n in range(first, last):
+        buffer[genes[n]] += np.int64(counts[n])
+        fits = fits and buffer[genes[n]] <= most
+    if not fits:
+        for n in range(first, last):
+            buffer[genes[n]] = 0
+        return np.int64(-1)
+    order = np.sort(genes[first:last])
+    n = first
+    for gene in order:
+        if buffer[gene]:
+            genes[n], counts[n] = gene, buffer[gene]
+            buffer[gene] = 0
+            n += 1
+    return np.int64(n)

@@ -1,0 +1,150 @@
+"""From what an artifact was made, step by step back to the inputs, as receipts and history recorded it.
+
+A receipt names its inputs by asset, partition and digest. Where an input still stands in the version that was
+used, its own receipt leads on; where it was made anew since, the history does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cytopipe.defs.event import MADE, SEEN, Event, named
+from cytopipe.defs.ledger import Ledger
+from cytopipe.errors import UserError
+from cytopipe.provenance import Input
+
+__all__ = ["Node", "lineage", "walk"]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One artifact or source in a lineage.
+
+    Parameters
+    ----------
+    asset, key, version : str
+        `version` is the one that was used.
+    path : str
+        Relative to the project; empty for declared values.
+    run_id : str
+    made_at : float
+        Seconds since 1970; 0 where it is not known.
+    code_version : str
+    parameters : dict
+    inputs : tuple of Node
+        What it was made from.
+    now : str
+        ``same``, ``changed`` or ``gone``: what stands today, compared with `version`.
+    """
+
+    asset: str
+    key: str
+    version: str
+    path: str = ""
+    run_id: str = ""
+    made_at: float = 0.0
+    code_version: str = ""
+    parameters: dict[str, object] | None = None
+    inputs: tuple[Node, ...] = ()
+    now: str = "same"
+
+    def as_json(self) -> dict[str, object]:
+        """The node and everything below it as JSON values."""
+        return {
+            "asset": self.asset,
+            "partition": self.key,
+            "sha256": self.version,
+            "now": self.now,
+            "path": self.path or None,
+            "run_id": self.run_id or None,
+            "time": self.made_at or None,
+            "code_version": self.code_version or None,
+            "parameters": self.parameters or {},
+            "inputs": [one.as_json() for one in self.inputs],
+        }
+
+
+def lineage(ledger: Ledger, asset: str, key: str) -> Node:
+    """The lineage of what stands of a partition.
+
+    Raises
+    ------
+    UserError
+        It was never made.
+    """
+    kind = SEEN if asset in ledger.graph.sources else MADE
+    record = ledger.book.record(asset, key, kind)
+    if record is None:
+        raise UserError(f"{named(asset, key)} was never made", next="See: cytopipe status")
+    return _node(ledger, asset, key, record.version, {})
+
+
+def walk(node: Node) -> Iterator[tuple[tuple[bool, ...], Node]]:
+    """The node and all below it, parents before inputs; for each level above, whether more follow there."""
+    yield from _walk(node, ())
+
+
+def _walk(node: Node, above: tuple[bool, ...]) -> Iterator[tuple[tuple[bool, ...], Node]]:
+    yield above, node
+    for number, one in enumerate(node.inputs, start=1):
+        yield from _walk(one, (*above, number < len(node.inputs)))
+
+
+def _node(
+    ledger: Ledger, asset: str, key: str, version: str, known: dict[tuple[str, str, str], Node]
+) -> Node:
+    place = (asset, key, version)
+    if place not in known:
+        known[place] = _looked_up(ledger, asset, key, version, known)
+    return known[place]
+
+
+def _looked_up(
+    ledger: Ledger, asset: str, key: str, version: str, known: dict[tuple[str, str, str], Node]
+) -> Node:
+    record = ledger.book.record(asset, key, SEEN if asset in ledger.graph.sources else MADE)
+    standing = record is not None and record.version == version
+    now = "same" if standing else "changed" if record is not None else "gone"
+    if standing and asset in ledger.graph.makers and ledger.book.content(asset, key):
+        now = "changed"
+    event = None if standing else ledger.events.event(asset, key, version)
+    inputs, parameters = _recipe(ledger, asset, key, version, event if event else record)
+    return Node(
+        asset=asset,
+        key=key,
+        version=version,
+        path=str(record.facts.get("path", "")) if standing and record else _path(event),
+        run_id=record.run_id if standing and record else event.run_id if event else "",
+        made_at=record.timestamp if standing and record else event.timestamp if event else 0.0,
+        code_version=record.code_version if standing and record else event.code_version if event else "",
+        parameters=parameters,
+        inputs=tuple(_node(ledger, one.asset, one.partition, one.sha256, known) for one in inputs),
+        now=now,
+    )
+
+
+def _recipe(
+    ledger: Ledger, asset: str, key: str, version: str, told
+) -> tuple[list[Input], dict[str, object]]:
+    """What a version was made from: as its receipt says while it stands, else as its event does."""
+    if asset in ledger.graph.sources:
+        return [], dict(ledger.book.values(version) or {})
+    declared = key in ledger.relations.declared[ledger.graph.makers[asset].by]
+    receipt = ledger.archive.receipt(ledger.places.place(asset, key)) if declared else None
+    if receipt is not None and receipt.version == version and receipt.provenance is not None:
+        made = receipt.provenance
+        return [one for one in made.inputs if one.asset in ledger.graph.by_asset], dict(made.parameters)
+    event = told if isinstance(told, Event) else ledger.events.event(asset, key, version)
+    metadata = event.metadata if event else {}
+    parts = metadata.get("inputs", [])
+    inputs = [
+        Input(path="", sha256=str(one["sha256"]), asset=str(one["asset"]), partition=str(one["partition"]))
+        for one in (parts if isinstance(parts, list) else [])
+    ]
+    parameters = metadata.get("parameters")
+    return inputs, dict(parameters) if isinstance(parameters, dict) else {}
+
+
+def _path(event: Event | None) -> str:
+    return str(event.metadata.get("path", "")) if event else ""

@@ -1,0 +1,231 @@
+"""What a person means by names of assets and data sets, and the runs that would make it.
+
+Nothing here imports Dagster: a plan is shown without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from cytopipe.defs.artifact import Artifact, Graph, Partitions
+from cytopipe.defs.ledger import WANTED, Ledger, Status
+from cytopipe.errors import UserError
+from cytopipe.project.findings import did_you_mean
+
+__all__ = ["Run", "broken", "choose", "neighbours", "operations", "plan_runs", "select"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: the assets of one operation, over neighbouring partitions (none: assets without
+    partitions).
+    """
+
+    operation: str
+    assets: tuple[str, ...]
+    keys: tuple[str, ...]
+
+
+def choose(
+    ledger: Ledger,
+    assets: Sequence[str] = (),
+    partitions: Sequence[str] = (),
+    *,
+    only: bool = False,
+    again: bool = False,
+) -> list[Status]:
+    """The partitions that a command would make, in the order of the flow.
+
+    Parameters
+    ----------
+    assets : sequence of str
+        Assets or domains; none: all of them.
+    partitions : sequence of str
+        Keys or ranges ``first..last``, each with the parts of its data sets; none: all of them.
+    only : bool
+        Leave out what the chosen partitions are made from.
+    again : bool
+        Keep what is done, too.
+
+    Raises
+    ------
+    UserError
+        If a name is unknown.
+    """
+    states = () if again else (*WANTED, "broken")
+    if not partitions and not assets:
+        return list(ledger.statuses(ledger.graph.makers, states))
+    wanted = {(one.asset, one.key) for one in select(ledger, assets, partitions)}
+    if not only:
+        wanted |= _made_from(ledger, wanted)
+    return [one for one in ledger.statuses(ledger.graph.makers, states) if (one.asset, one.key) in wanted]
+
+
+def select(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()) -> list[Status]:
+    """The state of every partition that these names mean; errors as :func:`choose`."""
+    meant = _assets(ledger.graph, assets)
+    if not partitions:
+        return list(ledger.statuses(meant))
+    keys = _keys(ledger, partitions)
+    for asset in assets:
+        if asset in ledger.graph.makers and ledger.graph.makers[asset].by is None:
+            raise UserError(f"{asset} is made from all data sets", next="Leave out -p.")
+    return [
+        one for one in ledger.statuses(meant) if one.key in keys.get(ledger.graph.makers[one.asset].by, ())
+    ]
+
+
+def broken(ledger: Ledger) -> Iterator[Status]:
+    """The entries of the project file that cannot be used, as partitions of the first artifact of their
+    domain.
+    """
+    for (owner, name), findings in ledger.project.broken.items():
+        for step in ledger.graph.artifacts:
+            if step.domain == owner or (step.by is not None and step.by.name == owner):
+                yield Status(step.asset, name, "broken", tuple(str(one) for one in findings))
+                break
+
+
+def operations(graph: Graph) -> Iterator[tuple[str, Partitions | None, tuple[Artifact, ...]]]:
+    """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation makes.
+
+    Artifacts of one set that are made from another set in between stand in operations of their own, since the
+    graph of operations must have no circle.
+    """
+    rank = _ranks(graph)
+    found: dict[tuple[str, Partitions | None, int], list[Artifact]] = {}
+    for step in graph.artifacts:
+        found.setdefault((step.domain, step.by, rank[step.asset]), []).append(step)
+    names: dict[str, int] = {}
+    for (domain, by, _), steps in found.items():
+        name = domain if by is not None and by.name == domain else f"{domain}_{_tail(domain, by)}"
+        names[name] = names.get(name, 0) + 1
+        yield (name if names[name] == 1 else f"{name}_{names[name]}"), by, tuple(steps)
+
+
+def plan_runs(ledger: Ledger, chosen: Iterable[Status]) -> list[Run]:
+    """The runs that make what was chosen, in an order in which they can be made."""
+    wanted: dict[str, set[str]] = {}
+    for one in chosen:
+        if one.state != "broken":
+            wanted.setdefault(one.asset, set()).add(one.key)
+    runs = []
+    for name, by, steps in operations(ledger.graph):
+        assets_by_key: dict[str, tuple[str, ...]] = {}
+        order = ledger.relations.keys(by)
+        for key in order:
+            assets = tuple(asset for step in steps for asset in step.makes if key in wanted.get(asset, ()))
+            if assets:
+                assets_by_key[key] = assets
+        for assets in dict.fromkeys(assets_by_key.values()):
+            keys = {key for key, some in assets_by_key.items() if some == assets}
+            if by is None:
+                runs.append(Run(name, assets, ()))
+            else:
+                runs += [Run(name, assets, tuple(some)) for some in neighbours(order, keys, by)]
+    return runs
+
+
+def neighbours(order: Sequence[str], wanted: set[str], by: Partitions) -> list[list[str]]:
+    """Split `wanted` into neighbours in `order`, none more than a run takes; of a grid, within one row of
+    it.
+    """
+    found: list[list[str]] = []
+    before = ""
+    for key in order:
+        row = key.split("|")[0] if by.dimensions else ""
+        if key not in wanted:
+            before = ""
+            continue
+        if not before or before != (row or "-") or len(found[-1]) >= by.per_run:
+            found.append([])
+        found[-1].append(key)
+        before = row or "-"
+    return found
+
+
+def _ranks(graph: Graph) -> dict[str, int]:
+    """How many times the way to an artifact changes from one set of partitions to another."""
+    rank: dict[str, int] = {}
+    for step in graph.artifacts:
+        above = [
+            rank[upstream] + (graph.by_asset[upstream].by is not step.by)
+            for upstream in step.inputs.values()
+            if upstream not in graph.sources
+        ]
+        for asset in step.makes:
+            rank[asset] = max(above, default=0)
+    return rank
+
+
+def _tail(domain: str, by: Partitions | None) -> str:
+    return by.name.removeprefix(f"{domain}_") if by else "project"
+
+
+def _assets(graph: Graph, names: Sequence[str]) -> list[str]:
+    """The assets that names mean, in the order of the flow."""
+    known = [*graph.domains, *graph.makers]
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(
+            f"no asset or domain '{unknown[0]}'",
+            expected=", ".join(known),
+            next=did_you_mean(unknown[0], known),
+        )
+    return [one for one in graph.makers if not names or one in names or one.split("/")[0] in names]
+
+
+def _made_from(ledger: Ledger, places: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Everything that partitions are made from, and that from which those are."""
+    found: set[tuple[str, str]] = set()
+    pending = list(places)
+    while pending:
+        asset, key = pending.pop()
+        step = ledger.graph.makers[asset]
+        new = {
+            (upstream, part)
+            for name, upstream in step.inputs.items()
+            if upstream in ledger.graph.makers
+            for part in ledger.relations.parents(step, name, key)
+        } - found
+        found |= new
+        pending += new
+    return found
+
+
+def _keys(ledger: Ledger, texts: Sequence[str]) -> Mapping[Partitions, set[str]]:
+    """The keys that ``-p`` means, by their set: a data set with all of its parts."""
+    found: dict[Partitions, set[str]] = {}
+    for text in texts:
+        for by, keys in _named(ledger, text):
+            found.setdefault(by, set()).update(keys)
+            for finer in ledger.graph.partitions:
+                if by in finer.within:
+                    parts = ledger.relations.parts(finer, by)
+                    found.setdefault(finer, set()).update(part for key in keys for part in parts.get(key, ()))
+    return found
+
+
+def _named(ledger: Ledger, text: str) -> Iterator[tuple[Partitions, list[str]]]:
+    """The sets in which a key or a range is, with the keys."""
+    first, dots, last = text.partition("..")
+    sets = [(by, ledger.relations.keys(by)) for by in ledger.graph.partitions]
+    if any(text in keys for _, keys in sets) or not dots:
+        first = last = text
+    known = {key for _, keys in sets for key in keys}
+    for end in (first, last):
+        if end not in known:
+            raise UserError(
+                f"no data set '{end}'",
+                expected=", ".join(sorted(known)[:20]),
+                next=did_you_mean(end, known),
+            )
+    holding = [(by, list(keys)) for by, keys in sets if first in keys and last in keys]
+    if not holding:
+        raise UserError(
+            f"'{first}' and '{last}' are not in one series",
+            expected="two data sets of a domain, or two parts of such",
+        )
+    for by, keys in holding:
+        begin, end = sorted((keys.index(first), keys.index(last)))
+        yield by, keys[begin : end + 1]
