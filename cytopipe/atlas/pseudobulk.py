@@ -241,8 +241,8 @@ def level_warnings(sums: Sums, level: Level) -> tuple[str, ...]:
         most = int(found.n_samples[found.kept].max(initial=0))
         return (
             (
-                f"level {name}: none of its {len(found.kept):,} groups has {settings.min_samples:,} samples, but "
-                f"at most {most:,}. Its resampled file holds no group. Lower min_samples, or resample cells."
+                f"level {name}: none of its {len(found.kept):,} groups has {settings.min_samples:,} samples, "
+                f"but at most {most:,}. Its resampled file holds no group. Lower min_samples, or resample cells."
             ),
         )
     return ()
