@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cytopipe.decompose.layout import STATE_FILE, stage_named
 from cytopipe.errors import DamagedError, ResumeError
 from cytopipe.storage.formats import SetFormat
+from cytopipe.storage.formats.fasta_set import FastaSet
 
 if TYPE_CHECKING:
     from cytopipe.decompose.clustering import Clustering
@@ -24,20 +25,19 @@ REPORT_FILES = (
 )
 
 
-class Clusters(SetFormat):
+class Clusters(FastaSet):
     """A file per cluster, one of unassigned records, one of deleted ones; ``state.json`` beside them.
 
     The name of the set is that of the stage.
     """
 
     name = "clusters"
-    kinds = ("fasta",)
 
     def owns(self, name: str) -> tuple[str, ...]:
         return stage_named(name).patterns
 
     def files(self, name: str, value: Clustering) -> Mapping[str, bytes | None]:
-        return value.files()
+        return super().files(name, value.files())
 
     def beside(self, name: str, value: Clustering, manifest: Manifest) -> Mapping[str, bytes]:
         from cytopipe.decompose.state import format_document
@@ -48,13 +48,8 @@ class Clusters(SetFormat):
     def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Clustering:
         from cytopipe.decompose.clustering import Clustering
         from cytopipe.decompose.partition import Partition
-        from cytopipe.storage.fasta import parse_fasta
 
-        stage = stage_named(name)
-        found = {
-            file: parse_fasta(data, where=str(folder / file), allow_empty=True)
-            for file, data in contents.items()
-        }
+        stage, found = stage_named(name), super().parse(name, contents, folder)
         ids = {
             file: [one.id for one in records]
             for file, records in found.items()
@@ -128,7 +123,7 @@ def _state_in(folder: Path):
         raise DamagedError(
             f"the state beside the clusters cannot be read: {error.strerror}",
             where=str(path),
-            next=f"Write it again with: cytopipe decompose restore {folder}",
+            next=f"Write it again with: cytopipe decompose rebuild {folder} --input INPUT.fasta",
         ) from error
     return parse_document(data, where=str(path))
 

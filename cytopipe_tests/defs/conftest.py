@@ -16,7 +16,6 @@ from cytopipe.defs.everything import GRAPH
 from cytopipe.defs.history import History
 from cytopipe.defs.instance import open_instance
 from cytopipe.defs.ledger import Ledger, Status
-from cytopipe.defs.overview import is_overview
 from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, broken, choose, plan_runs
 from cytopipe.project import Project, load_project
@@ -66,7 +65,7 @@ class Opened:
         """Run whatever the ledger wants of data sets."""
         ledger = self.ledger
         ledger.refresh()
-        chosen = [one for one in choose(ledger) if not is_overview(one.asset)]
+        chosen = [one for one in choose(ledger) if one.key]
         return [self.run(*run.assets, keys=run.keys) for run in plan_runs(ledger, chosen)]
 
     def run(self, *assets: str, keys: tuple[str, ...] = ()) -> Finished:
