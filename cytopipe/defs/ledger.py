@@ -323,6 +323,7 @@ class Ledger:
         if record is not None and record.version == receipt.version:
             self._mark(asset, key, "", touched)
             return
+        counts = format.counts(self.archive.get(place, format)) if isinstance(format, SetFormat) else {}
         what = f"{EDITED}: {found.words}" if edited else "made outside Dagster, taken up as it is"
         inputs = (
             self._inputs_of_receipt(step, key, receipt.inputs)
@@ -340,7 +341,7 @@ class Ledger:
                 cursors=self._cursors(step, key, inputs),
                 stamp=stamp,
                 words=what,
-                metadata={"path": str(place), "how": what, "size_bytes": receipt.size_bytes},
+                metadata={**counts, "path": str(place), "how": what, "size_bytes": receipt.size_bytes},
             ),
             what,
         )
