@@ -4,7 +4,8 @@
                  a reason says which check failed that does not block
     stale        one of them differs, or an input is to be made again
     missing      never made
-    waiting      never made, and a person has to make it, or what it is made from
+    waiting      never made, and a person has to make it, or what it is made from; or there is nothing to make
+                 it from
     failed       the last attempt raised
     interrupted  the last attempt ended at a checkpoint
 
@@ -442,6 +443,8 @@ class Ledger:
         if record is None:
             if step.made_by:
                 return Status(asset, key, "waiting", (f"made by {step.made_by}",))
+            if self._has_nothing_to_gather(step):
+                return Status(asset, key, "waiting", ("the project file declares nothing to make it from",))
             waiting = any(one.state == "waiting" for some in unmade for one in some)
             state = "waiting" if waiting else "missing"
             return Status(asset, key, state, tuple(waits) or ("never made",))
@@ -460,6 +463,11 @@ class Ledger:
         passed = ("done", "missing", "waiting", "failed") if name in step.optional else ("done",)
         states = self.book.states(upstream, self.relations.parents(step, name, key))
         return [Status(upstream, part, state) for part, state in states.items() if state not in passed]
+
+    def _has_nothing_to_gather(self, step: Artifact) -> bool:
+        """Whether an artifact over all data sets has none: a project need not use every domain."""
+        sets = [by for upstream in step.inputs.values() if (by := self.graph.by_asset[upstream].by)]
+        return step.by is None and bool(sets) and not any(self.relations.keys(by) for by in sets)
 
     def _changes(self, step: Artifact, asset: str, key: str, record: Record) -> Iterator[str]:
         """Why the recipe of a record is not today's."""
