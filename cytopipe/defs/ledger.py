@@ -190,13 +190,19 @@ class Ledger:
     def _declare(self, touched: dict[str, set[str]]) -> None:
         """Write down which partitions there are and which files to watch, and look at declared values."""
         for asset, one in self.graph.by_asset.items():
-            keys = self.relations.keys(one.by)
+            keys = self._keys(one)
             self.book.keep_keys(asset, keys)
             touched.setdefault(asset, set()).update(keys)
             if isinstance(one, Source):
                 self._watch_source(one, keys)
             else:
                 self._watch_artifacts(asset, one, keys)
+
+    def _keys(self, one: Artifact | Source) -> Sequence[str]:
+        """The partitions of which a state is kept; none of a table over data sets where none is declared."""
+        if one.by is not None or isinstance(one, Source):
+            return self.relations.keys(one.by)
+        return ("",) if any(self._keys(self.graph.by_asset[of]) for of in one.inputs.values()) else ()
 
     def _watch_source(self, source: Source, keys: Iterable[str]) -> None:
         data_sets = self.project.data_sets.get(source.by.name, {}) if source.by else {}
