@@ -167,7 +167,7 @@ class _Dask(_Pooled):
         except ImportError as error:
             raise MissingToolError(
                 "engine 'dask' needs the package distributed",
-                next="Install it with: pip install 'cytopipe[dask]'",
+                next="Install it with: pip install dask distributed",
             ) from error
         self._cluster = None
         if address is None:

@@ -146,8 +146,11 @@ class UnitCounts:
                 np.zeros(shape, narrow), np.zeros(last - first, narrow), exact(1), *sums, out,
             )  # fmt: skip
 
-        # wide blocks look less often for where they begin in a cell; narrow ones stay in the cache
-        width = GENES_PER_CHUNK * max(1, min(4, _BLOCK_BYTES // (28 * GENES_PER_CHUNK * max(1, len(out)))))
+        # wide blocks look less often for where they begin in a cell, narrow ones stay in the cache: units of
+        # few cells are added gene by gene and gain from the cache
+        wide = 4 if len(self.plan.units.of_cell) >= 4 * self.plan.units.n_units else 1
+        fitting = _BLOCK_BYTES // (28 * GENES_PER_CHUNK * max(1, len(out)))
+        width = GENES_PER_CHUNK * max(1, min(wide, fitting))
         self._for_gene_blocks(fill, width)
         return [out[a:b] for a, b in pairwise(ends)]
 

@@ -34,11 +34,13 @@ def demo(options: Options, directory: Path) -> int:
     file = _copy_example(directory)
     click.echo(f"example project: {file}")
     with open_project(Options(project=file, debug=options.debug)) as opened:
-        from cytopipe.commands.execution import carry_out
+        from cytopipe.commands.execution import carry_out, verify_archive
         from cytopipe.defs.selection import choose
 
         click.echo("making every artifact of the example; this takes a minute or two")
         code = carry_out(opened, choose(opened.ledger), list_paths=False)
+        click.echo("comparing every file with its manifest")
+        verify_archive(opened)
         click.echo()
         for line in _what_was_made(opened):
             click.echo(line)

@@ -15,10 +15,10 @@ from cytopipe.defs.ledger import WANTED, Status
 from cytopipe.defs.listening import listen
 from cytopipe.defs.overview import is_overview
 from cytopipe.defs.running import Finished, run_assets
-from cytopipe.defs.selection import plan_runs
+from cytopipe.defs.selection import Run, plan_runs
 from cytopipe.errors import Interrupted
 
-__all__ = ["carry_out", "show_plan"]
+__all__ = ["carry_out", "show_plan", "verify_archive"]
 
 _MARKS = {"done": "done", "missing": "make", "stale": "again", "failed": "retry", "interrupted": "go on"}
 _PATHS_SHOWN = 50
@@ -82,6 +82,17 @@ def carry_out(opened: Opened, chosen: list[Status], *, quiet: bool = False, list
                 finished.append(run_assets(instance, definitions, run, why="its data sets changed"))
     opened.ledger.refresh()
     return _account(opened, chosen, finished, broken=bool(broken), list_paths=list_paths)
+
+
+def verify_archive(opened: Opened) -> None:
+    """Compare every artifact with its manifest, as the weekly run does."""
+    from cytopipe.defs.definitions import definitions_of
+
+    definitions = definitions_of(opened.project, file=str(opened.project.file))
+    run = Run("maintenance", ("maintenance/archive_health",), ())
+    finished = run_assets(opened.instance, definitions, run, why="asked for")
+    for words in finished.errors:
+        click.echo(f"cytopipe: {words}", err=True)
 
 
 def _account(

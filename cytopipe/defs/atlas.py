@@ -44,6 +44,7 @@ from cytopipe.defs.atlas_sources import (
     SIGNATURE,
     SIGNATURES,
 )
+from cytopipe.defs.overview import overview_of
 from cytopipe.errors import CytopipeError, InputError
 from cytopipe.project import DataSet, Project
 from cytopipe.storage.archive import Handle
@@ -315,6 +316,7 @@ ATLAS = Graph(
     activity_resampled,
     validation,
     cross_atlas,
+    overview_of("atlas/pseudobulk"),
 )
 
 

@@ -25,6 +25,7 @@ from cytopipe.defs.artifact import (
     Work,
     artifact,
 )
+from cytopipe.defs.overview import overview_of
 from cytopipe.errors import CytopipeError
 from cytopipe.project import DataSet, Project
 from cytopipe.project.digests import Digests
@@ -328,4 +329,5 @@ DECOMPOSE = Graph(
     refined,
     final,
     report,
+    overview_of("decompose/final"),
 )

@@ -49,6 +49,9 @@ def described(
         maker = ledger.graph.makers[asset]
         format = maker.makes[asset]
         metadata |= {} if format.layout == "set" else dict(format.describe(receipt.path))
+        if picture is not None:
+            full = ledger.project.output / picture_path(asset, key)
+            metadata["full_picture"] = MetadataValue.url(address(ledger.project.output, full))
         metadata["open"] = MetadataValue.url(address(ledger.project.output, receipt.path))
         metadata["path"] = MetadataValue.path(ledger.project.relative(receipt.path))
         metadata["size_bytes"] = receipt.size_bytes
@@ -70,12 +73,16 @@ def picture_of(ledger: Ledger, asset: str, key: str, png: bytes | None, version:
     """Publish a picture beside the artifacts, and show it."""
     if png is None:
         return None
-    path = f"pictures/{asset}" + (f"/{slug(key)}.png" if key else ".png")
-    published = ledger.archive.store.publish_bytes(path, png)
+    published = ledger.archive.store.publish_bytes(picture_path(asset, key), png)
     # Markdown beyond some 130 characters hides behind a dialog; an address keeps it in sight. The version
     # makes a browser ask again for a picture that was drawn anew.
     where = f"{address(ledger.project.output, published.path)}?width={_PICTURE_PX}&v={version[:6]}"
     return MetadataValue.md(f"![{asset.split('/')[-1]}]({where})")
+
+
+def picture_path(asset: str, key: str) -> str:
+    """Where the picture of a partition lies, relative to the output root."""
+    return f"pictures/{asset}" + (f"/{slug(key)}.png" if key else ".png")
 
 
 def address(output: Path, path: Path) -> str:

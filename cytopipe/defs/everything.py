@@ -1,20 +1,21 @@
 """The graph of every domain, as plain values; Dagster sees it in `cytopipe.defs.definitions`.
 
-A domain joins by its graph, on one line.
+A domain joins by its registration (`cytopipe.project.domains`).
 """
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from cytopipe.defs.artifact import Graph
-from cytopipe.defs.atlas import ATLAS
-from cytopipe.defs.decompose import DECOMPOSE
-from cytopipe.defs.overview import overview_of
+from cytopipe.project import DOMAINS
 
 __all__ = ["GRAPH"]
 
-GRAPH = Graph(
-    *DECOMPOSE.members,
-    overview_of("decompose/final"),
-    *ATLAS.members,
-    overview_of("atlas/pseudobulk"),
-)
+
+def _graph(target: str) -> Graph:
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+GRAPH = Graph(*(member for one in DOMAINS.values() if one.graph for member in _graph(one.graph).members))

@@ -4,7 +4,7 @@
                  a reason says which check failed that does not block
     stale        one of them differs, or an input is to be made again
     missing      never made
-    waiting      never made, and only a person makes it
+    waiting      never made, and a person has to make it, or what it is made from
     failed       the last attempt raised
     interrupted  the last attempt ended at a checkpoint
 
@@ -434,11 +434,14 @@ class Ledger:
         if attempt is not None and (record is None or attempt.storage_id > record.storage_id):
             state = "failed" if attempt.kind == FAILED else "interrupted"
             return Status(asset, key, state, (attempt.words,), record)
-        waits = list(self._waits(step, key))
+        unmade = [self._unmade(step, name, key) for name in step.inputs]
+        waits = [words for some in unmade for words in _told_unmade(some, key)]
         if record is None:
             if step.made_by:
                 return Status(asset, key, "waiting", (f"made by {step.made_by}",))
-            return Status(asset, key, "missing", tuple(waits) or ("never made",))
+            waiting = any(one.state == "waiting" for some in unmade for one in some)
+            state = "waiting" if waiting else "missing"
+            return Status(asset, key, state, tuple(waits) or ("never made",))
         reasons = [*self._changes(step, asset, key, record), *waits]
         if content := self.book.content(asset, key):
             reasons.insert(0, content)
@@ -446,19 +449,14 @@ class Ledger:
             return Status(asset, key, "done", (f"a check failed: {failed}",), record)
         return Status(asset, key, "stale" if reasons else "done", tuple(reasons), record)
 
-    def _waits(self, step: Artifact, key: str) -> Iterator[str]:
-        """Inputs that are to be made first."""
-        for name, upstream in step.inputs.items():
-            if upstream in self.graph.sources:
-                continue
-            states = self.book.states(upstream, self.relations.parents(step, name, key))
-            unmade = [(part, state) for part, state in states.items() if state not in ("done", "waiting")]
-            if name in step.optional:
-                unmade = [(part, state) for part, state in unmade if state not in ("missing", "failed")]
-            for part, state in unmade[:3]:
-                yield f"{named(upstream, part) if part != key else upstream} is {state}"
-            if len(unmade) > 3:
-                yield f"and {len(unmade) - 3} more of {upstream}"
+    def _unmade(self, step: Artifact, name: str, key: str) -> list[Status]:
+        """The parts of an input that are to be made first."""
+        upstream = step.inputs[name]
+        if upstream in self.graph.sources:
+            return []
+        passed = ("done", "missing", "waiting", "failed") if name in step.optional else ("done",)
+        states = self.book.states(upstream, self.relations.parents(step, name, key))
+        return [Status(upstream, part, state) for part, state in states.items() if state not in passed]
 
     def _changes(self, step: Artifact, asset: str, key: str, record: Record) -> Iterator[str]:
         """Why the recipe of a record is not today's."""
@@ -519,6 +517,14 @@ class Ledger:
     def counts(self) -> dict[str, dict[str, int]]:
         """For each asset, how many of its partitions are in each state."""
         return self.book.count_states()
+
+
+def _told_unmade(unmade: Sequence[Status], key: str) -> Iterator[str]:
+    """What is to be made first, in words; of many parts, the first three."""
+    for one in unmade[:3]:
+        yield f"{named(one.asset, one.key) if one.key != key else one.asset} is {one.state}"
+    if len(unmade) > 3:
+        yield f"and {len(unmade) - 3} more of {unmade[0].asset}"
 
 
 def _version_over(parts: Mapping[str, str]) -> str:

@@ -30,6 +30,8 @@ class Domain:
         :class:`cytopipe.project.entry.Entry`.
     commands : str
         Its group of commands, as ``module:group``.
+    graph : str
+        Its sources and artifacts, as ``module:GRAPH``; empty while it has commands alone.
     parameters : tuple of str
         Its sets of parameters, as ``module:Class``, for the documentation.
     wholes : str
@@ -46,6 +48,7 @@ class Domain:
     package: str
     entry: str
     commands: str
+    graph: str = ""
     parameters: tuple[str, ...] = ()
     wholes: str = ""
     parts: str = ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,15 +27,15 @@ from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
 from cytopipe.storage.receipts import Receipt
+from cytopipe.storage.remembered import Remembered, status_key
 from cytopipe.storage.sets import owned
 from cytopipe.storage.store import Published, Store
 
 __all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
 
-_PROVED: dict[Path, tuple[int, ...] | None] = {}
-"""Files that this process published or compared with their manifests, in the state they had then: size,
-times and
-inode. Steps of one run hand gigabytes from one to the next; they are digested once."""
+_proved: Remembered[bool] = Remembered(100_000)
+"""Files that this process published or compared with their manifests, by the status they had then. Steps of
+one run hand gigabytes from one to the next; they are digested once."""
 
 Value = TypeVar("Value")
 
@@ -177,7 +178,7 @@ class Archive:
             place.path, lambda draft: format.write(draft, value), validate=validate, provenance=provenance
         )
         if format.layout == "file":
-            _PROVED[self.root / place.path] = _state_of(published.path)
+            _proved.put(_key_of(self.root / place.path), True)
         return _receipt(published, provenance)
 
     def get(self, place: Place, format: Format) -> Any:
@@ -205,9 +206,9 @@ class Archive:
         if format.layout == "directory":
             return self.store.open_directory(place.path)
         path = self.root / place.path
-        if (known := _PROVED.get(path)) is None or known != _state_of(path):
+        if not _proved.get(key := _key_of(path)):
             self.store.open_file(place.path)
-            _PROVED[path] = _state_of(path)
+            _proved.put(key, True)
         return path
 
     def receipt(self, place: Place) -> Receipt | None:
@@ -330,12 +331,11 @@ class Archive:
         return Standing("edited", _digest_of_files(found.contents), words)
 
 
-def _state_of(path: Path) -> tuple[int, ...] | None:
+def _key_of(path: Path) -> tuple:
     try:
-        facts = path.lstat()
+        return (path, *status_key(path.lstat()))
     except OSError:
-        return None
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+        return (path, uuid.uuid4())  # nothing that was proved
 
 
 def _versions(made: Provenance) -> list[tuple[str, str]]:

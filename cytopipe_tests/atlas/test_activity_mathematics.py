@@ -272,3 +272,14 @@ def test_settings_report_all_their_faults_at_once():
         "seed",
         "stream",
     }
+
+
+def test_an_overlap_says_how_much_of_a_signature_it_is_and_warns_where_it_is_little():
+    """305 of 4,881 genes, as PBMC of a small panel have of CytoSig, mean little; half of them do."""
+    from cytopipe.atlas.activity import Overlap
+
+    genes = tuple(f"G{n}" for n in range(305))
+    little = Overlap(common=genes, n_signature_genes=4881, n_profile_genes=765)
+    assert str(little) == "305 of 4,881 genes of the signature (6%)"
+    assert str(little) in little.warning
+    assert Overlap(common=genes, n_signature_genes=610, n_profile_genes=765).warning == ""

@@ -89,3 +89,15 @@ def test_a_seed_out_of_range_is_told(seed):
     """Seeds are 63 bits."""
     with pytest.raises(ParameterError, match="seed"):
         resample_weights(["a"], 1, seed)
+
+
+def test_the_draws_of_the_reference_follow_the_seed():
+    """Left at 0 they are the reference's own, of seed 42; any other seed gives draws of its own."""
+    own = parity_indices([5, 8], 20)
+    generator = np.random.default_rng(42)
+    assert all(
+        np.array_equal(drawn, generator.choice(n, size=(20, n))) for n, drawn in zip((5, 8), own, strict=True)
+    )
+    other = parity_indices([5, 8], 20, seed=7)
+    assert not np.array_equal(own[0], other[0])
+    assert np.array_equal(other[0], np.random.default_rng(7).choice(5, size=(20, 5)))

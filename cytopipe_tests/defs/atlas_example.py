@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from dagster import AssetKey, DagsterInstance
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
+from cytopipe.defs.atlas import ATLAS
 from cytopipe.project import Project, load_project
 from cytopipe_tests.atlas.atlases import small_cells, write
-
-__all__ = ["ENTRY", "make_atlas_project", "write_cells", "write_signature"]
+from cytopipe_tests.graph.examples.lab import Lab
 
 N_GENES = 160
 TARGETS = ("G20", "G21")  # named like their own genes, so that expression can be compared
@@ -53,3 +57,50 @@ def write_signature(path: Path, seed: int = 11) -> Path:
     rows = [f"G{gene}\t" + "\t".join(map(repr, row)) for gene, row in enumerate(weights.tolist())]
     path.write_text("\t".join(TARGETS) + "\n" + "\n".join(rows) + "\n")
     return path
+
+
+LEVELS = ("fine", "Organ_type")
+KEYS = [f"{atlas}.{level}" for atlas in "ab" for level in LEVELS]
+PARTS = [f"{key}.mine" for key in KEYS]
+OF_LEVELS = ("atlas/resampled", "atlas/sample_profiles", "atlas/pseudobulk", "atlas/quality")
+OF_PARTS = ("atlas/activity", "atlas/activity_resampled", "atlas/validation")
+PROFILES_ONLY = ENTRY.replace("    signatures: {{mine: mine.tsv}}\n", "")
+
+
+@dataclass
+class Passes:
+    """The passes over cells that were run, and from where they went on."""
+
+    levels: list[list[str]] = field(default_factory=list)
+    resumed_at: list[int] = field(default_factory=list)
+
+
+def open_lab(folder: Path) -> Lab:
+    (folder / "history").mkdir(exist_ok=True)
+    return Lab(folder / "project", ATLAS, load_project, DagsterInstance.local_temp(str(folder / "history")))
+
+
+def states_of(lab: Lab) -> set[str]:
+    return {state for counts in lab.ledger().counts().values() for state in counts}
+
+
+def state(lab: Lab, asset: str, key: str) -> str:
+    return lab.ledger().status(f"atlas/{asset}", key).state
+
+
+def results(lab: Lab, atlas: str = "a") -> Path:
+    return lab.project.output / "atlas" / atlas / "pseudobulk"
+
+
+def change(lab: Lab, old: str, new: str) -> None:
+    file = lab.project.file
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, new))
+
+
+def dagster_says(lab: Lab, asset: str, key: str = "") -> str:
+    """What the browser calls fresh and stale."""
+    resolver = CachingStaleStatusResolver(
+        lab.instance, lab.definitions().resolve_asset_graph(), LoadingContextForTest(lab.instance)
+    )
+    return resolver.get_status(AssetKey(["atlas", asset]), key or None).value

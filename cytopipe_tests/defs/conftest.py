@@ -16,11 +16,12 @@ from cytopipe.defs.everything import GRAPH
 from cytopipe.defs.history import History
 from cytopipe.defs.instance import open_instance
 from cytopipe.defs.ledger import Ledger, Status
-from cytopipe.defs.overview import is_overview
 from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, broken, choose, plan_runs
 from cytopipe.project import Project, load_project
+from cytopipe_tests.defs.atlas_example import Passes, make_atlas_project, open_lab, states_of
 from cytopipe_tests.defs.example import make_project
+from cytopipe_tests.graph.examples.lab import Lab
 
 
 @dataclass
@@ -64,7 +65,7 @@ class Opened:
         """Run whatever the ledger wants of data sets."""
         ledger = self.ledger
         ledger.refresh()
-        chosen = [one for one in choose(ledger) if not is_overview(one.asset)]
+        chosen = [one for one in choose(ledger) if one.key]
         return [self.run(*run.assets, keys=run.keys) for run in plan_runs(ledger, chosen)]
 
     def run(self, *assets: str, keys: tuple[str, ...] = ()) -> Finished:
@@ -105,3 +106,59 @@ def begin(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
     yield open_one
     for instance in instances:
         instance.dispose()
+
+
+# ------------------------------------------------------------------------------------------- atlases
+
+
+@pytest.fixture
+def passes(monkeypatch) -> Passes:
+    """Counts every pass over the cells of an atlas while it happens."""
+    from cytopipe.atlas import pseudobulk
+
+    counted, run_pass = Passes(), pseudobulk._run_pass
+
+    def counting(cells, plan, how):
+        counted.levels.append([level.name for level in plan.levels])
+        found = run_pass(cells, plan, how)
+        counted.resumed_at.append(found[2])
+        return found
+
+    monkeypatch.setattr(pseudobulk, "_run_pass", counting)
+    return counted
+
+
+@pytest.fixture(scope="session")
+def atlases_folder(tmp_path_factory) -> Path:
+    """A project of two atlases of two levels, all of it made; not to be changed."""
+    folder = tmp_path_factory.mktemp("atlases")
+    make_atlas_project(folder / "project", "a", "b")
+    lab = open_lab(folder)
+    lab.make_all()
+    assert states_of(lab) == {"done"}
+    lab.instance.dispose()
+    return folder
+
+
+@pytest.fixture
+def atlases(atlases_folder: Path, tmp_path: Path) -> Iterator[Lab]:
+    """A copy of the finished project, moved: to change and to damage."""
+    shutil.copytree(atlases_folder, tmp_path / "copy", symlinks=True)
+    shutil.rmtree(tmp_path / "copy/project/.cytopipe", ignore_errors=True)
+    lab = open_lab(tmp_path / "copy")
+    yield lab
+    lab.instance.dispose()
+
+
+@pytest.fixture
+def begin_atlases(tmp_path: Path) -> Iterator[Callable[..., Lab]]:
+    begun = []
+
+    def open_one(*names: str, **options) -> Lab:
+        make_atlas_project(tmp_path / "project", *names, **options)
+        begun.append(open_lab(tmp_path))
+        return begun[-1]
+
+    yield open_one
+    for lab in begun:
+        lab.instance.dispose()

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
 import numpy as np
-import pytest
-from dagster import AssetKey, DagsterInstance
-from dagster._core.definitions.data_version import CachingStaleStatusResolver
-from dagster._core.loader import LoadingContextForTest
 
 from cytopipe.atlas import inference, pseudobulk, validation_tables
 from cytopipe.commands.atlas_files import compare_atlases, infer_activities, validate_atlas
@@ -23,108 +16,23 @@ from cytopipe.defs.atlas import ATLAS, VERSION
 from cytopipe.defs.event import MADE
 from cytopipe.defs.history import History
 from cytopipe.defs.listening import listen
-from cytopipe.project import load_project
 from cytopipe.storage import files
 from cytopipe_tests.atlas.atlases import bytes_of
-from cytopipe_tests.defs.atlas_example import ENTRY, make_atlas_project, write_cells, write_signature
-from cytopipe_tests.graph.examples.lab import Lab
-
-LEVELS = ("fine", "Organ_type")
-KEYS = [f"{atlas}.{level}" for atlas in "ab" for level in LEVELS]
-PARTS = [f"{key}.mine" for key in KEYS]
-OF_LEVELS = ("atlas/resampled", "atlas/sample_profiles", "atlas/pseudobulk", "atlas/quality")
-OF_PARTS = ("atlas/activity", "atlas/activity_resampled", "atlas/validation")
-PROFILES_ONLY = ENTRY.replace("    signatures: {{mine: mine.tsv}}\n", "")
-
-
-@dataclass
-class Passes:
-    """The passes over cells that were run, and from where they went on."""
-
-    levels: list[list[str]] = field(default_factory=list)
-    resumed_at: list[int] = field(default_factory=list)
-
-
-@pytest.fixture
-def passes(monkeypatch) -> Passes:
-    """Counts every pass over the cells of an atlas while it happens."""
-    counted, run_pass = Passes(), pseudobulk._run_pass
-
-    def counting(cells, plan, how):
-        counted.levels.append([level.name for level in plan.levels])
-        found = run_pass(cells, plan, how)
-        counted.resumed_at.append(found[2])
-        return found
-
-    monkeypatch.setattr(pseudobulk, "_run_pass", counting)
-    return counted
-
-
-def open_lab(folder: Path) -> Lab:
-    (folder / "history").mkdir(exist_ok=True)
-    return Lab(folder / "project", ATLAS, load_project, DagsterInstance.local_temp(str(folder / "history")))
-
-
-@pytest.fixture(scope="module")
-def made_folder(tmp_path_factory) -> Path:
-    """A project of two atlases of two levels, all of it made; not to be changed."""
-    folder = tmp_path_factory.mktemp("atlases")
-    make_atlas_project(folder / "project", "a", "b")
-    lab = open_lab(folder)
-    lab.make_all()
-    assert states_of(lab) == {"done"}
-    lab.instance.dispose()
-    return folder
-
-
-@pytest.fixture
-def made(made_folder: Path, tmp_path: Path) -> Iterator[Lab]:
-    """A copy of the finished project, moved: to change and to damage."""
-    shutil.copytree(made_folder, tmp_path / "copy", symlinks=True)
-    shutil.rmtree(tmp_path / "copy/project/.cytopipe", ignore_errors=True)
-    lab = open_lab(tmp_path / "copy")
-    yield lab
-    lab.instance.dispose()
-
-
-@pytest.fixture
-def begin(tmp_path: Path) -> Iterator:
-    begun = []
-
-    def open_one(*names: str, **options) -> Lab:
-        make_atlas_project(tmp_path / "project", *names, **options)
-        begun.append(open_lab(tmp_path))
-        return begun[-1]
-
-    yield open_one
-    for lab in begun:
-        lab.instance.dispose()
-
-
-def states_of(lab: Lab) -> set[str]:
-    return {state for counts in lab.ledger().counts().values() for state in counts}
-
-
-def state(lab: Lab, asset: str, key: str) -> str:
-    return lab.ledger().status(f"atlas/{asset}", key).state
-
-
-def results(lab: Lab, atlas: str = "a") -> Path:
-    return lab.project.output / "atlas" / atlas / "pseudobulk"
-
-
-def change(lab: Lab, old: str, new: str) -> None:
-    file = lab.project.file
-    assert old in file.read_text()
-    file.write_text(file.read_text().replace(old, new))
-
-
-def dagster_says(lab: Lab, asset: str, key: str = "") -> str:
-    """What the browser calls fresh and stale."""
-    resolver = CachingStaleStatusResolver(
-        lab.instance, lab.definitions().resolve_asset_graph(), LoadingContextForTest(lab.instance)
-    )
-    return resolver.get_status(AssetKey(["atlas", asset]), key or None).value
+from cytopipe_tests.defs.atlas_example import (
+    ENTRY,
+    KEYS,
+    LEVELS,
+    OF_LEVELS,
+    OF_PARTS,
+    PROFILES_ONLY,
+    change,
+    dagster_says,
+    results,
+    state,
+    states_of,
+    write_cells,
+    write_signature,
+)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -142,9 +50,9 @@ def test_the_version_of_the_assets_is_that_of_the_domain():
     assert versions == {VERSION} == {step.version for step in ATLAS.artifacts}
 
 
-def test_one_pass_serves_all_levels_of_an_atlas_and_all_that_is_made_of_them(begin, passes):
+def test_one_pass_serves_all_levels_of_an_atlas_and_all_that_is_made_of_them(begin_atlases, passes):
     """One run, two atlases: each file of cells is streamed once; every level has its own materialization."""
-    lab = begin("a", "b", entry=ENTRY + "    sample_profiles: true\n")
+    lab = begin_atlases("a", "b", entry=ENTRY + "    sample_profiles: true\n")
     assert lab.make(*OF_LEVELS, keys=KEYS).success
     assert passes.levels == [list(LEVELS)] * 2
     for asset in OF_LEVELS:
@@ -154,8 +62,8 @@ def test_one_pass_serves_all_levels_of_an_atlas_and_all_that_is_made_of_them(beg
     assert len(passes.levels) == 2
 
 
-def test_a_run_and_the_plain_commands_give_equal_bytes(made, tmp_path):
-    project, root = made.project, tmp_path / "results"
+def test_a_run_and_the_plain_commands_give_equal_bytes(atlases, tmp_path):
+    project, root = atlases.project, tmp_path / "results"
     table, types = project.directory / "mine.tsv", project.directory / "types.tsv"
     from cytopipe.atlas.harmonise import read_harmonisation
     from cytopipe.atlas.signatures import load_signature
@@ -178,8 +86,8 @@ def test_a_run_and_the_plain_commands_give_equal_bytes(made, tmp_path):
     assert len(plain) > 40
 
 
-def test_files_of_the_plain_commands_are_taken_up_and_not_made_again(begin, passes):
-    lab = begin("a")
+def test_files_of_the_plain_commands_are_taken_up_and_not_made_again(begin_atlases, passes):
+    lab = begin_atlases("a")
     data = lab.project.data_set("atlas", "a.fine")
     entry = data.entry
     aggregate(
@@ -199,11 +107,11 @@ def test_files_of_the_plain_commands_are_taken_up_and_not_made_again(begin, pass
     assert len(passes.levels) == 1
 
 
-def test_the_plain_functions_leave_what_a_run_made(made, passes):
-    data = made.project.data_set("atlas", "a.fine")
+def test_the_plain_functions_leave_what_a_run_made(atlases, passes):
+    data = atlases.project.data_set("atlas", "a.fine")
     entry = data.entry
     done = aggregate(
-        data.resolve(entry.path), [entry.level_named(name) for name in LEVELS], results(made),
+        data.resolve(entry.path), [entry.level_named(name) for name in LEVELS], results(atlases),
         atlas="a", sample=entry.sample, settings=entry.settings, use_gpu=False,
     )  # fmt: skip
     assert done.device == "none" and passes.levels == []
@@ -215,8 +123,8 @@ def test_the_plain_functions_leave_what_a_run_made(made, passes):
     assert [line.split(": ")[1] for line in told] == ["unchanged"] * 2
 
 
-def test_outside_work_with_another_recipe_is_taken_up_as_stale(begin):
-    lab = begin("a", entry=PROFILES_ONLY)
+def test_outside_work_with_another_recipe_is_taken_up_as_stale(begin_atlases):
+    lab = begin_atlases("a", entry=PROFILES_ONLY)
     data = lab.project.data_set("atlas", "a.fine")
     settings = data.entry.settings.replace(min_cells=5)
     aggregate(data.resolve("a.h5ad"), [data.entry.level], results(lab), atlas="a", sample="sample",
@@ -225,7 +133,7 @@ def test_outside_work_with_another_recipe_is_taken_up_as_stale(begin):
     assert status.state == "stale" and "atlas/recipe changed" in status.reasons[0]
 
 
-def test_no_artifact_is_digested_twice_by_the_run_that_makes_it(begin, monkeypatch):
+def test_no_artifact_is_digested_twice_by_the_run_that_makes_it(begin_atlases, monkeypatch):
     digested: list[str] = []
     digest = files.digest_file
 
@@ -234,18 +142,18 @@ def test_no_artifact_is_digested_twice_by_the_run_that_makes_it(begin, monkeypat
         return digest(path)
 
     monkeypatch.setattr(files, "digest_file", counting)
-    lab = begin("a")
+    lab = begin_atlases("a")
     lab.make_all()
     assert states_of(lab) == {"done"}
     of_artifacts = [name for name in digested if name.endswith(".h5ad")]
     assert sorted(of_artifacts) == sorted({*of_artifacts}) and len(of_artifacts) == 8
 
 
-def test_each_change_makes_stale_exactly_what_it_decides_and_dagster_agrees(made):
+def test_each_change_makes_stale_exactly_what_it_decides_and_dagster_agrees(atlases):
     """Levels -> level x signature -> all atlases: the browser's marks are the ledger's."""
 
     def stale(key: str = "a.fine") -> set[str]:
-        ledger = made.ledger()
+        ledger = atlases.ledger()
         return {
             asset.removeprefix("atlas/")
             for assets, of in ((OF_LEVELS, key), (OF_PARTS, f"{key}.mine"), (("atlas/cross_atlas",), ""))
@@ -254,51 +162,51 @@ def test_each_change_makes_stale_exactly_what_it_decides_and_dagster_agrees(made
         }
 
     of_parts = {"activity", "activity_resampled", "validation", "cross_atlas"}
-    assert stale() == set() and dagster_says(made, "activity", "a.fine.mine") == "FRESH"
-    write_signature(made.project.directory / "mine.tsv", seed=3)
+    assert stale() == set() and dagster_says(atlases, "activity", "a.fine.mine") == "FRESH"
+    write_signature(atlases.project.directory / "mine.tsv", seed=3)
     assert stale() == of_parts and stale("b.fine") == of_parts
-    assert dagster_says(made, "activity", "a.fine.mine") == "STALE"
-    assert dagster_says(made, "pseudobulk", "a.fine") == "FRESH"
-    write_signature(made.project.directory / "mine.tsv")
+    assert dagster_says(atlases, "activity", "a.fine.mine") == "STALE"
+    assert dagster_says(atlases, "pseudobulk", "a.fine") == "FRESH"
+    write_signature(atlases.project.directory / "mine.tsv")
     assert stale() == set()
-    types = made.project.directory / "types.tsv"
+    types = atlases.project.directory / "types.tsv"
     types.write_text(types.read_text() + "*\trare\tother\t\n")
     assert stale() == {"validation", "cross_atlas"}
-    assert dagster_says(made, "validation", "a.fine.mine") == "STALE"
-    assert dagster_says(made, "validation", "b.Organ_type.mine") == "STALE"
-    assert dagster_says(made, "activity", "a.fine.mine") == "FRESH"
-    change(made, "n_permutations: 20", "n_permutations: 30")
+    assert dagster_says(atlases, "validation", "a.fine.mine") == "STALE"
+    assert dagster_says(atlases, "validation", "b.Organ_type.mine") == "STALE"
+    assert dagster_says(atlases, "activity", "a.fine.mine") == "FRESH"
+    change(atlases, "n_permutations: 20", "n_permutations: 30")
     assert stale() == of_parts - {"activity_resampled"}
-    reasons = made.reasons("atlas/activity", "a.fine.mine")
+    reasons = atlases.reasons("atlas/activity", "a.fine.mine")
     assert reasons == ("atlas/inference changed: n_permutations: 20 -> 30",)
-    change(made, "n_bootstrap: 4", "n_bootstrap: 3")
+    change(atlases, "n_bootstrap: 4", "n_bootstrap: 3")
     assert stale() == {*(asset.removeprefix("atlas/") for asset in OF_LEVELS), *of_parts}
-    assert made.reasons("atlas/resampled", "a.fine") == ("atlas/recipe changed: n_bootstrap: 4 -> 3",)
+    assert atlases.reasons("atlas/resampled", "a.fine") == ("atlas/recipe changed: n_bootstrap: 4 -> 3",)
 
 
-def test_a_level_made_anew_makes_its_own_signatures_stale_and_no_others(made, passes):
+def test_a_level_made_anew_makes_its_own_signatures_stale_and_no_others(atlases, passes):
     """Cells of one atlas change: the edge from levels to level x signature, asked of Dagster itself."""
-    write_cells(made.project.directory / "a.h5ad", seed=9)
+    write_cells(atlases.project.directory / "a.h5ad", seed=9)
     for level in LEVELS:
-        assert state(made, "pseudobulk", f"a.{level}") == "stale"
-        assert state(made, "pseudobulk", f"b.{level}") == "done"
-    assert dagster_says(made, "pseudobulk", "a.fine") == "STALE"
-    assert dagster_says(made, "pseudobulk", "b.fine") == "FRESH"
-    assert made.make(*OF_LEVELS, keys=KEYS[:2]).success
+        assert state(atlases, "pseudobulk", f"a.{level}") == "stale"
+        assert state(atlases, "pseudobulk", f"b.{level}") == "done"
+    assert dagster_says(atlases, "pseudobulk", "a.fine") == "STALE"
+    assert dagster_says(atlases, "pseudobulk", "b.fine") == "FRESH"
+    assert atlases.make(*OF_LEVELS, keys=KEYS[:2]).success
     assert passes.levels == [list(LEVELS)]
-    assert state(made, "pseudobulk", "a.fine") == "done"
-    assert "atlas/pseudobulk changed" in made.reasons("atlas/activity", "a.fine.mine")[0]
-    assert state(made, "activity", "b.fine.mine") == "done"
-    assert dagster_says(made, "activity", "a.fine.mine") == "STALE"
-    assert dagster_says(made, "activity", "b.fine.mine") == "FRESH"
-    assert made.make(*OF_PARTS, keys=["a.Organ_type.mine"]).success
-    assert state(made, "activity", "a.Organ_type.mine") == "done"
-    assert state(made, "cross_atlas", "") == "stale"
-    assert dagster_says(made, "cross_atlas") == "STALE"
+    assert state(atlases, "pseudobulk", "a.fine") == "done"
+    assert "atlas/pseudobulk changed" in atlases.reasons("atlas/activity", "a.fine.mine")[0]
+    assert state(atlases, "activity", "b.fine.mine") == "done"
+    assert dagster_says(atlases, "activity", "a.fine.mine") == "STALE"
+    assert dagster_says(atlases, "activity", "b.fine.mine") == "FRESH"
+    assert atlases.make(*OF_PARTS, keys=["a.Organ_type.mine"]).success
+    assert state(atlases, "activity", "a.Organ_type.mine") == "done"
+    assert state(atlases, "cross_atlas", "") == "stale"
+    assert dagster_says(atlases, "cross_atlas") == "STALE"
 
 
-def test_the_comparison_is_made_from_the_levels_that_stand_for_their_atlases(made):
-    events = History(made.instance).events("atlas/cross_atlas")
+def test_the_comparison_is_made_from_the_levels_that_stand_for_their_atlases(atlases):
+    events = History(atlases.instance).events("atlas/cross_atlas")
     told = next(one for one in events if one.kind == MADE).metadata
     assert told["n_atlases"] == 2 and told["picture"].startswith("![")
     assert {(one["asset"], one["partition"]) for one in told["inputs"]} == {
@@ -309,18 +217,18 @@ def test_the_comparison_is_made_from_the_levels_that_stand_for_their_atlases(mad
         ),
         *(("atlas/cell_types", atlas) for atlas in "ab"),
     }
-    change(made, "compare_at: Organ_type", "compare_at: fine")
-    assert state(made, "cross_atlas", "") == "stale"
+    change(atlases, "compare_at: Organ_type", "compare_at: fine")
+    assert state(atlases, "cross_atlas", "") == "stale"
 
 
-def test_every_materialization_tells_what_people_ask_for(made):
-    history = History(made.instance)
+def test_every_materialization_tells_what_people_ask_for(atlases):
+    history = History(atlases.instance)
 
     def told(asset: str, key: str) -> dict:
         return next(one.metadata for one in history.events(f"atlas/{asset}", key) if one.kind == MADE)
 
     profiles = told("pseudobulk", "a.fine")
-    assert (made.project.directory / profiles["path"]).is_file()
+    assert (atlases.project.directory / profiles["path"]).is_file()
     assert (profiles["n_groups"], profiles["n_left_out"], profiles["n_genes"]) == (6, 1, 160)
     assert profiles["n_cells"] > 300 and profiles["n_counts"] > 10_000
     assert profiles["parameters"]["level"] == "fine=fine"
@@ -332,10 +240,10 @@ def test_every_materialization_tells_what_people_ask_for(made):
     assert 0 <= told("validation", "a.fine.mine")["quality"] <= 1
 
 
-def test_places_and_artifacts_are_one_bijection(made):
+def test_places_and_artifacts_are_one_bijection(atlases):
     from pathlib import PurePosixPath
 
-    places = made.ledger().places
+    places = atlases.ledger().places
     for path, asset, key in (
         ("a/pseudobulk/a_pseudobulk_organ_type.h5ad", "pseudobulk", "a.Organ_type"),
         ("b/pseudobulk/b_pseudobulk_fine_resampled.h5ad", "resampled", "b.fine"),
@@ -349,8 +257,8 @@ def test_places_and_artifacts_are_one_bijection(made):
 # ------------------------------------------------------------------------------------------- faults
 
 
-def test_a_level_whose_column_is_absent_fails_alone(begin, passes):
-    lab = begin("a", entry=PROFILES_ONLY.replace("fine: fine,", "fine: fine, lost: no_such_column,"))
+def test_a_level_whose_column_is_absent_fails_alone(begin_atlases, passes):
+    lab = begin_atlases("a", entry=PROFILES_ONLY.replace("fine: fine,", "fine: fine, lost: no_such_column,"))
     assert not lab.make(*OF_LEVELS, keys=["a.fine", "a.lost", "a.Organ_type"]).success
     assert passes.levels == [list(LEVELS)]
     ledger = lab.ledger()
@@ -360,8 +268,8 @@ def test_a_level_whose_column_is_absent_fails_alone(begin, passes):
     assert status.state == "failed" and "no_such_column" in status.reasons[0]
 
 
-def test_normalised_values_are_refused_for_their_atlas_alone(begin):
-    lab = begin("a", "b", entry=PROFILES_ONLY)
+def test_normalised_values_are_refused_for_their_atlas_alone(begin_atlases):
+    lab = begin_atlases("a", "b", entry=PROFILES_ONLY)
     with h5py.File(lab.project.directory / "a.h5ad", "r+") as file:
         file["X/data"][...] = np.log1p(file["X/data"][...])
     assert not lab.make(*OF_LEVELS, keys=KEYS).success
@@ -369,9 +277,11 @@ def test_normalised_values_are_refused_for_their_atlas_alone(begin):
     assert state(lab, "pseudobulk", "b.fine") == "done"
 
 
-def test_a_signature_that_is_not_here_fails_activity_with_advice_and_nothing_before_it(begin, monkeypatch):
+def test_a_signature_that_is_not_here_fails_activity_with_advice_and_nothing_before_it(
+    begin_atlases, monkeypatch
+):
     monkeypatch.delenv("CYTOPIPE_SIGNATURES", raising=False)
-    lab = begin("a", entry=ENTRY.replace("{{mine: mine.tsv}}", "[lincytosig]"))
+    lab = begin_atlases("a", entry=ENTRY.replace("{{mine: mine.tsv}}", "[lincytosig]"))
     lab.make_all()
     assert state(lab, "pseudobulk", "a.fine") == "done"
     assert state(lab, "activity", "a.fine.lincytosig") == "failed"
@@ -379,8 +289,8 @@ def test_a_signature_that_is_not_here_fails_activity_with_advice_and_nothing_bef
     assert "CellType__Cytokine" in lab.reasons("atlas/activity", "a.fine.lincytosig")[0]
 
 
-def test_what_is_not_asked_for_is_recorded_as_nothing_and_is_done(begin):
-    lab = begin("a", entry=ENTRY.replace("n_bootstrap: 4", "n_bootstrap: 0"))
+def test_what_is_not_asked_for_is_recorded_as_nothing_and_is_done(begin_atlases):
+    lab = begin_atlases("a", entry=ENTRY.replace("n_bootstrap: 4", "n_bootstrap: 0"))
     lab.make_all()
     assert states_of(lab) == {"done"}
     history = History(lab.instance)
@@ -394,12 +304,12 @@ def test_what_is_not_asked_for_is_recorded_as_nothing_and_is_done(begin):
     assert len(list(results(lab).glob("*.h5ad"))) == 2
 
 
-def test_a_blocking_check_that_fails_leaves_the_version_before_in_place(made, monkeypatch):
+def test_a_blocking_check_that_fails_leaves_the_version_before_in_place(atlases, monkeypatch):
     """One count is lost while the sums are written; only the recount from the cells can tell."""
     from cytopipe.storage.formats import h5ad_blocks
 
-    before = bytes_of(results(made))
-    change(made, "n_bootstrap: 4", "n_bootstrap: 3")
+    before = bytes_of(results(atlases))
+    change(atlases, "n_bootstrap: 4", "n_bootstrap: 3")
     write = h5ad_blocks.write_blocks
 
     def losing(draft, value, threads):
@@ -412,22 +322,22 @@ def test_a_blocking_check_that_fails_leaves_the_version_before_in_place(made, mo
 
     with monkeypatch.context() as patched:
         patched.setattr(h5ad_blocks, "write_blocks", losing)
-        assert not made.make(*OF_LEVELS, keys=KEYS[:2]).success
-    status = made.ledger().status("atlas/pseudobulk", "a.fine")
+        assert not atlases.make(*OF_LEVELS, keys=KEYS[:2]).success
+    status = atlases.ledger().status("atlas/pseudobulk", "a.fine")
     assert status.state == "failed" and "counts_conserved" in status.reasons[0]
     assert "recounted" in status.reasons[0]
-    assert state(made, "pseudobulk", "a.Organ_type") == "done"
+    assert state(atlases, "pseudobulk", "a.Organ_type") == "done"
     name = "a_pseudobulk_fine.h5ad"
-    assert (results(made) / name).read_bytes() == before[name]
+    assert (results(atlases) / name).read_bytes() == before[name]
 
 
-def test_damage_is_never_taken_up(made):
-    path = results(made) / "a_pseudobulk_fine.h5ad"
+def test_damage_is_never_taken_up(atlases):
+    path = results(atlases) / "a_pseudobulk_fine.h5ad"
     path.write_bytes(path.read_bytes()[:-50])
-    status = made.ledger().status("atlas/pseudobulk", "a.fine")
+    status = atlases.ledger().status("atlas/pseudobulk", "a.fine")
     assert status.state == "stale" and "not whole on disk" in status.reasons[0]
-    assert made.make(*OF_LEVELS, keys=KEYS[:2]).success
-    assert state(made, "pseudobulk", "a.fine") == "done"
+    assert atlases.make(*OF_LEVELS, keys=KEYS[:2]).success
+    assert state(atlases, "pseudobulk", "a.fine") == "done"
 
 
 # ------------------------------------------------------------------------------------------- resume
@@ -451,9 +361,11 @@ class _StopAt:
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_stopped_pass_is_canceled_with_a_checkpoint_and_the_next_run_goes_on_from_it(begin, passes, made):
+def test_a_stopped_pass_is_canceled_with_a_checkpoint_and_the_next_run_goes_on_from_it(
+    begin_atlases, passes, atlases
+):
     """Ctrl-C in the middle of the cells; the bytes are those of a pass that nobody stopped."""
-    lab = begin("a", entry=ENTRY + "    batch_size: 50\n")
+    lab = begin_atlases("a", entry=ENTRY + "    batch_size: 50\n")
     with listen(_StopAt(0.5)):
         assert not lab.make(*OF_LEVELS, keys=KEYS[:2]).success
     assert passes.resumed_at == []
@@ -465,5 +377,5 @@ def test_a_stopped_pass_is_canceled_with_a_checkpoint_and_the_next_run_goes_on_f
     assert lab.make(*OF_LEVELS, keys=KEYS[:2]).success
     assert 200 <= passes.resumed_at[0] < 400 and len(passes.levels) == 2
     assert state(lab, "pseudobulk", "a.fine") == "done"
-    assert bytes_of(results(lab)) == bytes_of(results(made))
+    assert bytes_of(results(lab)) == bytes_of(results(atlases))
     assert not list((lab.project.output / ".scratch").rglob("pass"))

@@ -104,15 +104,23 @@ def test_an_atlas_of_ones_own_declares_its_levels_and_may_override_the_registrys
 
 def test_results_lie_where_the_plain_commands_put_them(tmp_path):
     """One results root for all atlases, names as they are written."""
-    from cytopipe.defs.standing_atlases import catalogue_of
+    from cytopipe.atlas.catalogue import Catalogue
+    from cytopipe.defs.atlas import ATLAS
+    from cytopipe.defs.places import Places
 
-    project = check_project(
-        write(tmp_path, "  Mine:\n    path: a.h5ad\n    levels: {L1: t}\n    sample: s\n")
-    )
-    data = project.data_set("atlas", "Mine.L1")
-    assert data.folder == tmp_path / "results/atlas"
-    expected = tmp_path / "results/atlas/Mine/pseudobulk/Mine_pseudobulk_l1_resampled.h5ad"
-    assert catalogue_of(data).pseudobulk("Mine", "L1", "resampled") == expected
+    (tmp_path / "t").write_text("")
+    entry = "  Mine:\n    path: a.h5ad\n    levels: {L1: t}\n    sample: s\n    signatures: {v1.2-b: t}\n"
+    project = check_project(write(tmp_path, entry))
+    places, catalogue = Places(project, ATLAS), Catalogue(project.output / "atlas")
+    for asset, key, path in (
+        ("atlas/pseudobulk", "Mine.L1", catalogue.pseudobulk("Mine", "L1")),
+        ("atlas/resampled", "Mine.L1", catalogue.pseudobulk("Mine", "L1", "resampled")),
+        ("atlas/activity", "Mine.L1.v1.2-b", catalogue.activity("Mine", "L1", "v1.2-b")),
+    ):
+        assert project.output / places.place(asset, key).path == path
+    place = places.place("atlas/validation", "Mine.L1.v1.2-b")
+    expected = catalogue.validation("Mine", "L1", "v1.2-b", "quality.json")
+    assert project.output / place.path / f"{place.set_name}_quality.json" == expected
 
 
 def test_every_fault_of_every_atlas_is_told_at_once_with_its_line(tmp_path):

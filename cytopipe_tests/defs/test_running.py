@@ -191,7 +191,7 @@ def test_the_sensor_says_what_is_wrong_with_the_project_file(finished):
     sensor = repository(finished).get_sensor_def("changes")
     context = build_sensor_context(instance=finished.instance, repository_def=repository(finished))
     finished.project.file.write_text("decompose: [")
-    assert "cytopipe.yaml:1" in sensor(context).skip_message
+    assert "cytopipe.yaml:1" in sensor.evaluate_tick(context).skip_message
 
 
 def test_the_sensor_notices_a_hand_edit(finished):
@@ -299,7 +299,7 @@ def test_a_single_partition_run_lets_other_domains_share_it(begin):
     assert opened.states("meadow") == DONE
 
 
-def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
+def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin, monkeypatch):
     """What `launchPartitionBackfill` stores, carried out as the daemon does."""
     from dagster._core.execution.backfill import BulkActionStatus
     from dagster._core.test_utils import create_test_daemon_workspace_context
@@ -308,6 +308,7 @@ def test_a_backfill_from_the_browser_makes_many_partitions_in_one_run(begin):
 
     opened = begin("meadow", "forest")
     opened.look()
+    monkeypatch.setenv("DAGSTER_HOME", opened.instance.root_directory)
     graph = opened.definitions.resolve_asset_graph()
     backfill = backfill_of(opened.instance, graph, "many", STEPS, ["meadow", "forest"])
     opened.instance.add_backfill(backfill)

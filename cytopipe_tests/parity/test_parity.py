@@ -43,3 +43,32 @@ def test_a_folder_without_cases_is_refused(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert main([str(tmp_path / "absent")]) == 2
     assert "holds no golden case" in capsys.readouterr().err
+
+
+def test_an_atlas_without_samples_is_compared_and_its_resamples_are_not_evaluated(golden, tmp_path):
+    """The reference resamples nothing then; a golden file without a sample column is no reason to refuse."""
+    import anndata
+
+    from cytopipe_tests.parity import atlas
+
+    cells = anndata.read_h5ad(golden / "atlas/input.h5ad")
+    del cells.obs["sample"]
+    cells.write_h5ad(tmp_path / "input.h5ad")
+    manifest = json.loads((golden / "atlas/manifest.json").read_text())
+    case = manifest["g1_default"] | {"levels": {"L1": "cell_type_l1"}}
+    (tmp_path / "manifest.json").write_text(json.dumps({"g1_default": case}))
+    with np.load(golden / "atlas/g1_default.npz") as arrays:
+        kept = {
+            name: arrays[name] for name in arrays if "_resampled/" not in name and not _pickled(arrays, name)
+        }
+    np.savez(tmp_path / "g1_default.npz", **kept)
+    verdicts = [case.evaluate() for case in atlas.cases(tmp_path)]
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.AGREES, Outcome.UNEVALUATED]
+
+
+def _pickled(arrays, name: str) -> bool:
+    try:
+        arrays[name]
+    except ValueError:
+        return True
+    return False

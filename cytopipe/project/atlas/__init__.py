@@ -10,6 +10,7 @@ DOMAIN = Domain(
     package=__name__,
     entry=f"{__name__}.entry:Atlas",
     commands="cytopipe.commands.atlas:atlas",
+    graph="cytopipe.defs.atlas:ATLAS",
     parameters=("cytopipe.atlas.settings:Settings", "cytopipe.atlas.settings:ActivitySettings"),
     wholes="atlases",
     parts="atlas_signatures",

@@ -10,5 +10,6 @@ DOMAIN = Domain(
     package=__name__,
     entry=f"{__name__}.entry:SequenceSet",
     commands="cytopipe.commands.decompose:decompose",
+    graph="cytopipe.defs.decompose:DECOMPOSE",
     parameters=("cytopipe.decompose.parameters:Parameters",),
 )

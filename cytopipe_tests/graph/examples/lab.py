@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dagster import AssetSelection, DagsterInstance, Definitions, define_asset_job, in_process_executor
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
 
 from cytopipe.defs.artifact import Graph
 from cytopipe.defs.assets import GraphAssets
+from cytopipe.defs.event import Event
 from cytopipe.defs.history import History, asset_key
 from cytopipe.defs.io_managers import io_managers
 from cytopipe.defs.ledger import Ledger
+from cytopipe.defs.relations import Relations
 from cytopipe.defs.resources import ProjectResource
 from cytopipe.defs.selection import operations
 from cytopipe.project import Project
@@ -60,7 +64,20 @@ class Lab:
     def reasons(self, asset: str, key: str) -> tuple[str, ...]:
         return self.ledger().status(asset, key).reasons
 
-    def make(self, *assets: str, keys: list[str] | None = None, whole: bool = True):
+    def stale(self, asset: str) -> list[str]:
+        """The partitions that Dagster itself calls stale, in their order."""
+        graph = self.definitions().resolve_asset_graph()
+        resolver = CachingStaleStatusResolver(self.instance, graph, LoadingContextForTest(self.instance))
+        keys = Relations(self.project, self.graph).keys(self.graph.by_asset[asset].by)
+        return [
+            key for key in keys if resolver.get_status(asset_key(asset), key or None) is StaleStatus.STALE
+        ]
+
+    def events(self, asset: str, key: str | None = None) -> list[Event]:
+        """What happened to an asset, oldest first."""
+        return History(self.instance).events(asset, key, limit=1000)[::-1]
+
+    def make(self, *assets: str, keys: list[str] | None = None):
         """One run over the assets (of one set of partitions) for a range of keys; its result."""
         job = self.definitions().resolve_implicit_global_asset_job_def()
         chosen = job.get_subset(asset_selection={asset_key(one) for one in assets})

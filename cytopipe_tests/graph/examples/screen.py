@@ -104,19 +104,27 @@ GRAPH = Graph(RAW, SETTINGS, aligned, illumination, corrected, cells, summary, o
 
 
 def screen_project(
-    directory: Path, *, wells: tuple[str, ...] = ("P1-A1", "P1-A2", "P2-A1"), tiles: int = 3, gain: int = 1
+    directory: Path, *, wells: tuple[str, ...] = ("P1-A1", "P1-A2", "P2-A1"), tiles: int = 3, **gains: int
 ) -> Project:
-    """A project with a grid of tiles; images are written where they are absent."""
+    """A project with a grid of tiles, and a gain per plate (``P1=2``); images are written where they are
+    absent.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "cytopipe.yaml"
-    file.write_text(f"# gain {gain}\n")
-    entry = Screen(folder="images", gain=gain)
+    file.write_text(f"# gains {gains}\n")
     (directory / "images").mkdir(exist_ok=True)
 
     def sets(name: str, keys: list[str]) -> dict[str, DataSet]:
         folder = directory / "out"
         return {
-            key: DataSet(domain=name, key=key, entry=entry, folder=folder, base=directory) for key in keys
+            key: DataSet(
+                domain=name,
+                key=key,
+                entry=Screen(folder="images", gain=gains.get(key, 1)),
+                folder=folder,
+                base=directory,
+            )
+            for key in keys
         }
 
     keys = [f"{well}|{tile}" for well in wells for tile in range(tiles)]
