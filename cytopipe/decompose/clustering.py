@@ -47,6 +47,8 @@ class Clustering:
         Files that are known to be published with just these records, and need not be written again.
     beside : mapping of str to bytes
         Other files of the same transaction: an input that has grown.
+    keeps_later : bool
+        Whether later stages that were made from these very files stay in the state when this is published.
     """
 
     partition: Partition
@@ -54,6 +56,7 @@ class Clustering:
     state: State
     unchanged: frozenset[str] = frozenset()
     beside: Mapping[str, bytes] = field(default_factory=dict)
+    keeps_later: bool = True
 
     @property
     def stage(self) -> Stage:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cytopipe.decompose.layout import STATE_FILE, stage_named
-from cytopipe.errors import DamagedError, ResumeError
+from cytopipe.errors import CytopipeError, DamagedError, ResumeError
 from cytopipe.storage.formats import SetFormat
 from cytopipe.storage.formats.fasta_set import FastaSet
 
@@ -39,10 +40,13 @@ class Clusters(FastaSet):
     def files(self, name: str, value: Clustering) -> Mapping[str, bytes | None]:
         return super().files(name, value.files())
 
-    def beside(self, name: str, value: Clustering, manifest: Manifest) -> Mapping[str, bytes]:
+    def beside(self, name: str, value: Clustering, manifest: Manifest, folder: Path) -> Mapping[str, bytes]:
         from cytopipe.decompose.state import format_document
 
         state = value.published(manifest.sha256, manifest.provenance).state
+        if value.keeps_later:
+            with suppress(CytopipeError):
+                state = state.with_later(_state_in(folder))
         return {STATE_FILE: format_document(state), **value.beside}
 
     def counts(self, value: Clustering) -> Mapping[str, int]:

@@ -29,6 +29,7 @@ from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.compare import compare, names_in_headers, read_assignment
 from cytopipe.decompose.curve import Curve, cut, threshold_curve
 from cytopipe.decompose.measures import Measures, measure
+from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import Placement, place
 from cytopipe.decompose.state import State
@@ -91,12 +92,19 @@ class Report:
 
 
 def report(
-    sequences: SequenceFile, clusters: Clustering, work: Work, *, truth: Truth | None = None
+    sequences: SequenceFile,
+    clusters: Clustering,
+    work: Work,
+    *,
+    parameters: Parameters | None = None,
+    truth: Truth | None = None,
 ) -> Report:
     """Measure the clusters of a stage: tables and figures.
 
     Parameters
     ----------
+    parameters : Parameters, optional
+        Those of today, where they are not the ones in the state.
     truth : Truth, optional
         Known clusters to compare with; names in the headers of the input where it is None.
     """
@@ -106,6 +114,8 @@ def report(
         stop_if_asked(work)
 
     partition, state = clusters.partition, clusters.state
+    if parameters is not None:
+        state = state.model_copy(update={"parameters": parameters})
     with opened(
         sequences, state, work, deleted=partition.deleted, aligning="measuring clusters"
     ) as workspace:

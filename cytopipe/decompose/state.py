@@ -215,6 +215,17 @@ class State(_Model):
         state.stage, state.status = stage.name, "in_progress"
         return state
 
+    def with_later(self, standing: State) -> State:
+        """A copy that knows of later stages what `standing` does, if they were made from these very files."""
+        state = self.model_copy(deep=True)
+        for stage in STAGES[self.newest.order + 1 :]:
+            entry, source = standing.entry(stage), standing.source_of(stage)
+            if entry.files_digest and entry.source_digest == state.entry(source).files_digest:
+                setattr(state.stages, stage.name, entry)
+                state.stage = stage.name
+                state.status = "completed" if stage is FINAL else state.status
+        return state
+
     def source_of(self, stage: Stage) -> Stage:
         """The stage that a later one was made from."""
         if stage is FINAL and self.stages.finalized.source_stage:
@@ -227,9 +238,7 @@ class State(_Model):
             Input(path=self.input.fasta_path, sha256=self.input.fasta_hash, asset="decompose/sequences")
         ]
         if stage is not FINAL:
-            limits = self.stages.initial_clustering
-            values = declared(self.parameters, limits.max_clusters_limit, limits.max_sequences_limit)
-            inputs.append(Input(path="", sha256=digest_of(values), asset="decompose/parameters"))
+            inputs.append(self._parameters)
         if stage is INITIAL:
             targets = self.targets
             path, digest = (targets.fasta_path, targets.fasta_hash) if targets else ("", NOT_DECLARED)
@@ -244,10 +253,17 @@ class State(_Model):
         source = f"decompose/{self.source_of(stage).asset}"
         return (*inputs, Input(path="", sha256=self.entry(stage).source_digest, asset=source))
 
+    @property
+    def _parameters(self) -> Input:
+        limits = self.stages.initial_clustering
+        values = declared(self.parameters, limits.max_clusters_limit, limits.max_sequences_limit)
+        return Input(path="", sha256=digest_of(values), asset="decompose/parameters")
+
     def report_made_from(self, stage: Stage, truth: str) -> tuple[Input, ...]:
         """The inputs of the report of a stage; `truth` is the digest of the known clusters, if any."""
         return (
             Input(path=self.input.fasta_path, sha256=self.input.fasta_hash, asset="decompose/sequences"),
+            self._parameters,
             Input(path="", sha256=self.entry(stage).files_digest, asset=f"decompose/{stage.asset}"),
             Input(path="", sha256=truth or NOT_DECLARED, asset="decompose/truth"),
         )

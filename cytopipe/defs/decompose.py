@@ -301,7 +301,12 @@ def final(data: DataSet, sequences: SequenceFile, refined: Clustering, work: Wor
     checks=(AGREES,),
 )
 def report(
-    data: DataSet, sequences: SequenceFile, final: Clustering, truth: Truth | None, work: Work
+    data: DataSet,
+    sequences: SequenceFile,
+    final: Clustering,
+    parameters: SequenceSet,
+    truth: Truth | None,
+    work: Work,
 ) -> Described:
     """Tables and figures of the final clusters: records, clusters, the barcode gap, the thresholds.
 
@@ -309,7 +314,7 @@ def report(
     """
     from cytopipe.decompose import reports
 
-    found = reports.report(sequences, final, work, truth=truth)
+    found = reports.report(sequences, final, work, parameters=parameters.parameters, truth=truth)
     return Described(found, picture=found.files["histogram.png"])
 
 

@@ -304,7 +304,7 @@ class Archive:
             place.set_name,
             files,
             owns=format.owns(place.set_name),
-            extra=lambda manifest: format.beside(place.set_name, value, manifest),
+            extra=lambda manifest: format.beside(place.set_name, value, manifest, self.root / place.path),
             provenance=provenance,
         )
         return _receipt(published, provenance)

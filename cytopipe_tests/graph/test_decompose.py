@@ -110,6 +110,48 @@ def test_other_parameters_make_everything_stale_by_their_values(lab: Lab) -> Non
     assert states(lab) == dict.fromkeys(STAGES, "done")
 
 
+def test_begun_anew_with_other_parameters_the_bytes_are_those_of_a_fresh_directory(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.make_all()
+    lab.declare.entries["meadow"]["max_lump"] = 0.05
+    lab.make_all()
+    plainly(lab, tmp_path / "fresh", parameters=Parameters(neighbours="kmer", max_lump=0.05))
+    assert contents(folder_of(lab)) == contents(tmp_path / "fresh")
+    one, other = state_apart_from_times(folder_of(lab)), state_apart_from_times(tmp_path / "fresh")
+    assert one["status"] == "completed", (
+        "the result was not made again, since it was made from the same files"
+    )
+    assert one["stages"] == other["stages"] and one["parameters"] == other["parameters"]
+
+
+def test_with_another_limit_a_clustering_goes_on_to_that_limit(lab: Lab) -> None:
+    for limit, clusters in ((2, 2), (4, 4), (None, 6)):
+        lab.declare.entries["meadow"]["max_clusters"] = limit
+        assert lab.make("decompose/initial", keys=["meadow"]).success
+        assert len(clusters_in(folder_of(lab), "initial")) == clusters
+        assert states(lab)["decompose/initial"] == "done"
+
+
+def test_targets_and_truth_are_inputs_where_an_entry_names_them(lab: Lab) -> None:
+    lab.declare(lab.directory)
+    chosen = [one for one in make_barcodes() if one[0].startswith("sp03")][:1]
+    write_fasta(lab.directory / "targets.fasta", chosen)
+    lines = [f"{header.split()[0]}\t{header[:4]}" for header, _ in make_barcodes()]
+    (lab.directory / "truth.tsv").write_text("\n".join(["record\tcluster", *lines]) + "\n")
+    lab.make_all()
+    lab.declare.entries["meadow"]["truth"] = "truth.tsv"
+    assert states(lab) == {**dict.fromkeys(STAGES, "done"), "decompose/report": "stale"}
+    lab.make_all()
+    report = lab.instance.fetch_materializations(_key("decompose/report"), limit=1).records[0]
+    assert report.asset_materialization.metadata["adjusted_rand_index"].value == 1.0
+    lab.declare.entries["meadow"]["targets"] = "targets.fasta"
+    assert states(lab)["decompose/initial"] == "stale"
+    lab.make_all()
+    assert states(lab) == dict.fromkeys(STAGES, "done")
+    assert len(clusters_in(folder_of(lab), "final")) == 1
+
+
 def test_other_thresholds_leave_the_stages_before_as_they_are(lab: Lab) -> None:
     lab.make_all()
     lab.declare.entries["meadow"]["refine"] = [0.01, 0.03]
@@ -227,7 +269,7 @@ def test_a_report_is_made_again_over_a_change_of_it(lab: Lab) -> None:
     before = table.read_bytes()
     table.write_bytes(before + b"mine")
     assert states(lab)["decompose/report"] == "stale"
-    assert "changed by hand, which is not kept" in lab.reasons("decompose/report", "meadow")[0]
+    assert "not whole on disk: clusters.tsv edited" in lab.reasons("decompose/report", "meadow")[0]
     lab.make_all()
     assert states(lab) == dict.fromkeys(STAGES, "done")
     assert table.read_bytes() == before

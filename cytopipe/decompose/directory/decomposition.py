@@ -239,53 +239,23 @@ class Decomposition:
         directory: Path | str,
         fasta: Path | str,
         parameters: Parameters | None = None,
-        *,
-        restart: bool = False,
-        **choices: Any,
     ) -> Decomposition:
         """Open the directory if it holds this decomposition, begin it if it holds none.
-
-        Parameters
-        ----------
-        restart : bool
-            Where the directory holds a decomposition of another input or with other parameters, begin anew
-            instead of refusing; refused all the same if files were edited by hand.
-        choices
-            As for :meth:`create`.
 
         Raises
         ------
         ResumeError
-            If the directory holds another decomposition.
+            If the directory holds another decomposition; the message says what differs.
         """
         directory, parameters = Path(directory), parameters or Parameters()
         if not opening.is_begun(directory):
-            return cls.create(directory, fasta, parameters, **choices)
+            return cls.create(directory, fasta, parameters)
         state, _ = Folder(directory).read_state()
-        differences = opening.differences(
-            state, Path(fasta), parameters, choices.get("targets"), choices.get("distances")
-        )
-        if not differences:
-            found = cls.open(directory, fasta=fasta)
-            found.limit(choices.get("max_clusters"), choices.get("max_sequences"))
-            return found
-        if not restart:
+        if differences := opening.differences(state, Path(fasta), parameters, None, None):
             raise ResumeError(differences)
-        opening.clear(Folder(directory), Provenance(what="a decomposition begun anew"))
-        return cls.create(directory, fasta, parameters, **choices)
+        return cls.open(directory, fasta=fasta)
 
     # ------------------------------------------------------------------ go on
-
-    def limit(self, max_clusters: int | None, max_sequences: int | None) -> None:
-        """Set the absolute limits of the initial clustering, None for none."""
-        entry = self.state.stages.initial_clustering
-        if (entry.max_clusters_limit, entry.max_sequences_limit) == (max_clusters, max_sequences):
-            return
-        with self.folder.locked():
-            self.refresh()
-            self.state.stages.initial_clustering.max_clusters_limit = max_clusters
-            self.state.stages.initial_clustering.max_sequences_limit = max_sequences
-            self.state = self.folder.save_state(self.state)
 
     def prepare(self, *, requests: Requests, command: str = "") -> None:
         """Write down what is to be done, so that an interrupted run is continued to its end.

@@ -20,7 +20,6 @@ from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.edits import Reading, read_stage
 from cytopipe.decompose.formats import CLUSTERS, REPORT
 from cytopipe.decompose.layout import (
-    CHECKPOINT_FOLDER,
     DISTANCE_FOLDER,
     REPORT_FOLDER,
     SEARCH_FOLDER,
@@ -180,7 +179,8 @@ class Folder:
         state = clusters.state.model_copy(deep=True)
         state.stage = clusters.stage.name
         state.entry(clusters.stage).files_digest = ""
-        clusters = replace(clusters, state=state, unchanged=self._unchanged(clusters.partition, previous))
+        unchanged = self._unchanged(clusters.partition, previous)
+        clusters = replace(clusters, state=state, unchanged=unchanged, keeps_later=False)
         checkpoint = self.checkpoints.save(state, clusters.partition, reason, point=point)
         place = Place("", clusters.stage.asset)
         receipt = self.archive.put(place, CLUSTERS, clusters, provenance)
@@ -200,13 +200,6 @@ class Folder:
         state.metadata.last_checkpoint = now()
         self.store.publish_bytes(self.path / STATE_FILE, format_document(state))
         return state
-
-    def remove_state(self) -> None:
-        """Remove the state, the checkpoints and the caches: the stage files must be gone already."""
-        self.remove_caches()
-        for path in (self.path / CHECKPOINT_FOLDER, self.path / REPORT_FOLDER):
-            shutil.rmtree(path, ignore_errors=True)
-        (self.path / STATE_FILE).unlink(missing_ok=True)
 
     def accept(self, stage: Stage, provenance: Provenance) -> None:
         """Make a hand edit the published version of a stage's files, as the person wrote them."""

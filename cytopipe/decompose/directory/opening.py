@@ -359,26 +359,6 @@ def differences(
     return findings
 
 
-def clear(folder: Folder, provenance: Provenance) -> None:
-    """Remove a decomposition to begin another one; refused if files were edited by hand."""
-    with folder.locked():
-        states = [folder.store.classify_set(folder.path, stage.asset) for stage in folder.stages_on_disk()]
-        findings = [
-            Finding(
-                what="the directory is to be begun anew, but this file was edited by hand",
-                where=str(folder.path / file.name),
-                next="Move the edited files away, or choose another directory.",
-            )
-            for state in states
-            for file in state.differing
-        ]
-        if findings:
-            raise ResumeError(findings)
-        for stage in folder.stages_on_disk():
-            folder.remove_stage(stage, provenance)
-        folder.remove_state()
-
-
 def is_begun(directory: Path) -> bool:
     """Whether a directory holds a decomposition, be it one whose state was lost.
 

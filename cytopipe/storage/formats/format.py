@@ -113,10 +113,11 @@ class SetFormat(Format):
         """What a person counts of a value: shown when it is made, and when an edit of it is taken up."""
         return {}
 
-    def beside(self, name: str, value: Any, manifest: Manifest) -> Mapping[str, bytes]:
+    def beside(self, name: str, value: Any, manifest: Manifest, folder: Path) -> Mapping[str, bytes]:
         """Files that are committed in the same transaction and belong to no set, such as ``state.json``.
 
         `manifest` is that of the set as it is about to be published: its digests need not be taken again.
+        `folder` holds the files as they are before.
         """
         return {}
 
