@@ -242,7 +242,8 @@ def level_warnings(sums: Sums, level: Level) -> tuple[str, ...]:
         return (
             (
                 f"level {name}: none of its {len(found.kept):,} groups has {settings.min_samples:,} samples, "
-                f"but at most {most:,}. Its resampled file holds no group. Lower min_samples, or resample cells."
+                f"but at most {most:,}. Its resampled file holds no group. "
+                "Lower min_samples, or resample cells."
             ),
         )
     return ()
