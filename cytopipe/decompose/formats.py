@@ -45,6 +45,17 @@ class Clusters(FastaSet):
         state = value.published(manifest.sha256, manifest.provenance).state
         return {STATE_FILE: format_document(state), **value.beside}
 
+    def counts(self, value: Clustering) -> Mapping[str, int]:
+        partition = value.partition
+        found = {
+            "n_clusters": partition.n_clusters,
+            "n_records": partition.n_clustered,
+            "n_unassigned": len(partition.unassigned),
+            "n_deleted": len(partition.deleted),
+        }
+        shared = {"n_in_several_clusters": len(partition.conflicts)} if partition.stage.overlaps else {}
+        return found | shared
+
     def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Clustering:
         from cytopipe.decompose.clustering import Clustering
         from cytopipe.decompose.partition import Partition
@@ -106,6 +117,9 @@ class ReportFiles(SetFormat):
 
     def files(self, name: str, value: Report) -> Mapping[str, bytes]:
         return value.files
+
+    def counts(self, value: Report) -> Mapping[str, int | float]:
+        return value.metrics
 
     def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Report:
         from cytopipe.decompose.reports import Report

@@ -59,6 +59,7 @@ from cytopipe.interrupts import stop_on_signals
 from cytopipe.project import DataSet
 from cytopipe.provenance import Input, Provenance, library_versions
 from cytopipe.storage.archive import Receipt
+from cytopipe.storage.formats import SetFormat
 
 __all__ = ["Batch"]
 
@@ -367,6 +368,8 @@ class Batch:
         shown = outcome if isinstance(outcome, Described) else Described(outcome)
         if isinstance(shown.value, Nothing):
             return _Result(None, shown)
+        if isinstance(format := step.makes[asset], SetFormat):
+            shown = replace(shown, counts={**format.counts(shown.value), **shown.counts})
         results: dict[str, CheckResult] = {}
         checks = step.checks.get(asset, ())
 

@@ -206,7 +206,7 @@ def initial(
     parameters: SequenceSet,
     targets: SequenceFile | None,
     work: Work,
-) -> Described:
+) -> Clustering:
     """Clusters grown from targets by the barcode gap.
 
     Each target gathers the sequences within `max_lump`, and keeps those before the widest gap. Clusters may
@@ -224,11 +224,8 @@ def initial(
         max_clusters=parameters.max_clusters,
         max_sequences=parameters.max_sequences,
     )
-    return _described(
-        initial_clusters(
-            sequences, start, work, targets=targets, every=parameters.checkpoint_interval, keep=kept.save
-        )
-    )
+    every = parameters.checkpoint_interval
+    return initial_clusters(sequences, start, work, targets=targets, every=every, keep=kept.save)
 
 
 @artifact(
@@ -241,14 +238,14 @@ def initial(
 )
 def deconflicted(
     data: DataSet, sequences: SequenceFile, initial: Clustering, parameters: SequenceSet, work: Work
-) -> Described:
+) -> Clustering:
     """Every record in exactly one cluster.
 
     Clusters that share records are decomposed again together, whatever their size.
     """
     from cytopipe.decompose import stages
 
-    return _described(stages.deconflicted(sequences, initial, work, parameters=parameters.parameters))
+    return stages.deconflicted(sequences, initial, work, parameters=parameters.parameters)
 
 
 @artifact(
@@ -266,7 +263,7 @@ def refined(
     parameters: SequenceSet,
     thresholds: tuple[float, ...],
     work: Work,
-) -> Described:
+) -> Clustering:
     """Clusters closer to each other than a threshold, looked at again together.
 
     One pass per threshold of the entry's `refine`, in its order; without any, one pass at `max_lump`.
@@ -276,9 +273,8 @@ def refined(
 
     kept = Kept(work.scratch, sequences, work.saved)
     start = kept.newest() or deconflicted
-    return _described(
-        stages.refined(sequences, start, thresholds, work, parameters=parameters.parameters, keep=kept.save)
-    )
+    declared = parameters.parameters
+    return stages.refined(sequences, start, thresholds, work, parameters=declared, keep=kept.save)
 
 
 @artifact(
@@ -289,11 +285,11 @@ def refined(
     place="decompose/{key}#final",
     checks=(CONSERVED, DISJOINT),
 )
-def final(data: DataSet, sequences: SequenceFile, refined: Clustering, work: Work) -> Described:
+def final(data: DataSet, sequences: SequenceFile, refined: Clustering, work: Work) -> Clustering:
     """The result: clusters numbered by size, `cluster_001.fasta` the largest, and `unassigned.fasta`."""
     from cytopipe.decompose import stages
 
-    return _described(stages.final(sequences, refined, work))
+    return stages.final(sequences, refined, work)
 
 
 @artifact(
@@ -314,21 +310,7 @@ def report(
     from cytopipe.decompose import reports
 
     found = reports.report(sequences, final, work, truth=truth)
-    return Described(found, counts=found.metrics, picture=found.files["histogram.png"])
-
-
-def _described(clusters: Clustering) -> Described:
-    """Clusters with what a person counts of them."""
-    partition = clusters.partition
-    counts = {
-        "n_clusters": partition.n_clusters,
-        "n_records": partition.n_clustered,
-        "n_unassigned": len(partition.unassigned),
-        "n_deleted": len(partition.deleted),
-    }
-    if partition.stage.overlaps:
-        counts["n_in_several_clusters"] = len(partition.conflicts)
-    return Described(clusters, counts=counts)
+    return Described(found, picture=found.files["histogram.png"])
 
 
 DECOMPOSE = Graph(

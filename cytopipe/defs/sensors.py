@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from dagster import (
     DagsterRunStatus,
     DefaultSensorStatus,
@@ -17,6 +19,7 @@ from dagster import (
 
 from cytopipe.defs.artifact import Graph
 from cytopipe.defs.dead_runs import reap
+from cytopipe.defs.event import MADE, named
 from cytopipe.defs.history import History, asset_key
 from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.overview import is_overview
@@ -52,21 +55,29 @@ def _changes(graph: Graph) -> SensorDefinition:
         except CytopipeError as error:
             yield SkipReason(str(error))
             return
-        noticed = [f"{one.asset} [{one.key}] {one.what}" for one in ledger.refresh()]
+        noticed = [f"{named(one.asset, one.key)} {one.what}" for one in ledger.refresh()]
         for one in noticed:
             context.log.info(one)
-        stale = [
-            one.asset
-            for one in ledger.statuses(overviews, ("stale", "missing"))
-            if ledger.read(graph.makers[one.asset], "made", "").parts
-        ]
-        if stale and not context.instance.get_runs(RunsFilter(statuses=_LIVE), limit=1):
-            versions = [ledger.read(graph.makers[asset], "made", "").version[:16] for asset in stale]
-            yield RunRequest(run_key=" ".join(versions), asset_selection=[asset_key(one) for one in stale])
+        changed = dict(_changed(ledger, overviews))
+        if changed and not context.instance.get_runs(RunsFilter(statuses=_LIVE), limit=1):
+            key = " ".join(version[:16] for version in changed.values())
+            yield RunRequest(run_key=key, asset_selection=[asset_key(asset) for asset in changed])
         else:
             yield SkipReason("; ".join(noticed[:20]) or "nothing new")
 
     return changes
+
+
+def _changed(ledger: Ledger, overviews: list[str]) -> Iterator[tuple[str, str]]:
+    """Overviews whose data sets are others than those in them, with the version over these.
+
+    One that is stale only because a data set is to be made again waits until it was.
+    """
+    for asset in overviews:
+        step, record = ledger.graph.makers[asset], ledger.book.record(asset, "", MADE)
+        read = ledger.read(step, "made", "")
+        if read.parts and (record is None or record.inputs.get(step.inputs["made"]) != read.version):
+            yield asset, read.version
 
 
 def _dead_processes() -> SensorDefinition:

@@ -22,6 +22,7 @@ from typing import Any, Generic, TypeVar
 
 from cytopipe.errors import CytopipeError, DamagedError, ResumeError, StorageError
 from cytopipe.provenance import Provenance
+from cytopipe.storage.edits import FileState
 from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
@@ -324,7 +325,7 @@ class Archive:
             return Standing("damaged", words="; ".join(map(str, found.findings[:5])))
         if found.kind == "whole":
             return Standing("whole", self.store.manifest(place.path, place.set_name).sha256)
-        words = "; ".join(f"{one.name} {one.kind}" for one in found.differing[:20])
+        words = "; ".join(map(_told, found.differing[:20]))
         if not format.editable:
             return Standing("damaged", words=words)
         return Standing("edited", _digest_of_files(found.contents), words)
@@ -339,6 +340,17 @@ def _key_of(path: Path) -> tuple:
 
 def _versions(made: Provenance) -> list[tuple[str, str]]:
     return sorted((one.asset, one.sha256) for one in made.inputs)
+
+
+def _told(file: FileState) -> str:
+    """A file that was edited, with its first records that came, went or changed."""
+    records = [
+        f"{sign}{record}"
+        for sign, some in (("+", file.added), ("-", file.removed), ("~", file.changed))
+        for record in some
+    ]
+    more = f" and {len(records) - 4} more" if len(records) > 4 else ""
+    return f"{file.name} {file.kind}" + (f" ({' '.join(records[:4])}{more})" if records else "")
 
 
 def _digest_of_files(contents: Mapping[str, bytes]) -> str:

@@ -8,7 +8,9 @@ import sys
 import pytest
 from dagster import AssetKey
 
-from cytopipe.defs.definitions import GRAPH, definitions
+from cytopipe.defs.definitions import definitions
+from cytopipe.defs.everything import GRAPH
+from cytopipe.defs.selection import operations
 
 
 def test_definitions_load_and_validate():
@@ -16,24 +18,15 @@ def test_definitions_load_and_validate():
     repository = definitions.get_repository_def()
     repository.load_all_definitions()
     names = {job.name for job in repository.get_all_jobs()}
-    assert {"decompose_all", "atlas_all", "atlas_signatures_all", "verify_and_sweep"} <= names
-    assert {sensor.name for sensor in repository.sensor_defs} >= {
-        "new_data",
-        "outside_work",
-        "dead_processes",
-        "failures",
-    }
+    operated = {name for name, _, _ in operations(GRAPH)}
+    assert {"decompose", "decompose_project", "atlas_signatures", "atlas_project"} <= operated
+    assert names >= {*(f"{name}_all" for name in operated), "verify_and_sweep"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {"changes", "dead_processes", "failures"}
     schedules = {schedule.name for schedule in repository.schedule_defs}
-    assert schedules >= {"decompose_nightly", "atlas_nightly", "atlas_signatures_nightly", "weekly_care"}
+    assert schedules == {*(f"{name}_nightly" for name in operated), "weekly_maintenance"}
 
 
-@pytest.mark.parametrize(
-    "asset",
-    [
-        *(*GRAPH.sources, *GRAPH.steps, *GRAPH.gatherings),
-        *("decompose/overview", "atlas/overview", "care/archive_health"),
-    ],
-)
+@pytest.mark.parametrize("asset", [*GRAPH.by_asset, "maintenance/archive_health"])
 def test_every_asset_says_what_it_is(asset):
     node = definitions.resolve_asset_graph().get(AssetKey(asset.split("/")))
     assert node.group_name == asset.split("/")[0]
@@ -45,21 +38,24 @@ def test_every_asset_says_what_it_is(asset):
 
 def test_the_assets_follow_each_other_as_the_steps_say():
     graph = definitions.resolve_asset_graph()
-    for step in GRAPH.steps.values():
-        assert graph.get(AssetKey(step.asset.split("/"))).parent_keys == {
-            AssetKey(one.split("/")) for one in step.after
+    for asset, step in GRAPH.makers.items():
+        assert graph.get(AssetKey(asset.split("/"))).parent_keys == {
+            AssetKey(one.split("/")) for one in step.inputs.values()
         }
 
 
-def test_every_step_has_a_check_that_can_be_run_at_any_time_and_its_invariants():
+def test_every_result_of_a_data_set_has_its_invariants_as_checks():
     checks = {
         (key.asset_key.to_user_string(), key.name)
         for key in definitions.resolve_asset_graph().asset_check_keys
     }
-    for step in GRAPH.steps.values():
-        assert (step.asset, "bytes_as_published") in checks
-        for guard in step.guards:
-            assert (step.asset, guard.name) in checks
+    declared = {
+        (asset, one.name) for step in GRAPH.artifacts for asset, some in step.checks.items() for one in some
+    }
+    assert checks == declared
+    checked = {asset for asset, _ in declared}
+    reports = {"atlas/quality"}  # a look at the cells as they are: whatever it finds is its result
+    assert {asset for asset, step in GRAPH.makers.items() if step.by is not None} - checked == reports
 
 
 @pytest.mark.parametrize(
@@ -80,8 +76,9 @@ def test_no_dagster_outside_its_room(module):
 
 def test_the_code_version_of_the_assets_is_that_of_the_domain():
     from cytopipe.decompose.stages import CODE_VERSION
+    from cytopipe.defs.decompose import DECOMPOSE
 
-    assert {step.code_version for step in GRAPH.steps_of("decompose")} == {CODE_VERSION}
+    assert {step.code_version for step in DECOMPOSE.artifacts} == {CODE_VERSION}
 
 
 def test_loading_imports_nothing_heavy():

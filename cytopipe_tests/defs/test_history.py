@@ -111,7 +111,7 @@ def test_a_changed_input_makes_its_own_data_set_stale_and_no_other(finished):
     judged = finished.judged()
     assert judged["decompose/initial", "meadow"].state == "stale"
     assert "decompose/sequences changed" in judged["decompose/initial", "meadow"].reasons[0]
-    assert judged["decompose/final", "meadow"].reasons == ("decompose/refined is stale",)
+    assert judged["decompose/final", "meadow"].reasons[1:] == ("decompose/refined is stale",)
     assert finished.states("forest") == DONE
     assert dagster_says(finished, "meadow")[0] == "STALE"
     assert dagster_says(finished, "forest") == ["FRESH"] * 5

@@ -191,7 +191,7 @@ def test_the_sensor_says_what_is_wrong_with_the_project_file(finished):
     sensor = repository(finished).get_sensor_def("changes")
     context = build_sensor_context(instance=finished.instance, repository_def=repository(finished))
     finished.project.file.write_text("decompose: [")
-    assert "cytopipe.yaml:1" in sensor(context).skip_message
+    assert "cytopipe.yaml:1" in sensor.evaluate_tick(context).skip_message
 
 
 def test_the_sensor_notices_a_hand_edit(finished):

@@ -131,7 +131,10 @@ def test_after_a_hand_edit_of_the_result_the_report_tells_the_new_membership(lab
     move_record(record, folder / "cluster_001.fasta", folder / "cluster_002.fasta")
     edited = clusters_in(folder, "final")
     assert states(lab) == {**dict.fromkeys(STAGES, "done"), "decompose/report": "stale"}
-    assert any("edited by hand" in one for one in lab.changes)
+    (told,) = [one for one in lab.changes if "edited by hand" in one]
+    assert f"cluster_001.fasta edited (-{record}); cluster_002.fasta edited (+{record})" in told
+    taken = lab.instance.fetch_materializations(_key("decompose/final"), limit=1).records[0]
+    assert taken.asset_materialization.metadata["n_clusters"].value == 6
     assert json.loads((folder / "state.json").read_text())["stages"]["finalized"]["edited_by_hand"]
     lab.make_all()
     assert states(lab) == dict.fromkeys(STAGES, "done")

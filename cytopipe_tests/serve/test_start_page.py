@@ -6,11 +6,9 @@ import re
 from html import unescape
 
 import pytest
-from cytopipe.defs.observing import observe
-from cytopipe.defs.partitions import register
 
-from cytopipe.defs.definitions import GRAPH
 from cytopipe.defs.instance import open_instance
+from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.running import LOCATION as CODE_LOCATION
 from cytopipe.serve.project_state import ArtifactState, ProjectState, state_reader
 from cytopipe.serve.start_page import LOCATION, start_page
@@ -76,12 +74,10 @@ def test_addresses_name_the_code_location_as_it_is_called():
 def project(tmp_path):
     project = make_project(tmp_path / "lab", "meadow")
     with open_instance(project) as instance:
-        register(project, instance)
-        observe(project, instance, GRAPH)
         yield project, instance
 
 
-def test_the_state_is_that_of_the_plan(project):
+def test_the_state_is_that_of_the_ledger(project):
     state = state_reader(*project)()
     assert state.name == "lab" and state.faults == ()
     states = {(one.asset, one.partition): one.state for one in state.artifacts}
@@ -97,11 +93,9 @@ def test_a_project_file_that_is_being_edited_is_told_and_breaks_no_page(project)
 def test_the_state_is_worked_out_once_for_many_visitors(project, monkeypatch):
     from concurrent.futures import ThreadPoolExecutor
 
-    import cytopipe.defs.plan
-
     asked = []
-    judge = cytopipe.defs.plan.judge
-    monkeypatch.setattr(cytopipe.defs.plan, "judge", lambda *given: asked.append(1) or judge(*given))
+    refresh = Ledger.refresh
+    monkeypatch.setattr(Ledger, "refresh", lambda *given: asked.append(1) or refresh(*given))
     read = state_reader(*project)
     with ThreadPoolExecutor(8) as pool:
         assert len({id(state) for state in pool.map(lambda _: read(), range(20))}) == 1

@@ -109,6 +109,10 @@ class SetFormat(Format):
     def parse(self, name: str, contents: Mapping[str, bytes], folder: Path) -> Any:
         """The value of the set `name`, from the verified content of its files."""
 
+    def counts(self, value: Any) -> Mapping[str, int | float]:
+        """What a person counts of a value: shown when it is made, and when an edit of it is taken up."""
+        return {}
+
     def beside(self, name: str, value: Any, manifest: Manifest) -> Mapping[str, bytes]:
         """Files that are committed in the same transaction and belong to no set, such as ``state.json``.
 
