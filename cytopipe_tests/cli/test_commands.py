@@ -223,10 +223,12 @@ def test_the_demo_is_made_once_and_is_whole(tmp_path):
     """What `make demo` runs: everything done, where it lies, what optional parts were found."""
     said = spawned("demo", "d", at=tmp_path)
     assert said.code == 0, said.err
-    assert "12 of 12 done" in said.out
+    assert "35 of 35 done" in said.out
     for part in (
         "9 clusters, 60 records",
         "700 cells, 486,651 counts",
+        "43 targets",
+        "2 atlases",
         "BLAST",
         "GPU",
         "browser",
