@@ -32,6 +32,7 @@ __all__ = [
     "choices",
     "contradiction",
     "default_words",
+    "excluded",
     "findings_of",
     "is_list",
     "metavar",
@@ -88,8 +89,13 @@ def contradiction(what: str, field: str, **finding: str) -> ValidationError:
     **finding : str
         ``expected``, ``found`` and ``next`` of the finding.
     """
-    told = PydanticCustomError("contradiction", what, {"finding": finding})  # type: ignore[arg-type]
+    told = excluded(what, **finding)
     return ValidationError.from_exception_data(field, [{"type": told, "loc": (field,), "input": None}])
+
+
+def excluded(what: str, **finding: str) -> PydanticCustomError:
+    """The same for a validator of a field to raise: it is told along with the faults of other fields."""
+    return PydanticCustomError("contradiction", what, {"finding": finding})  # type: ignore[arg-type]
 
 
 def findings_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Finding]:

@@ -3,9 +3,9 @@
     python data/make_blood.py SOURCE [DIRECTORY] [SIGNATURE]
         SOURCE: scanpy-*.whl, or 10x_pbmc68k_reduced.h5ad; SIGNATURE: CytoSig.tsv.gz of a secactpy wheel
 
-Writes atlas/blood.h5ad, and its two halves (every other cell), blood_1.h5ad and blood_2.h5ad, so that there are
-two atlases to compare. With SIGNATURE also atlas/cytosig.tsv: the rows of CytoSig (Jiang et al. 2021, Nature
-Methods 18:1181; as secactpy distributes it, MIT) for genes that these cells have.
+Writes atlas/blood.h5ad, and its two halves (every other cell), blood_1.h5ad and blood_2.h5ad, so that there
+are two atlases to compare. With SIGNATURE also atlas/cytosig.tsv: the rows of CytoSig (Jiang et al. 2021,
+Nature Methods 18:1181; as secactpy distributes it, MIT) for genes that these cells have.
 
 The cells are a sample of the 68,000 peripheral blood cells of Zheng et al. 2017 (Nature Communications
 8:14049; 10x Genomics, CC BY 4.0), 765 variable genes, as scanpy distributes them (BSD 3-clause) for its

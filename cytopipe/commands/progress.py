@@ -13,6 +13,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from cytopipe.defs.event import named
+
 __all__ = ["Display", "Lines", "RunProgress", "open_display"]
 
 _SECONDS_BETWEEN_LINES = 10.0
@@ -125,18 +127,18 @@ class RunProgress:
 
     def begin(self, asset: str, key: str) -> None:
         """A partition of an asset begins."""
-        self._work_on(f"{asset} [{key}]" if key else asset, 0, 0)
+        self._work_on(named(asset, key), 0, 0)
 
     def progress(self, asset: str, key: str, what: str, done: int, total: int) -> None:
         """`done` of `total` of a long step is finished."""
-        self._work_on(f"{asset} [{key}] {what}", done, total)
+        self._work_on(f"{named(asset, key)} {what}", done, total)
 
     def partition(self, asset: str, key: str, number: int, total: int) -> None:
         """Partition `number` of `total` of an asset has ended, well or not."""
         self._display.end(self._at_work)
         self._at_work = ""
         if isinstance(self._display, Lines):
-            self._display.say(f"{asset} [{key}] ({number} of {total})")
+            self._display.say(f"{named(asset, key)} ({number} of {total})")
         else:
             self._display.step(asset, number, total)
 

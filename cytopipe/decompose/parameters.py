@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from cytopipe.parameters import ParameterSet, contradiction
+from cytopipe.parameters import ParameterSet, contradiction, excluded
 from cytopipe.units import Fraction, Percent, Percentile
 
 __all__ = ["NEIGHBOUR_KINDS", "SHAPING", "Parameters"]
@@ -24,6 +24,13 @@ _SHAH_2019 = (
     "Shah N. et al. (2019) Misunderstood parameter of NCBI BLAST impacts the correctness of bioinformatics "
     "workflows. Bioinformatics 35(9):1613-1614."
 )
+
+
+_SPLIT_ABOVE_LUMP = "min_split exceeds max_lump"
+
+
+def _compared(min_split: float, max_lump: float) -> dict[str, str]:
+    return {"expected": "min_split <= max_lump", "found": f"{min_split!r} > {max_lump!r}"}
 
 
 class Parameters(ParameterSet):
@@ -69,16 +76,18 @@ class Parameters(ParameterSet):
     """Follow the reference implementation step by step (target growth with conflicts, global gap, triangle
     filter) instead of the default, which is better."""
 
+    @field_validator("max_lump")
+    @classmethod
+    def _lump_above_split(cls, max_lump: float, info: ValidationInfo) -> float:
+        if info.data.get("min_split", 0.0) > max_lump:
+            raise excluded(_SPLIT_ABOVE_LUMP, **_compared(info.data["min_split"], max_lump))
+        return max_lump
+
     @model_validator(mode="after")
-    def _split_below_lump(self) -> Self:
+    def _split_below_default_lump(self) -> Self:
+        # Pydantic does not validate a default by itself.
         if self.min_split > self.max_lump:
-            given = "min_split" if "min_split" in self.model_fields_set else "max_lump"
-            raise contradiction(
-                "min_split exceeds max_lump",
-                given,
-                expected="min_split <= max_lump",
-                found=f"{self.min_split!r} > {self.max_lump!r}",
-            )
+            raise contradiction(_SPLIT_ABOVE_LUMP, "min_split", **_compared(self.min_split, self.max_lump))
         return self
 
     @property

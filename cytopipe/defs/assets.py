@@ -157,7 +157,7 @@ class GraphAssets:
                 metadata={"expected_minutes": step.minutes} if step.minutes else None,
                 partitions_def=self.partitions_of(step.by),
                 skippable=True,
-            )
+            ).with_io_manager_key(format.name)
 
     def _sources(self) -> Iterator[AssetsDefinition]:
         groups: dict[tuple[str, Partitions | None], list[Source]] = {}

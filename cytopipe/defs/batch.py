@@ -85,6 +85,10 @@ class _NotMade(Exception):
     """A partition that was left because of one before it, or because a check failed."""
 
 
+class _Unready(_NotMade):
+    """A partition of which an input was never made: no attempt of its own, so it stays missing."""
+
+
 @dataclass
 class _Result:
     """What became of one partition of one asset."""
@@ -228,7 +232,7 @@ class Batch:
             listening.begin(step.asset, key)
             try:
                 reads[key] = self._reads(step, key)
-            except CytopipeError as error:
+            except (CytopipeError, _Unready) as error:
                 for asset in to_make[key]:
                     left.discard((asset, key))
                     yield asset, key, error, {}
@@ -273,11 +277,9 @@ class Batch:
         absent = [named(upstream, part) for upstream, part in lacking]
         if absent:
             shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-            raise InputError(
-                "an input was never made or cannot be read",
-                where=named(step.asset, key),
-                expected=shown,
-                next=f"Materialize {absent[0]} first, or choose it together with {step.asset}.",
+            raise _Unready(
+                f"made from {shown}, which was never made. "
+                f"Materialize it first, or choose it together with {step.asset}."
             )
         return reads
 
@@ -568,7 +570,8 @@ class Batch:
         self.failed[asset, key] = error
         expected = isinstance(error, CytopipeError | _NotMade)
         words = str(error) or type(error).__name__
-        self._log_event(Event(asset=asset, key=key, kind=FAILED, words=words, metadata={"error": words}))
+        if not isinstance(error, _Unready):
+            self._log_event(Event(asset=asset, key=key, kind=FAILED, words=words, metadata={"error": words}))
         told = words if expected else "".join(traceback.format_exception(error))
         self.context.log.error(f"{named(asset, key)}: {told}")
 

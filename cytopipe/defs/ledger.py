@@ -4,7 +4,8 @@
                  a reason says which check failed that does not block
     stale        one of them differs, or an input is to be made again
     missing      never made
-    waiting      never made, and a person has to make it, or what it is made from
+    waiting      never made, and a person has to make it, or what it is made from; or there is nothing to make
+                 it from
     failed       the last attempt raised
     interrupted  the last attempt ended at a checkpoint
 
@@ -189,13 +190,19 @@ class Ledger:
     def _declare(self, touched: dict[str, set[str]]) -> None:
         """Write down which partitions there are and which files to watch, and look at declared values."""
         for asset, one in self.graph.by_asset.items():
-            keys = self.relations.keys(one.by)
+            keys = self._keys(one)
             self.book.keep_keys(asset, keys)
             touched.setdefault(asset, set()).update(keys)
             if isinstance(one, Source):
                 self._watch_source(one, keys)
             else:
                 self._watch_artifacts(asset, one, keys)
+
+    def _keys(self, one: Artifact | Source) -> Sequence[str]:
+        """The partitions of which a state is kept; none of a table over data sets where none is declared."""
+        if one.by is not None or isinstance(one, Source):
+            return self.relations.keys(one.by)
+        return ("",) if any(self._keys(self.graph.by_asset[of]) for of in one.inputs.values()) else ()
 
     def _watch_source(self, source: Source, keys: Iterable[str]) -> None:
         data_sets = self.project.data_sets.get(source.by.name, {}) if source.by else {}
@@ -439,6 +446,8 @@ class Ledger:
         if record is None:
             if step.made_by:
                 return Status(asset, key, "waiting", (f"made by {step.made_by}",))
+            if self._has_nothing_to_gather(step):
+                return Status(asset, key, "waiting", ("the project file declares nothing to make it from",))
             waiting = any(one.state == "waiting" for some in unmade for one in some)
             state = "waiting" if waiting else "missing"
             return Status(asset, key, state, tuple(waits) or ("never made",))
@@ -457,6 +466,11 @@ class Ledger:
         passed = ("done", "missing", "waiting", "failed") if name in step.optional else ("done",)
         states = self.book.states(upstream, self.relations.parents(step, name, key))
         return [Status(upstream, part, state) for part, state in states.items() if state not in passed]
+
+    def _has_nothing_to_gather(self, step: Artifact) -> bool:
+        """Whether an artifact over all data sets has none: a project need not use every domain."""
+        sets = [by for upstream in step.inputs.values() if (by := self.graph.by_asset[upstream].by)]
+        return step.by is None and bool(sets) and not any(self.relations.keys(by) for by in sets)
 
     def _changes(self, step: Artifact, asset: str, key: str, record: Record) -> Iterator[str]:
         """Why the recipe of a record is not today's."""

@@ -38,11 +38,14 @@ class Places:
     def artifact(self, path: PurePosixPath) -> tuple[str, str]:
         """The asset and the key to which a path belongs: the artifact itself, or a file inside of it.
 
+        A folder that holds several sets stands for the last of them.
+
         Raises
         ------
         UserError
             It belongs to none that the project file declares.
         """
+        sets: list[tuple[str, str]] = []
         for asset, step in self.graph.makers.items():
             if not _matches(step.places[asset], step.makes[asset].layout, path):
                 continue
@@ -50,6 +53,10 @@ class Places:
                 place, layout = self.place(asset, key), step.makes[asset].layout
                 if _holds(place, layout, path, step.makes[asset]):
                     return asset, key
+                if layout == "set" and path.as_posix() == place.path:
+                    sets.append((asset, key))
+        if sets:
+            return sets[-1]
         raise UserError(
             "belongs to no artifact of this project",
             where=str(path),
@@ -67,7 +74,7 @@ def _filled(template: str, data: DataSet | None) -> Place:
 def _matches(template: str, layout: str, path: PurePosixPath) -> bool:
     """Whether a path may belong to an artifact of this template, whatever its names."""
     pattern = re.sub(r"\\\{\w+\\\}", "[^/]+", re.escape(template.partition("#")[0]))
-    end = "(/.*)?" if layout == "directory" else "/[^/]+" if layout == "set" else ""
+    end = "(/.*)?" if layout == "directory" else "(/[^/]+)?" if layout == "set" else ""
     return re.fullmatch(pattern + end, path.as_posix()) is not None
 
 

@@ -19,7 +19,7 @@ from dagster import (
 
 from cytopipe.defs.artifact import Graph
 from cytopipe.defs.dead_runs import reap
-from cytopipe.defs.event import MADE
+from cytopipe.defs.event import MADE, named
 from cytopipe.defs.history import History, asset_key
 from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.overview import is_overview
@@ -55,7 +55,7 @@ def _changes(graph: Graph) -> SensorDefinition:
         except CytopipeError as error:
             yield SkipReason(str(error))
             return
-        noticed = [f"{one.asset} [{one.key}] {one.what}" for one in ledger.refresh()]
+        noticed = [f"{named(one.asset, one.key)} {one.what}" for one in ledger.refresh()]
         for one in noticed:
             context.log.info(one)
         changed = dict(_changed(ledger, overviews))

@@ -82,10 +82,10 @@ def test_init_check_and_schema(tmp_path):
 def test_materialize_says_what_was_made_and_where(materialized):
     folder, said = materialized
     assert said.code == 0, said.err
-    assert "8 of 8 done in 2 runs" in said.out
+    assert "11 of 11 done in 2 runs" in said.out
     assert "outputs/decompose/meadow" in said.out
-    assert "decompose/final [forest] (2 of 2)" in said.err
-    table = (folder / "outputs/values/decompose/overview.tsv").read_text().splitlines()
+    assert "decompose/final [forest] (2 of 2)" in said.err and "[]" not in said.err
+    table = (folder / "outputs/decompose/overview.tsv").read_text().splitlines()
     assert [row.split("\t")[0] for row in table] == ["data_set", "forest", "meadow"]
 
 
@@ -104,9 +104,13 @@ def test_the_plan_has_reasons_and_changes_nothing(project):
     assert said.code == 0
     assert re.search(r"decompose/initial +\[meadow\] +decompose/sequences changed: \w{8} -> \w{8}", said.out)
     assert "forest" not in said.out
-    assert "4 partitions of assets in 1 run" in said.out
+    assert "6 partitions of assets in 2 runs" in said.out
     plan = json.loads(cytopipe("materialize", "--all", "-n", "--json", at=project).out)
-    assert plan["runs"] == [{"assets": [one["asset"] for one in plan["steps"]], "partitions": ["meadow"]}]
+    made = [one["asset"] for one in plan["steps"] if one["partition"]]
+    assert plan["runs"] == [
+        {"assets": made, "partitions": ["meadow"]},
+        {"assets": ["decompose/overview"], "partitions": []},
+    ]
     status = json.loads(cytopipe("status", "-p", "meadow", "--json", at=project).out)
     assert {one["state"] for one in status} == {"stale"}
 
@@ -138,19 +142,19 @@ def test_a_failure_is_told_with_its_file_and_line_and_ends_with_1(tmp_path):
     (folder / "broken.fasta").write_text(fasta("broken"))
     assert "retry" in cytopipe("resume", "-n", at=folder).out
     resumed = cytopipe("resume", at=folder)
-    assert (resumed.code, "4 of 4 done" in resumed.out) == (0, True), resumed
+    assert (resumed.code, "5 of 5 done" in resumed.out) == (0, True), resumed
 
 
 def test_a_broken_entry_is_told_and_the_others_are_made(tmp_path):
     folder = make_project(tmp_path / "p", "meadow", entries="  gone:\n    input: gone.fasta\n").directory
     said = cytopipe("materialize", "--all", "--quiet", at=folder)
     assert said.code == 2
-    assert "gone.fasta" in said.err and "4 of 4 done" in said.out
+    assert "gone.fasta" in said.err and "6 of 6 done" in said.out
 
 
 def test_history_and_lineage(project):
     said = cytopipe("history", "decompose/final", "-p", "meadow", at=project)
-    assert re.search(r"made +decompose/final \[meadow\]  \w{12}  made  \w{8}", said.out)
+    assert re.search(r"made +decompose/final \[meadow\]  \w{12} +\w{8}", said.out)
     events = json.loads(cytopipe("history", "--json", "-n", "5", at=project).out)
     assert len(events) == 5 and events[0]["storage_id"] > events[-1]["storage_id"]
     assert cytopipe("history", "decompose/nothing", at=project).code == 2
@@ -159,32 +163,33 @@ def test_history_and_lineage(project):
     assert any("decompose/sequences [meadow]" in line and "meadow.fasta" in line for line in tree)
     assert not any("since" in line for line in tree)
     document = json.loads(cytopipe("lineage", "decompose/refined:forest", "--json", at=project).out)
-    assert [one["asset"] for one in document["inputs"]] == ["decompose/deconflicted", "decompose/thresholds"]
+    assert [one["asset"] for one in document["inputs"]] == [
+        f"decompose/{one}" for one in ("sequences", "deconflicted", "parameters", "thresholds")
+    ]
     report = cytopipe("lineage", "decompose/final:meadow", "--html", "report.html", at=project)
     page = (project / "report.html").read_text()
-    assert report.code == 0 and "All 7 artifacts and inputs are on disk as they were used" in page
+    assert report.code == 0 and "All 8 artifacts and inputs are on disk as they were used" in page
     assert "http" not in page and "<script" not in page
     report = project / "outputs/decompose/meadow/report/final"
-    assert cytopipe("lineage", str(report), at=project).out.startswith("decompose/final [meadow]")
+    assert cytopipe("lineage", str(report), at=project).out.startswith("decompose/report [meadow]")
+    folder = cytopipe("lineage", "outputs/decompose/meadow", at=project).out
+    assert folder.startswith("decompose/final [meadow]")
     for what, told in (
         ("decompose/final", "several"),
         ("nothing", "neither"),
-        ("cytopipe.yaml", "belongs to no"),
+        ("cytopipe.yaml", "lies outside"),
     ):
         said = cytopipe("lineage", what, at=project)
         assert (said.code, told in said.err) == (2, True), said
 
 
 def test_names_from_users_files_are_no_markup_in_the_report(tmp_path):
-    from cytopipe.defs.ancestry import Node
-
     from cytopipe.commands.provenance_report import provenance_report
+    from cytopipe.defs.lineage import Node
     from cytopipe.project import load_project
 
     project = load_project(make_project(tmp_path, "meadow").file)
-    page = provenance_report(
-        project, Node("decompose/final", "<script>alert(1)</script>", None, "0" * 64)
-    ).decode()
+    page = provenance_report(project, Node("decompose/final", "<script>alert(1)</script>", "0" * 64)).decode()
     assert "<script>" not in page
 
 
@@ -204,10 +209,10 @@ def test_verify_finds_damage_and_sweep_removes_what_is_dead(project):
 def test_a_hand_edit_is_noticed_and_goes_on_from_there(project):
     edit_by_hand(project / "outputs/decompose/meadow", "refined")
     said = cytopipe("status", at=project)
-    assert "noticed  decompose/refined [meadow]: changed outside Dagster" in said.out
+    assert "noticed  decompose/refined [meadow]: edited by hand: refined.cluster_" in said.out
     assert re.search(r"stale +decompose/final \[meadow\] +decompose/refined changed", said.out)
     assert cytopipe("materialize", "--all", "-q", at=project).code == 0
-    assert "8 done" in cytopipe("status", at=project).out
+    assert "11 done" in cytopipe("status", at=project).out
 
 
 def test_reap_says_that_nothing_is_dead(project):

@@ -8,7 +8,7 @@ import pandas
 import pytest
 from dagster import (
     AssetIn,
-    AssetKey,
+    Definitions,
     DynamicPartitionsDefinition,
     StaticPartitionsDefinition,
     asset,
@@ -131,7 +131,6 @@ def test_an_asset_of_a_users_own_loads_ours_as_a_value_or_as_a_handle(begin):
     """Plain assets stand beside ours, and name them as any other."""
     opened = begin("meadow")
     assert opened.run("decompose/initial", keys=("meadow",)).outcome == "success"
-    ours = opened.definitions.resolve_assets_def(AssetKey(["decompose", "initial"])).to_source_assets()
     keys, ins = StaticPartitionsDefinition(["meadow"]), {"initial": AssetIn(["decompose", "initial"])}
 
     @asset(partitions_def=keys, ins=ins, io_manager_key="json")
@@ -142,13 +141,9 @@ def test_an_asset_of_a_users_own_loads_ours_as_a_value_or_as_a_handle(begin):
     def same(initial: Handle):
         return {"n_clusters": initial.load().partition.n_clusters}
 
-    resources = io_managers(GRAPH, ProjectResource())
-    result = materialize(
-        [*ours, sizes, same],
-        instance=opened.instance,
-        resources={**resources, "project": ProjectResource()},
-        partition_key="meadow",
-    )
+    both = Definitions.merge(opened.definitions, Definitions([sizes, same]))
+    job = both.resolve_implicit_global_asset_job_def().get_subset(asset_selection={sizes.key, same.key})
+    result = job.execute_in_process(instance=opened.instance, partition_key="meadow")
     assert result.success
     expected = opened.latest("decompose/initial", "meadow").metadata["n_clusters"]
     for name in ("sizes", "same"):

@@ -209,7 +209,7 @@ def test_the_command_says_so_without_a_traceback(traps, place, capfd):
 
 INPUTS = {
     "/dev/zero": ("/dev/zero", "is not a file; found a device"),
-    "a name that is not UTF-8": (os.fsdecode(b"caf\xe9.fasta"), "the name of the file is not UTF-8"),
+    "a name that is not UTF-8": (os.fsdecode(b"caf\xe9.fasta"), "the path is not UTF-8"),
     "aligned": ("aligned.fasta", "the sequences are aligned: 2 of 2 records hold gaps"),
     "a folder": (".", "is not a file; found a directory"),
     "a dangling link": ("dangling", "is not a file; found nothing"),
