@@ -145,7 +145,7 @@ def test_the_comparison_is_made_by_name_with_what_it_is_made_from(atlases):
     [
         ("table", "atlas/cell_types changed: a, b"),
         ("level", "atlas/activity changed: a.Organ_type.mine, b.Organ_type.mine"),
-        ("file", "not whole on disk: mine_coarse_pairs.tsv removed"),
+        ("file", "was changed by hand, which is not kept: mine_coarse_pairs.tsv removed"),
     ],
 )
 def test_the_comparison_says_why_it_is_stale(atlases, change, reason):

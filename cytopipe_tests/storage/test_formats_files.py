@@ -50,12 +50,12 @@ def test_sets_whose_names_begin_alike_share_a_folder(archive):
 
 
 @pytest.mark.parametrize("harm", ["edited", "removed"])
-def test_a_change_by_hand_is_damage_and_the_next_publication_replaces_it(archive, harm):
+def test_a_change_by_hand_is_never_read_and_the_next_publication_replaces_it(archive, harm):
     archive.put(PLACE, RESULT, VALUE)
     path = archive.root / PLACE.path / "cima_cytosig_organ_table.tsv"
     path.write_text("target\trho\n") if harm == "edited" else path.unlink()
     found = archive.look(PLACE, RESULT)
-    assert found.kind == "damaged" and path.name in found.words
+    assert found.kind == "edited" and path.name in found.words
     with pytest.raises(DamagedError):
         archive.get(PLACE, RESULT)
     archive.put(PLACE, RESULT, VALUE)
