@@ -74,13 +74,6 @@ def test_no_dagster_outside_its_room(module):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_code_version_of_the_assets_is_that_of_the_domain():
-    from cytopipe.decompose.stages import CODE_VERSION
-    from cytopipe.defs.decompose import DECOMPOSE
-
-    assert {step.code_version for step in DECOMPOSE.artifacts} == {CODE_VERSION}
-
-
 def test_loading_imports_nothing_heavy():
     """Every run and every web server pays for what the definitions import."""
     heavy = "'anndata', 'zarr', 'dask', 'matplotlib', 'sklearn', 'numba', 'pandas', 'cupy', 'torch'"
