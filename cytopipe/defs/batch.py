@@ -45,18 +45,17 @@ from cytopipe.defs.artifact import (
     Nothing,
     Work,
     arrives,
-    hint_of,
 )
 from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.describe import described, picture_of
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, Event, named
 from cytopipe.defs.history import as_dagster, asset_key, metadata_value, one_connection, tags_of
+from cytopipe.defs.inputs import Inputs, NotReady
 from cytopipe.defs.ledger import Ledger, Read
 from cytopipe.defs.stamps import stamp_of_place
 from cytopipe.engine import Engine, open_engine
 from cytopipe.errors import BusyError, CytopipeError, EngineError, InputError, Interrupted, ResumeError
 from cytopipe.interrupts import stop_on_signals
-from cytopipe.project import DataSet
 from cytopipe.provenance import Input, Provenance, library_versions
 from cytopipe.storage.archive import Receipt
 from cytopipe.storage.formats import SetFormat
@@ -85,8 +84,7 @@ class _NotMade(Exception):
     """A partition that was left because of one before it, or because a check failed."""
 
 
-class _Unready(_NotMade):
-    """A partition of which an input was never made: no attempt of its own, so it stays missing."""
+_LEFT = (_NotMade, NotReady)
 
 
 @dataclass
@@ -133,6 +131,10 @@ class Batch:
             for step in self.steps:
                 yield from self._take(step, engine, stop)
         self._raise_what_failed()
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs(self.ledger)
 
     @property
     def _wanted(self) -> set[str]:
@@ -187,7 +189,7 @@ class Batch:
         if step.one_pass is not None:
             groups: dict[str, list[str]] = {}
             for key in to_make:
-                groups.setdefault(step.one_pass(self._data(step, key)), []).append(key)
+                groups.setdefault(step.one_pass(self._inputs.partition(step, key)), []).append(key)
             for keys in groups.values():
                 yield from self._pass(step, {key: to_make[key] for key in keys}, engine, stop)
             return
@@ -200,15 +202,17 @@ class Batch:
                         raise Interrupted(
                             f"stopped before {named(step.asset, key)}; what is finished is saved"
                         )
-                    reads = self._reads(step, key)
+                    reads = self._inputs.reads(step, key)
                     given = {
-                        name: self._input(step, name, reads[name], arrives(step.function, name))
+                        name: self._inputs.value(step, name, reads[name], arrives(step.function, name))
                         for name in step.inputs
                     }
                     if step.wants_work:
                         given["work"] = self._work(step, [key], reads, engine, stop)
                     outcome = (
-                        step.function(self._data(step, key), **given) if step.by else step.function(**given)
+                        step.function(self._inputs.partition(step, key), **given)
+                        if step.by
+                        else step.function(**given)
                     )
             except DagsterExecutionInterruptedError:
                 raise
@@ -231,8 +235,8 @@ class Batch:
         for key in to_make:
             listening.begin(step.asset, key)
             try:
-                reads[key] = self._reads(step, key)
-            except (CytopipeError, _Unready) as error:
+                reads[key] = self._inputs.reads(step, key)
+            except (CytopipeError, NotReady) as error:
                 for asset in to_make[key]:
                     left.discard((asset, key))
                     yield asset, key, error, {}
@@ -240,13 +244,13 @@ class Batch:
             return
         try:
             with self._interruptible():
-                given = {name: self._input_of_pass(step, name, reads) for name in step.inputs}
+                given = {name: self._inputs.value_of_pass(step, name, reads) for name in step.inputs}
                 if step.wants_work:
                     work = self._work(step, list(reads), next(iter(reads.values())), engine, stop)
                     wanted = frozenset(left)
                     given["work"] = replace(work, wants=lambda asset, key: (asset, key) in wanted)
                 for asset, key, value in step.function(
-                    {key: self._data(step, key) for key in reads}, **given
+                    {key: self._inputs.partition(step, key) for key in reads}, **given
                 ):
                     if (asset, key) in left:
                         left.discard((asset, key))
@@ -259,64 +263,6 @@ class Batch:
         for asset, key in sorted(left):
             yield asset, key, error, reads.get(key, {})
 
-    def _data(self, step: Artifact, key: str) -> DataSet | None:
-        return self.ledger.project.data_set(step.by.name, key) if step.by else None
-
-    def _reads(self, step: Artifact, key: str) -> dict[str, Read]:
-        """What the inputs of a partition are now; one that was never made is an error."""
-        reads = {name: self.ledger.read(step, name, key) for name in step.inputs}
-        lacking = [
-            (step.inputs[name], part)
-            for name, read in reads.items()
-            for part, version in read.parts.items()
-            if not version
-        ]
-        for upstream, part in lacking:
-            if source := self.ledger.graph.sources.get(upstream):
-                source.load(self.ledger.project.data_set(source.by.name, part))  # says itself what is wrong
-        absent = [named(upstream, part) for upstream, part in lacking]
-        if absent:
-            shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
-            raise _Unready(
-                f"made from {shown}, which was never made. "
-                f"Materialize it first, or choose it together with {step.asset}."
-            )
-        return reads
-
-    def _input(self, step: Artifact, name: str, read: Read, arrives: str) -> Any:
-        """One input as a function wants it; see `cytopipe.defs.artifact.arrives`."""
-        upstream = step.inputs[name]
-        if upstream in self.ledger.graph.sources:
-            source = self.ledger.graph.sources[upstream]
-            data_sets = self.ledger.project.data_sets.get(source.by.name, {}) if source.by else {}
-            loaded = {part: source.load(data_sets[part]) for part in read.parts}
-            return loaded if arrives == "handles" else next(iter(loaded.values()))
-        format = self.ledger.graph.makers[upstream].makes[upstream]
-        handles = {
-            part: self.ledger.archive.handle(self.ledger.places.place(upstream, part), format)
-            for part in read.parts
-            if not self._is_nothing(upstream, part)
-        }
-        if arrives == "handles":
-            return handles
-        handle = next(iter(handles.values()), None)
-        return handle if handle is None or arrives == "handle" else handle.load()
-
-    def _input_of_pass(self, step: Artifact, name: str, reads: Mapping[str, Mapping[str, Read]]) -> Any:
-        """One input of a pass: by key where each partition has its own, else the one of the group."""
-        if self._is_by_key(step, name):
-            how = "handle" if "Handle" in hint_of(step.function, name) else "value"
-            return {key: self._input(step, name, one[name], how) for key, one in reads.items()}
-        return self._input(step, name, next(iter(reads.values()))[name], arrives(step.function, name))
-
-    def _is_by_key(self, step: Artifact, name: str) -> bool:
-        """Whether every partition of a pass has an input of its own, rather than one of the whole group."""
-        return self.ledger.graph.by_asset[step.inputs[name]].by is step.by
-
-    def _is_nothing(self, asset: str, key: str) -> bool:
-        record = self.ledger.book.record(asset, key, MADE)
-        return record is not None and "nothing" in record.facts
-
     def _work(
         self,
         step: Artifact,
@@ -326,11 +272,11 @@ class Batch:
         stop: Callable[[], bool],
     ) -> Work:
         # Checkpoints of a pass serve whichever of its partitions are still to be made.
-        of = keys if step.one_pass is None else step.one_pass(self._data(step, keys[0]))
+        of = keys if step.one_pass is None else step.one_pass(self._inputs.partition(step, keys[0]))
         versions = sorted(
             (name, read.version)
             for name, read in reads.items()
-            if step.one_pass is None or not self._is_by_key(step, name)
+            if step.one_pass is None or not self._inputs.is_by_key(step, name)
         )
         recipe = f"{step.asset} {step.code_version} {of} {versions}"
         self._scratch[recipe] = keys
@@ -403,9 +349,9 @@ class Batch:
     ) -> CheckResult:
         named_inputs = list(inspect.signature(check.evaluate).parameters)[1:]
         given = {
-            name: self._data(step, key)
+            name: self._inputs.partition(step, key)
             if name == "data"
-            else self._input(step, name, reads[name], arrives(check.evaluate, name))
+            else self._inputs.value(step, name, reads[name], arrives(check.evaluate, name))
             for name in named_inputs
         }
         return check.evaluate(value, **given)
@@ -425,7 +371,7 @@ class Batch:
         )
         return Provenance(
             what=named(asset, key),
-            parameters=self._parameters(reads),
+            parameters=self._inputs.parameters(reads),
             inputs=inputs,
             code_version=step.code_version,
             asset=asset,
@@ -434,13 +380,6 @@ class Batch:
             libraries=library_versions(_LIBRARIES),
             facts=facts,
         )
-
-    def _parameters(self, reads: Mapping[str, Read]) -> dict[str, object]:
-        """The values that the project file declares, of every input that has some."""
-        found: dict[str, object] = {}
-        for read in reads.values():
-            found |= self.ledger.book.values(read.version) or {}
-        return found
 
     def _log(
         self, step: Artifact, asset: str, key: str, result: _Result, reads: Mapping[str, Read], seconds: float
@@ -455,7 +394,7 @@ class Batch:
             receipt,
             shown,
             picture=picture_of(self.ledger, asset, key, shown.picture, version),
-            parameters=self._parameters(reads),
+            parameters=self._inputs.parameters(reads),
             inputs={step.inputs[name]: read.parts for name, read in reads.items()},
             code_version=step.code_version,
             how="made",
@@ -482,7 +421,7 @@ class Batch:
         it.
         """
         made = next(one for one in self.ledger.events.events(asset, key) if one.kind == MADE)
-        reads = self._reads(step, key)
+        reads = self._inputs.reads(step, key)
         checks: Mapping[str, CheckResult] = {}
         if len(self._keys) == 1 and step.checks.get(asset) and "nothing" not in made.metadata:
             format, place = step.makes[asset], self.ledger.places.place(asset, key)
@@ -532,7 +471,7 @@ class Batch:
         self, step: Artifact, asset: str, checks: list[Check], key: str
     ) -> list[tuple[Check, CheckResult]]:
         try:
-            reads = self._reads(step, key)
+            reads = self._inputs.reads(step, key)
             value = self.ledger.archive.get(self.ledger.places.place(asset, key), step.makes[asset])
             return [(one, self._evaluated(step, one, key, value, reads)) for one in checks]
         except CytopipeError as error:
@@ -568,9 +507,9 @@ class Batch:
 
     def _fail(self, asset: str, key: str, error: BaseException) -> None:
         self.failed[asset, key] = error
-        expected = isinstance(error, CytopipeError | _NotMade)
+        expected = isinstance(error, (CytopipeError, *_LEFT))
         words = str(error) or type(error).__name__
-        if not isinstance(error, _Unready):
+        if not isinstance(error, NotReady):
             self._log_event(Event(asset=asset, key=key, kind=FAILED, words=words, metadata={"error": words}))
         told = words if expected else "".join(traceback.format_exception(error))
         self.context.log.error(f"{named(asset, key)}: {told}")
@@ -582,7 +521,7 @@ class Batch:
         """
         if not self.failed:
             return
-        own = {place: error for place, error in self.failed.items() if not isinstance(error, _NotMade)}
+        own = {place: error for place, error in self.failed.items() if not isinstance(error, _LEFT)}
         tried = self.context.retry_number
         if own and tried < _RETRIES and all(isinstance(error, _TRANSIENT) for error in own.values()):
             raise RetryRequested(max_retries=_RETRIES, seconds_to_wait=_FIRST_WAIT_S * 2**tried)

@@ -308,6 +308,9 @@ class Ledger:
             found = self.archive.look(place, format)
             edited = found.kind == "edited"
             receipt = self.archive.receipt(place) if edited or found.kind == "whole" else None
+            if edited and isinstance(format, SetFormat) and not format.editable:
+                self._mark(asset, key, f"was changed by hand, which is not kept: {found.words}", touched)
+                return
             if receipt is not None and edited and isinstance(format, SetFormat):
                 # A hand edit becomes the artifact's new version, so that what follows is made from it.
                 receipt = self.archive.accept(place, format, receipt.provenance)

@@ -1,0 +1,90 @@
+"""What a partition is made from, loaded as the function that makes it wants it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cytopipe.defs.artifact import Artifact, arrives, hint_of
+from cytopipe.defs.event import MADE, named
+from cytopipe.defs.ledger import Ledger, Read
+from cytopipe.project import DataSet
+
+__all__ = ["Inputs", "NotReady"]
+
+
+class NotReady(Exception):
+    """An input was never made, and nothing in this run makes it."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The inputs of a project's artifacts, as the ledger knows them."""
+
+    ledger: Ledger
+
+    def partition(self, step: Artifact, key: str) -> DataSet | None:
+        return self.ledger.project.data_set(step.by.name, key) if step.by else None
+
+    def reads(self, step: Artifact, key: str) -> dict[str, Read]:
+        """What the inputs of a partition are now; one that was never made is an error."""
+        reads = {name: self.ledger.read(step, name, key) for name in step.inputs}
+        lacking = [
+            (step.inputs[name], part)
+            for name, read in reads.items()
+            for part, version in read.parts.items()
+            if not version
+        ]
+        for upstream, part in lacking:
+            if source := self.ledger.graph.sources.get(upstream):
+                source.load(self.ledger.project.data_set(source.by.name, part))  # says itself what is wrong
+        absent = [named(upstream, part) for upstream, part in lacking]
+        if absent:
+            shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
+            raise NotReady(
+                f"made from {shown}, which was never made. "
+                f"Materialize it first, or choose it together with {step.asset}."
+            )
+        return reads
+
+    def value(self, step: Artifact, name: str, read: Read, arrives: str) -> Any:
+        """One input as a function wants it; see `cytopipe.defs.artifact.arrives`."""
+        upstream = step.inputs[name]
+        if upstream in self.ledger.graph.sources:
+            source = self.ledger.graph.sources[upstream]
+            data_sets = self.ledger.project.data_sets.get(source.by.name, {}) if source.by else {}
+            loaded = {part: source.load(data_sets[part]) for part in read.parts}
+            return loaded if arrives == "handles" else next(iter(loaded.values()))
+        format = self.ledger.graph.makers[upstream].makes[upstream]
+        handles = {
+            part: self.ledger.archive.handle(self.ledger.places.place(upstream, part), format)
+            for part in read.parts
+            if not self._is_nothing(upstream, part)
+        }
+        if arrives == "handles":
+            return handles
+        handle = next(iter(handles.values()), None)
+        return handle if handle is None or arrives == "handle" else handle.load()
+
+    def value_of_pass(self, step: Artifact, name: str, reads: Mapping[str, Mapping[str, Read]]) -> Any:
+        """One input of a pass: by key where each partition has its own, else the one of the group."""
+        if self.is_by_key(step, name):
+            how = "handle" if "Handle" in hint_of(step.function, name) else "value"
+            return {key: self.value(step, name, one[name], how) for key, one in reads.items()}
+        return self.value(step, name, next(iter(reads.values()))[name], arrives(step.function, name))
+
+    def is_by_key(self, step: Artifact, name: str) -> bool:
+        """Whether every partition of a pass has an input of its own, rather than one of the whole group."""
+        return self.ledger.graph.by_asset[step.inputs[name]].by is step.by
+
+    def _is_nothing(self, asset: str, key: str) -> bool:
+        record = self.ledger.book.record(asset, key, MADE)
+        return record is not None and "nothing" in record.facts
+
+    def parameters(self, reads: Mapping[str, Read]) -> dict[str, object]:
+        """The values that the project file declares, of every input that has some."""
+        found: dict[str, object] = {}
+        for read in reads.values():
+            found |= self.ledger.book.values(read.version) or {}
+        return found
