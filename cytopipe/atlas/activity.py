@@ -1,11 +1,11 @@
-"""From expression profiles to the activity of cytokines and secreted proteins.
+"""Infer the activity of cytokines and secreted proteins from expression profiles.
 
-In come profiles (log1p CPM, groups x genes) and a signature; out comes an `Activity`: z, beta, standard
-error, p and false discovery rate of every target in every group. What must hold: the genes used are
-those common to both, in ascending order, at least 100 of them; how both sides were prepared is stated in
-the result; the same profiles give the same bytes, on however many threads.
+The profiles (log1p CPM, groups x genes) are fitted on a signature. The result, an `Activity`, has z, beta,
+standard error, p and false discovery rate of every target in every group. The genes used are those common
+to both sides, in ascending order, and at least 100. The result states how both sides were prepared. The
+same profiles give the same bytes, on any number of threads.
 
-A method is a pure function on prepared matrices and a value that describes it; `METHODS` is the table.
+A method is a pure function of prepared matrices, with a value that describes it; `METHODS` lists them all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The cells of an atlas as they lie in a file: which matrix holds counts, in what form, with which labels.
+"""The cells of an atlas as a file stores them: which matrix holds counts, in what form, with which labels.
 
-An h5ad or zarr that we did not write comes in; it is checked for what could lead outside of it before a
-number is read. Out comes a `Cells`: shape, gene names, obs columns and one matrix known to hold counts.
-Counts are told from normalised values by looking: sampled values must be whole and not negative (every
-value is checked again while streaming). All that is wrong is reported at once.
+The file is an h5ad or zarr that others wrote, so it is checked for whatever leads outside of it before a
+number is read. A `Cells` has the shape, gene names, obs columns and the one matrix that holds counts.
+To tell counts from normalised values, values are sampled: all must be whole and not negative (streaming
+checks every value again). All faults are reported at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Does the activity of a cytokine follow the expression of its own gene?
 
-In come profiles and the activities inferred from them, and the same of bootstrap resamples where there
-are any; out come, per target, Spearman's rho over groups with its false discovery rate and a percentile
-interval from the resamples, and the points behind it. What must hold: a point's interval and the interval
-of rho come from the same resamples, and a target whose gene was not measured is missing, not zero.
+For each target, Spearman's rho correlates the expression in the profiles with the activity inferred from
+them, over groups. The result has rho, its false discovery rate and the points behind it. Bootstrap
+resamples, where there are any, give percentile intervals: those of the points and that of rho come from
+the same resamples. A target whose gene was not measured is missing, not zero.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What validation looks like: forest, heat map, and scatter with intervals.
+"""Figures of validation: forest plot, heat map, and scatter plot with intervals.
 
-In come the tables of `validation`, `expression` and `meta`; out come matplotlib figures that belong to no
-display and render to the same bytes for the same table. A figure never shows more than can be read: above
-a bound of rows, those with the strongest evidence are kept and the rest is counted in the title.
+Each draws a table of `validation`, `expression` or `meta` as a matplotlib figure. The figure needs no
+display, and the same table renders to the same bytes. It stays legible: above a maximum number of rows,
+those with the strongest evidence are kept, and the title says how many are not shown.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""One vocabulary of cell types for atlases that were annotated apart.
+"""One vocabulary of cell types for atlases that were annotated separately.
 
-In comes a label of an atlas (``CD4+/CD25 T Reg``) and a table that users edit; out come its lineage
-(8 of them) and its fine type (32). The table is read from top to bottom and the first row that fits
-wins; a label that no row fits is reported, never guessed. A row fits when the atlas is its atlas (``*``:
-any) and each word of its pattern is a word of the label; words are runs of letters and digits, case ignored,
-and ``*`` in a word stands for any letters.
+A table that users can edit maps the label of an atlas (``CD4+/CD25 T Reg``) to one of 8 lineages and one of
+32 fine types. The table is read from top to bottom and the first row that fits wins; a label that no row
+fits is reported, never guessed. A row fits when it names the atlas (``*``: any) and each word of its
+pattern is a word of the label. Words are runs of letters and digits; case is ignored, and ``*`` in a word
+stands for any letters.
 """
 
 from __future__ import annotations

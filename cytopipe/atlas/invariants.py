@@ -1,7 +1,7 @@
-"""What must hold of an atlas's artifacts, looked at in the artifacts themselves.
+"""Invariants of an atlas's artifacts, checked on the stored artifacts themselves.
 
-Labels are counted anew in the atlas, and the smallest group is added up again, gene by gene, straight from
-the stored matrix: so a sum that went wrong is found by something that did not compute it.
+The labels of the atlas are counted again, and the smallest group is summed again, gene by gene, from the
+stored matrix. So a wrong sum is found by code that did not compute it.
 """
 
 from __future__ import annotations

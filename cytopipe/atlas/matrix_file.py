@@ -1,8 +1,8 @@
-"""An h5ad of profiles or activities, read a part at a time and only after it was looked over.
+"""Read an h5ad of profiles or activities in parts, after a check of the whole file.
 
-In comes the path of a file that we may not have written; out comes a `MatrixFile`: rows (obs), column
-names, and parts of X and of the layers as NumPy arrays. What must hold: nothing is followed out of the
-file, what is read into memory fits the budget, and a shape that contradicts itself is refused.
+The file may come from others. So no link is followed out of it, what is read into memory fits the budget,
+and shapes that contradict each other are refused. A `MatrixFile` gives the rows (obs), the column names,
+and parts of X and of the layers as NumPy arrays.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""One effect from several atlases.
+"""Pool the effects of several atlases into one.
 
-In come an effect and its variance per atlas (for correlations: Fisher's z and 1 / (n - 3)); out comes the
-pooled effect under a random-effects model, with what atlases disagree about: Q, tau^2, I^2. What must
-hold: the pooled effect and its standard error stand on the same weights, those of the random-effects
-model; pooling with the fixed weights and reporting the random error is a mistake seen in the wild.
+Each atlas contributes an effect and its variance (for correlations: Fisher's z and 1 / (n - 3)). The
+random-effects model gives the pooled effect and the heterogeneity between atlases: Q, tau^2, I^2. The
+pooled effect and its standard error both use the random-effects weights; some existing code pools with
+the fixed-effect weights and reports the random-effects error, which is a mistake.
 
 References
 ----------

@@ -1,9 +1,9 @@
 """Permutations of gene labels, for the Monte Carlo null of an activity.
 
-In come the number of genes, the number of permutations and a seed; out come the permutations one by
-one, the same on every machine. Three streams: ``counter`` (ours: each permutation is a pure function of
-the seed and its own number, so any block of them can be made anywhere), ``numpy`` and ``srand`` (those
-of the reference implementations, kept so that their published p-values can be reproduced).
+The number of genes, the number of permutations and a seed determine the permutations on every machine.
+They are yielded one by one, from one of three streams. In ``counter``, our own, each is a pure function of
+the seed and its number, so any block of them can be made anywhere. ``numpy`` and ``srand`` are those of
+the reference implementations, kept so that their published p-values can be reproduced.
 
 References
 ----------

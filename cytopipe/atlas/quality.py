@@ -1,10 +1,9 @@
-"""One number for how far the activities of an atlas can be trusted, and the five that make it.
+"""A score of how far the activities of an atlas can be trusted: the mean of five parts, each from 0 to 1.
 
-In come five parts, each from 0 to 1: how much of the expression of a target's gene its activity explains
-over samples (R^2) and over cell types (r), how much of the signature was measured, how stable activities
-are when genes are left out, and how often the most active type is one that biology expects. Out comes
-their mean. A part that could not be computed counts as nothing and is named, so a score is never better
-than its evidence.
+The parts are: how much of the expression of a target's gene its activity explains over samples (R^2) and
+over cell types (r), how much of the signature was measured, how stable activities are when genes are left
+out, and how often the most active type is one that biology expects. A part that could not be computed
+counts 0 and is named, so missing evidence never raises the score.
 """
 
 from __future__ import annotations

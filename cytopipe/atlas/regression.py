@@ -1,8 +1,8 @@
-"""The second opinion: ordinary linear models of a profile on a signature.
+"""Ordinary linear models of a profile on a signature: a second opinion beside ridge.
 
-In come a prepared signature (genes x targets) and profiles (genes x groups); out come slopes and their t.
-`univariate` takes one target at a time, `multivariate` all at once. These are the `ulm` and `mlm` of
-decoupler, which its own implementation is tested against where it is installed.
+`univariate` fits one target at a time, `multivariate` all at once. Both fit profiles (genes x groups) on a
+prepared signature (genes x targets) and return slopes and their t. They are decoupler's `ulm` and
+`mlm`; where it is installed, the tests compare both with it.
 
 References
 ----------

@@ -1,9 +1,9 @@
 """Ridge regression of expression profiles on a signature matrix, and its null.
 
-In come a signature X (genes x targets) and profiles Y (genes x groups), both already prepared; out come
-coefficients beta = (X'X + lambda I)^-1 X' Y with standard errors, z and p. Under the null the genes of a
-profile carry no label: beta is compared with what permuted labels give. The first two moments of that
-null are known exactly, so z needs no random numbers; only p is counted over permutations.
+For a prepared signature X (genes x targets) and prepared profiles Y (genes x groups), the coefficients are
+beta = (X'X + lambda I)^-1 X' Y, with standard errors, z and p. Under the null the gene labels of a
+profile are exchangeable, so beta is compared with those of permuted labels. The first two moments of
+that null are known exactly, so z needs no random numbers; only p is counted over permutations.
 
 References
 ----------

@@ -1,10 +1,9 @@
 """Signature matrices: what each cytokine or secreted protein does to the genes of a cell that receives it.
 
-In comes a TSV (genes x targets) of the user, or the CytoSig and SecAct tables that the PyPI wheel
-``secactpy`` carries; out comes a `Signature` with genes in one fixed order. The wheel is read as an
-archive and the installed distribution as files: the package itself is never imported, since it pins
-numpy < 2. What must hold: every weight finite, every name once, and the digest of the table recorded,
-so that a result can name the signature it came from.
+A `Signature` is read from a TSV (genes x targets) of the user, or from the CytoSig and SecAct tables in the
+PyPI wheel ``secactpy``. The wheel is read as an archive and the installed distribution as files: the package
+itself is never imported, since it pins numpy < 2. The genes have one fixed order, every weight is finite and
+every name occurs once. The digest of the table is recorded, so that a result can name its signature.
 """
 
 from __future__ import annotations

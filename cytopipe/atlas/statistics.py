@@ -1,8 +1,8 @@
-"""The few statistics that validation is made of, on NumPy values.
+"""The few statistics that validation needs, on NumPy values.
 
-In come paired values, p-values or rankings; out come Spearman's rho with its p, false discovery rates,
-Kendall's W and percentile intervals. Pairs with a missing value are left out, and a statistic that its
-data do not determine (fewer than three pairs, a constant side) is NaN rather than a guess.
+There are Spearman's rho with its p, false discovery rates, Kendall's W and percentile intervals. Pairs with
+a missing value are left out. A statistic that its data do not determine (fewer than three pairs, a constant
+side) is NaN rather than a guess.
 
 References
 ----------

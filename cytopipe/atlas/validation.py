@@ -1,10 +1,10 @@
-"""Do atlases that were made apart agree about a cytokine?
+"""Do atlases that were made independently agree about a cytokine?
 
-In come the activities of several atlases and a table that brings their cell types to one vocabulary; out
-come, per pair of atlases, how well they agree overall and per target, and per target over all atlases,
-whether it is conserved and how consistent it is. What must hold: only harmonised types that both atlases
-have are compared, labels without a place in the vocabulary are reported, and a statistic that too few
-types determine is missing rather than zero.
+A harmonisation table gives the cell types of all atlases one vocabulary, and their activities are compared
+on it. Each pair of atlases is compared overall and target by target. Over all atlases, each target is
+classed by whether it is conserved and how consistent it is. Only harmonised types that both atlases have
+are compared, labels outside the vocabulary are reported, and a statistic that too few types determine is
+missing rather than zero.
 """
 
 from __future__ import annotations

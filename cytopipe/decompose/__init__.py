@@ -1,8 +1,8 @@
 """Cluster DNA barcodes into species-like units, in resumable stages a person can look at and edit.
 
-In comes a FASTA file; out goes a flat directory of FASTA files, one per cluster, with `state.json` beside
-them. The door below is in the order one reads it: a decomposition and its result, the parameters, then the
-parts it is made of, for use on their own. Names are imported when they are first used.
+A FASTA file becomes a flat directory of FASTA files, one per cluster, with `state.json` beside them. The
+names below are in reading order: a decomposition and its result, the parameters, then the parts it is made
+of, for use on their own. Names are imported when they are first used.
 """
 
 from __future__ import annotations

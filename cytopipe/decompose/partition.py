@@ -1,9 +1,9 @@
 """Which record is in which file: the state of a stage, as a value.
 
-A `Partition` is read from the FASTA files of one stage and written back to them; nothing else holds
-membership. What must hold, proved after every stage and every reading: each record of the input is in
-exactly one cluster file, or unassigned, or deleted by hand. Only the initial stage may name a record in
-several clusters, and such a record is counted as a conflict, never as lost or doubled.
+A `Partition` is read from the FASTA files of one stage and written back to them; nothing else stores
+membership. Each record of the input is in exactly one cluster file, or unassigned, or deleted by hand; this
+is proved after every stage and every reading. Only the initial stage may name a record in several clusters,
+and such a record is counted as a conflict, never as lost or doubled.
 """
 
 from __future__ import annotations

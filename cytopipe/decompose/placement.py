@@ -1,9 +1,9 @@
-"""From records to unique sequences and back, keeping what a person decided in between.
+"""Translate records to unique sequences and back, and keep the decisions that a person made in between.
 
-The algorithms work on unique sequences; people move records. Where all records of a sequence are together
-the two views are one. Where a person put identical records into different clusters, the sequence goes with
+The algorithms work on unique sequences; people move records. Where all records of a sequence are together,
+the two views agree. Where a person put identical records into different clusters, the sequence goes with
 most of them and the others are *pinned*: they stay with the cluster they were put into, wherever its
-members end up. What must hold: no record is lost or doubled on the way there and back.
+members end up. Neither direction loses or doubles a record.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     begun -> initial_clusters -> deconflicted -> refined -> final
 
-Each takes the clusters of the stage before and the sequences, and gives the clusters of the next; none
-writes a file of its own. What must hold: every record of the input is in what leaves; a stage that was
-stopped and is begun again, from what it kept or from nothing, gives the same clusters.
+Each takes the clusters of the previous stage and the sequences, and returns the clusters of the next; none
+writes a file of its own. Every record of the input is in the result. A stage that was stopped and begun
+again, from what it kept or from nothing, gives the same clusters.
 """
 
 from __future__ import annotations

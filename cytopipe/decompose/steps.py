@@ -1,9 +1,9 @@
 """The four steps of a decomposition, each from the partition of one stage to that of the next.
 
-Grow clusters from targets until nothing is left or a limit is reached; resolve the conflicts between them;
-look at close clusters again; number them by size. Each step is a pure function of a partition and a
-workspace: it writes nothing, so that whoever runs it decides when something is committed. What must hold:
-the records that come in are the records that leave.
+The steps grow clusters from targets until nothing is left or a limit is reached, resolve the conflicts
+between them, refine clusters that are close, and number them by size. Each is a pure function of a partition
+and a workspace and writes nothing, so the caller decides when something is committed. It keeps all
+records of its input and adds none.
 """
 
 from __future__ import annotations

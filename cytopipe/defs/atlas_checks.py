@@ -1,6 +1,4 @@
-"""What must hold of an atlas's artifacts before they are published; the comparison of atlases is only warned
-about.
-"""
+"""Checks of an atlas's artifacts before publication; those of expression and between atlases only warn."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
     python -m cytopipe_tests.benchmarks.decompose [--data FOLDER] [--large N]
 
-In come the barcode sets beside the checkout; out come tables: agreement with the labels (adjusted Rand
-index), CPU seconds of all processes, wall time and peak memory of cytopipe and of vsearch, each with its
-ratio to the reference; simulated sets; and large sets. Every run is a fresh process with its own folder,
-measured by the operating system when it has ended.
+It measures the barcode sets beside the checkout, simulated sets and large sets. The tables compare
+cytopipe and vsearch: agreement with the labels (adjusted Rand index), CPU seconds of all processes, wall time
+and peak memory, each with its ratio to the reference. Every run is a fresh process with its own folder, which
+the operating system measures when it has ended.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""A decomposition as a thing one can create, open, advance and ask: the directory, and the four stages.
+"""A decomposition that one can create, open, advance and query: its directory and its four stages.
 
-What comes in is a FASTA file and parameters, or a directory that was begun before; what leaves, stage by
-stage, is a `StageResult`. The FASTA files of the newest stage are the truth: they are read again before
-anything is done, hand edits are taken over, and a stage whose source changed is made anew. What must hold:
-stopped at any moment and continued, the files are those of a run that was never stopped.
+It starts from a FASTA file and parameters, or from a directory that was begun before; each stage returns a
+`StageResult`. The FASTA files of the newest stage are authoritative: they are read before each action, hand
+edits are taken over, and a stage whose source changed is computed again. A run that was stopped at any
+moment and continued has the same files as a run that was never stopped.
 """
 
 from __future__ import annotations

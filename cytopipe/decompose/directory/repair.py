@@ -1,9 +1,9 @@
-"""Going back, and putting things right: rollback, restore, rebuild.
+"""Return to an earlier state, or repair a directory: rollback, restore, rebuild.
 
-Rollback makes an earlier stage, or a kept point, the newest again, and keeps what it leaves as a point.
-Restore writes the files of the newest stage as the last checkpoint held them. Rebuild writes a state for a
-directory that has only its FASTA files left. What must hold: each is one transaction, and none of them
-throws away what a person edited without keeping a copy.
+Rollback makes an earlier stage, or a kept point, the newest again, and keeps the stages it leaves as a
+point. Restore writes the files of the newest stage as the last checkpoint held them. Rebuild writes a state
+for a directory that has only its FASTA files left. Each is one transaction, and none discards what a person
+edited without keeping a copy.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Chunks of a matrix as HDF5's shuffle and gzip filters would leave them, made faster and in any thread.
+"""Encode chunks of a matrix as HDF5's shuffle and gzip filters would, but faster and in any thread.
 
-In comes an array of a chunk's dtype; out go the bytes of the chunk. Bytes of equal significance are put
-together (shuffle); of a float most of these planes are noise, which DEFLATE cannot shorten, so a plane whose
-bytes are rarely equal is stored as it is inside the stream (RFC 1951, blocks of type 0). What must hold:
-every reader of gzip-compressed HDF5 reads the chunk; the bytes are a function of the values alone.
+An array of the chunk's dtype becomes the bytes of the chunk. Shuffle puts bytes of equal significance
+together as planes. Most planes of a float are noise, which DEFLATE cannot shorten, so a plane whose bytes are
+rarely equal is stored as it is inside the stream (RFC 1951, blocks of type 0). Every reader of
+gzip-compressed HDF5 can read the chunk, and its bytes depend on the values alone.
 """
 
 from __future__ import annotations

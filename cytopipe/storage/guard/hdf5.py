@@ -1,9 +1,8 @@
-"""HDF5 files of others: walked before anything is read from them.
+"""HDF5 files of others: every object is visited before anything is read from them.
 
-In comes a path; out goes an open file in which every object lies in that file and whose declared sizes are
-known. What must hold: nothing is read from another file, whichever way HDF5 offers to (external links,
-external storage, virtual datasets); no cycle or web of links makes a reader run for ever; no dataset or
-chunk is larger than the budget.
+The file is opened only if all its objects lie in it and their declared sizes are known. Nothing is read
+from another file, by any way that HDF5 offers (external links, external storage, virtual datasets), no cycle
+or web of links makes a reader run for ever, and no dataset or chunk is larger than the budget.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
-"""Decompressing with a limit that is kept, codec by codec.
+"""Decompress bytes of any supported codec, up to a size limit.
 
-In come compressed bytes and the size they may have; out goes the content, or a BudgetError as soon as one
-byte more appears. What must hold: no more than the limit and one piece is ever in memory, whatever the stream
-says of itself.
+The content is returned, or a BudgetError is raised as soon as it exceeds the limit by one byte. Memory never
+holds more than the limit and one piece, whatever the stream declares.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Directories of others: no link leads out of them, and nothing in them is more than a file.
+"""List the files of a directory that others wrote: no link leads out, and no special file is in it.
 
-In comes a directory; out goes the list of its files. What must hold: symbolic links, pipes, sockets and
-devices are refused before anything below the directory is opened; depth and number of entries are bounded.
+Symbolic links, pipes, sockets and devices are refused before anything below the directory is opened. Its
+depth and its number of entries are bounded.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Zarr stores of others, versions 2 and 3: metadata read by us before zarr or anndata sees the store.
+"""Zarr stores of others, versions 2 and 3: we read the metadata before zarr or anndata sees the store.
 
-In comes a directory; out goes a :class:`ZarrSurvey`. What must hold: only codecs that cannot run code are let
-through (a ``pickle`` filter could, in numcodecs before 0.16.6); consolidated metadata is held to the same
-rules; no array or chunk declares more than its budget, and with `inflate` no chunk holds more than it
-declares.
+A store passes only if its codecs cannot run code (a ``pickle`` filter could, in numcodecs before 0.16.6), its
+consolidated metadata keep the same rules, and no array or chunk declares more than its budget. With
+`inflate_chunks` no chunk holds more than it declares. The result is a :class:`ZarrSurvey`.
 """
 
 from __future__ import annotations
