@@ -131,8 +131,8 @@ class Cells:
 
     @cached_property
     def identity(self) -> str:
-        """SHA-256 that stands for the content of the file; see :mod:`cytopipe.atlas.identity`."""
-        from cytopipe.atlas.identity import input_identity
+        """SHA-256 that stands for the content of the file; see :mod:`cytopipe.atlas.fingerprint`."""
+        from cytopipe.atlas.fingerprint import input_identity
 
         return input_identity(self.path)
 

@@ -23,11 +23,11 @@ import numpy as np
 
 from cytopipe.atlas import checkpoint, profiles, results
 from cytopipe.atlas.accumulate import Accumulators, Adder
-from cytopipe.atlas.carry import carried_columns, constant_columns
 from cytopipe.atlas.cells import Cells
 from cytopipe.atlas.device import open_adder
 from cytopipe.atlas.plan import PassPlan, plan_pass, units_digest
 from cytopipe.atlas.registry import Level
+from cytopipe.atlas.sample_metadata import carried_columns, constant_columns
 from cytopipe.atlas.settings import Settings
 from cytopipe.atlas.stream import open_stream
 from cytopipe.atlas.unit_counts import UnitCounts

@@ -12,8 +12,8 @@ from cytopipe.commands.progress import RunProgress, open_display
 from cytopipe.commands.words import counted
 from cytopipe.defs.event import named
 from cytopipe.defs.ledger import WANTED, Status
-from cytopipe.defs.listening import listen
 from cytopipe.defs.overview import is_overview
+from cytopipe.defs.progress import listen
 from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, plan_runs
 from cytopipe.errors import Interrupted

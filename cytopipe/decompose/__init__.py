@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from cytopipe.decompose.exports import format_spart, format_uc, parse_spart, parse_uc
     from cytopipe.decompose.extend import Added
     from cytopipe.decompose.gap import GapResult, gap_core
+    from cytopipe.decompose.growth import grow_all
     from cytopipe.decompose.neighbours import open_neighbours
     from cytopipe.decompose.parameters import Parameters
     from cytopipe.decompose.refinement import refine_close
     from cytopipe.decompose.sequences import SequenceSet
     from cytopipe.decompose.state import Requests, State, state_schema
-    from cytopipe.decompose.targets import grow_all
 
 __all__ = [
     "Added",
@@ -84,7 +84,7 @@ _HOME = {
     "SequenceSet": "sequences",
     "Distances": "distance",
     "open_neighbours": "neighbours",
-    "grow_all": "targets",
+    "grow_all": "growth",
     "GapResult": "gap",
     "gap_core": "gap",
     "resolve_conflicts": "conflicts",

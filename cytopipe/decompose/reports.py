@@ -25,10 +25,10 @@ from typing import Any
 import numpy as np
 
 from cytopipe.decompose import figures
+from cytopipe.decompose.cluster_quality import Measures, measure
 from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.compare import compare, names_in_headers, read_assignment
 from cytopipe.decompose.curve import Curve, cut, threshold_curve
-from cytopipe.decompose.measures import Measures, measure
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import Placement, place

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from cytopipe.decompose.conflicts import resolve_conflicts
+from cytopipe.decompose.growth import grow_all
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, REFINED
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import partition_from, place
 from cytopipe.decompose.refinement import refine_close
-from cytopipe.decompose.targets import grow_all
 from cytopipe.decompose.workspace import Workspace
 
 __all__ = ["clusters_grown", "conflicts_resolved", "numbered_by_size", "refined"]

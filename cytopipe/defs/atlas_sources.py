@@ -66,7 +66,7 @@ def _files_of(path: Path) -> list[Path]:
 
 
 def _digest_of_cells(project: Project, atlas: DataSet) -> str | None:
-    from cytopipe.atlas.identity import input_identity
+    from cytopipe.atlas.fingerprint import input_identity
 
     path = atlas.resolve(atlas.entry.path)
     return input_identity(path) if path.exists() else None

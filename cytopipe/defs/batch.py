@@ -36,7 +36,7 @@ from dagster import (
     RetryRequested,
 )
 
-from cytopipe.defs import listening
+from cytopipe.defs import progress
 from cytopipe.defs.artifact import (
     Artifact,
     Check,
@@ -163,7 +163,7 @@ class Batch:
             self._outcomes(step, to_make, engine, stop), start=1
         ):
             seconds, began = time.monotonic() - began, time.monotonic()
-            listening.partition(asset, key, number, len(to_make))
+            progress.partition(asset, key, number, len(to_make))
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -195,7 +195,7 @@ class Batch:
             return
         for key in to_make:
             reads: Mapping[str, Read] = {}
-            listening.begin(step.asset, key)
+            progress.begin(step.asset, key)
             try:
                 with self._interruptible():
                     if stop():
@@ -233,7 +233,7 @@ class Batch:
         left = {(asset, key) for key, assets in to_make.items() for asset in assets}
         reads: dict[str, Mapping[str, Read]] = {}
         for key in to_make:
-            listening.begin(step.asset, key)
+            progress.begin(step.asset, key)
             try:
                 reads[key] = self._inputs.reads(step, key)
             except (CytopipeError, NotReady) as error:
@@ -292,15 +292,15 @@ class Batch:
                     event = Event(asset=asset, key=key, kind=CHECKPOINT, words=words, metadata=facts)
                     self._log_event(event)
 
-        def progress(what: str, done: int, total: int) -> None:
+        def tell(what: str, done: int, total: int) -> None:
             for key in keys[:1]:
-                listening.progress(step.asset, key, what, done, total)
+                progress.progress(step.asset, key, what, done, total)
 
         return Work(
             engine=engine,
             scratch=self.ledger.archive.scratch(recipe),
             cache=self.ledger.archive.scratch(f"{step.domain} {keys}"),
-            progress=progress,
+            progress=tell,
             saved=saved,
             stop=stop,
         )
@@ -549,7 +549,7 @@ class Batch:
         self.context.log_event(as_dagster(event))
 
     def _say(self, message: str) -> None:
-        listening.say(message)
+        progress.say(message)
         self.context.log.info(message)
 
 

@@ -261,7 +261,7 @@ HOSTILE = [
 
 def test_labels_are_drawn_as_they_are_whatever_they_hold():
     """Two dollar signs are no TeX: every figure of the room renders names that TeX could not, as written."""
-    from cytopipe.atlas.qc import group_size_figure
+    from cytopipe.atlas.group_sizes import group_size_figure
     from cytopipe.storage.formats.figure import figure_bytes
 
     n = len(HOSTILE)

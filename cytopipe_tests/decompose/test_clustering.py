@@ -16,12 +16,12 @@ from sklearn.metrics import adjusted_rand_score
 from cytopipe.decompose import partitioning
 from cytopipe.decompose.conflicts import conflicted, overlapping_components, resolve_conflicts
 from cytopipe.decompose.distance import Distances
+from cytopipe.decompose.growth import grow, grow_all
 from cytopipe.decompose.neighbours import open_neighbours
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partitioning import partition
 from cytopipe.decompose.refinement import medoid, refine_close
 from cytopipe.decompose.sequences import SequenceSet
-from cytopipe.decompose.targets import grow, grow_all
 from cytopipe.errors import ParameterError
 from cytopipe.storage.fasta import read_fasta
 from cytopipe_tests.benchmarks.decompose_sets import mutated, quoted_name, simulated

@@ -9,11 +9,11 @@ from sklearn.metrics import adjusted_rand_score
 from cytopipe.decompose import partitioning
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.diversity import species_cut
+from cytopipe.decompose.growth import grow_all
 from cytopipe.decompose.neighbours import open_neighbours
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.refinement import refine_close
 from cytopipe.decompose.sequences import SequenceSet
-from cytopipe.decompose.targets import grow_all
 from cytopipe_tests.benchmarks.decompose_coalescent import Design, coalescent_set
 
 DEFAULT = Parameters()

@@ -15,7 +15,7 @@ from cytopipe.commands.atlas_profiles import aggregate
 from cytopipe.defs.atlas import ATLAS, VERSION
 from cytopipe.defs.event import MADE
 from cytopipe.defs.history import History
-from cytopipe.defs.listening import listen
+from cytopipe.defs.progress import listen
 from cytopipe.storage import files
 from cytopipe_tests.atlas.atlases import bytes_of
 from cytopipe_tests.defs.atlas_example import (

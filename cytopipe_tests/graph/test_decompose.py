@@ -270,7 +270,10 @@ def test_a_report_is_made_again_over_a_change_of_it(lab: Lab) -> None:
     before = table.read_bytes()
     table.write_bytes(before + b"mine")
     assert states(lab)["decompose/report"] == "stale"
-    assert "was changed by hand, which is not kept: clusters.tsv edited" in lab.reasons("decompose/report", "meadow")[0]
+    assert (
+        "was changed by hand, which is not kept: clusters.tsv edited"
+        in lab.reasons("decompose/report", "meadow")[0]
+    )
     lab.make_all()
     assert states(lab) == dict.fromkeys(STAGES, "done")
     assert table.read_bytes() == before

@@ -21,11 +21,11 @@ from cytopipe.decompose.alignment import oriented, score_pairs
 from cytopipe.decompose.conflicts import resolve_conflicts
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.gap import gap_core
+from cytopipe.decompose.growth import grow_all, grow_in
 from cytopipe.decompose.neighbours import open_neighbours
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.refinement import refine_close
 from cytopipe.decompose.sequences import SequenceSet, normalise
-from cytopipe.decompose.targets import grow_all, grow_in
 from cytopipe.provenance import sha256_file
 from cytopipe.storage.fasta import read_fasta
 from cytopipe_tests.parity import Case, Verdict, agrees, differs, fails, unevaluated

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytopipe.decompose.gap import gap_core, without_triangle_violations
+from cytopipe.decompose.growth import grow_in
 from cytopipe.decompose.linkage import median_linkage
-from cytopipe.decompose.targets import grow_in
 from cytopipe_tests.twins.gap_plain import (
     gap_core_plain,
     grow_in_plain,
