@@ -311,10 +311,30 @@ def _summary_numbers(partition: Partition, clusters: Mapping[str, list[Any]], st
         "singletons": sizes.count(1),
         "median_gap": round(float(np.median(gaps)), 6) if gaps else 0.0,
         "clusters_with_gap": sum(gap > 0 for gap in gaps),
+        "clusters_without_gap": sum(gap <= 0 for gap in gaps),
+        "worth_a_look": _worth_a_look(clusters),
         "mean_confidence": round(float(np.mean(clusters["confidence"])), 6)
         if clusters["confidence"]
         else 0.0,
     }
+
+
+_NAMED_AT_MOST = 5
+
+
+def _worth_a_look(clusters: Mapping[str, list[Any]]) -> str:
+    """The largest clusters that no barcode gap separates from their nearest one, in words."""
+    rows = zip(*(clusters[name] for name in ("records", "cluster", "nearest_cluster", "gap")), strict=True)
+    close = [row for row in rows if row[3] is not None and row[3] <= 0]  # NaN is no gap that was measured
+    if not close:
+        return "every cluster that could be measured has a gap to its nearest one"
+    close.sort(key=lambda row: (-row[0], row[1]))
+    told = [
+        f"{name} ({counted} records; gap {gap:.4f} to {nearest})"
+        for counted, name, nearest, gap in close[:_NAMED_AT_MOST]
+    ]
+    more = f" and {len(close) - _NAMED_AT_MOST} more" if len(close) > _NAMED_AT_MOST else ""
+    return f"no gap to the nearest cluster: {', '.join(told)}{more}"
 
 
 def _name_in(partition: Partition) -> Callable[[str], str]:

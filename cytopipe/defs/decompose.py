@@ -315,7 +315,8 @@ def report(
     from cytopipe.decompose import reports
 
     found = reports.report(sequences, final, work, parameters=parameters.parameters, truth=truth)
-    return Described(found, picture=found.files["histogram.png"])
+    notes = {"worth_a_look": found.summary["worth_a_look"]}
+    return Described(found, notes=notes, picture=found.files["histogram.png"])
 
 
 DECOMPOSE = Graph(

@@ -17,7 +17,7 @@ VIEWS = {
     "results": ("/artifacts/decompose/meadow/report/final/", "clusters.tsv"),
     "graph": ("/locations/cytopipe/asset-groups/decompose/lineage", "overview"),
     "atlas": ("/locations/cytopipe/asset-groups/atlas/lineage", "cross_atlas"),
-    "partition": ("/assets/decompose/final?view=partitions&partition=meadow", "n_clusters"),
+    "partition": ("/assets/decompose/report?view=partitions&partition=meadow", "unique_sequences"),
 }
 
 
