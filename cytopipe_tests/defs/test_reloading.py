@@ -1,4 +1,4 @@
-"""The browser's definitions are loaded again where the project file declares other data sets, and only then."""
+"""The browser loads the definitions again where the project file declares other data sets, and only then."""
 
 from __future__ import annotations
 
