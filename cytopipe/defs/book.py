@@ -118,6 +118,12 @@ class Book:
     def set(self, name: str, value: str) -> None:
         self._db.execute("insert or replace into meta values (?, ?)", (name, value))
 
+    def forget(self) -> None:
+        """Forget everything, as if the file had been deleted."""
+        for table in ("record", "state", "watch", "folder", "declared"):
+            self._db.execute(f"delete from {table}")
+        self._db.execute("delete from meta where name != 'book'")
+
     # ------------------------------------------------------------------ what is declared
 
     def keep_keys(self, asset: str, keys: Sequence[str]) -> None:

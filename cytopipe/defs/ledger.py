@@ -141,11 +141,16 @@ class Ledger:
         """
         with self.book.transaction():
             touched: dict[str, set[str]] = {}
+            watermark = int(self.book.get("watermark") or 0)
+            if newest is None or newest < watermark:  # asked again: others may have written since
+                newest = self.events.newest()
+            if newest < watermark:
+                self.book.forget()  # a history only grows, so this is another one
             declaration = self._declaration()
             if declared_anew := declaration != self.book.get("declaration"):
                 self._declare(touched)
                 self.book.set("declaration", declaration)
-            self._read_events(self.events.newest() if newest is None else newest, touched)
+            self._read_events(newest, touched)
             noticed = self._note(self._look_at_sources(declared_anew), touched)
             changed: dict[str, list[tuple[str, str]]] = {}
             for asset, key, known in self._changed_artifacts():

@@ -304,6 +304,39 @@ def test_a_lost_database_is_filled_again_from_the_history(lab: Lab, loss: str) -
     assert History(lab.instance).newest() == newest
 
 
+def test_a_history_that_was_lost_is_filled_from_what_stands(lab: Lab, tmp_path: Path) -> None:
+    """The ledger's records are those of the old history: their storage ids mean nothing in the new one."""
+    image(lab, "P1-A1|0").write_text("13")
+    lab.ledger()
+    lab.make(ALIGNED, keys=["P1-A1|0"])
+    image(lab, "P1-A1|0").write_text("100")
+    assert lab.states(ALIGNED)["P1-A1|0"] == "failed"
+    (tmp_path / "anew").mkdir()
+    with DagsterInstance.local_temp(str(tmp_path / "anew")) as instance:
+        lab.instance = instance
+        assert not_done(lab) == {}
+        made = {(one.asset, one.key) for asset in ASSETS for one in lab.events(asset) if one.kind == MADE}
+        assert made == {(one.asset, one.key) for one in lab.ledger().statuses(ASSETS)}
+        image(lab, "P1-A1|1").write_text("5")
+        lab.ledger()
+        assert lab.make(ALIGNED, keys=["P1-A1|0", "P1-A1|1"]).success
+        assert lab.states(ALIGNED) == dict.fromkeys(lab.states(ALIGNED), "done")
+        lab.ledger()
+        assert lab.changes == []
+
+
+def test_a_newest_run_that_was_deleted_from_the_history_costs_no_artifact(lab: Lab) -> None:
+    image(lab, "P1-A1|1").write_text("5")
+    lab.ledger()
+    lab.make(ALIGNED, keys=["P1-A1|1"])
+    before = {one: lab.states(one) for one in ASSETS}
+    newest = History(lab.instance).newest()
+    lab.instance.delete_run(lab.instance.get_runs(limit=1)[0].run_id)
+    assert History(lab.instance).newest() < newest
+    assert {one: lab.states(one) for one in ASSETS} == before
+    assert lab.events(ALIGNED, "P1-A1|1")[-1].kind == MADE
+
+
 def test_a_moved_project_watches_its_files_where_they_are_now(lab: Lab, tmp_path: Path) -> None:
     lab.directory.rename(tmp_path / "moved")
     lab.directory = tmp_path / "moved"

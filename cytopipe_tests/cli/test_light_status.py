@@ -1,0 +1,51 @@
+"""`cytopipe status` of a project in which nothing changed is answered without Dagster, whose import costs
+seconds.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from cytopipe_tests.cli.conftest import cytopipe
+
+STATUS = """
+import sys
+from cytopipe.cli import run
+code = run(["status"])
+print(*sorted({name.partition(".")[0] for name in sys.modules} & {"dagster", "sqlalchemy"}), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def imported_by_status(project: Path) -> tuple[str, set[str]]:
+    """What the command says, and what it imported of Dagster."""
+    done = subprocess.run(
+        [sys.executable, "-c", STATUS],
+        cwd=project,
+        env={
+            key: value for key, value in os.environ.items() if not key.startswith(("CYTOPIPE_", "DAGSTER_"))
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(done.stderr.splitlines()[-1].split())
+
+
+def test_status_of_a_project_in_which_nothing_changed_imports_no_dagster(project: Path) -> None:
+    cytopipe("status", at=project)  # a copied project has other inodes: its bytes are looked at once
+    said, imported = imported_by_status(project)
+    assert "11 done" in said
+    assert imported == set()
+
+
+def test_status_imports_dagster_where_there_is_something_to_write_down(project: Path) -> None:
+    cytopipe("status", at=project)
+    (project / "meadow.fasta").write_text((project / "meadow.fasta").read_text() + "\n")
+    said, imported = imported_by_status(project)
+    assert "noticed  decompose/sequences [meadow]" in said
+    assert "dagster" in imported
