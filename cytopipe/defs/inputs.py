@@ -44,7 +44,7 @@ class Inputs:
             shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
             raise NotReady(
                 f"made from {shown}, which was never made. "
-                f"Materialize it first, or choose it together with {step.asset}."
+                f"Materialize {absent[0]} first, or choose it together with {step.asset}."
             )
         return reads
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cytopipe.errors import InputError
+from cytopipe.errors import InputError, StorageError
 from cytopipe.storage.formats.format import FileFormat
 from cytopipe.storage.formats.image import AXES, Image
 from cytopipe.storage.guard.budget import declared_bytes, require_budget
@@ -145,6 +145,7 @@ def read_tiff(path: Path | str, *, axes: str | None = None, budget: int | None =
     import tifffile
 
     path = Path(path)
+    identity = _identity(path)
     largest = max((page.declared_bytes for page in survey_tiff(path, budget=_LAZY)), default=0)
     require_budget(largest, budget, what="a page", where=str(path))
     try:
@@ -162,15 +163,33 @@ def read_tiff(path: Path | str, *, axes: str | None = None, budget: int | None =
             n_leading = len(file_axes) - _page_dims(shape, series)
             pixels = _mapped(path, series, shape, file_axes)
             if pixels is None:
-                pixels = TiffPixels(path, shape, file_axes, series.dtype, n_leading)
+                pixels = TiffPixels(path, shape, file_axes, series.dtype, n_leading, identity)
+            _require_same(path, identity)
             for name in ("channel_names", "channel_colors"):
                 if len(told.get(name, ())) != dict(zip(file_axes, shape, strict=True)).get("C"):
                     told.pop(name, None)
             return Image(pixels, _ordered(file_axes), **told)
-    except InputError:
+    except (InputError, ReplacedError):
         raise
     except (ValueError, TypeError, LookupError, AttributeError, OSError, RuntimeError, SyntaxError) as error:
         raise InputError(f"is a TIFF that cannot be read: {error}", where=str(path)) from None
+
+
+class ReplacedError(StorageError):
+    """A file was replaced by another version while it was being read."""
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None  # the opening tells what is wrong
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _require_same(path: Path, identity: tuple[int, ...] | None) -> None:
+    if _identity(path) != identity:
+        raise ReplacedError("was replaced while it was being read", where=str(path), next="Read it again.")
 
 
 class TiffPixels:
@@ -186,6 +205,9 @@ class TiffPixels:
     dtype : dtype
     n_leading : int
         How many of the first dimensions count pages; the others lie within a page.
+    identity : tuple
+        Which file the path named when it was opened. A file that was replaced meanwhile is an error: pages of
+        two versions are never mixed.
 
     Attributes
     ----------
@@ -195,9 +217,15 @@ class TiffPixels:
     """
 
     def __init__(
-        self, path: Path, file_shape: tuple[int, ...], file_axes: str, dtype, n_leading: int
+        self,
+        path: Path,
+        file_shape: tuple[int, ...],
+        file_axes: str,
+        dtype,
+        n_leading: int,
+        identity: tuple[int, ...] | None,
     ) -> None:
-        self.path, self.file_shape, self.n_leading = path, file_shape, n_leading
+        self.path, self.file_shape, self.n_leading, self._identity = path, file_shape, n_leading, identity
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self._order = tuple(file_axes.index(axis) for axis in _ordered(file_axes))
         self.shape = tuple(file_shape[at] for at in self._order)
@@ -248,6 +276,9 @@ class TiffPixels:
                 if page is None:
                     raise InputError(f"page {number + 1} is absent", where=str(self.path))
                 values = page.asarray().reshape(self.file_shape[self.n_leading :])
+            _require_same(self.path, self._identity)
+        except ReplacedError:
+            raise
         except (ValueError, TypeError, LookupError, OSError, RuntimeError, SyntaxError) as error:
             if isinstance(error, (InputError, MemoryError)):
                 raise
