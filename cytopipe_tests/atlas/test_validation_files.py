@@ -284,10 +284,10 @@ def test_labels_are_drawn_as_they_are_whatever_they_hold():
 
 def test_the_picture_of_group_sizes_names_the_groups_that_were_left_out():
     """A cross without a name does not say which type is missing from every later result."""
-    from cytopipe.atlas import qc
+    from cytopipe.atlas import group_sizes
 
     sizes = pd.DataFrame(
         {"kept": [True, False], "n_cells": [20, 3], "total_counts": [500, 30]}, index=["B", "rare"]
     )
-    figure = qc.group_size_figure(sizes, "a")
+    figure = group_sizes.group_size_figure(sizes, "a")
     assert "rare" in [text.get_text() for text in figure.axes[0].texts]

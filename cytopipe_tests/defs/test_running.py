@@ -130,8 +130,11 @@ def test_ctrl_c_saves_and_ends_the_run_as_canceled(begin):
     (run,) = opened.instance.get_runs(limit=1)
     assert run.status is DagsterRunStatus.CANCELED
     opened.look()
-    assert opened.states("meadow")[0] == "interrupted"
-    resumed = command(opened.project, "resume", "--quiet")
+    # The first growth takes nearly all of the time: the stop may come when the first stage is just made.
+    states = opened.states("meadow")
+    assert states[0] in ("interrupted", "done") and states != DONE
+    again = ["resume"] if "interrupted" in states else ["materialize", "--all"]
+    resumed = command(opened.project, *again, "--quiet")
     out, said = resumed.communicate(timeout=240)
     assert resumed.returncode == 0, said
     assert opened.states("meadow") == DONE

@@ -171,7 +171,7 @@ def test_what_is_selected_alone_with_nothing_made_before_it_fails_and_says_what_
     failed = [one for one in result.all_events if one.is_step_failure]
     assert f"Materialize {first} first" in failed[0].step_failure_data.user_failure_data.description
     assert [one for one in lab.events(asset) if one.kind == MADE] == []
-    assert lab.states(asset)[keys[0]] == "failed"
+    assert lab.states(asset)[keys[0]] == "missing"
 
 
 def test_an_optional_part_that_was_never_made_is_left_out_and_makes_stale_when_it_comes(lab: Lab) -> None:
