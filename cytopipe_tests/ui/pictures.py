@@ -15,8 +15,8 @@ from cytopipe_tests.ui.browser import browser_page, find_browser, served
 VIEWS = {
     "start": ("/", "meadow"),
     "results": ("/artifacts/decompose/meadow/report/final/", "clusters.tsv"),
-    "graph": ("/locations/cytopipe/asset-groups/decompose/lineage", "overview"),
-    "atlas": ("/locations/cytopipe/asset-groups/atlas/lineage", "cross_atlas"),
+    "graph": ("/locations/cytopipe/asset-groups/decompose/lineage", "final"),
+    "atlas": ("/locations/cytopipe/asset-groups/atlas/lineage", "pseudobulk"),
     "partition": ("/assets/decompose/report?view=partitions&partition=meadow", "unique_sequences"),
 }
 
