@@ -414,6 +414,3 @@ class Graph:
             for name, upstream in one.inputs.items():
                 found[upstream].append((one, name))
         return {asset: tuple(some) for asset, some in found.items()}
-
-    def of_domain(self, domain: str) -> tuple[Artifact, ...]:
-        return tuple(one for one in self.artifacts if one.domain == domain)

@@ -565,24 +565,22 @@ def _over_an_edit(ledger: Ledger, asset: str, key: str) -> CytopipeError:
 
 
 def _check_result(asset: str, check: Check, found: CheckResult) -> AssetCheckResult:
-    return AssetCheckResult(
-        asset_key=asset_key(asset),
-        check_name=check.name,
-        passed=found.passed,
-        severity=AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
-        description=found.words,
-        metadata={name: metadata_value(value) for name, value in found.facts.items()},
-    )
+    return AssetCheckResult(**_outcome(asset, check, found))
 
 
 def _evaluation(asset: str, key: str, check: Check, found: CheckResult) -> AssetCheckEvaluation:
     return AssetCheckEvaluation(
-        asset_key=asset_key(asset),
-        check_name=check.name,
-        passed=found.passed,
-        severity=AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
-        description=found.words,
-        metadata={name: metadata_value(value) for name, value in found.facts.items()},
-        partition=key or None,
-        blocking=check.blocking,
+        **_outcome(asset, check, found), partition=key or None, blocking=check.blocking
     )
+
+
+def _outcome(asset: str, check: Check, found: CheckResult) -> dict[str, Any]:
+    """What a result and an event of a check say alike."""
+    return {
+        "asset_key": asset_key(asset),
+        "check_name": check.name,
+        "passed": found.passed,
+        "severity": AssetCheckSeverity.ERROR if check.blocking else AssetCheckSeverity.WARN,
+        "description": found.words,
+        "metadata": {name: metadata_value(value) for name, value in found.facts.items()},
+    }
