@@ -1,0 +1,3 @@
+"""The parameters of a screen, one class per stage."""
+
+from __future__ import annotations
