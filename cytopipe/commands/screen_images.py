@@ -17,14 +17,24 @@ __all__ = ["export", "view"]
     epilog="\b\nExamples:\n"
     "  cytopipe screen export P-1_W-A1_T-2__aligned.tiff aligned.ome.zarr --pixel-size-um 0.65\n"
     "  cytopipe screen export image.tiff image.ome.zarr --channel DAPI --channel GFP\n"
-    "  cytopipe screen export image.tiff image.ome.zarr --labels nuclei=nuclei.tiff --ngff 0.4"
+    "  cytopipe screen export image.tiff image.ome.zarr --labels nuclei=nuclei.tiff --ngff-version 0.4"
 )
 @click.argument("image", type=PATH, metavar="IN.tiff")
 @click.argument("output", type=PATH, metavar="OUT.ome.zarr")
-@click.option("--pixel-size-um", type=float, help="Height and width of a pixel, micrometres [default: the TIFF's, or 1].")
-@click.option("--channel", "channels", multiple=True, help="Name of a channel; once for each [default: the TIFF's].")
-@click.option("--labels", multiple=True, metavar="NAME=FILE", help="Label image to lay below it: nuclei=nuclei.tiff.")
-@click.option("--is-labels", is_flag=True, help="IN.tiff itself holds object numbers, which are never averaged.")
+@click.option(
+    "--pixel-size-um",
+    type=float,
+    help="Height and width of a pixel, micrometres [default: the TIFF's, or 1].",
+)
+@click.option(
+    "--channel", "channels", multiple=True, help="Name of a channel; once for each [default: the TIFF's]."
+)
+@click.option(
+    "--labels", multiple=True, metavar="NAME=FILE", help="Label image to lay below it: nuclei=nuclei.tiff."
+)
+@click.option(
+    "--is-labels", is_flag=True, help="IN.tiff itself holds object numbers, which are never averaged."
+)
 @parameter_options(OmeZarrSettings)
 def export(image: Path, output: Path, pixel_size_um, channels, labels, is_labels, **chosen) -> None:
     """Write a TIFF as an OME-Zarr image that viewers open at any zoom.
@@ -51,7 +61,7 @@ def export(image: Path, output: Path, pixel_size_um, channels, labels, is_labels
         channel_labels=channels or None,
         label_metadata=below,
         is_labels=is_labels or None,
-        **settings.as_arguments(),
+        **settings.model_dump(),
     )
     told = OME_ZARR.describe(made)
     click.echo(", ".join(f"{name} {value}" for name, value in told.items()))
@@ -62,7 +72,9 @@ def export(image: Path, output: Path, pixel_size_um, channels, labels, is_labels
     epilog="\b\nExamples:\n  cytopipe screen view aligned.ome.zarr\n  cytopipe screen view plate.ome.zarr --port 8800"
 )
 @click.argument("image", type=PATH)
-@click.option("--napari/--browser", default=None, help="Which viewer [default: napari where it is installed].")
+@click.option(
+    "--napari/--browser", default=None, help="Which viewer [default: napari where it is installed]."
+)
 @click.option("--port", type=int, help="Of the page in the browser [default: 3000 or the next free one].")
 def view(image: Path, napari: bool | None, port: int | None) -> None:
     """Open an OME-Zarr image, a plate or a TIFF in napari, or in a browser on this machine."""

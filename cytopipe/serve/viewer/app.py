@@ -94,10 +94,10 @@ class Viewer:
         if real is None:
             return message_page("No such image", path, site=self.site, status=404)
         try:
-            field = query.get("field", "")
+            field, name = query.get("field", ""), path.rpartition("/")[2]
             fields = fields_of(real)
             if fields and not field:
-                return self._page(path, real.name, {"fields": fields})
+                return self._page(path, name, {"fields": fields})
             if field and (not _FIELD.fullmatch(field) or field not in fields):
                 return message_page("No such field", field, site=self.site, status=404)
             pyramid = self._pyramid(real / field if field else real)
@@ -105,7 +105,7 @@ class Viewer:
                 return self._tile(scope["path"], pyramid, query)
             if "small" in query:
                 return _picture(render_small(pyramid))
-            return self._page(path, f"{real.name} {field}".strip(), _told(pyramid, field))
+            return self._page(path, f"{name} {field}".strip(), _told(pyramid, field))
         except CytopipeError as error:
             return message_page("This image cannot be shown", str(error), site=self.site, status=422)
 
@@ -143,7 +143,9 @@ class Viewer:
                 raise ValueError("a window must end above its start")
             if set(labels) - set(pyramid.levels[0].labels):
                 raise ValueError("there is no such label image")
-            where = {axis: int(query[axis.lower()]) for axis in "TZ" if query.get(axis.lower(), "").isdecimal()}
+            where = {
+                axis: int(query[axis.lower()]) for axis in "TZ" if query.get(axis.lower(), "").isdecimal()
+            }
         except ValueError as error:
             return JSONResponse(problem(422, str(error), path), 422, media_type=MEDIA_TYPE)
         return _picture(render_tile(pyramid, level, top, left, shown, labels, where))

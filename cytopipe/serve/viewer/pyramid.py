@@ -74,7 +74,9 @@ class Pyramid:
 
 
 def _piece(image: Image, where: Mapping[str, int], top: int, left: int, step: int) -> np.ndarray:
-    index = tuple(min(where.get(axis, 0), n - 1) for axis, n in zip(image.axes[:-2], image.shape, strict=False))
+    index = tuple(
+        min(where.get(axis, 0), n - 1) for axis, n in zip(image.axes[:-2], image.shape, strict=False)
+    )
     rows = slice(top * step, (top + TILE_PX) * step)
     columns = slice(left * step, (left + TILE_PX) * step)
     return np.asarray(image.pixels[(*index, rows, columns)])[::step, ::step]

@@ -76,10 +76,13 @@ def render_small(pyramid: Pyramid) -> bytes:
 
 
 def _edges(numbers: np.ndarray) -> np.ndarray:
-    """Pixels of objects whose right or lower neighbour belongs to something else."""
+    """Pixels of objects that touch something else, above, below, left or right."""
+    down, right = numbers[:-1] != numbers[1:], numbers[:, :-1] != numbers[:, 1:]
     edges = np.zeros(numbers.shape, bool)
-    edges[:-1] |= numbers[:-1] != numbers[1:]
-    edges[:, :-1] |= numbers[:, :-1] != numbers[:, 1:]
+    edges[:-1] |= down
+    edges[1:] |= down
+    edges[:, :-1] |= right
+    edges[:, 1:] |= right
     return edges & (numbers > 0)
 
 
