@@ -39,7 +39,8 @@ __all__ = ["export", "view"]
 def export(image: Path, output: Path, pixel_size_um, channels, labels, is_labels, **chosen) -> None:
     """Write a TIFF as an OME-Zarr image that viewers open at any zoom.
 
-    The file may be larger than memory. An older version at OUT.ome.zarr is replaced when the new one is whole.
+    The file may be larger than memory. An older version at OUT.ome.zarr is replaced when the
+    new one is whole.
     """
     from cytopipe.errors import ParameterError
     from cytopipe.screen.omezarr import export_tiff_to_omezarr
@@ -69,7 +70,8 @@ def export(image: Path, output: Path, pixel_size_um, channels, labels, is_labels
 
 
 @click.command(
-    epilog="\b\nExamples:\n  cytopipe screen view aligned.ome.zarr\n  cytopipe screen view plate.ome.zarr --port 8800"
+    epilog="\b\nExamples:\n  cytopipe screen view aligned.ome.zarr\n"
+    "  cytopipe screen view plate.ome.zarr --port 8800"
 )
 @click.argument("image", type=PATH)
 @click.option(

@@ -75,5 +75,5 @@ class OmeZarrSettings(ParameterSet):
     """Of the format. 0.4 is Zarr version 2, the only one that Bio-Formats and OMERO read."""
 
     shard: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
-    """Rows and columns that one file holds, a multiple of the chunk's; none: a file per chunk. 2048 makes up to
-    16 times fewer files (pixels; 0.5 only)."""
+    """Rows and columns that one file holds, a multiple of the chunk's; none: a file per chunk. 2048 makes up
+    to 16 times fewer files (pixels; 0.5 only)."""

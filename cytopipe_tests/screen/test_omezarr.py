@@ -1,4 +1,4 @@
-"""One TIFF as an OME-Zarr image: the same pixels, the levels and names that were asked for, valid to all readers."""
+"""One TIFF as an OME-Zarr image: the same pixels, the levels and names asked for, valid to all readers."""
 
 from __future__ import annotations
 

@@ -159,7 +159,8 @@ class Viewer:
             f"<style>{_STYLE}</style></head><body><header><b>{escape(title)}</b>"
             f'<span id="place">{escape(folder)}</span></header>'
             '<aside id="controls"></aside><main id="stage"></main>'
-            f'<script type="application/json" id="told">{data}</script><script>{_SCRIPT}</script></body></html>'
+            f'<script type="application/json" id="told">{data}</script>'
+            f"<script>{_SCRIPT}</script></body></html>"
         )
         headers = {"content-security-policy": _POLICY, "cache-control": "no-store"}
         return HTMLResponse(page.encode("utf-8", "replace"), headers=headers)
