@@ -147,7 +147,7 @@ def median_of_disk(levels, reach, n_levels, out):
     Parameters
     ----------
     levels : (Y + 2 r, X + 2 r + 1 or more) uint16 or uint32
-        Ranks of the values. Around them r pixels (one more behind) have the rank `n_levels`: not in the image.
+        Ranks of the values. Around them r pixels, one more behind, have the rank `n_levels`: no image.
     reach : (2 r + 1,) int
         Half the width of the disk in each of its rows.
     out : (Y, X) of the same type
