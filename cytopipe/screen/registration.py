@@ -1,9 +1,9 @@
 """Cycles of a tile on each other: shift, rotation and scale of each cycle, chromatic shift of each channel.
 
 Cycles are found roughly by correlation, then all base planes are fitted together: each against the mean of
-the planes of all other cycles, since a spot shows another base in the next cycle but stands in the same place.
-The parameters are those of the optics (one similarity for a cycle, one for a channel), so that a plane with few
-spots borrows from the others. Pixels are interpolated once, at the end.
+the planes of all other cycles, since a spot shows another base in the next cycle but stands in the same
+place. The parameters are those of the optics (one similarity for a cycle, one for a channel), so that a plane
+with few spots borrows from the others. Pixels are interpolated once, at the end.
 """
 
 from __future__ import annotations
