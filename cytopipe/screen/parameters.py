@@ -251,6 +251,10 @@ class SegmentationSettings(ParameterSet):
         return self
 
 
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class LibrarySettings(ParameterSet):
     """Which columns of the library of barcodes mean what."""
 
@@ -260,8 +264,14 @@ class LibrarySettings(ParameterSet):
     prefix_column: str | None = None
     """Column of the barcodes as they are read, where cycles are skipped; none: the first letters."""
 
-    gene_columns: tuple[str, ...] = ("gene_symbol", "gene_id")
+    gene_columns: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("gene_symbol", "gene_id")
     """Columns that the table of cells repeats for each barcode; those that are absent are left out."""
+
+    map_column: str = "prefix_map"
+    """Column of the barcodes that are mapped, where a read holds two."""
+
+    recomb_column: str = "prefix_recomb"
+    """Column of the second barcodes, which tell recombination."""
 
     near_distance: Annotated[int, Field(ge=1, le=8)] = 1
     """Barcodes that differ in so few bases are reported as near neighbours."""
