@@ -3,9 +3,10 @@
     python -m cytopipe_tests.benchmarks.screen_stages [--size 2048] [--cycles 9]
 
 One tile of 9 cycles x 5 channels x 2048 x 2048 pixels with moved cycles and spots. Both ways get the same
-pixels in the same process, compiled before; the plain way calls SciPy, scikit-image and NumPy as one would write
-it down. Each stage gets what the one before it gave, and the results of both ways are compared to the last bit.
-The median of the illumination field is that of one channel, in a disk of a twentieth of the image.
+pixels in the same process, compiled before; the plain way calls SciPy, scikit-image and NumPy as one would
+write it down. Each stage gets what the one before it gave, and the results of both ways are compared to the
+last bit. The median of the illumination field is that of one channel, in a disk of a twentieth of the
+image.
 """
 
 from __future__ import annotations
