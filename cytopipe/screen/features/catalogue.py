@@ -6,6 +6,7 @@ says whether it is current.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, permutations, product
@@ -26,7 +27,9 @@ _HARALICK = (
     "Haralick R. M., Shanmugam K., Dinstein I. (1973) Textural features for image classification. IEEE Trans. "
     "Syst. Man Cybern. SMC-3(6):610-621; conventions of mahotas."
 )
-_TEAGUE = "Teague M. R. (1980) Image analysis via the general theory of moments. J. Opt. Soc. Am. 70(8):920-930."
+_TEAGUE = (
+    "Teague M. R. (1980) Image analysis via the general theory of moments. J. Opt. Soc. Am. 70(8):920-930."
+)
 _SINGAN = (
     "Singan V. R. et al. (2011) Dual channel rank-based intensity weighting for quantitative co-localization "
     "of microscopy images. BMC Bioinformatics 12:407."
@@ -55,6 +58,14 @@ class Measurement:
     unit: str = "1"
     numbers: Sequence[object] = ("",)
     dtype: str = "float64"
+
+    @property
+    def expression(self) -> str:
+        """A regular expression of its names, for any channels, numbers and distance of texture."""
+        text = re.sub(
+            r"haralick_\d+", r"haralick_\\d+", re.escape(self.names).replace(r"\{", "{").replace(r"\}", "}")
+        )
+        return re.sub(r"{(channel|first|second)}", ".+", text).replace("{n}", r"\w+")
 
     def each(self) -> Iterator[str]:
         """The patterns, with their numbers."""
@@ -97,6 +108,19 @@ def _haralick(distance: int) -> tuple[Measurement, ...]:
     )
 
 
+PLACE = Family(
+    "Place",
+    "object",
+    _SKIMAGE,
+    (
+        Measurement("i", "row of the centroid in the image", "px"),
+        Measurement("j", "column of the centroid in the image", "px"),
+        Measurement(
+            "bounds_{n}", "first row and column, last row and column plus one", "px", range(4), "int64"
+        ),
+    ),
+    "Before all other columns, compartment by compartment.",
+)
 INTENSITY = Family(
     "Intensity",
     "channel",
@@ -105,8 +129,8 @@ INTENSITY = Family(
         Measurement("{channel}_int", "sum over the object's pixels", "counts", dtype="uint64"),
         Measurement("{channel}_mean", "mean", "counts"),
         Measurement("{channel}_std", "standard deviation, divided by n", "counts"),
-        Measurement("{channel}_max", "largest value", "counts", dtype="image"),
-        Measurement("{channel}_min", "smallest value", "counts", dtype="image"),
+        Measurement("{channel}_max", "largest value", "counts", dtype="uint16"),
+        Measurement("{channel}_min", "smallest value", "counts", dtype="uint16"),
         Measurement("{channel}_int_edge", "sum over the rim", "counts"),
         Measurement("{channel}_mean_edge", "mean over the rim", "counts"),
         Measurement("{channel}_std_edge", "standard deviation over the rim", "counts"),
@@ -122,7 +146,10 @@ INTENSITY = Family(
         Measurement("{channel}_center_mass_r", "row of the centre of intensity, within the box", "px"),
         Measurement("{channel}_center_mass_c", "column of the centre of intensity, within the box", "px"),
         Measurement(
-            "{channel}_max_location_r", "row of the first brightest pixel, within the box", "px", dtype="int64"
+            "{channel}_max_location_r",
+            "row of the first brightest pixel, within the box",
+            "px",
+            dtype="int64",
         ),
         Measurement("{channel}_max_location_c", "its column, within the box", "px", dtype="int64"),
     ),
@@ -137,7 +164,9 @@ RADIAL = Family(
         _numbered("{channel}_frac_at_d_{n}", "share of the intensity in ring n", count=4),
         _numbered("{channel}_mean_frac_{n}", "that share over the ring's share of pixels", count=4),
         _numbered(
-            "{channel}_radial_cv_{n}", "standard deviation over mean of the means of the ring's wedges", count=4
+            "{channel}_radial_cv_{n}",
+            "standard deviation over mean of the means of the ring's wedges",
+            count=4,
         ),
     ),
     "The centre is the median of the pixels farthest from the outside; holes are inside. With d the distance to "
@@ -190,7 +219,9 @@ COLOCALIZATION = Family(
         Measurement("K_{second}_{first}", "sum a b / sum b^2"),
         Measurement("manders_{first}_{second}", "share of a where b is above its Otsu threshold"),
         Measurement("manders_{second}_{first}", "share of b where a is above its Otsu threshold"),
-        Measurement("rwc_{first}_{second}", "Manders' share, each pixel weighted by 1 - |rank a - rank b| / R"),
+        Measurement(
+            "rwc_{first}_{second}", "Manders' share, each pixel weighted by 1 - |rank a - rank b| / R"
+        ),
         Measurement("rwc_{second}_{first}", "the same for b"),
     ),
     "Ranks are dense, R is the larger number of ranks. NaN where one channel is 0.",
@@ -305,7 +336,7 @@ def families(texture_distance: int = 5) -> tuple[Family, ...]:
     """Families of a compartment in the order of the columns; foci and neighbours come last."""
     by_channel = (INTENSITY, RADIAL, WEIGHTED_HU, PFTAS, haralick_family(texture_distance))
     by_pair = (CORRELATION, SLOPE, COLOCALIZATION)
-    return (*by_channel, *by_pair, SHAPE, RADIUS, FERET, HU, ZERNIKE, FOCI, NEIGHBOURS, NEAREST)
+    return (PLACE, *by_channel, *by_pair, SHAPE, RADIUS, FERET, HU, ZERNIKE, FOCI, NEIGHBOURS, NEAREST)
 
 
 CATALOGUE = families()
@@ -335,10 +366,8 @@ _HEAD = """\
 What the table of a phenotype holds, one row per cell. This page is made from the catalogue:
 `python -m cytopipe.screen.features.catalogue`.
 
-Columns are `label`; `plate`, `well`, `tile`; for each of `nucleus`, `cell` and `cytoplasm` its place
-(`_i`, `_j`: centroid in the image; `_bounds_0` to `_bounds_3`: first row and column, last row and column plus
-one; pixels), then the measurements below, each with the compartment before its name: `cell_DAPI_mean`.
-`{channel}` is every channel; `{first}`, `{second}` every pair of channels in their order, or both orders where
+Columns are `label`, `plate`, `well`, `tile`, then the measurements below for each of `nucleus`, `cell` and
+`cytoplasm`, with the compartment before the name: `cell_DAPI_mean`. `{channel}` is every channel; `{first}`, `{second}` every pair of channels in their order, or both orders where
 it says *ordered pair*. Undefined values are NaN. Unit 1 is a plain number.
 
 Intensities are the image's counts: nothing is scaled. The box of an object is the smallest rectangle around it.
@@ -356,7 +385,9 @@ def features_page() -> str:
                 name += f", n = {one.numbers[0]} to {one.numbers[-1]}"
             rows.append(f"| {name} | {one.formula.replace('|', chr(92) + '|')} | {one.unit} |")
         notes = f"\n{family.notes}\n" if family.notes else ""
-        parts.append(f"## {family.name}\n\nPer {family.per}. {family.reference}\n{notes}\n" + "\n".join(rows) + "\n")
+        parts.append(
+            f"## {family.name}\n\nPer {family.per}. {family.reference}\n{notes}\n" + "\n".join(rows) + "\n"
+        )
     return "\n".join(parts)
 
 

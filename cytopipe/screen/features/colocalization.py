@@ -8,7 +8,7 @@ import numpy as np
 from cytopipe.screen.features.objects import Objects
 from cytopipe.screen.features.texture import otsu_thresholds
 
-__all__ = ["N_COLOCALIZATION", "colocalization", "correlation", "slopes"]
+__all__ = ["N_COLOCALIZATION", "colocalization", "correlation", "least_norm_slopes"]
 
 N_COLOCALIZATION = 7
 
@@ -32,13 +32,15 @@ def correlation(objects: Objects, values: np.ndarray) -> tuple[np.ndarray, np.nd
     return correlations, found
 
 
-def slopes(objects: Objects, values: np.ndarray, found: np.ndarray) -> np.ndarray:
+def least_norm_slopes(objects: Objects, values: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Slopes with those over a constant channel as the least-norm solution gives them: parity alone.
 
     A line through one abscissa has any slope; of all of them the reference's solver takes that with the
     smallest slope and intercept, c m / (c^2 + 1) for the constant c and the mean m of the other channel.
     """
     found = found.copy()
+    if not len(objects):
+        return found
     n_channels = len(values)
     mean = np.add.reduceat(values, objects.start[:-1], axis=1, dtype=np.float64) / objects.area
     place = 0

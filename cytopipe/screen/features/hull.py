@@ -99,7 +99,9 @@ def _hulls(all_rows, all_cols, start, bounds, out_rows, out_cols, out_start):
         rows = np.empty(2 * (bounds[k, 2] - bounds[k, 0]), np.int64)
         cols = np.empty(len(rows), np.int64)
         n = 0
-        for i in range(start[k], start[k + 1]):  # the first and last pixel of each row, which raster order gives
+        for i in range(
+            start[k], start[k + 1]
+        ):  # the first and last pixel of each row, which raster order gives
             opens = i == start[k] or all_rows[i] != all_rows[i - 1]
             closes = i + 1 == start[k + 1] or all_rows[i] != all_rows[i + 1]
             if opens or closes:

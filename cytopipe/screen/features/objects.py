@@ -74,9 +74,7 @@ def objects_in(labels: np.ndarray, name: str = "labels") -> Objects:
         )
     largest = int(labels.max(initial=0))
     if int(labels.min(initial=0)) < 0:
-        raise InputError(
-            f"{name} has a negative label", expected="0 for background", found=str(labels.min())
-        )
+        raise InputError(f"{name} has a negative label", expected="0 for background", found=str(labels.min()))
     if largest <= 4 * labels.size:
         present = np.bincount(labels.ravel().astype(np.intp, copy=False), minlength=1) > 0
         present[0] = False

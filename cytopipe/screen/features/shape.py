@@ -31,7 +31,9 @@ def centroids(objects: Objects) -> np.ndarray:
     """Mean row and column of each object in the image; float64, shape (K, 2)."""
     if not len(objects):
         return np.empty((0, 2))
-    sums = [np.add.reduceat(axis, objects.start[:-1], dtype=np.int64) for axis in (objects.rows, objects.cols)]
+    sums = [
+        np.add.reduceat(axis, objects.start[:-1], dtype=np.int64) for axis in (objects.rows, objects.cols)
+    ]
     return np.stack(sums, axis=1) / objects.area[:, None]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,8 @@ import numpy as np
 
 from cytopipe.errors import Finding, InputError
 from cytopipe.screen.features import catalogue
-from cytopipe.screen.features.catalogue import Family, columns
-from cytopipe.screen.features.colocalization import colocalization, correlation, slopes
+from cytopipe.screen.features.catalogue import CATALOGUE, Family, columns
+from cytopipe.screen.features.colocalization import colocalization, correlation, least_norm_slopes
 from cytopipe.screen.features.foci import count_foci, find_foci
 from cytopipe.screen.features.hull import feret_diameters, hulls_of, qhull_order
 from cytopipe.screen.features.intensity import intensity, radial_distribution, weighted_hu_moments
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["as_profiles", "extract_phenotype_cp_emulator", "extract_phenotype_minimal", "measure"]
 
-#: What comes before the measurements of each compartment.
-_PLACE = ("i", "j", "bounds_0", "bounds_1", "bounds_2", "bounds_3")
+#: What comes before the measurements, compartment by compartment.
+_PLACE = tuple(name for name, _ in columns(catalogue.PLACE, ()))
 
 
 def measure(
@@ -75,26 +76,19 @@ def measure(
     given = {name: labels for name, labels in compartments.items() if labels is not None}
     _check(image_cyx, given, channel_names, settings)
     found = {name: objects_in(labels, name) for name, labels in given.items()}
-    owner = "cell" if "cell" in found else "nucleus"
-    foci = {
-        name: count_foci(found[owner], find_foci(image_cyx[list(channel_names).index(name)], remove_border_foci=True))
-        for name in settings.foci_channels
-    }
-    parts = []
-    for name, objects in found.items():
-        blocks = _blocks(objects, image_cyx, settings)
-        blocks += _surroundings(objects, foci if name == owner else {})
-        table = _as_table(objects, blocks, channel_names, image_cyx.dtype)
-        foci_names = {column for column in table if column.endswith(("_foci_count", "_foci_area"))}
-        # foci count as the cell's, also where nuclei stand in for cells
-        prefixed = {one: f"{'cell' if one in foci_names else name}_{one}" for one in table}
-        parts.append(pd.DataFrame(table, index=pd.Index(objects.labels, name="label")).rename(columns=prefixed))
-    table = pd.concat(parts, axis=1, join="outer", sort=False).reset_index()
+    frames = []
+    for name in compartments:
+        if name in found:
+            frames.append(_frame(name, found[name], _own(found[name], image_cyx, settings), channel_names))
+        if name == "cell":
+            owners = found.get("cell", found["nucleus"])
+            frames += [_foci(owners, image_cyx, channel_names, one) for one in settings.foci_channels]
+        if name in found:
+            frames.append(_frame(name, found[name], _beside(found[name]), channel_names))
+    table = pd.concat(frames, axis=1, join="outer", sort=False).reset_index(names="label")
     places = [f"{name}_{one}" for name in found for one in _PLACE]
-    places += [column for column in parts[0] if column.startswith("cell_")] if owner == "nucleus" else []
-    others = [column for column in table if column != "label" and column not in set(places)]
-    moved = places[len(_PLACE) * len(found) :]
-    table = table[["label", *places[: len(_PLACE) * len(found)], *others, *moved]]
+    rest = [column for column in table.columns[1:] if column not in set(places)]
+    table = table[["label", *places, *rest]]
     for place, (column, value) in enumerate({"plate": plate, "well": well, "tile": tile}.items(), 1):
         table.insert(place, column, pd.Series([value] * len(table), dtype=object))
     return table
@@ -146,7 +140,9 @@ def extract_phenotype_cp_emulator(
         table.insert(place, name, wildcards[name])
     if len(channel_names) == 2:
         pair = "_".join(["_correlation", *channel_names])
-        table.columns = [name.removesuffix(pair) + "_correlation" if name.endswith(pair) else name for name in table]
+        table.columns = [
+            name.removesuffix(pair) + "_correlation" if name.endswith(pair) else name for name in table
+        ]
     return table
 
 
@@ -197,24 +193,24 @@ def as_profiles(table: pd.DataFrame) -> pd.DataFrame:
         ``nucleus_i``, become ``Metadata_nucleus_i``.
     """
     compartments = {"nucleus": "Nuclei", "cell": "Cells", "cytoplasm": "Cytoplasm"}
-    measured = {name for family in catalogue.CATALOGUE for name in _endings(family)}
+    is_feature = re.compile(
+        "|".join(f"({one.expression})" for family in CATALOGUE for one in family.measurements)
+    )
     renamed = {}
     for column in table.columns:
         compartment, _, rest = str(column).partition("_")
-        is_feature = compartment in compartments and any(map(rest.__contains__, measured)) and rest not in _PLACE
-        renamed[column] = f"{compartments[compartment]}_{rest}" if is_feature else f"Metadata_{column}"
+        known = compartment in compartments and is_feature.fullmatch(rest) and rest not in _PLACE
+        renamed[column] = f"{compartments[compartment]}_{rest}" if known else f"Metadata_{column}"
     return table.rename(columns=renamed)
-
-
-def _endings(family: Family) -> set[str]:
-    return {one.names.split("{n}")[0].split("{first}")[0].removeprefix("{channel}") for one in family.measurements}
 
 
 def _check(image, given, channel_names, settings):
     findings = []
     if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
         found = f"{image.dtype} of shape {image.shape}"
-        findings.append(Finding(what="not an image of channels", expected="uint8 or uint16, CYX", found=found))
+        findings.append(
+            Finding(what="not an image of channels", expected="uint8 or uint16, CYX", found=found)
+        )
     elif len(channel_names) != len(image):
         findings.append(
             Finding(
@@ -239,55 +235,69 @@ def _check(image, given, channel_names, settings):
         for name in settings.foci_channels
         if name not in channel_names
     ]
+    pairs = [name for name, _ in columns(catalogue.CORRELATION, channel_names)]
+    if len(set(pairs)) != len(pairs):
+        findings.append(
+            Finding(
+                what="two pairs of channels make one name", found=", ".join(sorted(pairs)), next="Rename one."
+            )
+        )
     if findings:
         raise InputError(findings=findings)
 
 
-def _blocks(objects: Objects, image: np.ndarray, settings: FeatureSettings) -> list[tuple[Family, np.ndarray]]:
-    """Measurements of one compartment: families with values of shape (K, their columns)."""
+def _own(objects: Objects, image: np.ndarray, settings: FeatureSettings) -> dict[Family, np.ndarray]:
+    """Place and measurements of the objects of one compartment, by family, in the order of the columns."""
     values, ordered = values_of(objects, image)
     interior = interior_of(objects)
-    parity = settings.parity
+    parity, distance = settings.parity, settings.texture_distance
     ceiling = settings.texture_ceiling or int(np.iinfo(image.dtype).max)
-    texture = haralick(
-        objects, values, distance=settings.texture_distance, ceiling=ceiling, parity=parity
-    )
-    correlations, found_slopes = correlation(objects, values)
+    correlations, slopes = correlation(objects, values)
+    if parity:
+        slopes = least_norm_slopes(objects, values, slopes)
     hulls = qhull_order(objects) if parity else hulls_of(objects)
-    return [
-        (catalogue.INTENSITY, intensity(objects, values, ordered, interior.edge, parity=parity)),
-        (catalogue.RADIAL, radial_distribution(objects, values, interior)),
-        (catalogue.WEIGHTED_HU, weighted_hu_moments(objects, values)),
-        (catalogue.PFTAS, pftas(objects, values, ordered)),
-        (catalogue.haralick_family(settings.texture_distance), texture),
-        (catalogue.CORRELATION, correlations),
-        (catalogue.SLOPE, slopes(objects, values, found_slopes) if parity else found_slopes),
-        (catalogue.COLOCALIZATION, colocalization(objects, values, ordered)),
-        (catalogue.SHAPE, shape(objects)),
-        (catalogue.RADIUS, interior.radii),
-        (catalogue.FERET, feret_diameters(hulls, parity=parity)),
-        (catalogue.HU, hu_moments(objects)),
-        (catalogue.ZERNIKE, zernike(objects, hulls)),
-    ]
+    whole = intensity(objects, values, ordered, interior.edge, parity=parity)
+    texture = haralick(objects, values, distance=distance, ceiling=ceiling, parity=parity)
+    return {
+        catalogue.PLACE: np.concatenate([centroids(objects), objects.bounds], axis=1),
+        catalogue.INTENSITY: whole,
+        catalogue.RADIAL: radial_distribution(objects, values, interior),
+        catalogue.WEIGHTED_HU: weighted_hu_moments(objects, values),
+        catalogue.PFTAS: pftas(objects, values, ordered),
+        catalogue.haralick_family(distance): texture,
+        catalogue.CORRELATION: correlations,
+        catalogue.SLOPE: slopes,
+        catalogue.COLOCALIZATION: colocalization(objects, values, ordered),
+        catalogue.SHAPE: shape(objects),
+        catalogue.RADIUS: interior.radii,
+        catalogue.FERET: feret_diameters(hulls, parity=parity),
+        catalogue.HU: hu_moments(objects),
+        catalogue.ZERNIKE: zernike(objects, hulls),
+    }
 
 
-def _surroundings(objects: Objects, foci: dict[str, np.ndarray]) -> list[tuple[Family, Any]]:
-    counted = [(catalogue.FOCI, foci)] if foci else []
+def _beside(objects: Objects) -> dict[Family, np.ndarray]:
     number, share = touching(objects)
-    beside = np.stack([number, share], axis=1)
-    return [*counted, (catalogue.NEIGHBOURS, beside), (catalogue.NEAREST, nearest(objects))]
+    return {
+        catalogue.NEIGHBOURS: np.stack([number, share], axis=1),
+        catalogue.NEAREST: nearest(objects),
+    }
 
 
-def _as_table(objects, blocks, channel_names, image_dtype) -> dict[str, np.ndarray]:
-    centre = centroids(objects)
-    table = dict(zip(_PLACE, [*centre.T, *objects.bounds.T], strict=True))
-    for family, values in blocks:
-        if family is catalogue.FOCI:
-            for channel, counted in values.items():
-                names = [name for name, _ in columns(family, [channel])]
-                table |= dict(zip(names, counted.T, strict=True))
-            continue
-        values = values.reshape(len(objects), -1)
-        for (name, dtype), column in zip(columns(family, channel_names), values.T, strict=True):
-            table[name] = column.astype(image_dtype if dtype == "image" else dtype)
-    return table
+def _foci(objects: Objects, image: np.ndarray, channel_names: Sequence[str], channel: str) -> pd.DataFrame:
+    found = find_foci(image[list(channel_names).index(channel)], remove_border_foci=True)
+    return _frame("cell", objects, {catalogue.FOCI: count_foci(objects, found)}, [channel])
+
+
+def _frame(
+    compartment: str, objects: Objects, blocks: dict[Family, np.ndarray], channel_names: Sequence[str]
+) -> pd.DataFrame:
+    import pandas as pd
+
+    table = {}
+    for family, values in blocks.items():
+        width = int(np.prod(values.shape[1:]))
+        flat = values.reshape(len(objects), width).T
+        for (name, dtype), column in zip(columns(family, channel_names), flat, strict=True):
+            table[f"{compartment}_{name}"] = column.astype(dtype)
+    return pd.DataFrame(table, index=pd.Index(objects.labels, name="label"))
