@@ -45,8 +45,7 @@ def haralick(
 def otsu_thresholds(objects: Objects, ordered: np.ndarray, *, ignore_zeros: bool) -> np.ndarray:
     """Otsu's threshold per object and channel, int64, shape (K, C); the bright class lies above it.
 
-    The whole number of the lowest value at which the variance between the classes is largest; 0 where all
-    values are the same.
+    A value at which the variance between the classes is largest; 0 where all values are the same.
     """
     found = np.empty((len(objects), len(ordered)), np.int64)
     _otsu(objects.start, ordered, ignore_zeros, found)
@@ -187,32 +186,46 @@ def _haralick_of(pairs, seen, total, highest, marginal, sums, differences, steps
 
 @numba.njit(cache=True)
 def _otsu(start, ordered, ignore_zeros, found):
+    """Means are carried from value to value as mahotas does: of thresholds that are equally good but for
+    rounding, both name the same."""
     for k in range(len(start) - 1):
         for ch in range(len(ordered)):
-            first, last = start[k], start[k + 1]
-            if ignore_zeros:
-                while first < last and ordered[ch, first] == 0:
-                    first += 1
-            below_n, below = 0, 0.0
-            above_n, above = last - first, 0.0
-            for i in range(first, last):
-                above += ordered[ch, i]
-            best, threshold = 0.0, 0
-            i = first
+            i, last = start[k], start[k + 1]
+            zeros, total = 0, 0.0
+            while i < last and ordered[ch, i] == 0:
+                zeros += 1
+                i += 1
+            for later in range(i, last):
+                total += ordered[ch, later]
+            below_n, above_n = 0.0 if ignore_zeros else float(zeros), float(last - i)
+            below, above = 0.0, (total / above_n if above_n else 0.0)
+            best, threshold = below_n * above_n * (below - above) * (below - above), 0
+            at = 0
             while i < last:
-                value, n = ordered[ch, i], 0
+                value, n = np.int64(ordered[ch, i]), 0
                 while i < last and ordered[ch, i] == value:
                     i += 1
                     n += 1
+                between_values = at + 1
+                while between_values < value and below_n > 0:  # values that no pixel has: rounding alone
+                    moved, other = below * below_n / below_n, above * above_n / above_n
+                    between = below_n * above_n * (moved - other) * (moved - other)
+                    if between > best:
+                        best, threshold = between, between_values
+                    if moved == below and other == above:
+                        break
+                    below, above = moved, other
+                    between_values += 1
+                if above_n == n:
+                    break
+                below = (below * below_n + float(value * n)) / (below_n + n)
+                above = (above * above_n - float(value * n)) / (above_n - n)
                 below_n += n
                 above_n -= n
-                below += float(value) * n
-                above -= float(value) * n
-                if above_n == 0:
-                    break
-                between = float(below_n) * above_n * (below / below_n - above / above_n) ** 2
+                between = below_n * above_n * (below - above) * (below - above)
                 if between > best:
                     best, threshold = between, value
+                at = value
             found[k, ch] = threshold
 
 
