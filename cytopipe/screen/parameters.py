@@ -93,11 +93,11 @@ class FeatureSettings(ParameterSet):
     """Pixels between the two of a pair whose grey levels are compared (Haralick)."""
 
     texture_ceiling: Annotated[int, Field(ge=255, le=65535)] | None = None
-    """Value that becomes the highest of 256 grey levels (Haralick), such as 4095 for a camera of 12 bits; none:
-    the largest that the image's type holds. Pairs with level 0 are left out, so that a high ceiling leaves
-    nothing of dim cells."""
+    """Value that becomes the highest of 256 grey levels (Haralick), such as 4095 for a camera of 12 bits;
+    none: the largest that the image's type holds. Pairs with level 0 are left out, so that a high ceiling
+    leaves nothing of dim cells."""
 
     parity: bool = False
-    """Follow the reference to its conventions: values of an object below 256 throughout are grey levels as they
-    are, Feret diameters miss edges whose farthest corner is the last one asked, the slope over a constant
-    channel is the least-norm one, the brightest pixel of a dark object is the corner of its box."""
+    """Follow the reference to its conventions: values of an object below 256 throughout are grey levels as
+    they are, Feret diameters miss edges whose farthest corner is the last one asked, the slope over a
+    constant channel is the least-norm one, the brightest pixel of a dark object is the corner of its box."""

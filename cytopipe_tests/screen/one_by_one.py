@@ -47,7 +47,9 @@ def _one(region, names, ceiling):
         for ch, plane in enumerate(planes)
     ]
     for pattern in channels[0]:
-        found |= {pattern.format(channel=name): one[pattern] for name, one in zip(names, channels, strict=True)}
+        found |= {
+            pattern.format(channel=name): one[pattern] for name, one in zip(names, channels, strict=True)
+        }
     return found | _pairs(planes, inside, names) | _shape(region, depth)
 
 
@@ -92,7 +94,6 @@ def _rings_and_wedges(filled, depth):
     centre = [int(np.median(axis)) for axis in np.nonzero(depth == depth.max())]
     rows, cols = np.indices(filled.shape)
     down, right = rows - centre[0], cols - centre[1]
-    out = np.hypot(down, right)
     out = np.sqrt((down**2 + right**2).astype(float))
     ring = np.maximum(np.ceil(4 * (out / (out + depth))), 1) - 1
     return ring, (down > 0) + 2 * (right > 0) + 4 * (abs(down) > abs(right))
@@ -226,7 +227,7 @@ def _feret_and_zernike(region):
 
 
 def smallest_circle(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre and diameter of the smallest circle around points, in their order (Welzl's, without recursion)."""
+    """Centre and diameter of the smallest circle around points: Welzl's, without recursion."""
     centre, radius = points[0], 0.0
 
     def outside(p):

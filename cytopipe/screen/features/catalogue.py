@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations, permutations, product
+from itertools import combinations, permutations
 from typing import Literal
 
 __all__ = ["CATALOGUE", "Family", "Measurement", "columns", "features_page"]
@@ -24,8 +24,8 @@ _PFTAS = (
     "8:110; without parameters: Coelho L. P. et al. (2010), as in mahotas."
 )
 _HARALICK = (
-    "Haralick R. M., Shanmugam K., Dinstein I. (1973) Textural features for image classification. IEEE Trans. "
-    "Syst. Man Cybern. SMC-3(6):610-621; conventions of mahotas."
+    "Haralick R. M., Shanmugam K., Dinstein I. (1973) Textural features for image classification. IEEE "
+    "Trans. Syst. Man Cybern. SMC-3(6):610-621; conventions of mahotas."
 )
 _TEAGUE = (
     "Teague M. R. (1980) Image analysis via the general theory of moments. J. Opt. Soc. Am. 70(8):920-930."
@@ -169,9 +169,9 @@ RADIAL = Family(
             count=4,
         ),
     ),
-    "The centre is the median of the pixels farthest from the outside; holes are inside. With d the distance to "
-    "the centre and e that to the outside, d / (d + e) in four equal steps makes the rings, 0 innermost; eight "
-    "wedges of 45 degrees divide them. NaN where a ring has no pixel, or the channel is 0.",
+    "The centre is the median of the pixels farthest from the outside; holes are inside. With d the distance "
+    "to the centre and e that to the outside, d / (d + e) in four equal steps makes the rings, 0 innermost; "
+    "eight wedges of 45 degrees divide them. NaN where a ring has no pixel, or the channel is 0.",
 )
 WEIGHTED_HU = Family(
     "Moments of intensity",
@@ -192,8 +192,8 @@ PFTAS = Family(
             count=54,
         ),
     ),
-    "Of the box around the object, 0 outside the object. m and s are mean and standard deviation above Otsu's "
-    f"threshold of the values above 0 ({_OTSU}). Binary images: m - s < v < m + s; v > m - s; v > m.",
+    "Of the box around the object, 0 outside the object. m and s are mean and standard deviation above "
+    f"Otsu's threshold of the values above 0 ({_OTSU}). Binary images: m - s < v < m + s; v > m - s; v > m.",
 )
 CORRELATION = Family(
     "Correlation",
@@ -284,8 +284,8 @@ ZERNIKE = Family(
             numbers=tuple(f"{n}_{m}" for n in range(10) for m in range(n % 2, n + 1, 2)),
         ),
     ),
-    "Within the smallest circle around the pixel centres, its diameter rounded up. NaN where all pixels lie on "
-    "one line.",
+    "Within the smallest circle around the pixel centres, its diameter rounded up. NaN where all pixels lie "
+    "on one line.",
 )
 FOCI = Family(
     "Foci",
@@ -326,9 +326,9 @@ def haralick_family(distance: int = 5) -> Family:
         "channel",
         _HARALICK,
         _haralick(distance),
-        "Values become 256 grey levels, 0 to `texture_ceiling`; pairs with level 0 or outside the object are left "
-        "out; mean of rows, columns and both diagonals. NaN where a direction has no pair: the object is small, "
-        "or dark under this ceiling.",
+        "Values become 256 grey levels, 0 to `texture_ceiling`; pairs with level 0 or outside the object are "
+        "left out; mean of rows, columns and both diagonals. NaN where a direction has no pair: the object "
+        "is small, or dark under this ceiling.",
     )
 
 
@@ -367,10 +367,12 @@ What the table of a phenotype holds, one row per cell. This page is made from th
 `python -m cytopipe.screen.features.catalogue`.
 
 Columns are `label`, `plate`, `well`, `tile`, then the measurements below for each of `nucleus`, `cell` and
-`cytoplasm`, with the compartment before the name: `cell_DAPI_mean`. `{channel}` is every channel; `{first}`, `{second}` every pair of channels in their order, or both orders where
-it says *ordered pair*. Undefined values are NaN. Unit 1 is a plain number.
+`cytoplasm`, with the compartment before the name: `cell_DAPI_mean`. `{channel}` is every channel; `{first}`
+and `{second}` are every pair of channels in their order, or in both orders where it says *ordered pair*.
+Undefined values are NaN. Unit 1 is a plain number.
 
-Intensities are the image's counts: nothing is scaled. The box of an object is the smallest rectangle around it.
+Intensities are the image's counts: nothing is scaled. The box of an object is the smallest rectangle around
+it. An object need not be in one piece.
 """
 
 

@@ -68,7 +68,7 @@ def colocalization(objects: Objects, values: np.ndarray, ordered: np.ndarray) ->
     return found
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _correlation(start, values, correlations, found):
     n_channels = len(values)
     for k in range(len(start) - 1):
@@ -100,7 +100,7 @@ def _correlation(start, values, correlations, found):
                 place += 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _dense_ranks(start, values, ordered, ranks, n_ranks):
     rank_of = np.zeros(65536, np.int32)
     for k in range(len(start) - 1):
@@ -117,7 +117,7 @@ def _dense_ranks(start, values, ordered, ranks, n_ranks):
                 ranks[ch, i] = rank_of[values[ch, i]]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _colocalization(start, values, ranks, n_ranks, thresholds, found):
     n_channels = len(values)
     for k in range(len(start) - 1):

@@ -15,9 +15,10 @@ def find_foci(
 ) -> np.ndarray:
     """Label bright spots of about `radius`.
 
-    The white top-hat keeps what is narrower than a disk; of its Laplacian of Gaussian (sigma = radius, negated,
-    clipped to 0 and 65535, rounded half to even) what exceeds `threshold` is foreground. Parts below radius^2
-    pixels are removed; parts that touch are separated by watershed of their smoothed distance transform.
+    The white top-hat keeps what is narrower than a disk; of its Laplacian of Gaussian (sigma = radius,
+    negated, clipped to 0 and 65535, rounded half to even) what exceeds `threshold` is foreground. Parts below
+    radius^2 pixels are removed; parts that touch are separated by watershed of their smoothed distance
+    transform.
 
     Parameters
     ----------

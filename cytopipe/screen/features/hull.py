@@ -81,18 +81,18 @@ def feret_diameters(hulls: Hulls, *, parity: bool = False) -> np.ndarray:
 
 
 def enclosing_circles(hulls: Hulls) -> np.ndarray:
-    """Smallest circle around the pixel centres: row, column, diameter; float64, (K, 3), NaN without a hull."""
+    """Smallest circle around pixel centres: row, column, diameter; (K, 3) float64, NaN without a hull."""
     found = np.full((len(hulls.start) - 1, 3), np.nan)
     _circles(hulls.rows, hulls.cols, hulls.start, found)
     return found
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _cross(rows, cols, a, b, c):
     return (rows[b] - rows[a]) * (cols[c] - cols[a]) - (cols[b] - cols[a]) * (rows[c] - rows[a])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _hulls(all_rows, all_cols, start, bounds, out_rows, out_cols, out_start):
     place = 0
     for k in range(len(bounds)):
@@ -129,7 +129,7 @@ def _hulls(all_rows, all_cols, start, bounds, out_rows, out_cols, out_start):
     return place
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _feret(all_rows, all_cols, start, parity, found):
     for k in range(len(start) - 1):
         rows, cols = all_rows[start[k] : start[k + 1]], all_cols[start[k] : start[k + 1]]
@@ -167,7 +167,7 @@ def _feret(all_rows, all_cols, start, parity, found):
         out[6], out[7], out[8], out[9] = rows[one], cols[one], rows[two], cols[two]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _circles(all_rows, all_cols, start, found):
     """From a side of the hull to the corner that sees it under the smallest angle, until that angle is right
     or the triangle acute. Angles are compared in whole numbers."""
@@ -198,12 +198,12 @@ def _circles(all_rows, all_cols, start, found):
                 break
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _dot(rows, cols, at, a, b):
     return (rows[a] - rows[at]) * (rows[b] - rows[at]) + (cols[a] - cols[at]) * (cols[b] - cols[at])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _circumscribed(rows, cols, a, b, c, out):
     by, bx = rows[b] - rows[a], cols[b] - cols[a]
     cy, cx = rows[c] - rows[a], cols[c] - cols[a]

@@ -17,7 +17,7 @@ N_RADIAL = 3 * RINGS
 def intensity(
     objects: Objects, values: np.ndarray, ordered: np.ndarray, edge: np.ndarray, *, parity: bool = False
 ) -> np.ndarray:
-    """Sums, spread, quartiles, rim and centre of mass; float64, shape (K, 19, C), in the catalogue's order."""
+    """Sums, spread, quartiles, rim, centre of mass; float64, shape (K, 19, C), in the catalogue's order."""
     found = np.empty((len(objects), N_INTENSITY, len(values)))
     _intensity(*objects.places, values, ordered, edge, parity, found)
     return found
@@ -37,7 +37,7 @@ def weighted_hu_moments(objects: Objects, values: np.ndarray) -> np.ndarray:
     return found
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _at(ordered, share):
     """The quantile of sorted values, linear between two of them."""
     place = (len(ordered) - 1) * share
@@ -47,7 +47,7 @@ def _at(ordered, share):
     return below + (above - below) * (place - low)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _median_deviation(ordered, median):
     """Median of the distances to the median: two sorted runs, to the left and right, merged halfway."""
     n = len(ordered)
@@ -65,7 +65,7 @@ def _median_deviation(ordered, median):
     return last if n % 2 else (before + last) / 2
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _intensity(rows, cols, start, bounds, values, ordered, edge, parity, found):
     for k in range(len(bounds)):
         first, last = start[k], start[k + 1]
@@ -116,7 +116,7 @@ def _intensity(rows, cols, start, bounds, values, ordered, edge, parity, found):
                 out[17], out[18] = rows[place] - top, cols[place] - left
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _radial(start, values, ring, wedge, found):
     for k in range(len(start) - 1):
         first, last = start[k], start[k + 1]
@@ -147,7 +147,7 @@ def _radial(start, values, ring, wedge, found):
                 found[k, 2 * RINGS + one, ch] = np.sqrt(squares / n) / mean if n and mean > 0 else np.nan
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _weighted_hu(rows, cols, start, bounds, values, found):
     moments = np.empty((4, 4))
     for k in range(len(bounds)):
@@ -177,7 +177,7 @@ def _weighted_hu(rows, cols, start, bounds, values, found):
             hu_invariants(moments, found[k, :, ch])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def hu_invariants(moments, out):
     """Hu's invariants of central moments `moments[p, q]`, p along rows."""
     scale2, scale3 = moments[0, 0] ** 2, moments[0, 0] ** 2.5

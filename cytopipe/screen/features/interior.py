@@ -1,4 +1,4 @@
-"""The inside of each object: its rim, how deep each pixel lies, and the rings and wedges around its centre."""
+"""The inside of each object: its rim, how deep a pixel lies, the rings and wedges around its centre."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def interior_of(objects: Objects) -> Interior:
     return Interior(edge, ring, wedge, radii)
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _interior(rows, cols, start, bounds, edge, ring, wedge, radii):
     for k in range(len(bounds)):
         top, left = bounds[k, 0] - 1, bounds[k, 1] - 1
@@ -69,7 +69,7 @@ def _interior(rows, cols, start, bounds, edge, ring, wedge, radii):
             wedge[i] = (dr > 0) + 2 * (dc > 0) + 4 * (abs(dr) > abs(dc))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _flood(state):
     """Mark what is joined to the frame, also over corners, as outside: 2."""
     height, width = state.shape
@@ -87,7 +87,7 @@ def _flood(state):
                     n += 1
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _squared_depth(state):
     """Exact squared distance to the nearest outside pixel: along columns, then over columns near by."""
     height, width = state.shape
@@ -111,7 +111,7 @@ def _squared_depth(state):
     return depth
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _centre(state, depth, radii):
     """Median row and column of the deepest pixels, rounded down; the radii on the way."""
     height, width = state.shape

@@ -52,7 +52,7 @@ def nearest(objects: Objects) -> np.ndarray:
     return found
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _touching(index, n, rim, touched, pairs):
     height, width = index.shape
     n_pairs = 0

@@ -1,4 +1,4 @@
-"""The objects of a label image: their numbers, boxes and pixels, found once and shared by all measurements."""
+"""The objects of a label image: their numbers, boxes and pixels, found once for all measurements."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def values_of(objects: Objects, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     -------
     values, ordered : ndarray of uint16, shape (C, N)
     """
-    values = image[:, objects.rows, objects.cols].astype(np.uint16)
+    values = image[:, objects.rows, objects.cols].astype(np.uint16, order="C")
     owner = np.repeat(np.arange(len(objects), dtype=np.uint64) << np.uint64(16), objects.area)
     ordered = np.empty_like(values)
     for channel, plane in enumerate(values):  # one sort of (object, value) instead of one per object
@@ -115,7 +115,7 @@ def values_of(objects: Objects, image: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return values, ordered
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _collect(index, start, rows, cols, bounds):
     height, width = index.shape
     place = start[:-1].copy()

@@ -37,7 +37,7 @@ def centroids(objects: Objects) -> np.ndarray:
     return np.stack(sums, axis=1) / objects.area[:, None]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _shape(rows, cols, start, bounds, found):
     for k in range(len(bounds)):
         top, left = bounds[k, 0], bounds[k, 1]
@@ -76,7 +76,7 @@ def _shape(rows, cols, start, bounds, found):
         out[13] = 2 * np.pi * (by_row + by_col) / n**2
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _perimeter(inside):
     """Length of the line through the centres of the rim, by the kinds of corners at its pixels."""
     height, width = inside.shape
@@ -101,7 +101,7 @@ def _perimeter(inside):
     return straight + diagonal * np.sqrt(2.0) + corner * (1 + np.sqrt(2.0)) / 2
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _euler_number(inside):
     """Parts less holes, parts joined over corners: by the patterns of two by two pixels."""
     height, width = inside.shape
@@ -116,7 +116,7 @@ def _euler_number(inside):
     return (ones - threes - 2 * diagonals) // 4
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _convex_area(rows, cols, first, last, top, bottom):
     """Pixels whose centre lies in or on the hull of the middles of all pixels' sides; in half pixels."""
     n = 2 * (bottom - top) + 1
@@ -143,7 +143,7 @@ def _convex_area(rows, cols, first, last, top, bottom):
     return area
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _envelope(side, other, sign):
     """Rows at which the hull turns on one side: `side` is its outermost place per row, if the row has one."""
     chain = np.empty(len(side), np.int64)
@@ -162,7 +162,7 @@ def _envelope(side, other, sign):
     return chain, n
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _hu(rows, cols, start, bounds, found):
     moments = np.empty((4, 4))
     for k in range(len(bounds)):

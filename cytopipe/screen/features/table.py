@@ -178,7 +178,7 @@ def extract_phenotype_minimal(
 
 
 def as_profiles(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with pycytominer's names: ``Metadata_`` before what is no measurement, compartments capitalised.
+    """The table with pycytominer's names: ``Metadata_`` before what is no measurement.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def _check(image, given, channel_names, settings):
             )
         )
     if findings:
-        raise InputError(findings=findings)
+        raise InputError(findings)
 
 
 def _own(objects: Objects, image: np.ndarray, settings: FeatureSettings) -> dict[Family, np.ndarray]:

@@ -59,7 +59,7 @@ def pftas(objects: Objects, values: np.ndarray, ordered: np.ndarray) -> np.ndarr
     return found
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _haralick(rows, cols, start, bounds, values, distance, ceiling, parity, steps, found):
     pairs = np.zeros((_LEVELS, _LEVELS), np.int32)
     seen = np.empty(_LEVELS * _LEVELS, np.int32)
@@ -113,15 +113,15 @@ def _haralick(rows, cols, start, bounds, values, distance, ceiling, parity, step
                 out += one / 4
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _step(n, steps):
     """n log2 n."""
     return steps[n] if n < len(steps) else n * np.log2(float(n))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _haralick_of(pairs, seen, total, highest, marginal, sums, differences, steps, out):
-    """Features of a symmetric matrix whose entries with low <= high are in `pairs`; leaves all counts at 0."""
+    """Features of a symmetric matrix, entries with low <= high in `pairs`; leaves all counts at 0."""
     squares = product = first = second = contrast = sum_squares = 0
     inverse = entropy = 0.0
     for place in seen:
@@ -184,7 +184,7 @@ def _haralick_of(pairs, seen, total, highest, marginal, sums, differences, steps
     out[12] = np.sqrt(max(0.0, 1 - np.exp(2 * shared))) if spread else 0.0
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _otsu(start, ordered, ignore_zeros, found):
     """Means are carried from value to value as mahotas does: of thresholds that are equally good but for
     rounding, both name the same."""
@@ -229,7 +229,7 @@ def _otsu(start, ordered, ignore_zeros, found):
             found[k, ch] = threshold
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _pftas(rows, cols, start, bounds, values, thresholds, found):
     for k in range(len(bounds)):
         first, last = start[k], start[k + 1]

@@ -35,7 +35,7 @@ def zernike(objects: Objects, hulls: Hulls) -> np.ndarray:
     return found
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, error_model="numpy")
 def _zernike(rows, cols, start, circles, orders, factors, found):
     n_powers = DEGREE // 2 + 1
     real, imaginary = np.empty((DEGREE + 1, n_powers)), np.empty((DEGREE + 1, n_powers))
