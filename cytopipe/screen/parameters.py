@@ -14,6 +14,7 @@ __all__ = [
     "CycleAlignmentSettings",
     "LibrarySettings",
     "OmeZarrSettings",
+    "QualitySettings",
     "ReadSettings",
     "SegmentationSettings",
 ]
@@ -288,3 +289,28 @@ class OmeZarrSettings(ParameterSet):
     shard: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
     """Rows and columns that one file holds, a multiple of the chunk's; none: a file per chunk. 2048 makes up
     to 16 times fewer files (pixels; 0.5 only)."""
+
+
+class QualitySettings(ParameterSet):
+    """What is told as a fault of images, reads and cells."""
+
+    least_contrast: Annotated[float, Field(ge=0)] = 20.0
+    """A plane whose percentiles 99.5 and 5 are nearer to each other is blank (intensity)."""
+
+    most_saturated: Fraction = 0.01
+    """Pixels at the largest value of the camera, of a plane at most (fraction)."""
+
+    least_focus: Fraction = 0.5
+    """Sharpness of a plane, as a fraction of the usual one of its well, cycle and channel."""
+
+    most_residual_px: Annotated[float, Field(gt=0)] = 0.5
+    """How far a cycle may be from the first one after alignment (pixels)."""
+
+    least_called: Fraction = 0.3
+    """Cells of a well that have a barcode of the library, at least (fraction)."""
+
+    least_of_usual: Fraction = 0.5
+    """Share of cells with a barcode in a tile, as a fraction of the usual one of its well."""
+
+    most_base_difference: Fraction = 0.15
+    """How far the frequency of a base in a cycle may be from the library's (fraction)."""
