@@ -179,11 +179,16 @@ class Screen(Entry):
             key=lambda one: (natural(one[0]), natural(one[1])),
         )
         plates = dict.fromkeys(plate for plate, _ in wells)
+        tiles = {
+            of: {well: [one[2] for one in some] for well, some in _by_well(images).items()}
+            for of, images in found.items()
+        }
         return {
             "screens": [(name, ScreenPart(self, name))],
             "screen_plates": [(f"{name}.{plate}", ScreenPart(self, name, plate)) for plate in plates],
             "screen_wells": [
-                (f"{name}.{plate}-{well}", ScreenPart(self, name, plate, well)) for plate, well in wells
+                (f"{name}.{plate}-{well}", ScreenPart(self, name, plate, well, tiles=_tiles(tiles, plate, well)))
+                for plate, well in wells
             ],
             **{
                 f"{of}_tiles": [self._tile(name, one, files) for one, files in images.tiles.items()]
@@ -197,6 +202,25 @@ class Screen(Entry):
         plate, well, tile = name
         part = ScreenPart(self, screen, plate, well, tile, files)
         return f"{part.well_key}|{tile}", part
+
+
+def _by_well(images: Images) -> dict[tuple[str, str], list[TileName]]:
+    found: dict[tuple[str, str], list[TileName]] = {}
+    for name in images.tiles:
+        found.setdefault(name[:2], []).append(name)
+    return found
+
+
+def _tiles(
+    tiles: Mapping[str, Mapping[tuple[str, str], list[int]]], plate: str, well: str
+) -> dict[str, dict[int, bool]]:
+    """The tiles of a well in each acquisition; False for those that only other wells of its plate have."""
+    found: dict[str, dict[int, bool]] = {}
+    for of, by_well in tiles.items():
+        own = set(by_well.get((plate, well), ()))
+        expected = {tile for (p, _), some in by_well.items() if p == plate for tile in some} if own else set()
+        found[of] = {tile: tile in own for tile in sorted(expected)}
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +237,8 @@ class ScreenPart:
     tile : int
     files : mapping of (cycle, channel) to str
         The images of a tile; cycle 0 where there is one alone, channel "" where a file has all of them.
+    tiles : mapping of acquisition to mapping of tile to bool
+        Of a well: its tiles, and, False, those that only other wells of its plate have.
     """
 
     settings: Screen
@@ -221,6 +247,7 @@ class ScreenPart:
     well: str = ""
     tile: int = -1
     files: Mapping[tuple[int, str], str] = field(default_factory=dict)
+    tiles: Mapping[str, Mapping[int, bool]] = field(default_factory=dict)
 
     @property
     def description(self) -> str:

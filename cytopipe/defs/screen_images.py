@@ -1,0 +1,129 @@
+"""What the assets of both acquisitions of a screen share: images as values, tiles of a well, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cytopipe.errors import InputError
+from cytopipe.project import DataSet
+from cytopipe.storage.archive import Handle
+from cytopipe.storage.formats.image import Image
+from cytopipe.storage.formats.tiffs import ImageFiles
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from cytopipe.project.screen.entry import Acquisition
+
+__all__ = ["as_labels", "as_like", "converted", "fields_of", "joined", "name_of", "tiles_of"]
+
+_TOLD = 10
+
+
+def name_of(part: DataSet, info: str, cycle: int = 0) -> str:
+    """The name of a file of a tile or well, without its ending."""
+    from cytopipe.screen.names import get_filename
+
+    location = {"plate": part.entry.plate, "well": part.entry.well}
+    location |= {"tile": part.entry.tile} if part.entry.tile >= 0 else {}
+    location |= {"cycle": cycle} if cycle else {}
+    return get_filename(location, info, "tiff").removesuffix(".tiff")
+
+
+def converted(
+    tile: DataSet, raw: Mapping[tuple[int, str], Path], acquisition: Acquisition
+) -> Iterator[tuple[int, Image]]:
+    """(cycle, image) of every cycle of a tile, (C, Y, X) uint16; cycle 0 where there is one alone.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, or has not the channels that are declared.
+    """
+    from cytopipe.screen.microscope import read_channels
+
+    cycles: dict[int, dict[str, Path]] = {}
+    for (cycle, channel), path in raw.items():
+        cycles.setdefault(cycle, {})[channel] = path
+    for cycle in sorted(cycles):
+        yield cycle, read_channels(cycles[cycle], acquisition)
+
+
+def as_like(pixels: np.ndarray, like: Image, axes: str, channels: tuple[str, ...] | None = None) -> Image:
+    """Pixels as an image with the names and the pixel size of another one."""
+    names = like.channel_names if channels is None else channels
+    fits = "C" in axes and pixels.shape[axes.index("C")] == len(names)
+    return Image(pixels, axes, names if fits else (), pixel_size_um=like.pixel_size_um)
+
+
+def as_labels(labels: np.ndarray, like: Image) -> Image:
+    """Labels as an image with the pixel size of another one."""
+    return Image(labels, "YX", pixel_size_um=like.pixel_size_um, is_labels=True)
+
+
+def fields_of(well: DataSet, tiles: Mapping[str, Handle], settings, cycles: bool) -> Iterator[tuple[str, Image]]:
+    """The illumination field of every cycle of a well, one in memory at a time."""
+    from cytopipe.screen.illumination import calculate_ic_field
+
+    opened: list[ImageFiles] = [one.load() for one in tiles.values()]
+    for name in opened[0]:
+        first = opened[0][name]
+        cycle = int(name.partition("_C-")[2].partition("__")[0]) if cycles else 0
+        same = [next(one for one in images if _cycle(one) == _cycle(name)) for images in opened]
+        field = calculate_ic_field(
+            [lambda images=images, one=one: images[one].load() for images, one in zip(opened, same, strict=True)],
+            smooth=settings.smooth,
+            sample_fraction=settings.sample_fraction,
+            seed=settings.seed,
+        )
+        yield name_of(well, "ic_field", cycle), as_like(field, first, first.axes)
+
+
+def _cycle(name: str) -> str:
+    return name.partition("_C-")[2].partition("__")[0]
+
+
+def tiles_of(well: DataSet, of: str, made: Mapping[str, Handle]) -> tuple[dict[int, Handle], dict[str, object]]:
+    """The tiles of a well that stand, by number, and what to note of those that are missing.
+
+    Parameters
+    ----------
+    well : DataSet
+    of : {'sbs', 'phenotype'}
+    made : mapping of key to Handle
+
+    Raises
+    ------
+    InputError
+        Tiles are missing, and the project file says to refuse such a well.
+    """
+    keys = {tile: f"{well.entry.well_key}|{tile}" for tile in well.entry.tiles.get(of, ())}
+    found = {tile: made[key] for tile, key in keys.items() if key in made}
+    missing = {tile: is_there for tile, is_there in well.entry.tiles.get(of, {}).items() if tile not in found}
+    if not missing:
+        return found, {}
+    told = ", ".join(
+        f"{tile}" + ("" if is_there else " (no image)") for tile, is_there in list(missing.items())[:_TOLD]
+    )
+    more = f" and {len(missing) - _TOLD} more" if len(missing) > _TOLD else ""
+    words = f"{len(missing)} of {len(keys)} tiles are missing: {told}{more}"
+    if well.entry.settings.missing_tiles == "refuse" or not found:
+        raise InputError(
+            words,
+            where=f"well {well.key}",
+            next="Make them first (cytopipe status says why they are missing), or set missing_tiles: report.",
+        )
+    return found, {"warning": words, "missing_tiles": list(missing)}
+
+
+def joined(tiles: Mapping[int, Handle]) -> DataFrame:
+    """The tables of all tiles, one below the other; empty ones keep only their columns."""
+    import pandas as pd
+
+    tables = [one.load() for one in tiles.values()]
+    some = [table for table in tables if len(table)] or tables[:1]
+    return pd.concat(some, ignore_index=True)
