@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -12,12 +13,69 @@ from cytopipe.units import Fraction, Words
 __all__ = [
     "CellCallSettings",
     "CycleAlignmentSettings",
+    "FilterSettings",
+    "IlluminationSettings",
     "LibrarySettings",
     "OmeZarrSettings",
+    "PhenotypeAlignmentSettings",
+    "PhenotypeAlignmentStep",
     "QualitySettings",
     "ReadSettings",
     "SegmentationSettings",
 ]
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _channel_offsets(value: object) -> dict[int, tuple[int, int]]:
+    """A mapping of channels to two whole numbers; JSON has texts for keys."""
+    offsets: dict[int, tuple[int, int]] = {}
+    if not isinstance(value, Mapping):
+        raise ValueError("expected a mapping such as {1: [2, -3]}")
+    for channel, shift in value.items():
+        number = int(channel) if isinstance(channel, str) and channel.isdecimal() else channel
+        whole = [number, *shift] if isinstance(shift, list | tuple) else []
+        if len(whole) != 3 or not all(type(one) is int for one in whole) or number < 0:
+            raise ValueError("expected two whole numbers for a channel, such as {1: [2, -3]}")
+        offsets[number] = (whole[1], whole[2])
+    return offsets
+
+
+ChannelOffsets = Annotated[
+    dict[int, tuple[int, int]],
+    BeforeValidator(_channel_offsets),
+    Words("a mapping of channels to two whole numbers, such as {1: [2, -3]}", "MAPPING"),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "minItems": 2,
+                "maxItems": 2,
+            },
+        }
+    ),
+]
+
+
+class IlluminationSettings(ParameterSet):
+    """How the uneven light of the microscope is measured and taken out."""
+
+    smooth: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Radius of the disk of the median filter; none: a disk of a twentieth of the image (pixels)."""
+
+    sample_fraction: Annotated[Fraction, Field(gt=0)] = 1.0
+    """Share of the tiles that the field is measured on; at least one tile."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Decides which tiles are sampled."""
+
+    rolling_ball_radius: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Radius of the ball that rolls under a corrected image to find its background; none: no background is
+    taken out (pixels)."""
 
 
 class CycleAlignmentSettings(ParameterSet):
@@ -45,6 +103,60 @@ class CycleAlignmentSettings(ParameterSet):
 
     window: Annotated[int, Field(ge=1, le=64)] = 2
     """The centre 1 / window of an image is compared (translation)."""
+
+
+class FilterSettings(ParameterSet):
+    """How spots are brought out of aligned cycles."""
+
+    sigma: Annotated[float, Field(gt=0, le=50)] = 1.0
+    """Width of the Laplacian of Gaussian, about the radius of a spot (pixels)."""
+
+    peak_width: Annotated[int, Field(ge=1, le=101)] = 5
+    """Side of the square window in which a peak is the maximum (pixels)."""
+
+    max_filter_width: Annotated[int, Field(ge=1, le=101)] = 3
+    """Side of the square window whose maximum is the value of a spot (pixels)."""
+
+
+class PhenotypeAlignmentStep(ParameterSet):
+    """One channel brought onto another one, and what goes with it; channels are counted from 0."""
+
+    target: Annotated[int, Field(ge=0)]
+    """The channel that stays."""
+
+    source: Annotated[int, Field(ge=0)]
+    """The channel that is brought onto the target: the same stain, imaged in another round."""
+
+    riders: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...],
+        BeforeValidator(_as_tuple),
+        Words("a list of channels", "N"),
+    ] = ()
+    """Channels that were imaged with the source and take its shift."""
+
+    remove_channel: Literal["target", "source"] | None = None
+    """The channel that is removed afterwards; the source takes the place of a target that is removed."""
+
+    upsample_factor: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Steps per pixel in which the shift is found."""
+
+    window: Annotated[int, Field(ge=1, le=64)] = 2
+    """The centre 1 / window of an image is compared."""
+
+
+class PhenotypeAlignmentSettings(ParameterSet):
+    """How the channels of a phenotype image are brought onto each other."""
+
+    custom_channel_offsets: ChannelOffsets = Field(default_factory=dict)
+    """Known shifts (y, x) by channel, counted from 0, made first: y above 0 shifts up, x above 0 shifts left
+    (pixels)."""
+
+    steps: Annotated[
+        tuple[PhenotypeAlignmentStep, ...],
+        BeforeValidator(_as_tuple),
+        Words("a list of steps, such as [{target: 0, source: 4}]", "STEPS"),
+    ] = ()
+    """Alignments, made one after the other, each on the channels that the last one left."""
 
 
 _CELLPOSE = "Stringer C. et al. (2021) Cellpose. Nature Methods 18:100-106."
