@@ -10,10 +10,14 @@ __all__ = ["COMMANDS", "screen"]
 
 COMMANDS: dict[str, Command] = {
     "synthetic": Command(
-        "cytopipe.commands.screen_synthetic:synthetic", "Write a small screen with the truth, to try things on."
+        "cytopipe.commands.screen_synthetic:synthetic",
+        "Write a small screen with the truth, to try things on.",
     ),
+    "export": Command("cytopipe.commands.screen_images:export", "Write a TIFF as an OME-Zarr image."),
+    "view": Command("cytopipe.commands.screen_images:view", "Look at an image in the browser."),
     "stages": Command(
-        "cytopipe.commands.screen_synthetic:stages", "List every stage, the asset that it makes, and its files."
+        "cytopipe.commands.screen_synthetic:stages",
+        "List every stage, the asset that it makes, and its files.",
     ),
 }
 

@@ -46,14 +46,22 @@ class _Grid(click.ParamType):
 
 @click.command()
 @click.argument("directory", type=AbsolutePath(file_okay=False))
-@click.option("--preset", default="easy", show_default=True, help="How hard the images are: easy, dim, mixed ...")
+@click.option(
+    "--preset", default="easy", show_default=True, help="How hard the images are: easy, dim, mixed ..."
+)
 @click.option("--wells", default="A1,A2", show_default=True, help="Names of the wells.")
 @click.option("--grid", type=_Grid(), default="2x2", show_default=True, help="Rows and columns of tiles.")
 @click.option("--tile-size", type=click.IntRange(64, 4096), default=256, show_default=True, help="Side (px).")
-@click.option("--cycles", type=click.IntRange(2, 30), default=9, show_default=True, help="Cycles of sequencing.")
-@click.option("--barcodes", type=click.IntRange(8, 100_000), default=200, show_default=True, help="In the library.")
+@click.option(
+    "--cycles", type=click.IntRange(2, 30), default=9, show_default=True, help="Cycles of sequencing."
+)
+@click.option(
+    "--barcodes", type=click.IntRange(8, 100_000), default=200, show_default=True, help="In the library."
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same screen.")
-@click.option("--phenotype/--no-phenotype", default=True, show_default=True, help="Images of stained cells, too.")
+@click.option(
+    "--phenotype/--no-phenotype", default=True, show_default=True, help="Images of stained cells, too."
+)
 def synthetic(
     directory: Path,
     preset: str,

@@ -26,7 +26,9 @@ __all__ = [
 
 
 def _as_aligned(made: Image, aligned: Image) -> CheckResult:
-    found = [f"{made.shape[-2:]} px instead of {aligned.shape[-2:]}"] * (made.shape[-2:] != aligned.shape[-2:])
+    found = [f"{made.shape[-2:]} px instead of {aligned.shape[-2:]}"] * (
+        made.shape[-2:] != aligned.shape[-2:]
+    )
     return CheckResult(tuple(found))
 
 
@@ -80,7 +82,9 @@ def _bases_in_place(bases: DataFrame, cells: Image) -> CheckResult:
 def _one_row(table: DataFrame, what: str) -> CheckResult:
     names = [name for name in ("plate", "well", "tile", what) if name in table]
     twice = int(table.duplicated(names).sum()) if len(table) else 0
-    return CheckResult((f"{twice} rows are a second one of their {what}",) if twice else (), {"rows": len(table)})
+    return CheckResult(
+        (f"{twice} rows are a second one of their {what}",) if twice else (), {"rows": len(table)}
+    )
 
 
 def _one_row_per_read(reads: DataFrame) -> CheckResult:

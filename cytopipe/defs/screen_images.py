@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cytopipe.defs.screen_sources import Files
 from cytopipe.errors import InputError
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
@@ -35,7 +36,7 @@ def name_of(part: DataSet, info: str, cycle: int = 0) -> str:
 
 
 def converted(
-    tile: DataSet, raw: Mapping[tuple[int, str], Path], acquisition: Acquisition
+    tile: DataSet, raw: Files, acquisition: Acquisition
 ) -> Iterator[tuple[int, Image]]:
     """(cycle, image) of every cycle of a tile, (C, Y, X) uint16; cycle 0 where there is one alone.
 
@@ -44,13 +45,19 @@ def converted(
     InputError
         A file cannot be read, or has not the channels that are declared.
     """
-    from cytopipe.screen.microscope import read_channels
+    from cytopipe.storage.formats.tiff import read_tiff
 
     cycles: dict[int, dict[str, Path]] = {}
     for (cycle, channel), path in raw.items():
         cycles.setdefault(cycle, {})[channel] = path
     for cycle in sorted(cycles):
-        yield cycle, read_channels(cycles[cycle], acquisition)
+        planes = [read_tiff(path) for path in cycles[cycle].values()]
+        pixels = np.concatenate([one.load().reshape(-1, *one.shape[-2:]) for one in planes])
+        size = acquisition.pixel_size_um
+        yield (
+            cycle,
+            Image(pixels, "CYX", tuple(acquisition.channels)[-len(pixels) :], pixel_size_um=(size, size)),
+        )
 
 
 def as_like(pixels: np.ndarray, like: Image, axes: str, channels: tuple[str, ...] | None = None) -> Image:
@@ -65,7 +72,9 @@ def as_labels(labels: np.ndarray, like: Image) -> Image:
     return Image(labels, "YX", pixel_size_um=like.pixel_size_um, is_labels=True)
 
 
-def fields_of(well: DataSet, tiles: Mapping[str, Handle], settings, cycles: bool) -> Iterator[tuple[str, Image]]:
+def fields_of(
+    well: DataSet, tiles: Mapping[str, Handle], settings, cycles: bool
+) -> Iterator[tuple[str, Image]]:
     """The illumination field of every cycle of a well, one in memory at a time."""
     from cytopipe.screen.illumination import calculate_ic_field
 
@@ -75,7 +84,10 @@ def fields_of(well: DataSet, tiles: Mapping[str, Handle], settings, cycles: bool
         cycle = int(name.partition("_C-")[2].partition("__")[0]) if cycles else 0
         same = [next(one for one in images if _cycle(one) == _cycle(name)) for images in opened]
         field = calculate_ic_field(
-            [lambda images=images, one=one: images[one].load() for images, one in zip(opened, same, strict=True)],
+            [
+                lambda images=images, one=one: images[one].load()
+                for images, one in zip(opened, same, strict=True)
+            ],
             smooth=settings.smooth,
             sample_fraction=settings.sample_fraction,
             seed=settings.seed,
@@ -87,7 +99,9 @@ def _cycle(name: str) -> str:
     return name.partition("_C-")[2].partition("__")[0]
 
 
-def tiles_of(well: DataSet, of: str, made: Mapping[str, Handle]) -> tuple[dict[int, Handle], dict[str, object]]:
+def tiles_of(
+    well: DataSet, of: str, made: Mapping[str, Handle]
+) -> tuple[dict[int, Handle], dict[str, object]]:
     """The tiles of a well that stand, by number, and what to note of those that are missing.
 
     Parameters

@@ -1,19 +1,18 @@
 """Sequencing by synthesis: from the cycles of a tile to the barcode of every cell of a well.
 
-    raw -> images -> aligned -> log_filtered -> standard_deviation -> peaks --+
-              |         |            +--------> max_filtered -----------------+-> bases -> reads -> cell_barcodes
-              +-> ic_fields (well) -> corrected -> nuclei, cells -------------+
+raw -> images -> aligned -> log_filtered -> standard_deviation -> peaks --+
+          |         |            +--------> max_filtered -----------------+-> bases -> reads -> cell_barcodes
+          +-> ic_fields (well) -> corrected -> nuclei, cells -------------+
 
-    reads, cell_barcodes, nuclei of all tiles -> well_reads, well_cells, well_info
+reads, cell_barcodes, nuclei of all tiles -> well_reads, well_cells, well_info
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cytopipe.defs.artifact import Described, Graph, Nothing, artifact
+from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
     ALL_CYCLES,
     AS_ALIGNED,
@@ -33,7 +32,7 @@ from cytopipe.defs.screen_images import (
     name_of,
     tiles_of,
 )
-from cytopipe.defs.screen_sources import LIBRARY, SBS_TILES, WELLS, raw, settings_of
+from cytopipe.defs.screen_sources import LIBRARY, SBS_TILES, WELLS, Files, raw, settings_of
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -71,7 +70,9 @@ def _table(info: str, of: str = _TILE) -> str:
 
 # ---------------------------------------------------------------------- what it is made from
 
-RAW = raw("screen/sbs/raw", SBS_TILES, "Images of the microscope, one file per cycle of a tile; never written.")
+RAW = raw(
+    "screen/sbs/raw", SBS_TILES, "Images of the microscope, one file per cycle of a tile; never written."
+)
 
 
 def _declared(name: str, description: str, field: str, *names: str, without: tuple[str, ...] = ()):
@@ -127,7 +128,7 @@ SOURCES = (
     by=SBS_TILES,
     place="screen/{screen}/preprocess/images/sbs/" + f"{_TILE}__image",
 )
-def images(tile: DataSet, raw: Mapping[tuple[int, str], Path], acquisition: Sequencing) -> Described:
+def images(tile: DataSet, raw: Files, acquisition: Sequencing) -> Described:
     """Every cycle of a tile as one image of all channels, uint16 CYX, the brightest plane of a stack.
 
     A folder of TIFFs, one per cycle, as ND2, TIFF or OME-TIFF of the microscope were read.
@@ -212,7 +213,7 @@ def standard_deviation(tile: DataSet, log_filtered: Image) -> Described:
 
 @artifact("screen/sbs/peaks", TIFF, by=SBS_TILES, place=_image("peaks"), checks=(FINITE,))
 def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSettings) -> Described:
-    """Candidate reads: local maxima of the standard deviation, and by how much each stands out; float64 YX."""
+    """Candidate reads: local maxima of the standard deviation, and how far each stands out; float64 YX."""
     from cytopipe.screen.filters import find_peaks
     from cytopipe.screen.thumbnails import crop_of_spots, png
 
@@ -223,7 +224,7 @@ def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSetting
 
 @artifact("screen/sbs/max_filtered", TIFF, by=SBS_TILES, place=_image("max_filtered"))
 def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSettings) -> Image:
-    """The maximum around each pixel, bases alone, so that a spot off by a pixel keeps its value; uint16 TCYX."""
+    """The maximum around each pixel, bases alone, so that a spot off by a pixel keeps it; uint16 TCYX."""
     from cytopipe.screen.filters import max_filter
 
     pixels = max_filter(
@@ -246,7 +247,7 @@ def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSetting
 def ic_fields(
     well: DataSet, images: Mapping[str, Handle], ic_settings: IlluminationSettings
 ) -> Described | Nothing:
-    """How much light each pixel gets, relative to the darkest part: one field per cycle of a well; float64 CYX."""
+    """How much light each pixel gets, relative to the darkest part; one field per cycle, float64 CYX."""
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", images)
@@ -379,16 +380,16 @@ def cell_barcodes(
     cell_settings: CellCallSettings,
 ) -> Described:
     """The best barcodes of every cell that has reads, with their genes."""
-    from cytopipe.screen.cells import cells_of_reads
+    from cytopipe.screen.cells import call_cells
 
-    table = cells_of_reads(reads, library, cell_settings, library_settings)
+    table = call_cells(reads, library, barcode_col=library_settings.barcode_column, barcode_info_cols=["gene"])
     return Described(table, _mapped(table))
 
 
 def _mapped(table: DataFrame) -> dict[str, int]:
     counts = {"n_cells_with_reads": len(table)}
-    if "gene_symbol_0" in table:
-        counts["n_cells_mapped"] = int(table["gene_symbol_0"].notna().sum())
+    if "mapped_0" in table:
+        counts["n_cells_mapped"] = int(table["mapped_0"].sum())
     return counts
 
 
@@ -405,7 +406,9 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
     return Described(table, {"n_tiles": len(tiles), "n_reads": len(table)}, notes)
 
 
-@artifact("screen/sbs/well_cells", PARQUET, by=WELLS, optional=("cell_barcodes",), place=_table("cells", _WELL))
+@artifact(
+    "screen/sbs/well_cells", PARQUET, by=WELLS, optional=("cell_barcodes",), place=_table("cells", _WELL)
+)
 def well_cells(well: DataSet, cell_barcodes: Mapping[str, Handle]) -> Described | Nothing:
     """The barcodes of the cells of all tiles of a well."""
     if not well.entry.tiles.get("sbs"):

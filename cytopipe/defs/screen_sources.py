@@ -1,6 +1,6 @@
 """What the screen domain is made from: five sets of partitions, raw images, tables, and declared values.
 
-Values are declared once for a screen and kept by well: one edge from a well to its tiles is exact for Dagster,
+Values are declared once for a screen and kept by well: the edge from a well to its tiles is exact for Dagster,
 too, and a parameter of one stage makes stale what uses that stage.
 """
 
@@ -22,7 +22,21 @@ if TYPE_CHECKING:
 
     from cytopipe.project.screen.entry import Screen
 
-__all__ = ["LIBRARY", "PHENOTYPE_TILES", "PLATES", "SBS_TILES", "SCREENS", "WELLS", "raw", "settings_of"]
+__all__ = [
+    "LIBRARY",
+    "PHENOTYPE_TILES",
+    "PLATES",
+    "SBS_TILES",
+    "SCREENS",
+    "WELLS",
+    "Files",
+    "raw",
+    "settings_of",
+]
+
+Files = Mapping[tuple[int, str], Path]
+"""The images of a tile by cycle and channel; cycle 0 where there is one alone, channel "" where a file has all
+of them."""
 
 SCREENS = Partitions(name="screens", title="screen")
 PLATES = Partitions(
@@ -84,7 +98,7 @@ def _digest_of_tile(project: Project, tile: DataSet) -> str | None:
     return total.hexdigest()
 
 
-def _files_of(tile: DataSet) -> dict[tuple[int, str], Path]:
+def _files_of(tile: DataSet) -> Files:
     files = {place: Path(path) for place, path in tile.entry.files.items()}
     if gone := [path for path in files.values() if not path.is_file()]:
         raise InputError("no such file", where=str(gone[0]), expected="an image of the microscope")
@@ -115,7 +129,7 @@ def settings_of(
     *names: str,
     without: tuple[str, ...] = (),
 ) -> Source:
-    """A source of declared values, by well: the fields `names` of what the entry has there; all, but for those
+    """A source of declared values, by well: the fields `names` of what the entry has there; all but those
     `without`.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cytopipe.project import atlas, decompose
+from cytopipe.project import atlas, decompose, screen
 from cytopipe.project.domain import Domain
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ DOMAINS: dict[str, Domain] = {
     for one in (
         decompose.DOMAIN,
         atlas.DOMAIN,
+        screen.DOMAIN,
     )
 }
 

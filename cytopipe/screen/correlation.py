@@ -99,7 +99,9 @@ def shift_between(
     """
     from scipy import fft
 
-    shape = tuple(fft.next_fast_len(max(n, m), real=True) for n, m in zip(target.shape, moving.shape, strict=True))
+    shape = tuple(
+        fft.next_fast_len(max(n, m), real=True) for n, m in zip(target.shape, moving.shape, strict=True)
+    )
     cross = np.conj(fft.rfft2(target, shape)) * fft.rfft2(moving, shape)
     size = np.abs(cross)
     if not size.max() > 0:
@@ -185,12 +187,19 @@ def window_shifts(
         bottom, right = row + window.shape[0] + 2 * reach_px, col + window.shape[1] + 2 * reach_px
         if row < 0 or col < 0 or bottom > moving.shape[0] or right > moving.shape[1]:
             # The window is made smaller until all that is searched lies inside.
-            cut = max(-row, 0), max(-col, 0), max(bottom - moving.shape[0], 0), max(right - moving.shape[1], 0)
+            cut = (
+                max(-row, 0),
+                max(-col, 0),
+                max(bottom - moving.shape[0], 0),
+                max(right - moving.shape[1], 0),
+            )
             window = window[cut[0] : window.shape[0] - cut[2], cut[1] : window.shape[1] - cut[3]]
             row, col = row + cut[0], col + cut[1]
         if min(window.shape) < max(half_px, 8) or window.std() == 0:
             continue
-        around = moving[row : row + window.shape[0] + 2 * reach_px, col : col + window.shape[1] + 2 * reach_px]
+        around = moving[
+            row : row + window.shape[0] + 2 * reach_px, col : col + window.shape[1] + 2 * reach_px
+        ]
         if around.std() == 0:
             continue
         scored = cv2.matchTemplate(

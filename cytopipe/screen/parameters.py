@@ -260,7 +260,7 @@ class LibrarySettings(ParameterSet):
     prefix_column: str | None = None
     """Column of the barcodes as they are read, where cycles are skipped; none: the first letters."""
 
-    gene_columns: tuple[str, ...] = ("gene_symbol", "gene_id")
+    gene_columns: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("gene_symbol", "gene_id")
     """Columns that the table of cells repeats for each barcode; those that are absent are left out."""
 
     near_distance: Annotated[int, Field(ge=1, le=8)] = 1

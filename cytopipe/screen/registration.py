@@ -170,11 +170,15 @@ def _checked(cycles: Any, settings: CycleAlignmentSettings) -> list[NDArray]:
             faults.append(Finding(what=f"pixels of {stack.dtype}", where=where, expected="numbers"))
         if stack.shape[-2:] != shape or 0 in stack.shape:
             faults.append(
-                Finding(what=f"planes of {stack.shape[-2:]} px", where=where, expected=f"{shape} as in cycle 1")
+                Finding(
+                    what=f"planes of {stack.shape[-2:]} px", where=where, expected=f"{shape} as in cycle 1"
+                )
             )
         if len(stack) < settings.n_bases:
             faults.append(
-                Finding(what=f"{len(stack)} channels", where=where, expected=f"{settings.n_bases} bases or more")
+                Finding(
+                    what=f"{len(stack)} channels", where=where, expected=f"{settings.n_bases} bases or more"
+                )
             )
         if stack.dtype.kind == "f" and not np.isfinite(stack).all():
             faults.append(Finding(what="pixels that are no finite numbers", where=where))
@@ -545,7 +549,9 @@ class _Fit:
 # ---------------------------------------------------------------------- residuals
 
 
-def _residuals(fit: _Fit, transforms: NDArray, registered: NDArray, n_extra: int, shape: tuple[int, int]) -> Any:
+def _residuals(
+    fit: _Fit, transforms: NDArray, registered: NDArray, n_extra: int, shape: tuple[int, int]
+) -> Any:
     import pandas as pd
 
     middle = np.array([(shape[0] - 1) / 2, (shape[1] - 1) / 2, 1.0])

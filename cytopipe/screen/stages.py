@@ -87,7 +87,9 @@ STAGES: dict[str, Stage] = {
     one.name: one
     for one in (
         _stage("convert_sbs", "preprocess", "sbs/images", "image", "sbs_tiles", channels="cycles"),
-        _stage("calculate_ic_sbs", "preprocess", "sbs/ic_fields", "ic_field", "screen_wells", channels="fields"),
+        _stage(
+            "calculate_ic_sbs", "preprocess", "sbs/ic_fields", "ic_field", "screen_wells", channels="fields"
+        ),
         _stage("align_sbs", "sbs", "sbs/aligned", "aligned", "sbs_tiles", channels="cycles"),
         _stage(
             "log_filter",
@@ -142,7 +144,12 @@ STAGES: dict[str, Stage] = {
         _stage("combine_cells", "sbs", "sbs/well_cells", "cells", "screen_wells"),
         _stage("combine_sbs_info", "sbs", "sbs/well_info", "sbs_info", "screen_wells"),
         _stage(
-            "convert_phenotype", "preprocess", "phenotype/images", "image", "phenotype_tiles", channels="phenotype"
+            "convert_phenotype",
+            "preprocess",
+            "phenotype/images",
+            "image",
+            "phenotype_tiles",
+            channels="phenotype",
         ),
         _stage(
             "calculate_ic_phenotype",
@@ -162,7 +169,12 @@ STAGES: dict[str, Stage] = {
             is_temporary=True,
         ),
         _stage(
-            "align_phenotype", "phenotype", "phenotype/aligned", "aligned", "phenotype_tiles", channels="phenotype"
+            "align_phenotype",
+            "phenotype",
+            "phenotype/aligned",
+            "aligned",
+            "phenotype_tiles",
+            channels="phenotype",
         ),
         _stage(
             "segment_phenotype",

@@ -79,7 +79,8 @@ def outlined(image: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
     scale = min(1.0, 2 * _SIDE_PX / max(image.shape))
     shape = tuple(max(1, round(n * scale)) for n in image.shape)
     rows, columns = (
-        np.minimum((np.arange(n) / scale).astype(int), of - 1) for n, of in zip(shape, image.shape, strict=True)
+        np.minimum((np.arange(n) / scale).astype(int), of - 1)
+        for n, of in zip(shape, image.shape, strict=True)
     )
     rgb = np.repeat((255 * _stretched(np.asarray(image, np.float32)))[rows][:, columns, None], 3, axis=2)
     for one, colour in zip(labels, ((255, 220, 0), (255, 0, 200)), strict=False):

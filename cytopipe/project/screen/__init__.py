@@ -11,7 +11,23 @@ DOMAIN = Domain(
     entry=f"{__name__}.entry:Screen",
     commands="cytopipe.commands.screen:screen",
     graph="cytopipe.defs.screen:SCREEN",
-    parameters=("cytopipe.screen.parameters:CycleAlignmentSettings",),
+    parameters=(
+        f"{__name__}.entry:Sequencing",
+        f"{__name__}.entry:Phenotype",
+        *(
+            f"cytopipe.screen.parameters:{name}Settings"
+            for name in (
+                "Illumination",
+                "CycleAlignment",
+                "Filter",
+                "Segmentation",
+                "Library",
+                "Read",
+                "CellCall",
+                "PhenotypeAlignment",
+            )
+        ),
+    ),
     sets=("screens", "screen_plates", "screen_wells", "sbs_tiles", "phenotype_tiles"),
     grids=("sbs_tiles", "phenotype_tiles"),
 )

@@ -1,5 +1,5 @@
-"""An entry of ``screen:`` in the project file: where the images of an optical pooled screen lie, and what is to
-be made of them.
+"""An entry of ``screen:`` in the project file: where the images of an optical pooled screen lie, and what is
+to be made of them.
 
 A screen (``crop``) has plates (``crop.1``), wells (``crop.1-A1``) and, in each acquisition, tiles
 (``crop.1-A1|7``). Tiles are found on disk, or listed in a table, whenever the project file is read.
@@ -24,7 +24,16 @@ from cytopipe.project.screen.tiles import (
     natural,
     read_samples,
 )
-from cytopipe.screen.parameters import CycleAlignmentSettings
+from cytopipe.screen.parameters import (
+    CellCallSettings,
+    CycleAlignmentSettings,
+    FilterSettings,
+    IlluminationSettings,
+    LibrarySettings,
+    PhenotypeAlignmentSettings,
+    ReadSettings,
+    SegmentationSettings,
+)
 
 __all__ = ["Acquisition", "Phenotype", "Screen", "ScreenPart", "Sequencing"]
 
@@ -51,7 +60,7 @@ class Acquisition(BaseModel):
     """The files, as a pattern with {plate}, {well}, {tile}, {cycle}, {channel} and *."""
 
     samples: FilePath | None = None
-    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile and, for sequencing, cycle."""
+    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and cycle for sequencing."""
 
     channels: Channels
     """Names of the channels, in the order of the images."""
@@ -104,7 +113,7 @@ def _lacking(found: Images, place: str) -> Iterator[Problem]:
     lacking = list(found.lacking())
     if lacking:
         shown = [
-            f"{plate}-{well}|{tile} lacks {', '.join(f'cycle {cycle} {channel}'.strip() for cycle, channel in some)}"
+            f"{plate}-{well}|{tile} lacks {', '.join(f'cycle {cycle} {of}'.strip() for cycle, of in some)}"
             for (plate, well, tile), some in lacking[:5]
         ]
         more = f"; and {len(lacking) - 5} more" if len(lacking) > 5 else ""
@@ -122,12 +131,42 @@ class Sequencing(Acquisition):
 
     has_cycles: ClassVar[bool] = True
 
+    dapi_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Cycle whose DAPI shows the nuclei that are segmented, counted from 1."""
+
+    cyto_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Cycle whose bases show the cells that are segmented, counted from 1."""
+
+    illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
+    """How uneven light is measured and taken out."""
+
     alignment: CycleAlignmentSettings = Field(default_factory=CycleAlignmentSettings)
     """How the cycles of a tile are brought onto each other."""
+
+    filter: FilterSettings = Field(default_factory=FilterSettings)
+    """How spots are brought out."""
+
+    segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
+    """How nuclei and cells are found."""
+
+    reads: ReadSettings = Field(default_factory=ReadSettings)
+    """How spots become reads."""
+
+    cell_calls: CellCallSettings = Field(default_factory=CellCallSettings)
+    """How the reads of a cell become its barcodes."""
 
 
 class Phenotype(Acquisition):
     """The imaging of the stained cells."""
+
+    illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
+    """How uneven light is measured and taken out."""
+
+    alignment: PhenotypeAlignmentSettings = Field(default_factory=PhenotypeAlignmentSettings)
+    """How channels are brought onto each other."""
+
+    segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
+    """How nuclei and cells are found."""
 
 
 class Screen(Entry):
@@ -142,7 +181,10 @@ class Screen(Entry):
     """Images of the stained cells."""
 
     library: FilePath | None = None
-    """TSV or CSV table of the barcodes, one row per guide: barcode (or prefix), gene, and what else there is."""
+    """TSV or CSV table of the barcodes, one row per guide: barcode (or prefix), gene, and further columns."""
+
+    library_columns: LibrarySettings = Field(default_factory=LibrarySettings)
+    """What the columns of the library mean."""
 
     missing_tiles: Literal["refuse", "report"] = "refuse"
     """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them
@@ -187,7 +229,10 @@ class Screen(Entry):
             "screens": [(name, ScreenPart(self, name))],
             "screen_plates": [(f"{name}.{plate}", ScreenPart(self, name, plate)) for plate in plates],
             "screen_wells": [
-                (f"{name}.{plate}-{well}", ScreenPart(self, name, plate, well, tiles=_tiles(tiles, plate, well)))
+                (
+                    f"{name}.{plate}-{well}",
+                    ScreenPart(self, name, plate, well, tiles=_tiles(tiles, plate, well)),
+                )
                 for plate, well in wells
             ],
             **{
