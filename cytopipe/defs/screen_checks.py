@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import Parameter, Signature
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,21 +16,33 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ALL_CYCLES",
-    "AS_ALIGNED",
     "BASES_IN_PLACE",
     "FIELDS_USABLE",
+    "FIELD_USABLE",
     "FINITE",
     "LABELS_CONSECUTIVE",
     "ONE_ROW_PER_CELL",
+    "ONE_ROW_PER_LABEL",
     "ONE_ROW_PER_READ",
+    "same_size",
 ]
 
 
-def _as_aligned(made: Image, aligned: Image) -> CheckResult:
-    found = [f"{made.shape[-2:]} px instead of {aligned.shape[-2:]}"] * (
-        made.shape[-2:] != aligned.shape[-2:]
-    )
-    return CheckResult(tuple(found))
+def same_size(name: str) -> Check:
+    """The check that an image has the rows and columns of the input `name`."""
+
+    def evaluate(made: Image, **inputs: Image) -> CheckResult:
+        of = inputs[name]
+        same = made.shape[-2:] == of.shape[-2:]
+        return CheckResult(() if same else (f"{made.shape[-2:]} px, {name} has {of.shape[-2:]}",))
+
+    parameters = [
+        Parameter("made", Parameter.POSITIONAL_OR_KEYWORD),
+        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation="Image"),
+    ]
+    evaluate.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what the runner asks for inputs
+    words = f"The image has as many rows and columns as {name}."
+    return Check(name="same_size", description=words, evaluate=evaluate)
 
 
 def _all_cycles(aligned: Image, images: ImageFiles) -> CheckResult:
@@ -56,12 +69,14 @@ def _finite(image: Image) -> CheckResult:
 
 
 def _fields_usable(fields: ImageFiles) -> CheckResult:
-    wrong = [
-        name
-        for name, image in fields.items()
-        if any(not np.isfinite(plane).all() or plane.min() < 1 for plane in image.planes())
-    ]
-    return CheckResult(tuple(f"{name} has values below 1, or not finite" for name in wrong))
+    return CheckResult(
+        tuple(f"{name} {words}" for name, image in fields.items() for words in _field_usable(image).findings)
+    )
+
+
+def _field_usable(field: Image) -> CheckResult:
+    usable = all(np.isfinite(plane).all() and plane.min() >= 1 for plane in field.planes())
+    return CheckResult(() if usable else ("has values below 1, or not finite",))
 
 
 def _bases_in_place(bases: DataFrame, cells: Image) -> CheckResult:
@@ -103,9 +118,6 @@ ALL_CYCLES = Check(
     description="Every cycle that was imaged is there, with the rows and columns it was imaged with.",
     evaluate=_all_cycles,
 )
-AS_ALIGNED = Check(
-    name="same_plane", description="It has the rows and columns of the aligned image.", evaluate=_as_aligned
-)
 LABELS_CONSECUTIVE = Check(
     name="labels_consecutive",
     description="Objects are numbered from 1 without a gap.",
@@ -121,6 +133,16 @@ BASES_IN_PLACE = Check(
     name="bases_in_place",
     description="Every read lies within the image, its cell exists, and it has all cycles and channels.",
     evaluate=_bases_in_place,
+)
+FIELD_USABLE = Check(
+    name="field_usable",
+    description="Every pixel of the illumination field is finite, and at least 1.",
+    evaluate=_field_usable,
+)
+ONE_ROW_PER_LABEL = Check(
+    name="one_row_per_label",
+    description="Every label of a tile has one row.",
+    evaluate=lambda table: _one_row(table, "label"),
 )
 ONE_ROW_PER_READ = Check(
     name="one_row_per_read", description="Every read of a tile has one row.", evaluate=_one_row_per_read

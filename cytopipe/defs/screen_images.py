@@ -13,14 +13,23 @@ from cytopipe.errors import InputError
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
-from cytopipe.storage.formats.tiffs import ImageFiles
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from cytopipe.project.screen.entry import Acquisition
 
-__all__ = ["as_labels", "as_like", "converted", "fields_of", "joined", "name_of", "tiles_of"]
+__all__ = [
+    "as_labels",
+    "as_like",
+    "converted",
+    "field_of",
+    "fields_of",
+    "joined",
+    "name_of",
+    "noted",
+    "tiles_of",
+]
 
 _TOLD = 10
 
@@ -35,9 +44,7 @@ def name_of(part: DataSet, info: str, cycle: int = 0) -> str:
     return get_filename(location, info, "tiff").removesuffix(".tiff")
 
 
-def converted(
-    tile: DataSet, raw: Files, acquisition: Acquisition
-) -> Iterator[tuple[int, Image]]:
+def converted(tile: DataSet, raw: Files, acquisition: Acquisition) -> Iterator[tuple[int, Image]]:
     """(cycle, image) of every cycle of a tile, (C, Y, X) uint16; cycle 0 where there is one alone.
 
     Raises
@@ -72,31 +79,27 @@ def as_labels(labels: np.ndarray, like: Image) -> Image:
     return Image(labels, "YX", pixel_size_um=like.pixel_size_um, is_labels=True)
 
 
-def fields_of(
-    well: DataSet, tiles: Mapping[str, Handle], settings, cycles: bool
-) -> Iterator[tuple[str, Image]]:
+def fields_of(well: DataSet, tiles: Mapping[int, Handle], settings) -> Iterator[tuple[str, Image]]:
     """The illumination field of every cycle of a well, one in memory at a time."""
+    by_cycle: dict[int, list[Image]] = {}
+    for one in tiles.values():
+        for name, image in one.load().items():
+            by_cycle.setdefault(int(name.partition("_C-")[2].partition("__")[0]), []).append(image)
+    for cycle in sorted(by_cycle):
+        yield name_of(well, "ic_field", cycle), field_of(by_cycle[cycle], settings)
+
+
+def field_of(images: list[Image], settings) -> Image:
+    """The illumination field of images of one kind, read one after the other."""
     from cytopipe.screen.illumination import calculate_ic_field
 
-    opened: list[ImageFiles] = [one.load() for one in tiles.values()]
-    for name in opened[0]:
-        first = opened[0][name]
-        cycle = int(name.partition("_C-")[2].partition("__")[0]) if cycles else 0
-        same = [next(one for one in images if _cycle(one) == _cycle(name)) for images in opened]
-        field = calculate_ic_field(
-            [
-                lambda images=images, one=one: images[one].load()
-                for images, one in zip(opened, same, strict=True)
-            ],
-            smooth=settings.smooth,
-            sample_fraction=settings.sample_fraction,
-            seed=settings.seed,
-        )
-        yield name_of(well, "ic_field", cycle), as_like(field, first, first.axes)
-
-
-def _cycle(name: str) -> str:
-    return name.partition("_C-")[2].partition("__")[0]
+    field = calculate_ic_field(
+        [image.load for image in images],
+        smooth=settings.smooth,
+        sample_fraction=settings.sample_fraction,
+        seed=settings.seed,
+    )
+    return as_like(field, images[0], images[0].axes)
 
 
 def tiles_of(
@@ -132,6 +135,20 @@ def tiles_of(
             next="Make them first (cytopipe status says why they are missing), or set missing_tiles: report.",
         )
     return found, {"warning": words, "missing_tiles": list(missing)}
+
+
+def noted(well: DataSet, tiles: Mapping[int, Handle]) -> DataFrame:
+    """Place, area and box of every label of the tiles of a well."""
+    import pandas as pd
+
+    from cytopipe.screen.features import extract_phenotype_minimal
+
+    place = {"plate": well.entry.plate, "well": well.entry.well}
+    tables = []
+    for tile, one in tiles.items():
+        labels = one.load().load()
+        tables.append(extract_phenotype_minimal(labels, labels, place | {"tile": tile}))
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def joined(tiles: Mapping[int, Handle]) -> DataFrame:

@@ -12,16 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
     ALL_CYCLES,
-    AS_ALIGNED,
     BASES_IN_PLACE,
     FIELDS_USABLE,
     FINITE,
     LABELS_CONSECUTIVE,
     ONE_ROW_PER_CELL,
     ONE_ROW_PER_READ,
+    same_size,
 )
 from cytopipe.defs.screen_images import (
     as_labels,
@@ -126,7 +128,7 @@ SOURCES = (
     "screen/sbs/images",
     TIFFS,
     by=SBS_TILES,
-    place="screen/{screen}/preprocess/images/sbs/" + f"{_TILE}__image",
+    place=f"screen/{{screen}}/preprocess/images/sbs/{_TILE}__image",
 )
 def images(tile: DataSet, raw: Files, acquisition: Sequencing) -> Described:
     """Every cycle of a tile as one image of all channels, uint16 CYX, the brightest plane of a stack.
@@ -149,7 +151,7 @@ def images(tile: DataSet, raw: Files, acquisition: Sequencing) -> Described:
 )
 def aligned(tile: DataSet, images: ImageFiles, alignment_settings: CycleAlignmentSettings) -> Described:
     """Cycles of a tile brought onto each other, channels within each cycle as well; uint16 TCYX."""
-    from cytopipe.screen.thumbnails import crop_of_spots, png
+    from cytopipe.screen.thumbnails import png
 
     opened = list(images.values())
     cycles = [one.load() for one in opened]
@@ -171,9 +173,15 @@ def aligned(tile: DataSet, images: ImageFiles, alignment_settings: CycleAlignmen
         found = register_cycles(cycles, settings)
         pixels = resample(cycles, found, settings.order)
         notes = _residuals(found)
-    return Described(
-        as_like(pixels, most, "TCYX"), notes=notes, picture=png(crop_of_spots(pixels[:, -4:].max(axis=1)))
-    )
+    return Described(as_like(pixels, most, "TCYX"), notes=notes, picture=png(_cycles_over_each_other(pixels)))
+
+
+def _cycles_over_each_other(pixels: np.ndarray) -> np.ndarray:
+    """First, middle and last cycle in blue, green and red: white where they fit."""
+    from cytopipe.screen.thumbnails import crop_of_spots
+
+    some = pixels[[0, len(pixels) // 2, -1]]
+    return crop_of_spots(some[:, 0] if pixels.shape[1] > 4 else some.max(axis=1))
 
 
 def _residuals(found) -> dict[str, object]:
@@ -184,7 +192,13 @@ def _residuals(found) -> dict[str, object]:
     return notes | ({"warning": f"cycles {lost} could not be aligned"} if lost else {})
 
 
-@artifact("screen/sbs/log_filtered", TIFF, by=SBS_TILES, place=_image("log_filtered"), checks=(AS_ALIGNED,))
+@artifact(
+    "screen/sbs/log_filtered",
+    TIFF,
+    by=SBS_TILES,
+    place=_image("log_filtered"),
+    checks=(same_size("aligned"),),
+)
 def log_filtered(tile: DataSet, aligned: Image, log_settings: FilterSettings) -> Described:
     """Spots brought out by a Laplacian of Gaussian, bases alone; DAPI as it was. uint16 TCYX."""
     from cytopipe.screen.filters import log_filter
@@ -241,7 +255,7 @@ def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSetting
     TIFFS,
     by=WELLS,
     optional=("images",),
-    place="screen/{screen}/preprocess/ic_fields/sbs/" + f"{_WELL}__ic_field",
+    place=f"screen/{{screen}}/preprocess/ic_fields/sbs/{_WELL}__ic_field",
     checks=(FIELDS_USABLE,),
 )
 def ic_fields(
@@ -251,7 +265,7 @@ def ic_fields(
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", images)
-    return Described(fields_of(well, tiles, ic_settings, cycles=True), {"n_tiles": len(tiles)}, notes)
+    return Described(fields_of(well, tiles, ic_settings), {"n_tiles": len(tiles)}, notes)
 
 
 @artifact(
@@ -259,7 +273,7 @@ def ic_fields(
     TIFF,
     by=SBS_TILES,
     place=_image("illumination_corrected"),
-    checks=(AS_ALIGNED,),
+    checks=(same_size("aligned"),),
 )
 def corrected(
     tile: DataSet,
@@ -297,7 +311,7 @@ def corrected(
     place={
         "screen/sbs/nuclei": _image("nuclei"),
         "screen/sbs/cells": _image("cells"),
-        "screen/sbs/segmentation": "screen/{screen}/sbs/tsvs/" + f"{_TILE}__segmentation_stats.tsv",
+        "screen/sbs/segmentation": f"screen/{{screen}}/sbs/tsvs/{_TILE}__segmentation_stats.tsv",
     },
     checks={"screen/sbs/nuclei": (LABELS_CONSECUTIVE,), "screen/sbs/cells": (LABELS_CONSECUTIVE,)},
 )
@@ -382,7 +396,9 @@ def cell_barcodes(
     """The best barcodes of every cell that has reads, with their genes."""
     from cytopipe.screen.cells import call_cells
 
-    table = call_cells(reads, library, barcode_col=library_settings.barcode_column, barcode_info_cols=["gene"])
+    table = call_cells(
+        reads, library, barcode_col=library_settings.barcode_column, barcode_info_cols=["gene"]
+    )
     return Described(table, _mapped(table))
 
 

@@ -1,7 +1,7 @@
 """What the screen domain is made from: five sets of partitions, raw images, tables, and declared values.
 
-Values are declared once for a screen and kept by well: the edge from a well to its tiles is exact for Dagster,
-too, and a parameter of one stage makes stale what uses that stage.
+Values are declared once for a screen and kept by well, since the edge from a well to its tiles is exact for
+Dagster, too. A parameter of one stage makes stale what uses that stage.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ __all__ = [
 ]
 
 Files = Mapping[tuple[int, str], Path]
-"""The images of a tile by cycle and channel; cycle 0 where there is one alone, channel "" where a file has all
-of them."""
+"""The images of a tile by cycle and channel; cycle 0 where there is one alone, channel "" where a file has
+all of them."""
 
 SCREENS = Partitions(name="screens", title="screen")
 PLATES = Partitions(

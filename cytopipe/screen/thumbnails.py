@@ -1,4 +1,4 @@
-"""Small pictures of images, labels and tables of a screen, as PNG: to see at a glance whether a stage worked."""
+"""Small pictures of images, labels and tables of a screen, as PNG: to see whether a stage worked."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class Acquisition(BaseModel):
     """The files, as a pattern with {plate}, {well}, {tile}, {cycle}, {channel} and *."""
 
     samples: FilePath | None = None
-    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and cycle for sequencing."""
+    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and the cycle, if any."""
 
     channels: Channels
     """Names of the channels, in the order of the images."""
