@@ -16,11 +16,22 @@ __all__ = ["Shift", "bandpass", "overlap", "shift_between", "window_shifts", "zn
 
 @dataclass(frozen=True)
 class Shift:
-    """A shift in pixels and the zero-mean normalised correlation of what overlaps there (-1 to 1)."""
+    """A shift in pixels, and how alike is what overlaps there.
+
+    Parameters
+    ----------
+    rows, cols : float
+    score : float
+        Zero-mean normalised correlation, -1 to 1.
+    significance : float
+        The score in units of its standard deviation between images that show nothing in common. The best of
+        a million shifts of such images is at about 5.
+    """
 
     rows: float
     cols: float
     score: float
+    significance: float
 
     @property
     def pixels(self) -> NDArray[np.float64]:
@@ -28,7 +39,7 @@ class Shift:
 
 
 def bandpass(plane: NDArray, fine_px: float, coarse_px: float) -> NDArray[np.float32]:
-    """Difference of two Gaussians, (Y, X) float32: what is larger than `fine_px` and smaller than `coarse_px`."""
+    """Difference of two Gaussians, (Y, X) float32: what is between `fine_px` and `coarse_px` large."""
     import cv2
 
     image = np.ascontiguousarray(plane, np.float32)
@@ -77,7 +88,7 @@ def shift_between(
 
     The correlation of a Fourier transform wraps around, and its highest peak is not always the true one: each
     of the `n_peaks` highest, at each of its four wrap-arounds, is scored by the zero-mean normalised
-    correlation of what overlaps, and the best is taken.
+    correlation of what overlaps, and the most significant is taken.
 
     Parameters
     ----------
@@ -102,10 +113,14 @@ def shift_between(
     shape = tuple(
         fft.next_fast_len(max(n, m), real=True) for n, m in zip(target.shape, moving.shape, strict=True)
     )
-    cross = np.conj(fft.rfft2(target, shape)) * fft.rfft2(moving, shape)
+    one, other = fft.rfft2(target, shape), fft.rfft2(moving, shape)
+    cross = np.conj(one) * other
     size = np.abs(cross)
     if not size.max() > 0:
-        return Shift(0.0, 0.0, 0.0)
+        return Shift(0.0, 0.0, 0.0, 0.0)
+    # The sum of the product of both autocorrelations: pixels that count as one (Bartlett's formula).
+    powers = [np.square(np.abs(image), dtype=np.float64) for image in (one, other)]
+    alike_px = 2 * cross.size * float(np.einsum("ij,ij", *powers)) / float(powers[0].sum() * powers[1].sum())
     cross /= size + 1e-3 * size.mean()
     rows, cols = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
     cross *= np.exp(-2 * (np.pi * smooth_px) ** 2 * (rows[:, None] ** 2 + cols**2)).astype(np.float32)
@@ -114,7 +129,7 @@ def shift_between(
     if centre is not None and reach_px is not None:
         surface = np.where(_near(shape, centre, reach_px), surface, -np.inf)
     least = max(min_pixels, min_overlap * min(target.size, moving.size))
-    best = Shift(0.0, 0.0, 0.0)
+    best = Shift(0.0, 0.0, 0.0, 0.0)
     for row, col in _peaks(surface, n_peaks):
         for dy in (row, row - shape[0]):
             for dx in (col, col - shape[1]):
@@ -125,8 +140,9 @@ def shift_between(
                 if (a.stop - a.start) * (b.stop - b.start) < least:
                     continue
                 score = zncc(target[a, b], moving[c, d])
-                if score > best.score:
-                    best = Shift(float(dy), float(dx), score)
+                significance = score * np.sqrt((a.stop - a.start) * (b.stop - b.start) / max(alike_px, 1.0))
+                if significance > best.significance:
+                    best = Shift(float(dy), float(dx), score, float(significance))
     return best
 
 
@@ -200,7 +216,7 @@ def window_shifts(
         around = moving[
             row : row + window.shape[0] + 2 * reach_px, col : col + window.shape[1] + 2 * reach_px
         ]
-        if around.std() == 0:
+        if min(around.shape) <= 2 * reach_px or around.std() == 0:
             continue
         scored = cv2.matchTemplate(
             np.ascontiguousarray(around), np.ascontiguousarray(window), cv2.TM_CCOEFF_NORMED
@@ -214,7 +230,7 @@ def window_shifts(
 
 
 def _summit(surface: NDArray, row: int, col: int) -> NDArray[np.float64]:
-    """Where the paraboloid through the 3 x 3 values around a peak is highest, from the peak, within a pixel."""
+    """Where the paraboloid through the 3 x 3 values around a peak is highest, from the peak, within 1 px."""
     z = surface[row - 1 : row + 2, col - 1 : col + 2].astype(np.float64)
     gy, gx = (z[2, 1] - z[0, 1]) / 2, (z[1, 2] - z[1, 0]) / 2
     yy, xx = z[2, 1] - 2 * z[1, 1] + z[0, 1], z[1, 2] - 2 * z[1, 1] + z[1, 0]

@@ -82,7 +82,7 @@ def warp_linear(image, matrix):
 
 @njit(cache=True, nogil=True)
 def sums_at(image, matrix, points, columns):
-    """Of an image v at ``matrix @ (row, column, 1)`` of points (n, 2): sum of v * v; sums of v * columns (n, k)."""
+    """Of v, an image at ``matrix @ (row, column, 1)`` of points (n, 2): sums of v**2 and v * columns."""
     squares, sums = 0.0, np.zeros(columns.shape[1])
     for n in range(len(points)):
         row, col = points[n, 0], points[n, 1]

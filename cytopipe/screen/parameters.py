@@ -251,6 +251,10 @@ class SegmentationSettings(ParameterSet):
         return self
 
 
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class LibrarySettings(ParameterSet):
     """Which columns of the library of barcodes mean what."""
 
@@ -262,6 +266,12 @@ class LibrarySettings(ParameterSet):
 
     gene_columns: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("gene_symbol", "gene_id")
     """Columns that the table of cells repeats for each barcode; those that are absent are left out."""
+
+    map_column: str = "prefix_map"
+    """Column of the barcodes that are mapped, where a read holds two."""
+
+    recomb_column: str = "prefix_recomb"
+    """Column of the second barcodes, which tell recombination."""
 
     near_distance: Annotated[int, Field(ge=1, le=8)] = 1
     """Barcodes that differ in so few bases are reported as near neighbours."""

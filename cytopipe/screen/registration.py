@@ -1,9 +1,9 @@
 """Cycles of a tile on each other: shift, rotation and scale of each cycle, chromatic shift of each channel.
 
-Cycles are found roughly by correlation, then all base planes are fitted together: each against the mean of the
-planes of all other cycles, since a spot shows another base in the next cycle but stands in the same place. The
-parameters are those of the optics (one similarity for a cycle, one for a channel), so that a plane with few
-spots borrows from the others. Pixels are interpolated once, at the end.
+Cycles are found roughly by correlation, then all base planes are fitted together: each against the mean of
+the planes of all other cycles, since a spot shows another base in the next cycle but stands in the same
+place. The parameters are those of the optics (one similarity for a cycle, one for a channel), so that a plane
+with few spots borrows from the others. Pixels are interpolated once, at the end.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SPOT_PX = (0.8, 3.0)  # Gaussians between which the spots of a sequencing cycle
 _NUCLEUS_PX = (2.0, 16.0)
 _COARSE_SIDE = 512  # pixels of the image in which cycles are found first
 _LARGEST_TURN = 0.03  # rotation in radians or change of scale beyond which a fit is not believed
-_LEAST_SCORE = 0.04
+_LEAST_SIGNIFICANCE = 6.0
 _OUTER, _INNER = 4, 2
 
 
@@ -47,10 +47,11 @@ class Registration:
     reference : int
         Index of the reference cycle.
     residuals : DataFrame
-        One row per cycle and channel: ``cycle`` (from 1), ``channel`` (from 0), ``registered``, ``shift_i_px``,
-        ``shift_j_px`` (of the middle of the image), ``rotation_deg``, ``scale``; and what is left of shifts of
-        small windows against the planes of all other cycles: ``n_windows``, ``median_px``, ``p95_px``, with
-        their correlation ``score``. A residual holds the noise of its window, so it is above the true error.
+        One row per cycle and channel: ``cycle`` (from 1), ``channel`` (from 0), ``registered``,
+        ``shift_i_px``, ``shift_j_px`` (of the middle of the image), ``rotation_deg``, ``scale``; and what is
+        left of shifts of small windows against the planes of all other cycles: ``n_windows``, ``median_px``,
+        ``p95_px``, with their correlation ``score``. A residual holds the noise of its window, so it tends
+        to be above the true error.
     """
 
     transforms: NDArray[np.float64]
@@ -268,15 +269,15 @@ def _rough_one(target: NDArray, moving: NDArray, degrees: int) -> NDArray[np.flo
         for one in (target, moving)
     ]
     shift = shift_between(*small, smooth_px=1.5, n_peaks=8)
-    if shift.score < _LEAST_SCORE:
+    if shift.significance < _LEAST_SIGNIFICANCE:
         return None
     start = shift.pixels * factor
     half = int(np.clip(min(shape) // 10, 24, 96))
     turn = 0.012 * max(shape) / 2
     centres = _grid(shape, half, 7)
+    matrix = np.eye(3)
+    matrix[:2, 2] = start
     for reach in (int(np.ceil(turn + 2 * factor + 2)), 4):
-        matrix = np.eye(3) if reach != 4 else matrix
-        matrix[:2, 2] += start if reach != 4 else 0
         starts = centres @ matrix[:2, :2].T + matrix[:2, 2] - centres
         shifts, scores = window_shifts(target, moving, centres, starts, half, reach)
         known = np.isfinite(shifts[:, 0])
@@ -343,7 +344,7 @@ def _robust_similarity(
 def _proposed(
     points: NDArray, images: NDArray, scores: NDArray, degrees: int, near_px: float
 ) -> tuple[NDArray[np.float64] | None, int]:
-    """Of the shifts of each window and the similarities of each pair, the one with most votes; its degrees."""
+    """Of shifts of each window and similarities of each pair, the one with most votes; its degrees."""
     turns = np.tile([1.0, 0.0], (len(points), 1))
     shifts = images - points
     if degrees == 4 and len(points) > 2:
@@ -381,10 +382,10 @@ class _Fit:
     """Similarities of cycles and of channels that bring all base planes onto each other.
 
     A plane shows at ``channels[b] @ cycles[t] @ x`` what the reference shows at x. For a plane that is off by
-    the small field e(x), the difference to its target T is a T'(x) e(x) with a, the part of the spots of T that
-    the plane shows; e is linear in the shift, the change of scale and the rotation, and least squares over
-    salient pixels find it (Lucas and Kanade 1981). Each plane's equations enter those of its cycle and its
-    channel, weighted by what they tell.
+    the small field e(x), the difference to its target T is a T'(x) e(x) with a, the part of the spots of T
+    that the plane shows; e is linear in the shift, the change of scale and the rotation, and least squares
+    over salient pixels find it (Lucas and Kanade 1981). Each plane's equations enter those of its cycle and
+    its channel, weighted by what they tell.
     """
 
     def __init__(
@@ -398,6 +399,7 @@ class _Fit:
         self.shape = spots[0].shape[-2:]
         self.half = max(self.shape) / 2
         self.middle = (np.array(self.shape) - 1) / 2
+        self.own = np.zeros((len(spots), self.n_bases, 2))
         self.warped: dict[int, NDArray] = {}
 
     @property
@@ -407,6 +409,7 @@ class _Fit:
     def planes(self) -> NDArray[np.float64]:
         """(T, bases, 3, 3): from the reference frame to each plane."""
         planes = np.array([[channel @ cycle for channel in self.channels] for cycle in self.cycles])
+        planes[:, :, :2, 2] += self.own
         for t in range(len(self.cycles)):
             if t not in self.found:
                 planes[t] = np.eye(3)
@@ -418,8 +421,11 @@ class _Fit:
             self._warp()
             if self._improve() < 0.01:
                 break
+        for _ in range(2):
+            self._warp()
+            if not self._shift_planes():
+                break
         self._fix_frame()
-        self._warp()
 
     def target(self, t: int) -> NDArray[np.float32]:
         """Mean of the planes of all cycles but `t`, as warped last."""
@@ -445,6 +451,55 @@ class _Fit:
                 matrix = _robust_similarity(centres[known], centres[known] + shifts[known], scores[known], 2)
                 if matrix is not None:
                     self.channels[b] = matrix
+
+    def _shift_planes(self) -> bool:
+        """Shift single planes by what the model leaves, as far as this exceeds its error; whether any was.
+
+        Where a filter wheel or a stage moves between two channels, planes are off on their own. The error of
+        each shift is that of a jackknife over strips of the image; what planes vary beyond it is their true
+        variance, and each shift is shrunk accordingly (empirical Bayes).
+        """
+        from cytopipe.screen.interpolation import moments, sums_at
+
+        planes, keys, shifts, errors = self.planes(), [], [], []
+        for t in self.found:
+            at, columns = self._salient(self.target(t))
+            strips = np.array_split(np.arange(len(at)), 8) if len(at) >= 64 else []
+            parts = [(at[one], columns[one], moments(columns[one])) for one in strips]
+            for b in range(self.n_bases):
+                if not parts:
+                    continue
+                sums = np.array([sums_at(self.spots[t][b], planes[t, b, :2], *one[:2])[1] for one in parts])
+                known = np.array([one[2] for one in parts])
+                leave = np.arange(len(parts))[:, None] != np.arange(len(parts))
+                each = np.array([self._shift_of(sums[k].sum(axis=0), known[k].sum(axis=0)) for k in leave])
+                keys.append((t, b))
+                shifts.append(self._shift_of(sums.sum(axis=0), known.sum(axis=0)))
+                errors.append((len(parts) - 1) * ((each - each.mean(axis=0)) ** 2).mean(axis=0).mean())
+        if not keys:
+            return False
+        found, error = np.array(shifts), np.array(errors)
+        good = np.isfinite(found).all(axis=1) & (error < 1)
+        if good.sum() < 4:
+            return False
+        # Squared shifts follow an exponential law under normal errors, whose mean is its median / ln 2.
+        spread = np.median((found[good] ** 2).sum(axis=1)) / np.log(2) / 2 - np.mean(error[good])
+        if spread < 0.03**2:
+            return False
+        for (t, b), shift, variance in zip(keys, found, np.where(good, error, np.inf), strict=True):
+            if np.isfinite(variance):
+                self.own[t, b] += np.clip(shift, -1.5, 1.5) * (spread / (spread + variance))
+        return True
+
+    def _shift_of(self, sums: NDArray, known: NDArray) -> NDArray[np.float64]:
+        """By what a plane has to be shifted, in its own pixels, from sums over salient pixels; or NaN."""
+        p = self.degrees
+        part = sums[p] / known[p, p] if known[p, p] > 0 else 0.0
+        if part <= 0.01:
+            return np.full(2, np.nan)
+        mean = (sums[p + 1] - part * known[p, p + 1]) / known[p + 1, p + 1]
+        slopes = sums[:2] - part * known[p, :2] - mean * known[p + 1, :2]
+        return -np.linalg.solve(known[:2, :2], slopes) / part
 
     def _salient(self, target: NDArray) -> tuple[NDArray, NDArray]:
         """Pixels (n, 2) that tell most of a shift, and what the target's slopes say of each parameter."""
@@ -536,10 +591,17 @@ class _Fit:
 
     def _fix_frame(self) -> None:
         """The first base channel of the reference cycle is the identity."""
+        # The mean of what single planes are shifted by belongs to their channel.
+        for b in range(self.n_bases):
+            extra = self.own[self.found, b].mean(axis=0)
+            self.own[self.found, b] -= extra
+            self.channels[b] = self.channels[b].copy()
+            self.channels[b][:2, 2] += extra
         first = self.channels[0]
         self.channels = [channel @ np.linalg.inv(first) for channel in self.channels]
         self.cycles = [first @ cycle for cycle in self.cycles]
-        frame = self.cycles[self.reference]
+        frame = self.cycles[self.reference].copy()
+        frame[:2, 2] += self.own[self.reference, 0]
         self.cycles = [cycle @ np.linalg.inv(frame) for cycle in self.cycles]
         for t in range(len(self.cycles)):
             if t not in self.found:
@@ -590,10 +652,12 @@ def _residuals(
 
 
 def _warped(plane: NDArray[np.float32], matrix: NDArray) -> NDArray[np.float32]:
-    """A float32 plane brought into the reference frame, cubic; 0 outside."""
-    from cytopipe.screen.interpolation import warp_cubic
+    """A filtered plane brought into the reference frame; 0 outside. For comparing, not for measuring."""
+    import cv2
 
-    return warp_cubic(plane, np.ascontiguousarray(matrix[:2], np.float64))
+    columns_first = np.array([matrix[1, [1, 0, 2]], matrix[0, [1, 0, 2]]])
+    size = plane.shape[::-1]
+    return cv2.warpAffine(plane, columns_first, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
 
 
 def _warped_uint16(plane: NDArray, matrix: NDArray, order: int) -> NDArray[np.uint16]:
