@@ -23,7 +23,7 @@ __all__ = [
     "LABELS_CONSECUTIVE",
     "ONE_ROW_PER_CELL",
     "ONE_ROW_PER_LABEL",
-    "ONE_ROW_PER_READ",
+    "READS_IN_PLACE",
     "same_size",
 ]
 
@@ -102,8 +102,16 @@ def _one_row(table: DataFrame, what: str) -> CheckResult:
     )
 
 
-def _one_row_per_read(reads: DataFrame) -> CheckResult:
-    return _one_row(reads, "read")
+def _reads_in_place(reads: DataFrame, cells: Image) -> CheckResult:
+    found = [*_one_row(reads, "read").findings]
+    if len(reads):
+        height, width = cells.shape[-2:]
+        outside = int((~reads["i"].between(0, height - 1) | ~reads["j"].between(0, width - 1)).sum())
+        known = np.unique(cells.load())
+        strange = sorted(set(reads["cell"]) - set(known.tolist()) - {0})
+        found += [f"{outside} reads lie outside of the image"] * bool(outside)
+        found += [f"{len(strange)} cells of reads do not exist, such as {strange[0]}"] if strange else []
+    return CheckResult(tuple(found), {"rows": len(reads)})
 
 
 def _one_row_per_cell(cells: DataFrame) -> CheckResult:
@@ -144,8 +152,10 @@ ONE_ROW_PER_LABEL = Check(
     description="Every label of a tile has one row.",
     evaluate=lambda table: _one_row(table, "label"),
 )
-ONE_ROW_PER_READ = Check(
-    name="one_row_per_read", description="Every read of a tile has one row.", evaluate=_one_row_per_read
+READS_IN_PLACE = Check(
+    name="reads_in_place",
+    description="Every read has one row, lies within the image, and its cell exists.",
+    evaluate=_reads_in_place,
 )
 ONE_ROW_PER_CELL = Check(
     name="one_row_per_cell", description="Every cell of a tile has one row.", evaluate=_one_row_per_cell

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _TOLD = 10
+_N_BASES = 4
 
 
 def name_of(part: DataSet, info: str, cycle: int = 0) -> str:
@@ -52,19 +53,40 @@ def converted(tile: DataSet, raw: Files, acquisition: Acquisition) -> Iterator[t
     InputError
         A file cannot be read, or has not the channels that are declared.
     """
-    from cytopipe.storage.formats.tiff import read_tiff
+    from cytopipe.screen.microscope import MicroscopeFile, convert
 
-    cycles: dict[int, dict[str, Path]] = {}
+    order = {name: number for number, name in enumerate(acquisition.channels)}
+    by_cycle: dict[int, list[tuple[str, Path]]] = {}
     for (cycle, channel), path in raw.items():
-        cycles.setdefault(cycle, {})[channel] = path
-    for cycle in sorted(cycles):
-        planes = [read_tiff(path) for path in cycles[cycle].values()]
-        pixels = np.concatenate([one.load().reshape(-1, *one.shape[-2:]) for one in planes])
-        size = acquisition.pixel_size_um
-        yield (
-            cycle,
-            Image(pixels, "CYX", tuple(acquisition.channels)[-len(pixels) :], pixel_size_um=(size, size)),
-        )
+        by_cycle.setdefault(cycle, []).append((channel, path))
+    size = acquisition.pixel_size_um
+    for cycle, files in sorted(by_cycle.items()):
+        if strange := [channel for channel, _ in files if channel and channel not in order]:
+            raise InputError(f"no channel is called {strange[0]!r}", expected=", ".join(order))
+        files.sort(key=lambda one: order.get(one[0], 0))
+        place = {name: tile.entry.wildcards[name] for name in ("plate", "well", "tile")}
+        pixels = convert([MicroscopeFile(path, **place, cycle=cycle or None) for _, path in files])
+        names = _channels_of(pixels, [channel for channel, _ in files], acquisition, files[0][1])
+        yield cycle, Image(pixels, "CYX", names, pixel_size_um=(size, size))
+
+
+def _channels_of(
+    pixels: np.ndarray, named: list[str], acquisition: Acquisition, path: Path
+) -> tuple[str, ...]:
+    """Names of the channels of an image; of a cycle without DAPI, those of its bases."""
+    if all(named):
+        return tuple(named)
+    channels = tuple(acquisition.channels)
+    if len(pixels) == len(channels):
+        return channels
+    if acquisition.has_cycles and len(pixels) == _N_BASES < len(channels):
+        return channels[-_N_BASES:]
+    raise InputError(
+        f"has {len(pixels)} channels",
+        where=str(path),
+        expected=f"{len(channels)}: {', '.join(channels)}",
+        next="Name the channels in the order of the images.",
+    )
 
 
 def as_like(pixels: np.ndarray, like: Image, axes: str, channels: tuple[str, ...] | None = None) -> Image:

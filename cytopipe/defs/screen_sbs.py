@@ -22,7 +22,7 @@ from cytopipe.defs.screen_checks import (
     FINITE,
     LABELS_CONSECUTIVE,
     ONE_ROW_PER_CELL,
-    ONE_ROW_PER_READ,
+    READS_IN_PLACE,
     same_size,
 )
 from cytopipe.defs.screen_images import (
@@ -105,12 +105,13 @@ SOURCES = (
     _declared("background_settings", "How background is taken out.", "illumination", "rolling_ball_radius"),
     _declared("segmentation_cycles", "On which cycles cells are found.", "", "dapi_cycle", "cyto_cycle"),
     _declared("segmentation_settings", "How cells are found.", "segmentation"),
+    _declared("read_method", "How spots become reads.", "reads", "method"),
     _declared("base_settings", "Which peaks are reads.", "reads", "threshold_peaks", "read_margin_px"),
     _declared(
         "read_settings",
         "How bases are called.",
         "reads",
-        without=("threshold_peaks", "read_margin_px"),
+        without=("method", "threshold_peaks"),
     ),
     _declared("cell_settings", "How the reads of a cell become its barcodes.", "cell_calls"),
     settings_of(
@@ -345,11 +346,14 @@ def bases(
     peaks: Image,
     max_filtered: Image,
     cells: Image,
+    read_method: ReadSettings,
     base_settings: ReadSettings,
-) -> Described:
+) -> Described | Nothing:
     """Intensity of every base in every cycle of each read, and the cell it lies in."""
     from cytopipe.screen.bases import extract_bases
 
+    if read_method.method not in _BY_PEAKS:
+        return Nothing(f"the method {read_method.method} finds spots in the aligned image")
     table = extract_bases(
         peaks.load(),
         max_filtered.load(),
@@ -362,51 +366,73 @@ def bases(
     return Described(table, {"n_reads": int(table["read"].nunique())})
 
 
-@artifact("screen/sbs/reads", PARQUET, by=SBS_TILES, place=_table("reads"), checks=(ONE_ROW_PER_READ,))
+_BY_PEAKS = ("median", "percentile")
+
+
+@artifact("screen/sbs/reads", PARQUET, by=SBS_TILES, place=_table("reads"), checks=(READS_IN_PLACE,))
 def reads(
-    tile: DataSet, bases: DataFrame, peaks: Image, max_filtered: Handle, read_settings: ReadSettings
+    tile: DataSet,
+    bases: DataFrame | None,
+    peaks: Handle,
+    aligned: Handle,
+    cells: Handle,
+    read_method: ReadSettings,
+    read_settings: ReadSettings,
 ) -> Described:
     """The sequence of each read, with the quality of every base."""
-    from cytopipe.screen.reads import call_reads
     from cytopipe.screen.thumbnails import density, png
 
-    table = call_reads(
-        bases,
-        peaks.load(),
-        correction_only_in_cells=read_settings.correction_only_in_cells,
-        normalize_bases_first=read_settings.normalize_bases_first,
-        method=read_settings.method,
-        cycles=max_filtered.load().size("T"),
-    )
+    if read_method.method in _BY_PEAKS:
+        from cytopipe.screen.reads import call_reads
+
+        table = call_reads(
+            bases,
+            peaks.load().load(),
+            correction_only_in_cells=read_settings.correction_only_in_cells,
+            normalize_bases_first=read_settings.normalize_bases_first,
+            method=read_settings.method,
+            cycles=aligned.load().size("T"),
+        )
+    else:
+        from cytopipe.screen.zscore import zscore_reads
+
+        image = aligned.load()
+        spots, names = image.pixels[:, -4:], image.channel_names[-4:]
+        table = zscore_reads(spots, cells.load().load(), read_settings, tile.entry.wildcards, names)
     counts = {"n_reads": len(table), "n_reads_in_cells": int((table["cell"] > 0).sum())}
     return Described(table, counts, picture=png(density(table["i"].to_numpy(), table["j"].to_numpy())))
 
 
 @artifact(
-    "screen/sbs/cell_barcodes", PARQUET, by=SBS_TILES, place=_table("cells"), checks=(ONE_ROW_PER_CELL,),
+    "screen/sbs/cell_barcodes",
+    PARQUET,
+    by=SBS_TILES,
+    place=_table("cells"),
+    checks=(ONE_ROW_PER_CELL,),
     inputs={"library": "screen/library", "library_settings": "screen/library_settings"},
-)  # fmt: skip
+)
 def cell_barcodes(
     tile: DataSet,
     reads: DataFrame,
-    library: DataFrame,
+    library: DataFrame | None,
     library_settings: LibrarySettings,
+    read_method: ReadSettings,
     cell_settings: CellCallSettings,
 ) -> Described:
     """The best barcodes of every cell that has reads, with their genes."""
-    from cytopipe.screen.cells import call_cells
+    if read_method.method == "zscore" and library is not None:
+        from cytopipe.screen.zscore import match_cells as called
+    else:
+        from cytopipe.screen.cells import cells_of as called
 
-    table = call_cells(
-        reads, library, barcode_col=library_settings.barcode_column, barcode_info_cols=["gene"]
-    )
+    table = called(reads, library, cell_settings, library_settings)
     return Described(table, _mapped(table))
 
 
 def _mapped(table: DataFrame) -> dict[str, int]:
-    counts = {"n_cells_with_reads": len(table)}
-    if "mapped_0" in table:
-        counts["n_cells_mapped"] = int(table["mapped_0"].sum())
-    return counts
+    """Cells that have reads, and those of a barcode in the library."""
+    known = table["mapped_0"] if "mapped_0" in table else table["cell_barcode_0"].notna()
+    return {"n_cells_with_reads": len(table), "n_cells_mapped": int(known.sum())}
 
 
 # ---------------------------------------------------------------------- a well
