@@ -13,6 +13,7 @@ from cytopipe.units import Fraction, Words
 __all__ = [
     "CellCallSettings",
     "CycleAlignmentSettings",
+    "FeatureSettings",
     "FilterSettings",
     "IlluminationSettings",
     "LibrarySettings",
@@ -411,6 +412,26 @@ class OmeZarrSettings(ParameterSet):
     shard: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
     """Rows and columns that one file holds, a multiple of the chunk's; none: a file per chunk. 2048 makes up
     to 16 times fewer files (pixels; 0.5 only)."""
+
+
+class FeatureSettings(ParameterSet):
+    """What is measured of nuclei, cells and cytoplasm."""
+
+    foci_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels in which foci are found and counted per cell."""
+
+    texture_distance: Annotated[int, Field(ge=1, le=64)] = 5
+    """Pixels between the two of a pair whose grey levels are compared (Haralick)."""
+
+    texture_ceiling: Annotated[int, Field(ge=255, le=65535)] | None = None
+    """Value that becomes the highest of 256 grey levels (Haralick), such as 4095 for a camera of 12 bits;
+    none: the largest that the image's type holds. Pairs with level 0 are left out, so that a high ceiling
+    leaves nothing of dim cells."""
+
+    parity: bool = False
+    """Follow the reference to its conventions: values of an object below 256 throughout are grey levels as
+    they are, Feret diameters miss edges whose farthest corner is the last one asked, the slope over a
+    constant channel is the least-norm one, the brightest pixel of a dark object is the corner of its box."""
 
 
 class QualitySettings(ParameterSet):
