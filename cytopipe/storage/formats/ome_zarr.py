@@ -41,7 +41,7 @@ from cytopipe.storage.formats.zarr_array import (
 from cytopipe.storage.guard.zarr_store import survey_zarr
 from cytopipe.storage.state import read_json
 
-__all__ = ["OME_ZARR", "OmeZarr", "omero_windows", "read_ome_zarr", "read_plate_fields"]
+__all__ = ["OME_ZARR", "LaidOut", "OmeZarr", "omero_windows", "read_ome_zarr", "read_plate_fields"]
 
 _WINDOW_SAMPLES = 1 << 18  # intensities of a channel from which its window is made
 
@@ -105,8 +105,11 @@ class OmeZarr(DirectoryFormat):
 
     # ----------------------------------------------------------------- write
 
-    def write(self, draft: Path, value: Image) -> None:
+    def write(self, draft: Path, value: Image | LaidOut) -> None:
         """Write an image and its labels, or a label image alone."""
+        if isinstance(value, LaidOut):
+            value.layout.write(draft, value.image)
+            return
         if not isinstance(value, Image):
             raise InputError(f"an OME-Zarr holds an Image, not a {type(value).__name__}")
         title = draft.name.removesuffix(self.suffix)
@@ -212,6 +215,14 @@ class OmeZarr(DirectoryFormat):
         told = describe_image(image)
         told |= {"levels": len(attributes["multiscales"][0]["datasets"]), "ngff": version}
         return told | ({"labels": ", ".join(image.labels)} if image.labels else {})
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """An image with how it is to be written, where that is chosen for each image."""
+
+    image: Image
+    layout: OmeZarr
 
 
 OME_ZARR = OmeZarr()
