@@ -27,6 +27,9 @@ DOMAIN = Domain(
                 "Read",
                 "CellCall",
                 "PhenotypeAlignment",
+                "Feature",
+                "Stitching",
+                "Merge",
             )
         ),
     ),

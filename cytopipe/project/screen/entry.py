@@ -28,12 +28,15 @@ from cytopipe.project.screen.tiles import (
 from cytopipe.screen.parameters import (
     CellCallSettings,
     CycleAlignmentSettings,
+    FeatureSettings,
     FilterSettings,
     IlluminationSettings,
     LibrarySettings,
+    MergeSettings,
     PhenotypeAlignmentSettings,
     ReadSettings,
     SegmentationSettings,
+    StitchingSettings,
 )
 from cytopipe.screen.stages import STAGES, Stage
 
@@ -75,6 +78,9 @@ class Acquisition(BaseModel):
 
     omezarr: OmeZarrExport = Field(default_factory=OmeZarrExport)
     """Which images are exported as OME-Zarr, and how."""
+
+    stitching: StitchingSettings = Field(default_factory=StitchingSettings)
+    """How the tiles of a well are put together."""
 
     has_cycles: ClassVar[bool] = False
     name: ClassVar[str]
@@ -195,6 +201,9 @@ class Phenotype(Acquisition):
     segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
     """How nuclei and cells are found."""
 
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
+    """What is measured of cells."""
+
 
 class Screen(Entry):
     """An optical pooled screen: barcodes and features of cells that were imaged twice."""
@@ -212,6 +221,9 @@ class Screen(Entry):
 
     library_columns: LibrarySettings = Field(default_factory=LibrarySettings)
     """What the columns of the library mean."""
+
+    merge: MergeSettings = Field(default_factory=MergeSettings)
+    """How sequenced cells are found among the stained ones."""
 
     missing_tiles: Literal["refuse", "report"] = "refuse"
     """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them
