@@ -8,18 +8,11 @@ each acquisition, tiles (``crop.1-A1|7``). Files lie as the field's reference pi
 from __future__ import annotations
 
 from cytopipe.defs.artifact import Graph
-<<<<<<< HEAD
-from cytopipe.defs.screen_omezarr import MEMBERS as OMEZARR
-=======
 from cytopipe.defs.screen_merge import MEMBERS as MERGE
->>>>>>> graph
+from cytopipe.defs.screen_omezarr import MEMBERS as OMEZARR
 from cytopipe.defs.screen_phenotype import MEMBERS as PHENOTYPE
 from cytopipe.defs.screen_sbs import MEMBERS as SBS
 
 __all__ = ["SCREEN"]
 
-<<<<<<< HEAD
-SCREEN = Graph(*SBS, *PHENOTYPE, *OMEZARR)
-=======
-SCREEN = Graph(*SBS, *PHENOTYPE, *MERGE)
->>>>>>> graph
+SCREEN = Graph(*SBS, *PHENOTYPE, *MERGE, *OMEZARR)
