@@ -1,13 +1,13 @@
 """How long measurements of cells take, for all cells at once and one after the other.
 
-    python -m cytopipe_tests.benchmarks.screen_features [--cells 2000] [--plain-cells 100]
+    python -m cytopipe_tests.benchmarks.screen_features [--cells 1600] [--plain-cells 100]
 
-A synthetic tile: disks with radii of 9 to 14 px as nuclei, 17 to 24 px as cells, textured channels, foci in
-one. Nucleus, cell and cytoplasm are measured. *plain* measures each object by itself with scikit-image,
-mahotas and SciPy (without foci and neighbours), on the first rows of the tile where it holds more cells; *batched* is
-`cytopipe.screen.features.measure`, in one thread, kernels compiled. The last column is the largest difference
-of any column that both measure, relative to its largest value; angles are compared as directions, and which
-of equally distant corners a Feret diameter names is not compared.
+A synthetic tile: disks with radii of 9 to 14 px as nuclei, 17 to 24 px as cells, textured channels, foci
+in one. Nucleus, cell and cytoplasm are measured. *plain* measures each object by itself with scikit-image,
+mahotas and SciPy (without foci and neighbours), on the first rows of the tile where it holds more cells;
+*batched* is `cytopipe.screen.features.measure`, in one thread, kernels compiled. The last column is the
+largest difference of any column that both measure, relative to its largest value; angles are compared as
+directions, and which of equally distant corners a Feret diameter names is not compared.
 """
 
 from __future__ import annotations
