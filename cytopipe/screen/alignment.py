@@ -285,6 +285,8 @@ def _places(n: int, shift: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, i
 
 def _refined(product: np.ndarray, shape: tuple[int, ...], shift: np.ndarray, factor: int) -> np.ndarray:
     """The best shift among multiples of 1 / factor around a whole one."""
+    from cytopipe.screen.kernels import rows_of_spectrum
+
     height, width = shape
     shift = np.round(shift * factor) / factor
     size = int(np.ceil(factor * 1.5))
@@ -295,9 +297,10 @@ def _refined(product: np.ndarray, shape: tuple[int, ...], shift: np.ndarray, fac
     # The other half of the spectrum is this one, conjugated and mirrored.
     half = product.shape[1]
     mirrored = np.conjugate(rows[:, -np.arange(height) % height])
-    correlation = (rows @ product) @ columns[:, :half].T
+    along, against = np.empty((size, half), complex), np.empty((size, half), complex)
+    rows_of_spectrum(product, rows, mirrored, along, against)
     rest = np.arange(half, width)
-    correlation += np.conjugate((mirrored @ product)[:, width - rest]) @ columns[:, rest].T
+    correlation = along @ columns[:, :half].T + np.conjugate(against[:, width - rest]) @ columns[:, rest].T
     strength = np.abs(correlation)
     best = np.argwhere(strength >= strength.max() * (1 - _SAME))
     return _smallest(shift + (best - middle) / factor)

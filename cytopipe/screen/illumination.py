@@ -148,6 +148,8 @@ def apply_ic_field(
     (..., Y, X) uint16
         Truncated.
     """
+    from cytopipe.screen.kernels import divided
+
     if correction is not None:
         if correction.shape != data.shape:
             raise InputError(
@@ -155,11 +157,11 @@ def apply_ic_field(
                 expected=str(data.shape),
                 found=str(correction.shape),
             )
-        lowest = correction.min()
-        if not lowest > 0 or not np.isfinite(correction.max()):
-            raise InputError("the illumination field has values that nothing can be divided by")
-        corrected = data / correction
-        data = (np.minimum(corrected, 65535) if lowest < 1 else corrected).astype(np.uint16)
+        corrected = np.empty(data.shape, np.uint16)
+        for index in np.ndindex(data.shape[:-2]):
+            if not divided(data[index], correction[index], corrected[index]):
+                raise InputError("the illumination field has values that nothing can be divided by")
+        data = corrected
     return subtract_background(data, rolling_ball_radius) if rolling_ball else data
 
 
