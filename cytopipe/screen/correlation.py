@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Shift", "bandpass", "overlap", "shift_between", "window_shifts", "zncc"]
+__all__ = ["Shift", "bandpass", "overlap", "shift_between", "window_shifts"]
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,22 @@ def overlap(shape: tuple[int, int], other: tuple[int, int], rows: int, cols: int
     )
 
 
-def zncc(target: NDArray, moving: NDArray) -> float:
-    """Zero-mean normalised correlation of two arrays of one shape; 0 where one of them is flat."""
+def _scored(target: NDArray, moving: NDArray) -> tuple[float, float]:
+    """Zero-mean normalised correlation of two arrays of one shape, and the pixels that it rests on.
+
+    The pixels of an image that is dark but for a few objects are not all evidence: counted are three times
+    (sum of squares)^2 / (sum of fourth powers), which is all of them for normal values.
+    """
     a = target.astype(np.float64).ravel()
     b = moving.astype(np.float64).ravel()
     a -= a.mean()
     b -= b.mean()
     # einsum sums in one thread and one order; BLAS does not for long vectors.
-    norm = np.sqrt(np.einsum("i,i", a, a) * np.einsum("i,i", b, b))
-    return float(np.einsum("i,i", a, b) / norm) if norm > 0 else 0.0
+    aa, bb = np.einsum("i,i", a, a), np.einsum("i,i", b, b)
+    if not aa * bb > 0:
+        return 0.0, 0.0
+    n_px = min(3 * power**2 / np.einsum("i,i,i,i", one, one, one, one) for power, one in ((aa, a), (bb, b)))
+    return float(np.einsum("i,i", a, b) / np.sqrt(aa * bb)), float(min(n_px, a.size))
 
 
 def shift_between(
@@ -139,10 +146,11 @@ def shift_between(
                 a, b, c, d = overlap(target.shape, moving.shape, dy, dx)
                 if (a.stop - a.start) * (b.stop - b.start) < least:
                     continue
-                score = zncc(target[a, b], moving[c, d])
-                significance = score * np.sqrt((a.stop - a.start) * (b.stop - b.start) / max(alike_px, 1.0))
+                score, n_px = _scored(target[a, b], moving[c, d])
+                free = max(n_px / max(alike_px, 1.0) - 3, 0.0)
+                significance = float(np.arctanh(min(score, 0.9999)) * np.sqrt(free))  # Fisher's z
                 if significance > best.significance:
-                    best = Shift(float(dy), float(dx), score, float(significance))
+                    best = Shift(float(dy), float(dx), score, significance)
     return best
 
 

@@ -157,13 +157,14 @@ def _extreme(frame: np.ndarray, width: int, what: str) -> np.ndarray:
 
 def _frames(data: np.ndarray, least: int, most: int | None = None) -> np.ndarray:
     frames = np.asarray(data)
-    if not least <= frames.ndim <= (most or frames.ndim) or not frames.size or frames.dtype.kind not in "uif":
+    usable = frames.dtype.kind in "uif" and frames.dtype.itemsize <= 8 and frames.dtype != np.float16
+    if not least <= frames.ndim <= (most or frames.ndim) or not frames.size or not usable:
         raise InputError(
             "the frames cannot be filtered",
             expected=f"numbers with at least {least} axes" + (f", at most {most}" if most else ""),
             found=f"{frames.dtype} of shape {frames.shape}",
         )
-    return frames
+    return frames.astype(frames.dtype.newbyteorder("="), copy=False)  # kernels take the machine's order
 
 
 def _width(width: int) -> int:

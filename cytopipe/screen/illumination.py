@@ -150,6 +150,10 @@ def apply_ic_field(
     """
     from cytopipe.screen.kernels import divided
 
+    if data.ndim < 2 or not data.size or data.dtype not in (np.uint8, np.uint16):
+        raise InputError(
+            "no image", expected="(..., Y, X) uint8 or uint16", found=_told((data.shape, data.dtype))
+        )
     if correction is not None:
         if correction.shape != data.shape:
             raise InputError(

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from cytopipe.errors import Finding, InputError, MissingToolError
+from cytopipe.errors import Finding, InputError, MissingToolError, RefusedError
 from cytopipe.storage.guard.budget import declared_bytes, require_budget
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ def acquisitions(files: Iterable[MicroscopeFile]) -> pd.DataFrame:
         try:
             with _opened(file.path) as opened:
                 rows.extend(_rows(file, opened))
-        except InputError as error:
+        except (InputError, RefusedError) as error:
             findings.extend(error.findings)
     if findings:
         raise InputError(findings)

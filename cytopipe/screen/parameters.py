@@ -17,12 +17,14 @@ __all__ = [
     "FilterSettings",
     "IlluminationSettings",
     "LibrarySettings",
+    "MergeSettings",
     "OmeZarrSettings",
     "PhenotypeAlignmentSettings",
     "PhenotypeAlignmentStep",
     "QualitySettings",
     "ReadSettings",
     "SegmentationSettings",
+    "StitchingSettings",
 ]
 
 
@@ -457,3 +459,61 @@ class QualitySettings(ParameterSet):
 
     most_base_difference: Fraction = 0.15
     """How far the frequency of a base in a cycle may be from the library's (fraction)."""
+
+
+class StitchingSettings(ParameterSet):
+    """How the tiles of a well are put together, and cells that two tiles show are counted once."""
+
+    layout: Literal["stage", "row", "column", "row_snake", "column_snake"] = "stage"
+    """Where tiles lie before their overlaps are looked at: where the stage says, or in a grid that is filled
+    row by row or column by column; in a snake every second line runs backwards."""
+
+    n_columns: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Columns of the grid; none: as many as rows (layouts other than stage)."""
+
+    overlap: Annotated[Fraction, Field(lt=1)] = 0.1
+    """Part of a tile's side that its neighbour shows, too (layouts other than stage)."""
+
+    reach_px: Annotated[int, Field(ge=1, le=4096)] = 50
+    """How far a tile may lie from where it is expected against its neighbour (pixels)."""
+
+    min_overlap_px: Annotated[int, Field(ge=4, le=4096)] = 16
+    """Two tiles are compared where they are expected to share this many rows and columns (pixels)."""
+
+    min_significance: Annotated[float, Field(ge=0, le=1000)] = 6.0
+    """How far the correlation of an overlap has to stand out to be believed, in standard deviations of the
+    correlation of images that have nothing in common."""
+
+    same_cell_px: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    """Largest distance of the centres of one cell in two tiles (pixels)."""
+
+    cell_radius_px: Annotated[float, Field(ge=0, le=1000)] = 14.0
+    """Usual radius of a cell. One whose centre is nearer to the border of its tile is cut: its true centre is
+    sought as much farther outside (pixels)."""
+
+
+class MergeSettings(ParameterSet):
+    """How cells of the sequencing images are found in the phenotype images."""
+
+    max_distance_um: Annotated[float, Field(gt=0, le=1000)] = 4.0
+    """Largest distance of the centres of one cell in both acquisitions (micrometres)."""
+
+    min_triangles: Annotated[int, Field(ge=3, le=100_000)] = 6
+    """Triangles of neighbouring cells that have to agree on a similarity before it is believed."""
+
+    max_triangle_difference: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.15,
+        json_schema_extra={
+            "reference": "Lang D. et al. (2010) Astrometry.net. Astronomical Journal 139:1782."
+        },
+    )
+    """Largest difference of two triangles with their neighbours, in parts of their longest side."""
+
+    max_scale_error: Annotated[Fraction, Field(gt=0)] = 0.05
+    """Largest difference between the measured and the known ratio of pixel sizes."""
+
+    mirrored: bool = False
+    """One acquisition is the mirror image of the other."""
+
+    local_fit: bool = True
+    """Correct the shift of single tiles after the fit of the well, where enough cells of a tile agree."""

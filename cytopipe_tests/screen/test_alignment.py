@@ -125,6 +125,35 @@ def test_cycles_come_onto_the_first_one(method):
     assert np.abs(rest - first).mean() < 0.1 * first.std()
 
 
+def plain_cycles(stack, method, upsample_factor, window, q_norm):
+    """The alignment of equal cycles as scikit-image and NumPy do it, one call after the other."""
+    aligned = stack.copy()
+    for cycle in aligned:
+        compared = filter_percentiles(apply_window(cycle[1:], window), 0, 90)
+        shifts = plain_shifts(compared, upsample_factor)
+        cycle[1:] = [plain_warp(*one) for one in zip(cycle[1:], shifts, strict=True)]
+    compared = apply_window(aligned[:, 0], window)
+    if method == "sbs_mean":
+        brightest = apply_window(aligned[:, 1:], window).max(axis=1)
+        compared = np.minimum(brightest / np.percentile(brightest, q_norm, axis=(1, 2))[:, None, None], 1)
+    shifts = plain_shifts(compared, upsample_factor)
+    for cycle, shift in zip(aligned, shifts, strict=True):
+        cycle[:] = [plain_warp(plane, shift) for plane in cycle]
+    return aligned
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_whole_alignment_equals_the_plain_one_bit_for_bit(seed):
+    random = np.random.default_rng(seed)
+    moves = [(0, 0), *(random.integers(-12, 13, (2, 2)) / random.choice([1, 2, 3]))]
+    stack = screen(moves, seed)[..., : random.integers(50, 91), : random.integers(50, 102)]
+    method = ("DAPI", "sbs_mean")[seed % 2]
+    factor, window = int(random.choice([1, 2, 4, 10])), float(random.choice([1, 1.5, 2, 3]))
+    q_norm = float(random.choice([50, 70, 95]))
+    found = align_cycles(stack, ORDER, method, factor, window, q_norm=q_norm)
+    np.testing.assert_array_equal(found, plain_cycles(stack, method, factor, window, q_norm))
+
+
 def test_a_further_channel_of_one_cycle_is_given_to_all_with_its_own_shift():
     stack = screen([(0, 0), (2, -3), (4, 1)])
     cycles = [stack[0, 1:], stack[1], stack[2, 1:]]

@@ -92,6 +92,14 @@ def test_the_maximum_filter_leaves_channels_out_and_always_has_cycles():
     assert max_filter(image[0, 0]).shape == (1, 1, 20, 20)
 
 
+def test_a_single_frame_and_the_other_byte_order_are_filtered_alike():
+    image = next(pictures((1, 2, 30, 21)))
+    np.testing.assert_array_equal(log_filter(image[0, 0]), log_filter(image)[0, 0])
+    swapped = image.astype(">u2")
+    for function in (log_filter, compute_standard_deviation, max_filter, find_peaks):
+        np.testing.assert_array_equal(function(swapped), function(image))
+
+
 def test_a_view_that_is_not_contiguous_is_filtered_like_its_copy():
     image = next(pictures((2, 3, 40, 60)))[..., ::2, ::-3]
     np.testing.assert_array_equal(log_filter(image), log_filter(image.copy()))
@@ -100,7 +108,8 @@ def test_a_view_that_is_not_contiguous_is_filtered_like_its_copy():
 
 
 @pytest.mark.parametrize(
-    "image", [np.zeros((0, 4)), np.zeros(4), np.zeros((3, 3), complex), np.array([["a"]])]
+    "image",
+    [np.zeros((0, 4)), np.zeros(4), np.zeros((3, 3), complex), np.array([["a"]]), np.zeros((3, 3), "f2")],
 )
 def test_what_is_no_image_is_refused(image):
     for function in (log_filter, find_peaks, max_filter, compute_standard_deviation):

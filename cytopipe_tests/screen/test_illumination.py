@@ -101,6 +101,8 @@ def test_a_field_is_refused_that_does_not_fit():
     for tiles in ([], [tile, tile[:, 1:]], [tile, tile.astype(np.uint8)], [tile.astype(float)]):
         with pytest.raises(InputError):
             calculate_ic_field(tiles)
+    with pytest.raises(InputError):
+        apply_ic_field(np.full((1, 9, 9), -1), np.ones((1, 9, 9)))
     for fraction in (0, 1.1, float("nan")):
         with pytest.raises(ParameterError):
             calculate_ic_field([tile], sample_fraction=fraction)

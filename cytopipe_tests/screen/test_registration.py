@@ -139,7 +139,7 @@ def test_an_empty_tile_stays_where_it_is_and_says_so(kind):
     found = register_cycles(images)
     if kind != "hot":
         assert not found.registered[1:].any()
-    np.testing.assert_allclose(found.transforms, np.broadcast_to(np.eye(3)[:2], (3, 5, 2, 3)), atol=0.01)
+    np.testing.assert_allclose(found.transforms, np.broadcast_to(np.eye(3)[:2], (3, 5, 2, 3)), atol=0.1)
     if kind != "hot":
         assert (resample(images, found) == images).all()
 
