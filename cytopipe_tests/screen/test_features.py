@@ -306,6 +306,16 @@ def test_two_channels_name_their_correlation():
     assert "correlation_DAPI_actin" in one(labels, image, CHANNELS)
 
 
+def test_the_reference_measures_as_many_channels_as_there_are_and_no_empty_compartment():
+    labels = disk(40, 40, 12)
+    image = image_of("bright", labels.shape, 2, 3)
+    table = extract_phenotype_cp_emulator(
+        image, labels, labels, WHERE, np.zeros_like(labels), foci_channel=[0, 2]
+    )
+    assert {"nucleus_gh2ax_mean", "cell_dapi_foci_count", "cell_gh2ax_foci_count"} < set(table)
+    assert not [name for name in table if "phalloidin" in name or name.startswith("cytoplasm")]
+
+
 # ---------------------------------------------------------------------- names
 
 

@@ -90,7 +90,8 @@ def measure(
     rest = [column for column in table.columns[1:] if column not in set(places)]
     table = table[["label", *places, *rest]]
     for place, (column, value) in enumerate({"plate": plate, "well": well, "tile": tile}.items(), 1):
-        table.insert(place, column, pd.Series([value] * len(table), dtype=object))
+        kind = object if isinstance(value, str) else np.result_type(value)
+        table.insert(place, column, pd.Series([value] * len(table), dtype=kind))
     return table
 
 
@@ -115,21 +116,24 @@ def extract_phenotype_cp_emulator(
     foci_channel : int or sequence of int, optional
         Index of the channels in which foci are counted.
     channel_names : sequence of str
-        One name per channel.
+        One name per channel; more are not used.
 
     Returns
     -------
     DataFrame
-        With two channels, the correlation's column has no channels in its name, as in the reference.
+        Without columns of compartments that have no label. With two channels, the correlation's column has
+        no channels in its name, as in the reference.
     """
+    names = list(channel_names)[: len(data_phenotype)]
+    cells, cytoplasms = (one if one is not None and one.any() else None for one in (cells, cytoplasms))
     chosen = () if foci_channel is None else tuple(np.atleast_1d(foci_channel).tolist())
-    settings = FeatureSettings(foci_channels=tuple(channel_names[one] for one in chosen), parity=True)
+    settings = FeatureSettings(foci_channels=tuple(names[one] for one in chosen), parity=True)
     table = measure(
         data_phenotype,
         nuclei,
         cells,
         cytoplasms,
-        channel_names=channel_names,
+        channel_names=names,
         settings=settings,
         plate="",
         well="",
@@ -138,8 +142,8 @@ def extract_phenotype_cp_emulator(
     ordered = [name for name in ("plate", "well", "tile") if name in wildcards]
     for place, name in enumerate([*ordered, *(one for one in wildcards if one not in ordered)], 1):
         table.insert(place, name, wildcards[name])
-    if len(channel_names) == 2:
-        pair = "_".join(["_correlation", *channel_names])
+    if len(names) == 2:
+        pair = "_".join(["_correlation", *names])
         table.columns = [
             name.removesuffix(pair) + "_correlation" if name.endswith(pair) else name for name in table
         ]
