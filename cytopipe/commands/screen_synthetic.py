@@ -22,6 +22,7 @@ _ENTRY = """\
       channels: [DAPI, G, T, A, C]
       pixel_size_um: 1.3
       positions: {folder}sbs_metadata.tsv
+      segmentation: {{threshold_dapi: 2500}}
 """
 _PHENOTYPE = """\
     phenotype:
@@ -29,6 +30,9 @@ _PHENOTYPE = """\
       channels: [DAPI, TUBULIN, GH2AX, PHALLOIDIN]
       pixel_size_um: 0.65
       positions: {folder}phenotype_metadata.tsv
+      segmentation: {{threshold_dapi: 2500, threshold_cell: 900, radius_px: 30, smooth_px: 2.7,
+                     nucleus_area_min_px: 180, nucleus_area_max_px: 1800}}
+      stitching: {{same_cell_px: 20, cell_radius_px: 28}}
 """
 
 
