@@ -113,8 +113,8 @@ PRESETS: dict[str, dict[str, float]] = {
 #: Other optics and chemistry under the same presets, so that a method is not fitted to one of them.
 _OTHER = {
     "psf_sigma": 1.05, "psf_halo": 0.25, "amplitude_spread": 0.6, "amplitude_jitter": 0.16,
-    "spots_per_cell": 5.0, "spots_dispersion": 1.8, "counts_per_photon": 1.6, "read_noise": 6.0, "gains": (0.7, 1.2, 0.9, 1.3),
-    "cell_radius": 16.0, "spill": 1.2,
+    "spots_per_cell": 5.0, "spots_dispersion": 1.8, "counts_per_photon": 1.6, "read_noise": 6.0,
+    "gains": (0.7, 1.2, 0.9, 1.3), "cell_radius": 16.0, "spill": 1.2,
 }  # fmt: skip
 
 
