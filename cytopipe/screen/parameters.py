@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from cytopipe.parameters import ParameterSet
+from cytopipe.parameters import ParameterSet, contradiction
+from cytopipe.units import Fraction, Words
 
-__all__ = ["CycleAlignmentSettings"]
+__all__ = [
+    "CellCallSettings",
+    "CycleAlignmentSettings",
+    "LibrarySettings",
+    "OmeZarrSettings",
+    "QualitySettings",
+    "ReadSettings",
+    "SegmentationSettings",
+]
 
 
 class CycleAlignmentSettings(ParameterSet):
@@ -36,3 +45,272 @@ class CycleAlignmentSettings(ParameterSet):
 
     window: Annotated[int, Field(ge=1, le=64)] = 2
     """The centre 1 / window of an image is compared (translation)."""
+
+
+_CELLPOSE = "Stringer C. et al. (2021) Cellpose. Nature Methods 18:100-106."
+_STARDIST = "Schmidt U. et al. (2018) Star-convex polygons. MICCAI, LNCS 11071:265-273."
+_FELDMAN = "Feldman D. et al. (2019) Optical pooled screens in human cells. Cell 179(3):787-799."
+
+
+class SegmentationSettings(ParameterSet):
+    """How nuclei and cells of a tile are found."""
+
+    method: Literal["watershed", "cellpose", "stardist"] = "watershed"
+    """Watershed needs no weights. Cellpose and StarDist need their package and a trained model."""
+
+    segment_cells: bool = True
+    """Find cells, too; otherwise each nucleus stands for its cell."""
+
+    reconcile: Literal["consensus", "contained_in_cells"] | None = "consensus"
+    """Consensus keeps cells with one nucleus. The other keeps cells with several and merges these. None:
+    labels stay as found, and cells may lack a nucleus."""
+
+    dapi_index: Annotated[int, Field(ge=0)] = 0
+    """Channel of the nuclear stain, counted from 0."""
+
+    threshold_dapi: Annotated[float, Field(ge=0)] = Field(
+        default=4260.0, json_schema_extra={"reference": _FELDMAN}
+    )
+    """Mean intensity that a nucleus has at least (watershed)."""
+
+    threshold_cell: Annotated[float, Field(ge=0)] = 1300.0
+    """Intensity above which a pixel belongs to a cell: the median of the channels beside DAPI (watershed)."""
+
+    nucleus_area_min_px: Annotated[float, Field(ge=0)] = 45.0
+    """Area in px that a nucleus must exceed (watershed)."""
+
+    nucleus_area_max_px: Annotated[float, Field(gt=0)] = 450.0
+    """Area in px below which a nucleus must stay (watershed)."""
+
+    radius_px: Annotated[int, Field(ge=1, le=500)] = 15
+    """Radius of the disk whose mean a pixel of a nucleus exceeds (watershed)."""
+
+    smooth_px: Annotated[float, Field(ge=0, le=100)] = 1.35
+    """Sigma by which the distance to the background is smoothed before touching nuclei are cut: the larger,
+    the fewer cuts (watershed)."""
+
+    nucleus_model: str = ""
+    """Path of the model that finds nuclei (cellpose: a file; stardist: a folder)."""
+
+    cell_model: str = ""
+    """Path of the model that finds cells (cellpose: a file; stardist: a folder)."""
+
+    cyto_index: Annotated[int, Field(ge=0)] = 1
+    """Channel that shows cytoplasm, counted from 0 (cellpose, stardist)."""
+
+    helper_index: Annotated[int, Field(ge=0)] | None = None
+    """A further channel that Cellpose sees."""
+
+    log_scale: bool = True
+    """Show Cellpose the cytoplasm on a logarithmic scale."""
+
+    nucleus_diameter_px: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, json_schema_extra={"reference": _CELLPOSE}
+    )
+    """Diameter of nuclei; none: as the model was trained (cellpose)."""
+
+    cell_diameter_px: Annotated[float, Field(gt=0)] | None = None
+    """Diameter of cells; none: as the model was trained (cellpose)."""
+
+    flow_threshold: Annotated[float, Field(ge=0)] = 0.4
+    """Error of the flows above which a mask is dropped (cellpose)."""
+
+    cellprob_threshold: Annotated[float, Field(ge=-20, le=20)] = 0.0
+    """Log odds above which a pixel belongs to an object (cellpose)."""
+
+    prob_threshold: Fraction = Field(default=0.5, json_schema_extra={"reference": _STARDIST})
+    """Probability that an object has at least (stardist)."""
+
+    nms_threshold: Fraction = 0.4
+    """Overlap above which the less probable of two objects is dropped (stardist)."""
+
+    gpu: bool = False
+    """Use a GPU where there is one (cellpose)."""
+
+    @model_validator(mode="after")
+    def _areas_in_order(self) -> Self:
+        if self.nucleus_area_min_px >= self.nucleus_area_max_px:
+            raise contradiction(
+                "no nucleus can have that area",
+                "nucleus_area_min_px",
+                expected="nucleus_area_min_px < nucleus_area_max_px",
+                found=f"{self.nucleus_area_min_px:g} and {self.nucleus_area_max_px:g}",
+            )
+        return self
+
+
+class LibrarySettings(ParameterSet):
+    """Which columns of the library of barcodes mean what."""
+
+    barcode_column: str = "sgRNA"
+    """Column of the full barcodes; reads are compared with their first letters, as many as cycles."""
+
+    prefix_column: str | None = None
+    """Column of the barcodes as they are read, where cycles are skipped; none: the first letters."""
+
+    gene_columns: tuple[str, ...] = ("gene_symbol", "gene_id")
+    """Columns that the table of cells repeats for each barcode; those that are absent are left out."""
+
+    near_distance: Annotated[int, Field(ge=1, le=8)] = 1
+    """Barcodes that differ in so few bases are reported as near neighbours."""
+
+
+class ReadSettings(ParameterSet):
+    """How spots become reads."""
+
+    method: Literal["median", "percentile", "zscore"] = "median"
+    """Median and percentile: crosstalk by one matrix per tile. Zscore: planes are standardised, a base is the
+    channel that leads."""
+
+    threshold_peaks: Annotated[float, Field(ge=0)] = 400.0
+    """A peak must exceed this to be a read (median, percentile)."""
+
+    read_margin_px: Annotated[int, Field(ge=0, le=50)] = 0
+    """A read outside of cells belongs to the nearest cell within this distance."""
+
+    correction_only_in_cells: bool = True
+    """Estimate crosstalk from reads in cells alone (median, percentile)."""
+
+    normalize_bases_first: bool = True
+    """Divide each channel by its median before crosstalk is estimated (median)."""
+
+    background_sigma_px: Annotated[float, Field(gt=0, le=100)] = Field(
+        default=4.0, json_schema_extra={"reference": "STARCall (2025) PLOS Comput Biol, pcbi.1013689"}
+    )
+    """Sigma of the Gaussian that is subtracted from each plane (zscore)."""
+
+    spot_sigma_min_px: Annotated[float, Field(gt=0, le=50)] = 1.0
+    """Sigma of the smallest spots (zscore)."""
+
+    spot_sigma_max_px: Annotated[float, Field(gt=0, le=50)] = 3.0
+    """Sigma of the largest spots (zscore)."""
+
+    spot_sigma_steps: Annotated[int, Field(ge=1, le=50)] = 7
+    """Sizes of spots that are tried (zscore)."""
+
+    value_radius_px: Annotated[int, Field(ge=0, le=50)] = 2
+    """A spot's value is the largest within this distance (zscore)."""
+
+
+class CellCallSettings(ParameterSet):
+    """How the reads of a cell become its barcodes."""
+
+    q_min: Fraction = 0.0
+    """Quality that the worst base of a read has at least."""
+
+    sort_calls: Literal["peak", "count"] = "peak"
+    """Reads that match the library come first, then those of the brightest peak, or of the most frequent
+    barcode."""
+
+    n_barcodes: Annotated[int, Field(ge=2, le=20)] = 2
+    """Barcodes of a cell that are kept."""
+
+    error_correct: bool = False
+    """Replace a read by the one barcode of the library that is nearest, within max_distance."""
+
+    max_distance: Annotated[int, Field(ge=0, le=8)] = 2
+    """Largest distance at which a read is replaced, in bases; also that of a match (zscore)."""
+
+    distance_metric: Literal["hamming", "levenshtein"] = "hamming"
+    """Hamming counts bases that differ; levenshtein also bases that are missing or too many."""
+
+    max_false_corrections: Fraction | None = None
+    """Share of corrected reads that may be wrong: the distance is lowered until decoy barcodes attract less.
+    None: max_distance as it is."""
+
+    map_start: Annotated[int, Field(ge=1)] | None = None
+    """First cycle of the barcode that is mapped, from 1, where a read holds two barcodes."""
+
+    map_end: Annotated[int, Field(ge=1)] | None = None
+    """Last cycle of the barcode that is mapped."""
+
+    recomb_start: Annotated[int, Field(ge=1)] | None = None
+    """First cycle of the barcode that tells recombination."""
+
+    recomb_end: Annotated[int, Field(ge=1)] | None = None
+    """Last cycle of the barcode that tells recombination."""
+
+    recomb_q_thresh: Fraction | None = None
+    """Quality of these cycles below which recombination is left open; none: always told."""
+
+    @model_validator(mode="after")
+    def _cycles_in_order(self) -> Self:
+        for name in ("map", "recomb"):
+            start, end = getattr(self, f"{name}_start"), getattr(self, f"{name}_end")
+            if (start is None) != (end is None) or (start is not None and start > end):
+                raise contradiction(
+                    "cycles must have a first and a last one",
+                    f"{name}_start",
+                    expected=f"{name}_start <= {name}_end, or neither",
+                    found=f"{start} and {end}",
+                )
+        if self.recomb_start is not None and self.map_start is None:
+            raise contradiction(
+                "recombination is told of reads with two barcodes", "recomb_start", expected="map_start, too"
+            )
+        return self
+
+
+def _chunk_shape(value: object) -> tuple[int, ...]:
+    """``1,512,512`` or a list of whole numbers."""
+    parts = value.split(",") if isinstance(value, str) else value
+    try:
+        shape = tuple(int(one) for one in parts)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        shape = ()
+    if not 2 <= len(shape) <= 5 or min(shape) < 1 or max(shape) > 1 << 16:
+        raise ValueError("expected 2 to 5 whole numbers, such as 1,512,512")
+    return shape
+
+
+ChunkShape = Annotated[
+    tuple[int, ...],
+    BeforeValidator(_chunk_shape),
+    Words("2 to 5 whole numbers, such as 1,512,512", "N,N,N"),
+    WithJsonSchema({"type": "array", "items": {"type": "integer", "minimum": 1}, "minItems": 2}),
+]
+
+
+class OmeZarrSettings(ParameterSet):
+    """How images are written as OME-Zarr."""
+
+    chunk_shape: ChunkShape = (1, 512, 512)
+    """Pixels of a chunk along the last axes (pixels)."""
+
+    coarsening_factor: Annotated[int, Field(ge=2, le=16)] = 2
+    """How much coarser each level is along rows and columns."""
+
+    max_levels: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Levels at most, the finest included; none: until one chunk holds a whole plane."""
+
+    ngff_version: Literal["0.5", "0.4"] = "0.5"
+    """Of the format. 0.4 is Zarr version 2, the only one that Bio-Formats and OMERO read."""
+
+    shard: Annotated[int, Field(ge=1, le=1 << 16)] | None = None
+    """Rows and columns that one file holds, a multiple of the chunk's; none: a file per chunk. 2048 makes up
+    to 16 times fewer files (pixels; 0.5 only)."""
+
+
+class QualitySettings(ParameterSet):
+    """What is told as a fault of images, reads and cells."""
+
+    least_contrast: Annotated[float, Field(ge=0)] = 20.0
+    """A plane whose percentiles 99.5 and 5 are nearer to each other is blank (intensity)."""
+
+    most_saturated: Fraction = 0.01
+    """Pixels at the largest value of the camera, of a plane at most (fraction)."""
+
+    least_focus: Fraction = 0.5
+    """Sharpness of a plane, as a fraction of the usual one of its well, cycle and channel."""
+
+    most_residual_px: Annotated[float, Field(gt=0)] = 0.5
+    """How far a cycle may be from the first one after alignment (pixels)."""
+
+    least_called: Fraction = 0.3
+    """Cells of a well that have a barcode of the library, at least (fraction)."""
+
+    least_of_usual: Fraction = 0.5
+    """Share of cells with a barcode in a tile, as a fraction of the usual one of its well."""
+
+    most_base_difference: Fraction = 0.15
+    """How far the frequency of a base in a cycle may be from the library's (fraction)."""
