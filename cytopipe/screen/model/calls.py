@@ -49,12 +49,12 @@ class Posteriors:
 
 def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries: Entries) -> Likelihoods:
     """Each read alone, under every entry that may explain it."""
-    from cytopipe.screen.model.estimate import variances
+    from cytopipe.screen.model.estimate import debris_of, variances
 
     vary, still = variances(level, model.noise, model.static, x.shape[1])
     return Likelihoods(
         *kernels.reads_under_library(
-            np.ascontiguousarray(x, dtype=np.float64), vary, still, model.lagged(), model.amplitude, model.jitter,
+            np.ascontiguousarray(x, dtype=np.float64), vary, still, debris_of(model.amplitude), model.lagged(), model.amplitude, model.jitter,
             entries.codes, entries.skip, entries.log_share(model.counts), WITHIN, MOST,
         )  # fmt: skip
     )

@@ -27,6 +27,8 @@ class ReadModel:
         Order of the base channels, such as ``GTAC``; axes of length 4 follow it.
     spot_sigma_px, background_sigma_px : float
         Of the difference of Gaussians in which everything below is measured.
+    drift : array (T, 4)
+        Brightness of the background by cycle and channel; planes are divided by it before anything else.
     noise : array (4, 2), static : array (4, 3)
         Variance of noise and of unchanging structure by brightness (`detection.noise_of`).
     mix : array (T, 4, 4)
@@ -57,6 +59,7 @@ class ReadModel:
     bases: str
     spot_sigma_px: float
     background_sigma_px: float
+    drift: np.ndarray
     noise: np.ndarray
     static: np.ndarray
     mix: np.ndarray
@@ -88,7 +91,7 @@ class ReadModel:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ReadModel:
         """The model that `as_json` wrote."""
-        arrays = ("noise", "static", "mix", "amplitude", "weight")
+        arrays = ("drift", "noise", "static", "mix", "amplitude", "weight")
         return cls(**{k: np.array(v, float) if k in arrays else v for k, v in document.items()})
 
     def replace(self, **changes: object) -> ReadModel:

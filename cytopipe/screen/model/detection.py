@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cytopipe.screen.model import kernels
 
-__all__ = ["BLOCK", "HALO", "Found", "blocks", "filtered", "near_cells", "noise_of", "spots"]
+__all__ = ["BLOCK", "HALO", "Found", "blocks", "drift_of", "filtered", "near_cells", "noise_of", "spots"]
 
 #: Sides of the squares that are worked on at a time, and what is seen around them, px.
 BLOCK, HALO = 512, 16
@@ -48,12 +48,16 @@ class Found:
     strength: np.ndarray
 
 
-def filtered(bases: np.ndarray, spot_sigma: float, background_sigma: float) -> tuple[np.ndarray, np.ndarray]:
+def filtered(
+    bases: np.ndarray, spot_sigma: float, background_sigma: float, drift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Difference of Gaussians of every plane, and the local brightness, mean over cycles.
 
     Parameters
     ----------
     bases : array (T, 4, H, W)
+    drift : array (T, 4)
+        Brightness of what is static in each plane, by which it is divided.
 
     Returns
     -------
@@ -66,6 +70,7 @@ def filtered(bases: np.ndarray, spot_sigma: float, background_sigma: float) -> t
     for t, planes in enumerate(bases):
         for c, plane in enumerate(planes):
             raw = plane.astype(np.float32)
+            raw *= np.float32(1 / drift[t, c])
             wide = cv2.GaussianBlur(raw, (0, 0), background_sigma, borderType=cv2.BORDER_REFLECT)
             level[c] += wide
             np.subtract(
@@ -73,6 +78,30 @@ def filtered(bases: np.ndarray, spot_sigma: float, background_sigma: float) -> t
             )
     level /= len(bases)
     return out, level
+
+
+def drift_of(bases: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
+    """How bright the background of cells is in each plane, against its mean over cycles (T, 4).
+
+    Parameters
+    ----------
+    bases : sequence of array (T, 4, H, W)
+    masks : sequence of array (H, W), bool
+        Pixels of cells.
+    """
+    found = []
+    for planes, mask in zip(bases, masks, strict=True):
+        inside, outside = planes[:, :, mask][:, :, ::5], planes[:, :, ~mask][:, :, ::5]
+        if inside.shape[2] < 50 or outside.shape[2] < 50:
+            continue
+        # The median pixel of a cell shows no spot; what lies outside of cells is taken off.
+        above = np.median(inside, axis=2) - np.median(outside, axis=2)
+        noise = np.median(np.abs(np.diff(inside.astype(float), axis=0)), axis=(0, 2)) / np.sqrt(inside.shape[2])
+        found.append(np.where(above.mean(axis=0) > 30 * noise, above, np.nan))
+    if not found:
+        return np.ones(bases[0].shape[:2])
+    above = np.nanmedian(np.stack([one / one.mean(axis=0) for one in found]), axis=0)
+    return np.where(np.isfinite(above), np.clip(above, 0.3, 3.0), 1.0)
 
 
 def blocks(shape: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:

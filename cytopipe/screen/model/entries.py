@@ -65,10 +65,10 @@ class Entries:
         return len(self.codes)
 
     def log_share(self, counts: Mapping[str, int] | None) -> np.ndarray:
-        """Logarithm of the abundance of each entry: the cells that carry it, and one half for all."""
+        """Logarithm of the abundance of each entry: the cells that carry it, and two for all."""
         if not self.size:
             return np.zeros(0)
-        seen = np.full(self.size, 0.5)
+        seen = np.full(self.size, 2.0)
         if counts:
             seen += np.array([counts.get(name, 0) for name in self.names], float)
         return np.log(seen / seen.sum())

@@ -80,9 +80,10 @@ class _Sampled:
         self.settings = settings
         self.parts = []
         picked, picked_level = [], []
+        self.drift = detection.drift_of([one.bases for one in squares], [one.labels > 0 for one in squares])
         for one in squares:
             values, level = detection.filtered(
-                one.bases, settings.spot_sigma_px, settings.background_sigma_px
+                one.bases, settings.spot_sigma_px, settings.background_sigma_px, self.drift
             )
             mask = detection.near_cells(one.labels, settings.read_margin_px)
             self.parts.append((values, level, mask, one.labels))
@@ -138,6 +139,11 @@ def variances(level: np.ndarray, noise: np.ndarray, static: np.ndarray, cycles: 
     return np.repeat(vary[:, None], cycles, axis=1), static[:, 0] * over**2 + static[:, 1]
 
 
+def debris_of(amplitude: np.ndarray) -> np.ndarray:
+    """Share of reads on debris, the variance of debris (as bright as bright spots), its relative change."""
+    return np.array([0.05, (2 * np.exp(amplitude[0] + amplitude[1])) ** 2, 0.05])
+
+
 def estimate_model(
     tiles: Iterable[tuple[np.ndarray, np.ndarray]],
     entries: Entries,
@@ -150,7 +156,7 @@ def estimate_model(
     squares = sample(tiles, settings, len(bases))
     cycles = entries.cycles or (squares[0].bases.shape[0] if squares else 0)
     nothing = ReadModel(
-        bases, settings.spot_sigma_px, settings.background_sigma_px, np.tile((0.0, 1.0), (4, 1)),
+        bases, settings.spot_sigma_px, settings.background_sigma_px, np.ones((cycles, 4)), np.tile((0.0, 1.0), (4, 1)),
         np.tile((0.0, 1.0, 0.0), (4, 1)), np.tile(np.eye(4), (cycles, 1, 1)), 0.0, 0.0, 0.15,
         np.array([5.0, 1.0]), np.ones((cycles, 4)), np.inf, 0.0, dict(_SHARES), _PRIOR_NONE, _PRIOR_TWO, {}, 0, 0,
     )  # fmt: skip
@@ -162,7 +168,7 @@ def estimate_model(
     least, _, images = sampled.threshold(weight, settings.learn_false_share)
     reads = sampled.reads(images, least)
     x, level = reads["x"], reads["level"]
-    model = nothing.replace(noise=noise, static=static)
+    model = nothing.replace(drift=sampled.drift, noise=noise, static=static)
     if len(x) < 10:
         return model
     vary, still = variances(level, noise, static, cycles)
@@ -213,7 +219,7 @@ def estimate_model(
 def _known(x, vary, still, lagged, amplitude, jitter, entries: Entries) -> tuple[np.ndarray, np.ndarray]:
     """Reads whose sequence is certain enough to learn from, and these sequences."""
     codes, scores, gain, _, count, entry, likelihood, _, any_entry = kernels.reads_under_library(
-        x, vary, still, lagged, amplitude, jitter, entries.codes, entries.skip, entries.log_share(None), 16.0, 24
+        x, vary, still, debris_of(amplitude), lagged, amplitude, jitter, entries.codes, entries.skip, entries.log_share(None), 16.0, 24
     )
     codes = codes.astype(np.int64)
     if not entries.size:

@@ -284,7 +284,29 @@ def skips(codes):
 
 
 @njit(cache=True)
-def reads_under_library(x, variance, static, lagged, amplitude, jitter, library, skip, log_share, within, most):
+def _log_add(a, b):
+    top = max(a, b)
+    return top + np.log(np.exp(a - top) + np.exp(b - top)) if top > -1e29 else -1e30
+
+
+@njit(cache=True)
+def _still(x, inverse, static, shrink):
+    """Log likelihood of static parts of a variance and noise, against noise; fills `shrink` per channel."""
+    total = 0.0
+    for c in range(4):
+        w, wx = 0.0, 0.0
+        for t in range(x.shape[0]):
+            w += inverse[t, c]
+            wx += inverse[t, c] * x[t, c]
+        shrink[c] = 1 / (1 / max(static[c], 1e-9) + w)
+        total += 0.5 * wx * wx * shrink[c] - 0.5 * np.log(1 + static[c] * w)
+    return total
+
+
+@njit(cache=True)
+def reads_under_library(
+    x, variance, static, debris, lagged, amplitude, jitter, library, skip, log_share, within, most
+):
     """Each read alone: its best sequence, and how likely it is under the entries that may explain it.
 
     Parameters
@@ -292,6 +314,9 @@ def reads_under_library(x, variance, static, lagged, amplitude, jitter, library,
     x, variance : array (n, T, 4)
     static : array (n, 4)
         Variance of the part that does not change.
+    debris : array (3,)
+        The share of reads in which that part is much larger, its variance there, and the relative standard
+        deviation by which it does change between cycles.
     lagged : array (T, lags, 4, 4)
         Signal of amplitude 1 in cycle t and channel c by the base at t + lag.
     amplitude : array (2,)
@@ -310,7 +335,7 @@ def reads_under_library(x, variance, static, lagged, amplitude, jitter, library,
     codes (n, T), scores (n, T, 4), gain (n,), a (n,), count (n,), entries (n, most), likelihood (n, most),
     any_sequence (n,), any_entry (n,)
         `likelihood`, `any_sequence` (all sequences alike) and `any_entry` (entries by their abundance) are
-        logarithms against noise alone.
+        logarithms against no signal at all.
     """
     n, cycles = x.shape[0], x.shape[1]
     m = len(library)
@@ -321,14 +346,15 @@ def reads_under_library(x, variance, static, lagged, amplitude, jitter, library,
     entries = np.full((n, most), -1, np.int32)
     likelihood = np.full((n, most), -1e30)
     any_sequence, any_entry = np.full(n, -1e30), np.full(n, -1e30)
-    inverse, shrink = np.empty((cycles, 4)), np.empty(4)
-    own, nothing = np.zeros(4), np.zeros(4)
-    other = np.zeros(cycles, np.uint8)
-    other_scores = np.zeros((cycles, 4))
+    inverse, shrink = np.empty((cycles, 4)), np.empty((2, 4))
+    own, nothing, wide = np.zeros(4), np.zeros(4), np.full(4, debris[1])
+    tried = np.zeros((2, 2, cycles), np.uint8)
+    tried_scores = np.zeros((2, 2, cycles, 4))
     s = np.empty((cycles, 4))
     rest = np.zeros(cycles + 1)
     partial = np.zeros(cycles + 1)
     values = np.empty(cycles)
+    still, varies = np.empty(2), np.empty(4)
     low = max(1, (cycles + 1) // 3)
     for r in range(n):
         for c in range(4):
@@ -340,31 +366,41 @@ def reads_under_library(x, variance, static, lagged, amplitude, jitter, library,
                     at -= 1
                 values[at] = v
             own[c] = values[:low].mean()
+            varies[c] = (debris[2] * values[cycles // 2]) ** 2
         # Twice: the first sequence tells how much the signal itself varies.
+        kind = 0
+        gain, a, information = 0.0, 0.0, 1.0
         for turn in range(2):
             for c in range(4):
-                total = 0.0
                 for t in range(cycles):
-                    vary = variance[r, t, c]
+                    vary = variance[r, t, c] + varies[c]
                     if turn:
-                        vary += (jitter * amplitudes[r] * s[t, c]) ** 2
+                        vary += (jitter * a * s[t, c]) ** 2
                     inverse[t, c] = 1 / vary
-                    total += inverse[t, c]
-                shrink[c] = 1 / (1 / max(static[r, c], 1e-9) + total)
-            if turn == 0:
-                _start(x[r], inverse, own, lagged, codes[r])
-                _start(x[r], inverse, nothing, lagged, other)
-                gain, a, information = _consensus(x[r], inverse, shrink, lagged, codes[r], scores[r])
-                rival = _consensus(x[r], inverse, shrink, lagged, other, other_scores)
-                if rival[0] > gain:
-                    gain, a, information = rival
-                    codes[r] = other
-            else:
-                gain, a, information = _consensus(x[r], inverse, shrink, lagged, codes[r], scores[r])
-            amplitudes[r] = a
+            still[0] = _still(x[r], inverse, static[r], shrink[0]) + np.log(1 - debris[0])
+            still[1] = _still(x[r], inverse, wide, shrink[1]) + np.log(debris[0])
+            top, best_start = -1e300, 0
+            for some in range(2):
+                for start in range(2):
+                    if turn == 0:
+                        _start(x[r], inverse, own if start == 0 else nothing, lagged, tried[some, start])
+                    elif start == 1:
+                        continue
+                    else:
+                        tried[some, 0] = codes[r]
+                    got = _consensus(
+                        x[r], inverse, shrink[some], lagged, tried[some, start], tried_scores[some, start]
+                    )
+                    evidence = still[some] + got[0] + _amplitude_terms(got[1], got[2], amplitude)
+                    if evidence > top:
+                        top, kind, best_start = evidence, some, start
+                        gain, a, information = got
+            codes[r] = tried[kind, best_start]
+            scores[r] = tried_scores[kind, best_start]
             _signal(codes[r], lagged, s)
-        gains[r] = gain
-        log_sum = gain + _amplitude_terms(a, information, amplitude)
+        zero = _log_add(still[0], still[1])
+        gains[r], amplitudes[r] = gain, a
+        log_sum = still[kind] - zero + gain + _amplitude_terms(a, information, amplitude)
         for t in range(cycles):
             total, top = 0.0, -1e30
             for b in range(4):
@@ -414,8 +450,11 @@ def reads_under_library(x, variance, static, lagged, amplitude, jitter, library,
         top = -1e30
         for k in range(kept):
             _signal(library[entries[r, k]], lagged, s)
-            gain, a, information = _fit(x[r], inverse, shrink, s)
-            likelihood[r, k] = gain + _amplitude_terms(a, information, amplitude)
+            both = -1e30
+            for some in range(2):
+                gain, a, information = _fit(x[r], inverse, shrink[some], s)
+                both = _log_add(both, still[some] + gain + _amplitude_terms(a, information, amplitude))
+            likelihood[r, k] = both - zero
             top = max(top, likelihood[r, k] + log_share[entries[r, k]])
         total = 0.0
         for k in range(kept):
@@ -423,12 +462,6 @@ def reads_under_library(x, variance, static, lagged, amplitude, jitter, library,
         if kept:
             any_entry[r] = top + np.log(total)
     return codes, scores, gains, amplitudes, count, entries, likelihood, any_sequence, any_entry
-
-
-@njit(cache=True)
-def _log_add(a, b):
-    top = max(a, b)
-    return top + np.log(np.exp(a - top) + np.exp(b - top)) if top > -1e29 else -1e30
 
 
 @njit(cache=True)
