@@ -230,7 +230,8 @@ class Screen:
         """The truth of every label of a tile: `plate, well, tile, label` and the columns of `cells`.
 
         `i, j` are the centroid of the label (px), `n_spots` counts the spots within 1 px of the label
-        that are more than 6 px from the tile's border; `callable` is true where a cell has a barcode and at least one such spot.
+        that are more than 6 px from the tile's border; `callable` is true where a cell has a barcode and
+        at least one such spot.
         """
         _, labels, shown = self._labels(well, tile)
         labels = _renumbered(labels, shown)

@@ -177,9 +177,7 @@ def fit_chemistry(
                 normal = (scaled[:, t] * w).T @ scaled[:, t]
                 right = (scaled[:, t] * w).T @ (x[:, t, c] - still[:, 0, c])
                 ridge = np.trace(normal) / 4 * 0.02 + 1e-9
-                found[t, c] = np.linalg.solve(
-                    normal + ridge * np.eye(4), right + ridge * prior[t, c]
-                )
+                found[t, c] = np.linalg.solve(normal + ridge * np.eye(4), right + ridge * prior[t, c])
         return np.maximum(found, 0)
 
     seen = design(phasing, prephasing)

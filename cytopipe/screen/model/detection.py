@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -96,11 +97,15 @@ def drift_of(bases: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.nda
             continue
         # The median pixel of a cell shows no spot; what lies outside of cells is taken off.
         above = np.median(inside, axis=2) - np.median(outside, axis=2)
-        noise = np.median(np.abs(np.diff(inside.astype(float), axis=0)), axis=(0, 2)) / np.sqrt(inside.shape[2])
+        noise = np.median(np.abs(np.diff(inside.astype(float), axis=0)), axis=(0, 2)) / np.sqrt(
+            inside.shape[2]
+        )
         found.append(np.where(above.mean(axis=0) > 30 * noise, above, np.nan))
     if not found:
         return np.ones(bases[0].shape[:2])
-    above = np.nanmedian(np.stack([one / one.mean(axis=0) for one in found]), axis=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN")
+        above = np.nanmedian(np.stack([one / one.mean(axis=0) for one in found]), axis=0)
     return np.where(np.isfinite(above), np.clip(above, 0.3, 3.0), 1.0)
 
 

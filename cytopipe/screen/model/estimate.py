@@ -42,7 +42,10 @@ def sample(
         side = settings.sample_side_px
         down, across = max(1, round(height / side)), max(1, round(width / side))
         parts = [
-            (slice(a * height // down, (a + 1) * height // down), slice(b * width // across, (b + 1) * width // across))
+            (
+                slice(a * height // down, (a + 1) * height // down),
+                slice(b * width // across, (b + 1) * width // across),
+            )
             for a in range(down)
             for b in range(across)
         ]
@@ -70,7 +73,9 @@ def check_tile(aligned: np.ndarray, labels: np.ndarray) -> None:
             found=f"{aligned.shape} and {labels.shape}",
         )
     if not np.issubdtype(labels.dtype, np.integer):
-        raise InputError("labels of cells are not whole numbers", expected="integers", found=str(labels.dtype))
+        raise InputError(
+            "labels of cells are not whole numbers", expected="integers", found=str(labels.dtype)
+        )
 
 
 class _Sampled:
@@ -132,7 +137,9 @@ class _Sampled:
         return {"x": x, "level": level, "cell": cell, "inside": inside}
 
 
-def variances(level: np.ndarray, noise: np.ndarray, static: np.ndarray, cycles: int) -> tuple[np.ndarray, np.ndarray]:
+def variances(
+    level: np.ndarray, noise: np.ndarray, static: np.ndarray, cycles: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Variance of noise (n, T, 4) and of static structure (n, 4) at places of known brightness (n, 4)."""
     vary = np.maximum(noise[:, 0] * level + noise[:, 1], 1e-6)
     over = np.maximum(level - static[:, 2], 0)
@@ -156,10 +163,27 @@ def estimate_model(
     squares = sample(tiles, settings, len(bases))
     cycles = entries.cycles or (squares[0].bases.shape[0] if squares else 0)
     nothing = ReadModel(
-        bases, settings.spot_sigma_px, settings.background_sigma_px, np.ones((cycles, 4)), np.tile((0.0, 1.0), (4, 1)),
-        np.tile((0.0, 1.0, 0.0), (4, 1)), np.tile(np.eye(4), (cycles, 1, 1)), 0.0, 0.0, 0.15,
-        np.array([5.0, 1.0]), np.ones((cycles, 4)), np.inf, 0.0, dict(_SHARES), _PRIOR_NONE, _PRIOR_TWO, {}, 0, 0,
-    )  # fmt: skip
+        bases=bases,
+        spot_sigma_px=settings.spot_sigma_px,
+        background_sigma_px=settings.background_sigma_px,
+        drift=np.ones((cycles, 4)),
+        noise=np.tile((0.0, 1.0), (4, 1)),
+        static=np.tile((0.0, 1.0, 0.0), (4, 1)),
+        mix=np.tile(np.eye(4), (cycles, 1, 1)),
+        phasing=0.0,
+        prephasing=0.0,
+        jitter=0.15,
+        amplitude=np.array([5.0, 1.0]),
+        weight=np.ones((cycles, 4)),
+        threshold=np.inf,
+        false_share=0.0,
+        shares=dict(_SHARES),
+        prior_none=_PRIOR_NONE,
+        prior_two=_PRIOR_TWO,
+        counts={},
+        n_reads=0,
+        n_cells=0,
+    )
     if not squares:
         return nothing
     sampled = _Sampled(squares, settings)
@@ -219,7 +243,18 @@ def estimate_model(
 def _known(x, vary, still, lagged, amplitude, jitter, entries: Entries) -> tuple[np.ndarray, np.ndarray]:
     """Reads whose sequence is certain enough to learn from, and these sequences."""
     codes, scores, gain, _, count, entry, likelihood, _, any_entry = kernels.reads_under_library(
-        x, vary, still, debris_of(amplitude), lagged, amplitude, jitter, entries.codes, entries.skip, entries.log_share(None), 16.0, 24
+        x,
+        vary,
+        still,
+        debris_of(amplitude),
+        lagged,
+        amplitude,
+        jitter,
+        entries.codes,
+        entries.skip,
+        entries.log_share(None),
+        16.0,
+        24,
     )
     codes = codes.astype(np.int64)
     if not entries.size:

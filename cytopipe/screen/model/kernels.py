@@ -1,7 +1,7 @@
 """Loops of the read model: the statistic in which spots are found, and the likelihood of reads and cells.
 
-Bases are numbers in the order of the channels. A read is its values x[cycle, channel] of the filtered images.
-It is modelled as ``x = a * s + d + noise``: an amplitude times the signal that a sequence promises, a part per
+Bases are numbers in the order of channels. A read is its values x[cycle, channel] of filtered images.
+It is modelled as ``x = a * s + d + noise``: an amplitude times the signal a sequence promises, a part per
 channel that does not change over cycles (structure of the cell, debris) and noise of a known variance.
 Everything is a pure function of its arguments and runs on one thread.
 """
@@ -24,6 +24,8 @@ __all__ = [
 
 #: A cycle shows strands that are up to so many bases behind or ahead.
 LAGS_BACK, LAGS_AHEAD = 3, 2
+#: Of the reads that a cell with one barcode shows, each of two shows so many.
+_SPLIT = 0.6
 
 
 @njit(cache=True)
@@ -465,15 +467,18 @@ def reads_under_library(
 
 
 @njit(cache=True)
-def call_cells(starts, order, own, entries, likelihood, count, other, log_share, prior_none, prior_two, most):
+def call_cells(
+    starts, order, odds, entries, likelihood, count, other, log_share, prior_none, prior_two, most
+):
     """What each cell carries, given its reads.
 
     Parameters
     ----------
     starts : array (cells + 1,), order : array (reads,)
         Reads of cell k are ``order[starts[k]:starts[k + 1]]``.
-    own : array (reads,)
-        Probability that a read shows the barcode of the cell, if it carries one.
+    odds : array (reads,)
+        Reads that show the barcode of a cell that carries one, per read of any other kind. Other reads come
+        whether or not a cell carries a barcode, so they say nothing about it.
     entries, likelihood, count
         As `reads_under_library` gives them.
     other : array (reads,)
@@ -486,15 +491,16 @@ def call_cells(starts, order, own, entries, likelihood, count, other, log_share,
 
     Returns
     -------
-    best (cells, 2) int, probability (cells, 2), none (cells,), two (cells,), support (cells, 2)
+    best (cells, 2) int, probability (cells, 2), none (cells,), two (cells,), support (cells, 2),
+    owned (reads,)
         Entries by the probability that the cell carries them; that it carries nothing; that it carries two;
-        reads that speak for each, in sum of their probabilities.
+        reads that speak for each, in sum of their probabilities; the probability that a read is the cell's.
     """
     cells = len(starts) - 1
     best = np.full((cells, 2), -1, np.int32)
     probability = np.zeros((cells, 2))
     none, two = np.ones(cells), np.zeros(cells)
-    support = np.zeros((cells, 2))
+    support, owned = np.zeros((cells, 2)), np.zeros(len(odds))
     for k in range(cells):
         reads = order[starts[k] : starts[k + 1]]
         n = len(reads)
@@ -520,8 +526,7 @@ def call_cells(starts, order, own, entries, likelihood, count, other, log_share,
         for e in range(len(named)):
             score = 0.0
             for q in range(n):
-                p = own[reads[q]]
-                score += np.log(1 - p + p * ratio[q, e])
+                score += np.log(1 + odds[reads[q]] * ratio[q, e])
             single[e] = score + log_share[named[e]]
         ranked = np.argsort(-single, kind="mergesort")[:most]
         log_one = np.log(max(1 - prior_none - prior_two, 1e-9))
@@ -537,9 +542,8 @@ def call_cells(starts, order, own, entries, likelihood, count, other, log_share,
             for f in range(e + 1, len(ranked)):
                 score = 0.0
                 for q in range(n):
-                    p = own[reads[q]]
-                    mixed = 0.5 * ratio[q, ranked[e]] + 0.5 * ratio[q, ranked[f]]
-                    score += np.log(1 - p + p * mixed)
+                    mixed = _SPLIT * (ratio[q, ranked[e]] + ratio[q, ranked[f]])
+                    score += np.log(1 + odds[reads[q]] * mixed)
                 score += log_share[named[ranked[e]]] + log_share[named[ranked[f]]] + log_two
                 pairs[e, f] = score
                 both = _log_add(both, score)
@@ -560,10 +564,10 @@ def call_cells(starts, order, own, entries, likelihood, count, other, log_share,
             probability[k, which] = carries[top[which]]
         # A read speaks for the barcode that explains it better, against all that is not the cell's own.
         for q in range(n):
-            p = own[reads[q]]
-            first = ratio[q, ranked[top[0]]]
-            second = ratio[q, ranked[top[1]]] * probability[k, 1] if len(top) > 1 else 0.0
-            whole = 1 - p + p * (first + second)
-            support[k, 0] += p * first / whole
-            support[k, 1] += p * second / whole
-    return best, probability, none, two, support
+            r = reads[q]
+            first = odds[r] * ratio[q, ranked[top[0]]] * probability[k, 0]
+            second = odds[r] * ratio[q, ranked[top[1]]] * probability[k, 1] if len(top) > 1 else 0.0
+            owned[r] = (first + second) / (1 + first + second)
+            support[k, 0] += first / (1 + first + second)
+            support[k, 1] += second / (1 + first + second)
+    return best, probability, none, two, support, owned
