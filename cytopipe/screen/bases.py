@@ -12,7 +12,7 @@ from cytopipe.errors import Finding, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["extract_bases", "labels_near"]
+__all__ = ["check_stack", "extract_bases", "labels_near"]
 
 
 def extract_bases(
@@ -58,7 +58,7 @@ def extract_bases(
     import pandas as pd
 
     maxed = max_filtered_data[None] if max_filtered_data.ndim == 3 else max_filtered_data
-    _check(peaks_data, maxed, cells_data, bases)
+    check_stack(maxed, cells_data, bases, peaks_data)
     i, j = np.nonzero(peaks_data > threshold_peaks)
     cell = labels_near(cells_data, i, j, read_margin_px)
     order = np.argsort(cell, kind="stable")
@@ -107,7 +107,16 @@ def labels_near(labels: np.ndarray, i: np.ndarray, j: np.ndarray, margin_px: int
     return found
 
 
-def _check(peaks: np.ndarray, maxed: np.ndarray, cells: np.ndarray, bases: Sequence[str]) -> None:
+def check_stack(
+    maxed: np.ndarray, cells: np.ndarray, bases: Sequence[str], peaks: np.ndarray | None = None
+) -> None:
+    """Refuse images of bases that do not fit the bases, the labels or the peaks.
+
+    Raises
+    ------
+    InputError
+        With all findings at once.
+    """
     findings = []
     if maxed.ndim != 4:
         findings.append(
@@ -121,7 +130,8 @@ def _check(peaks: np.ndarray, maxed: np.ndarray, cells: np.ndarray, bases: Seque
                 found=str(maxed.shape[1]),
             )
         )
-    shapes = {"peaks": peaks.shape, "intensities": maxed.shape[-2:], "cells": cells.shape}
+    shapes = {"intensities": maxed.shape[-2:], "cells": cells.shape}
+    shapes |= {} if peaks is None else {"peaks": peaks.shape}
     if len(set(shapes.values())) > 1:
         found = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
         findings.append(Finding(what="images differ in shape", expected="one YX shape", found=found))

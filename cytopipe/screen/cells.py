@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from cytopipe.errors import Finding, InputError, ParameterError
+from cytopipe.screen.parameters import CellCallSettings, LibrarySettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["call_cells", "distance_limit", "error_correct_reads"]
+__all__ = ["call_cells", "cell_codes", "cells_of", "distance_limit", "error_correct_reads", "told_columns"]
 
 CELL = ["well", "tile", "cell"]
 NOT_CARRIED = {"read", "barcode", "i", "j", "mapped", *CELL}
@@ -169,7 +170,7 @@ def call_cells(
     table = pd.concat(columns, axis=1)[inside].reset_index(drop=True)
     if library is None:
         return table
-    told = _told_columns(library, barcode_info_cols)
+    told = told_columns(library, barcode_info_cols)
     parts = [table]
     for rank in range(n_barcodes):
         at = chosen[inside, rank]
@@ -177,6 +178,75 @@ def call_cells(
         part = _picked(library[told].reset_index(drop=True), row)
         parts.append(part.set_axis([f"{name}_{rank}" for name in told], axis=1))
     return pd.concat(parts, axis=1)
+
+
+def cells_of(
+    reads: pd.DataFrame,
+    library: pd.DataFrame | None = None,
+    settings: CellCallSettings | None = None,
+    library_settings: LibrarySettings | None = None,
+) -> pd.DataFrame:
+    """The best barcodes of each cell, as settings say.
+
+    Parameters
+    ----------
+    reads : pandas.DataFrame
+        See `call_cells`.
+    library : pandas.DataFrame, optional
+    settings : CellCallSettings, optional
+    library_settings : LibrarySettings, optional
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from `call_cells`, and with a library ``mapped_0, mapped_1, ...``: whether the barcode is in it;
+        with error correction also ``bases_differ_0``, the distance of the best barcode's read to its nearest
+        entry, and ``margin_0``, by how much the second nearest is farther (missing: there is none).
+    """
+    from cytopipe.screen.distance import two_smallest
+
+    settings, told = settings or CellCallSettings(), library_settings or LibrarySettings()
+    multi = settings.map_start is not None
+    names, distance = None, settings.max_distance
+    if library is not None:
+        length = len(reads["barcode"].iloc[0]) if len(reads) else None
+        map_column = told.map_column if multi else None
+        names = _library_names(library, length, told.barcode_column, told.prefix_column, map_column)
+        if settings.error_correct and settings.max_false_corrections is not None:
+            read = reads["barcode"].astype(object)
+            read = read.str[settings.map_start - 1 : settings.map_end] if multi else read
+            limit, metric = settings.max_false_corrections, settings.distance_metric
+            distance = distance_limit(read, names, distance, limit, metric)
+    table = call_cells(
+        reads,
+        library,
+        q_min=settings.q_min,
+        barcode_col=told.barcode_column,
+        prefix_col=told.prefix_column,
+        map_start=settings.map_start,
+        map_end=settings.map_end,
+        prefix_map=told.map_column,
+        recomb_start=settings.recomb_start,
+        recomb_end=settings.recomb_end,
+        prefix_recomb=told.recomb_column,
+        recomb_filter_col=None if settings.recomb_q_thresh is None else "Q_recomb",
+        recomb_q_thresh=settings.recomb_q_thresh or 0.0,
+        sort_calls=settings.sort_calls,
+        error_correct=settings.error_correct,
+        max_distance=distance,
+        distance_metric=settings.distance_metric,
+        n_barcodes=settings.n_barcodes,
+        barcode_info_cols=None if library is None else [one for one in told.gene_columns if one in library],
+    )
+    if names is not None:
+        for rank in range(settings.n_barcodes):
+            table[f"mapped_{rank}"] = table[f"cell_barcode_{rank}"].isin(set(names))
+        if settings.error_correct:
+            read = table["pre_correction_cell_barcode_0"]
+            first, second = two_smallest(list(read), list(names), settings.distance_metric)
+            table["bases_differ_0"] = first
+            table["margin_0"] = np.where(second < 0, np.nan, second - first)
+    return table
 
 
 def error_correct_reads(
@@ -207,8 +277,10 @@ def error_correct_reads(
     if (code < 0).any():
         raise InputError("a read has no sequence", expected="text", found="a missing value")
     names = np.asarray(reference, dtype=object)
-    entry, _, unique = nearest(list(sequences), list(names), max_distance, distance_metric)
-    replaced = np.where(unique, names[entry] if len(names) else "", np.asarray(sequences, dtype=object))
+    replaced = np.asarray(sequences, dtype=object).copy()
+    unmatched = np.flatnonzero(~np.isin(replaced.astype(str), names.astype(str)))
+    entry, _, unique = nearest(list(replaced[unmatched]), list(names), max_distance, distance_metric)
+    replaced[unmatched[unique]] = names[entry[unique]]
     return pd.Series(replaced[code], index=reads.index, name=reads.name, dtype=object)
 
 
@@ -273,7 +345,7 @@ def _ranked(
 
     place = [name for name in ("plate", *CELL) if name in reads]
     # Sorted codes: equal ranks are decided by the order of names, as a sorted group-by does.
-    cell = _codes(reads, place)
+    cell = cell_codes(reads, place)
     first = ~reads.duplicated([*place[:-1], "read"]).to_numpy()
     if sort_calls == "peak":
         rows = np.flatnonzero(first)
@@ -309,7 +381,7 @@ def _ranked(
     return chosen[cells], counts[cells]
 
 
-def _codes(reads: pd.DataFrame, names: list[str]) -> np.ndarray:
+def cell_codes(reads: pd.DataFrame, names: list[str]) -> np.ndarray:
     """One number per combination of values, in the order of the names' sorted values."""
     import pandas as pd
 
@@ -344,7 +416,8 @@ def _counted(counts: np.ndarray, name: str, rows: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame({name: counts.astype(np.float64) if (rows < 0).any() else counts})
 
 
-def _told_columns(library: pd.DataFrame, wanted: Sequence[str] | None) -> list[str]:
+def told_columns(library: pd.DataFrame, wanted: Sequence[str] | None) -> list[str]:
+    """Columns of the library that are repeated for each barcode; by default those that name the gene."""
     if wanted is not None:
         if missing := [name for name in wanted if name not in library.columns]:
             raise InputError([Finding(what=f"the library has no column {name!r}") for name in missing])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,15 +49,22 @@ def read_library(path: Path, settings: LibrarySettings | None = None) -> pd.Data
             header = file.readline()
         separator = "\t" if header.count("\t") >= header.count(",") else ","
         # A gene may be called NAN or NA: only an empty field is missing.
-        library = pd.read_csv(
-            path,
-            sep=separator,
-            encoding="utf-8-sig",
-            dtype={column: str, settings.barcode_column: str},
-            keep_default_na=False,
-            na_values=[""],
-        )
-    except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            library = pd.read_csv(
+                path,
+                sep=separator,
+                encoding="utf-8-sig",
+                dtype={column: str, settings.barcode_column: str},
+                index_col=False,  # a row with too many fields would become an index otherwise
+                keep_default_na=False,
+                na_values=[""],
+            )
+    except (
+        UnicodeDecodeError,
+        pd.errors.ParserError,
+        pd.errors.ParserWarning,
+        pd.errors.EmptyDataError,
+    ) as error:
         raise InputError(
             "is no table of barcodes",
             where=str(path),
@@ -116,7 +124,9 @@ def _faults(barcodes: pd.Series, length: int | None, where: str) -> Iterator[Fin
             what=f"column {column!r} has other letters than those of bases",
             where=where,
             expected="A, C, G, T",
-            found=_told(f"{one!r} in row {at}" for one, at in zip(text[other], row[other], strict=True)),
+            found=_told(
+                f"{one!r} in row {at}" for one, at in zip(text[other].tolist(), row[other], strict=True)
+            ),
         )
     sizes = np.array([len(one) for one in text], dtype=np.int64)
     wanted = length if length is not None else int(np.bincount(sizes).argmax()) if len(sizes) else 0
@@ -128,7 +138,9 @@ def _faults(barcodes: pd.Series, length: int | None, where: str) -> Iterator[Fin
             else f"barcodes of column {column!r} are shorter than reads",
             where=where,
             expected=f"{wanted} letters",
-            found=_told(f"{one!r} in row {at}" for one, at in zip(text[wrong], row[wrong], strict=True)),
+            found=_told(
+                f"{one!r} in row {at}" for one, at in zip(text[wrong].tolist(), row[wrong], strict=True)
+            ),
         )
     short = np.array([one[:length] for one in text], dtype=object)
     _, group, size = np.unique(short.astype(str), return_inverse=True, return_counts=True)
@@ -157,15 +169,15 @@ def _told(examples: Iterator[str], total: int | None = None) -> str:
 
 
 def library_prefixes(
-    library: pd.DataFrame, length: int, settings: LibrarySettings | None = None
+    library: pd.DataFrame, length: int | None = None, settings: LibrarySettings | None = None
 ) -> pd.Series:
     """What is read of each barcode: the prefix column, or the first `length` letters.
 
     Parameters
     ----------
     library : pandas.DataFrame
-    length : int
-        Cycles that are read.
+    length : int, optional
+        Cycles that are read; none: all letters.
     settings : LibrarySettings, optional
 
     Raises

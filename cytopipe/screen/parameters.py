@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
@@ -10,15 +11,76 @@ from cytopipe.parameters import ParameterSet, contradiction
 from cytopipe.units import Fraction, Words
 
 __all__ = [
+    "AggregateSettings",
     "CellCallSettings",
     "CycleAlignmentSettings",
+    "FeatureSettings",
+    "FilterSettings",
+    "IlluminationSettings",
     "LibrarySettings",
+    "MergeSettings",
     "OmeZarrSettings",
+    "PhenotypeAlignmentSettings",
+    "PhenotypeAlignmentStep",
     "QualitySettings",
     "ReadModelSettings",
     "ReadSettings",
     "SegmentationSettings",
+    "StitchingSettings",
 ]
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _channel_offsets(value: object) -> dict[int, tuple[int, int]]:
+    """A mapping of channels to two whole numbers; JSON has texts for keys."""
+    offsets: dict[int, tuple[int, int]] = {}
+    if not isinstance(value, Mapping):
+        raise ValueError("expected a mapping such as {1: [2, -3]}")
+    for channel, shift in value.items():
+        number = int(channel) if isinstance(channel, str) and channel.isdecimal() else channel
+        whole = [number, *shift] if isinstance(shift, list | tuple) else []
+        if len(whole) != 3 or not all(type(one) is int for one in whole) or number < 0:
+            raise ValueError("expected two whole numbers for a channel, such as {1: [2, -3]}")
+        offsets[number] = (whole[1], whole[2])
+    return offsets
+
+
+ChannelOffsets = Annotated[
+    dict[int, tuple[int, int]],
+    BeforeValidator(_channel_offsets),
+    Words("a mapping of channels to two whole numbers, such as {1: [2, -3]}", "MAPPING"),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": {
+                "type": "array",
+                "items": {"type": "integer"},
+                "minItems": 2,
+                "maxItems": 2,
+            },
+        }
+    ),
+]
+
+
+class IlluminationSettings(ParameterSet):
+    """How the uneven light of the microscope is measured and taken out."""
+
+    smooth: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Radius of the disk of the median filter; none: a disk of a twentieth of the image (pixels)."""
+
+    sample_fraction: Annotated[Fraction, Field(gt=0)] = 1.0
+    """Share of the tiles that the field is measured on; at least one tile."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Decides which tiles are sampled."""
+
+    rolling_ball_radius: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Radius of the ball that rolls under a corrected image to find its background; none: no background is
+    taken out (pixels)."""
 
 
 class CycleAlignmentSettings(ParameterSet):
@@ -46,6 +108,60 @@ class CycleAlignmentSettings(ParameterSet):
 
     window: Annotated[int, Field(ge=1, le=64)] = 2
     """The centre 1 / window of an image is compared (translation)."""
+
+
+class FilterSettings(ParameterSet):
+    """How spots are brought out of aligned cycles."""
+
+    sigma: Annotated[float, Field(gt=0, le=50)] = 1.0
+    """Width of the Laplacian of Gaussian, about the radius of a spot (pixels)."""
+
+    peak_width: Annotated[int, Field(ge=1, le=101)] = 5
+    """Side of the square window in which a peak is the maximum (pixels)."""
+
+    max_filter_width: Annotated[int, Field(ge=1, le=101)] = 3
+    """Side of the square window whose maximum is the value of a spot (pixels)."""
+
+
+class PhenotypeAlignmentStep(ParameterSet):
+    """One channel brought onto another one, and what goes with it; channels are counted from 0."""
+
+    target: Annotated[int, Field(ge=0)]
+    """The channel that stays."""
+
+    source: Annotated[int, Field(ge=0)]
+    """The channel that is brought onto the target: the same stain, imaged in another round."""
+
+    riders: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...],
+        BeforeValidator(_as_tuple),
+        Words("a list of channels", "N"),
+    ] = ()
+    """Channels that were imaged with the source and take its shift."""
+
+    remove_channel: Literal["target", "source"] | None = None
+    """The channel that is removed afterwards; the source takes the place of a target that is removed."""
+
+    upsample_factor: Annotated[int, Field(ge=1, le=1000)] = 2
+    """Steps per pixel in which the shift is found."""
+
+    window: Annotated[int, Field(ge=1, le=64)] = 2
+    """The centre 1 / window of an image is compared."""
+
+
+class PhenotypeAlignmentSettings(ParameterSet):
+    """How the channels of a phenotype image are brought onto each other."""
+
+    custom_channel_offsets: ChannelOffsets = Field(default_factory=dict)
+    """Known shifts (y, x) by channel, counted from 0, made first: y above 0 shifts up, x above 0 shifts left
+    (pixels)."""
+
+    steps: Annotated[
+        tuple[PhenotypeAlignmentStep, ...],
+        BeforeValidator(_as_tuple),
+        Words("a list of steps, such as [{target: 0, source: 4}]", "STEPS"),
+    ] = ()
+    """Alignments, made one after the other, each on the channels that the last one left."""
 
 
 _CELLPOSE = "Stringer C. et al. (2021) Cellpose. Nature Methods 18:100-106."
@@ -140,6 +256,10 @@ class SegmentationSettings(ParameterSet):
         return self
 
 
+def _as_tuple(value: object) -> object:
+    return tuple(value) if isinstance(value, list) else value
+
+
 class LibrarySettings(ParameterSet):
     """Which columns of the library of barcodes mean what."""
 
@@ -149,8 +269,14 @@ class LibrarySettings(ParameterSet):
     prefix_column: str | None = None
     """Column of the barcodes as they are read, where cycles are skipped; none: the first letters."""
 
-    gene_columns: tuple[str, ...] = ("gene_symbol", "gene_id")
+    gene_columns: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ("gene_symbol", "gene_id")
     """Columns that the table of cells repeats for each barcode; those that are absent are left out."""
+
+    map_column: str = "prefix_map"
+    """Column of the barcodes that are mapped, where a read holds two."""
+
+    recomb_column: str = "prefix_recomb"
+    """Column of the second barcodes, which tell recombination."""
 
     near_distance: Annotated[int, Field(ge=1, le=8)] = 1
     """Barcodes that differ in so few bases are reported as near neighbours."""
@@ -159,12 +285,13 @@ class LibrarySettings(ParameterSet):
 class ReadSettings(ParameterSet):
     """How spots become reads."""
 
-    method: Literal["median", "percentile", "zscore"] = "median"
-    """Median and percentile: crosstalk by one matrix per tile. Zscore: planes are standardised, a base is the
-    channel that leads."""
+    method: Literal["model", "median", "percentile", "zscore"] = "model"
+    """Model: cells are called by the likelihood of their spots, with everything learned from the well
+    (ReadModelSettings). Median and percentile: crosstalk by one matrix per tile. Zscore: planes are
+    standardised, a base is the channel that leads."""
 
     threshold_peaks: Annotated[float, Field(ge=0)] = 400.0
-    """A peak must exceed this to be a read (median, percentile)."""
+    """A peak must exceed this to be a read (median, percentile); the model finds its own threshold."""
 
     read_margin_px: Annotated[int, Field(ge=0, le=50)] = 0
     """A read outside of cells belongs to the nearest cell within this distance."""
@@ -292,6 +419,35 @@ class OmeZarrSettings(ParameterSet):
     to 16 times fewer files (pixels; 0.5 only)."""
 
 
+class FeatureSettings(ParameterSet):
+    """What is measured of nuclei, cells and cytoplasm."""
+
+    nucleus_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels that are measured in nuclei; none named: all."""
+
+    cell_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels that are measured in cells; none named: all."""
+
+    cytoplasm_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels that are measured in cytoplasm; none named: all."""
+
+    foci_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels in which foci are found and counted per cell."""
+
+    texture_distance: Annotated[int, Field(ge=1, le=64)] = 5
+    """Pixels between the two of a pair whose grey levels are compared (Haralick)."""
+
+    texture_ceiling: Annotated[int, Field(ge=255, le=65535)] | None = None
+    """Value that becomes the highest of 256 grey levels (Haralick), such as 4095 for a camera of 12 bits;
+    none: the largest that the image's type holds. Pairs with level 0 are left out, so that a high ceiling
+    leaves nothing of dim cells."""
+
+    parity: bool = False
+    """Follow the reference to its conventions: values of an object below 256 throughout are grey levels as
+    they are, Feret diameters miss edges whose farthest corner is the last one asked, the slope over a
+    constant channel is the least-norm one, the brightest pixel of a dark object is the corner of its box."""
+
+
 class QualitySettings(ParameterSet):
     """What is told as a fault of images, reads and cells."""
 
@@ -356,3 +512,103 @@ class ReadModelSettings(ParameterSet):
 
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the shifts that chance is measured with, and of the choice of tiles."""
+
+
+class StitchingSettings(ParameterSet):
+    """How the tiles of a well are put together, and cells that two tiles show are counted once."""
+
+    layout: Literal["stage", "row", "column", "row_snake", "column_snake"] = "stage"
+    """Where tiles lie before their overlaps are looked at: where the stage says, or in a grid that is filled
+    row by row or column by column; in a snake every second line runs backwards."""
+
+    n_columns: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    """Columns of the grid; none: as many as rows (layouts other than stage)."""
+
+    overlap: Annotated[Fraction, Field(lt=1)] = 0.1
+    """Part of a tile's side that its neighbour shows, too (layouts other than stage)."""
+
+    reach_px: Annotated[int, Field(ge=1, le=4096)] = 50
+    """How far a tile may lie from where it is expected against its neighbour (pixels)."""
+
+    min_overlap_px: Annotated[int, Field(ge=4, le=4096)] = 16
+    """Two tiles are compared where they are expected to share this many rows and columns (pixels)."""
+
+    min_significance: Annotated[float, Field(ge=0, le=1000)] = 6.0
+    """How far the correlation of an overlap has to stand out to be believed, in standard deviations of the
+    correlation of images that have nothing in common."""
+
+    same_cell_px: Annotated[float, Field(gt=0, le=1000)] = 10.0
+    """Largest distance of the centres of one cell in two tiles (pixels)."""
+
+    cell_radius_px: Annotated[float, Field(ge=0, le=1000)] = 14.0
+    """Usual radius of a cell. One whose centre is nearer to the border of its tile is cut: its true centre is
+    sought as much farther outside (pixels)."""
+
+
+class MergeSettings(ParameterSet):
+    """How cells of the sequencing images are found in the phenotype images."""
+
+    max_distance_um: Annotated[float, Field(gt=0, le=1000)] = 4.0
+    """Largest distance of the centres of one cell in both acquisitions (micrometres)."""
+
+    min_triangles: Annotated[int, Field(ge=3, le=100_000)] = 6
+    """Triangles of neighbouring cells that have to agree on a similarity before it is believed."""
+
+    max_triangle_difference: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.15,
+        json_schema_extra={
+            "reference": "Lang D. et al. (2010) Astrometry.net. Astronomical Journal 139:1782."
+        },
+    )
+    """Largest difference of two triangles with their neighbours, in parts of their longest side."""
+
+    max_scale_error: Annotated[Fraction, Field(gt=0)] = 0.05
+    """Largest difference between the measured and the known ratio of pixel sizes."""
+
+    mirrored: bool = False
+    """One acquisition is the mirror image of the other."""
+
+    local_fit: bool = True
+    """Correct the shift of single tiles after the fit of the well, where enough cells of a tile agree."""
+
+
+class AggregateSettings(ParameterSet):
+    """How the features of cells become profiles of perturbations."""
+
+    perturbation_column: Annotated[str, Field(min_length=1)] = "gene_symbol_0"
+    """Column that names what was done to a cell."""
+
+    replicate_column: Annotated[str, Field(min_length=1)] | None = "cell_barcode_0"
+    """Column whose values are separate profiles of a perturbation, such as the guide; none: one per well."""
+
+    second_column: Annotated[str, Field(min_length=1)] | None = "gene_symbol_1"
+    """Column with a second perturbation of a cell; cells where it differs from the first are left out, where
+    the column exists. None: they are kept."""
+
+    control_prefix: Annotated[str, Field(min_length=1)] = "nontargeting"
+    """Perturbations whose name begins like this are controls."""
+
+    statistic: Literal["median", "mean"] = "median"
+    """What stands for the cells of a profile, and for the profiles of a perturbation."""
+
+    max_missing: Fraction = 0.05
+    """A feature that is missing in a larger part of the cells is left out of a well, then a cell that still
+    misses a larger part of its features."""
+
+    max_deviation: Annotated[float, Field(gt=0, le=1e6)] = 50.0
+    """Deviations from the controls are cut off here (robust standard deviations)."""
+
+    min_cells: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    """A profile of fewer cells is left out."""
+
+    min_control_cells: Annotated[int, Field(ge=2, le=1_000_000)] = 20
+    """A well with fewer control cells cannot be normalised."""
+
+    sphering: bool = False
+    """Take out the typical variation of the controls of each well: their features become uncorrelated."""
+
+    bootstraps: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    """Draws of control cells, and of rankings, from which p-values are made; 0: none."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Decides the draws."""

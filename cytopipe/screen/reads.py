@@ -182,7 +182,7 @@ def transform_percentiles(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _unmixed(X: np.ndarray, spots: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     mixed = np.eye(X.shape[1])
     for channel, own in enumerate(spots):
-        if len(own) and (column := np.median(own, axis=0)).sum() > 0:
+        if len(own) and (column := np.median(own, axis=0))[channel] > 0:
             mixed[:, channel] = column / column.sum()
     try:
         weights = np.linalg.inv(mixed)
