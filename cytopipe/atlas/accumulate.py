@@ -17,7 +17,7 @@ import numpy as np
 from cytopipe.atlas import kernels
 from cytopipe.atlas.bootstrap import THRESHOLDS, poisson_weights
 from cytopipe.atlas.cells import Cells
-from cytopipe.atlas.entries import Entries
+from cytopipe.atlas.entries import Entries, room
 from cytopipe.atlas.plan import PassPlan
 from cytopipe.atlas.stream import Block
 from cytopipe.errors import InputError
@@ -71,11 +71,11 @@ class Accumulators:
         with_squares = n_leaves if plan.by_cells else 0
         entries = None
         if plan.keeps_entries:
-            room = 0 if n_totals else plan.n_entries
-            entries = Entries.empty(len(plan.units.of_cell), room, n_genes)
+            n_entries = 0 if n_totals else plan.n_entries
+            entries = Entries.empty(len(plan.units.of_cell), n_entries, n_genes)
         return cls(
             unit_totals=np.zeros(plan.units.n_units, np.int64),
-            sums=np.zeros((plan.n_rows, n_genes), plan.sum_dtype),
+            sums=room(plan.n_rows * n_genes, plan.sum_dtype).reshape(plan.n_rows, n_genes),
             expressing=np.zeros((n_leaves if plan.n_rows else 0, n_genes), np.int32),
             logs=np.zeros((n_genes, 2), np.int64),
             boot=np.zeros((n_leaves if plan.n_boot_slots else 0, n_genes, plan.n_boot_slots), np.int64),

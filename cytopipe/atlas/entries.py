@@ -17,7 +17,7 @@ from numba import njit
 from cytopipe.atlas.kernels import merge
 from cytopipe.atlas.stream import Block
 
-__all__ = ["Entries", "gene_dtype"]
+__all__ = ["Entries", "gene_dtype", "room"]
 
 _NARROW, _WIDE = np.uint16, np.uint32
 _GROWTH = 1.125
@@ -49,7 +49,7 @@ class Entries:
     def empty(cls, n_cells: int, n_entries: int, n_genes: int) -> Entries:
         """Room for `n_entries`, of no cell yet; more room is made when it is needed."""
         none = np.zeros(n_cells, np.int64)
-        return cls(none, none.copy(), _room(n_entries, gene_dtype(n_genes)), _room(n_entries, _NARROW))
+        return cls(none, none.copy(), room(n_entries, gene_dtype(n_genes)), room(n_entries, _NARROW))
 
     def begin(self, block: Block) -> int:
         """Where the entries of a block (CSR or dense) begin; there is room for them afterwards."""
@@ -63,7 +63,7 @@ class Entries:
 
     def place_cells(self, lengths: np.ndarray) -> None:
         """Lay out cells whose numbers of stored values are known, before :meth:`keep_columns`."""
-        self._make_room(int(lengths.sum()))
+        self._makeroom(int(lengths.sum()))
         self.start[1:] = np.cumsum(lengths)[:-1]
         self.stop[:] = self.start
 
@@ -90,25 +90,25 @@ class Entries:
         """Take the lengths and types of a checkpoint's arrays, before they are read."""
         for name in ("genes", "counts"):
             if wanted := shapes.get(f"entries_{name}"):
-                setattr(self, name, _room(wanted[1][0], wanted[0]))
+                setattr(self, name, room(wanted[1][0], wanted[0]))
 
     def _make_room(self, n_entries: int) -> None:
         for name in ("genes", "counts"):
             array = getattr(self, name)
             if n_entries > len(array):
-                larger = _room(int(n_entries * _GROWTH), array.dtype)
+                larger = room(int(n_entries * _GROWTH), array.dtype)
                 larger[: len(array)] = array
                 setattr(self, name, larger)
 
 
-def _room(n: int, dtype) -> np.ndarray:
-    """An array in pages of its own, which the system clears at once; a fault for each took as long as the sums.
+def room(n: int, dtype) -> np.ndarray:
+    """Zeros in pages of their own, which the system clears at once: a fault for each takes twice as long.
 
     NumPy would ask for huge pages, whose clearing takes a third of the pass where memory is in pieces.
     """
     n_bytes = n * np.dtype(dtype).itemsize
     if not n_bytes or not hasattr(mmap, "MAP_POPULATE"):
-        return np.empty(n, dtype)
+        return np.zeros(n, dtype)
     private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
     return np.frombuffer(mmap.mmap(-1, n_bytes, flags=private), dtype)
 

@@ -11,14 +11,25 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numba import njit
 
-__all__ = ["SUMS_BYTES", "GroupSums", "Groups", "from_entry", "over_cells", "over_units", "over_unit_sums"]
+__all__ = [
+    "SUMS_BYTES",
+    "GroupSums",
+    "Groups",
+    "from_entry",
+    "over_cells",
+    "over_unit_sums",
+    "over_units",
+    "sums_units",
+]
 
 SUMS_BYTES = 256_000_000  # of units that are summed before their groups: of some genes at a time
 _GENES_AT_ONCE = 8192
+_MANY = 0.15  # entries of a unit per gene
 
 
 Store = tuple[np.ndarray, ...]
@@ -90,6 +101,11 @@ class Groups:
         return self.units[self.starts[group] : self.starts[group + 1]], self.sample_of_unit, self.totals
 
 
+def sums_units(n_entries: int, n_units: int, n_genes: int) -> bool:
+    """Whether it is quicker to sum entries per unit before they are summed per group."""
+    return n_entries > _MANY * n_units * n_genes
+
+
 def over_cells(groups: Groups, store: Store, n_genes: int, threads: int) -> GroupSums:
     """Counts, expressing cells and errors, entry by entry; sums must be exact and totals below 2^31."""
     out = GroupSums.zeros(len(groups), n_genes)
@@ -100,7 +116,7 @@ def over_cells(groups: Groups, store: Store, n_genes: int, threads: int) -> Grou
         group, first, last = task
         _add_cells(first, last, *groups.of(group), *store, *out.part(group, first, last))
 
-    tasks = [(group, *cut) for group in range(len(groups)) for cut in zip(cuts, cuts[1:], strict=False)]
+    tasks = [(group, *cut) for group in range(len(groups)) for cut in pairwise(cuts)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(add, tasks))
     return out
@@ -179,9 +195,7 @@ def _add_cells(
         for unit in units[at:end]:
             for cell in cells[cell_starts[unit] : cell_starts[unit + 1]]:
                 low, high = _within(genes, start[cell], stop[cell], first, last)
-                _add_entries(
-                    genes[low:high], counts[low:high], first, n_samples, total, of_gene, expressing
-                )
+                _add_entries(genes[low:high], counts[low:high], first, n_samples, total, of_gene, expressing)
         at = end
     for gene in range(last - first):
         out[gene] = of_gene[gene, 2]

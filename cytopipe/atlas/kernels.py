@@ -249,8 +249,9 @@ def _tabulate(total, scale, table):
 
 @njit(nogil=True, error_model="numpy")
 def _look(columns, values, n_columns):
-    """Whether a cell's entries can be used, their total, whether columns rise, and the largest value; compiles
-    to vectors.
+    """Whether a cell's entries can be used, their total, whether columns rise, and the largest count.
+
+    Compiles to vectors.
     """
     total = np.int64(0)
     largest = np.int32(0)

@@ -17,13 +17,20 @@ from numba import njit
 
 from cytopipe.atlas.accumulate import Accumulators
 from cytopipe.atlas.entries import gene_dtype
-from cytopipe.atlas.group_rows import Groups, GroupSums, from_entry, over_cells, over_unit_sums, over_units
+from cytopipe.atlas.group_rows import (
+    Groups,
+    GroupSums,
+    from_entry,
+    over_cells,
+    over_unit_sums,
+    over_units,
+    sums_units,
+)
 from cytopipe.atlas.plan import PassPlan
 
 __all__ = ["SampleCounts", "UnitCounts"]
 
 _INT32 = 1 << 31
-_FEW = 0.15  # entries per gene of a unit above which units are summed first
 _SAFE_SQUARES = 1 << 62  # sums of squares below it are exact in int64
 
 
@@ -116,7 +123,7 @@ class UnitCounts:
         for.
         """
         levels = [_GroupsOfLevel(self, level, groups) for level, groups in enumerate(kept)]
-        if not self.sums_units:
+        if self._dense or not self._sums_units():
             return levels
         units = np.concatenate([level.units for level in levels])
         lengths = np.concatenate([np.diff(level.starts) for level in levels])
@@ -124,13 +131,6 @@ class UnitCounts:
         ends = np.cumsum([0, *(len(groups) for groups in kept)]).tolist()
         made = over_units(self._groups(units, starts), self._store[:6], self.plan.n_genes, self.plan.threads)
         return [made.rows(first, last).rows for first, last in pairwise(ends)]
-
-    @property
-    def sums_units(self) -> bool:
-        """Whether entries are summed per unit before they are summed per group."""
-        n_entries = 0 if self._dense else int((self._store[3] - self._store[2]).sum())
-        many = n_entries > _FEW * self.plan.n_genes * self.plan.units.n_units
-        return not self._dense and (many or not self._exact or self._largest >= _INT32)
 
     def of_group(self, level: int, group: int) -> SampleCounts:
         """Counts of the samples of one group."""
@@ -159,6 +159,12 @@ class UnitCounts:
             _add_unit(unit, first, last, *self._store, out[row])
         return out
 
+    def _sums_units(self) -> bool:
+        """Whether entries are summed per unit first, for speed or because single sums are too large."""
+        n_entries = int((self._store[3] - self._store[2]).sum())
+        quicker = sums_units(n_entries, self.plan.units.n_units, self.plan.n_genes)
+        return quicker or not self._exact or self._largest >= _INT32
+
     def _groups(self, units: np.ndarray, starts: np.ndarray) -> Groups:
         of = self.plan.units
         return Groups(units, starts, of.sample_of_unit, of.leaf_of_unit, self.totals, self._exact)
@@ -170,7 +176,7 @@ class _GroupsOfLevel:
     def __init__(self, counts: UnitCounts, level: int, kept: np.ndarray) -> None:
         units = counts.plan.units
         group, sample = units.groupings[level].group_of_unit, units.sample_of_unit
-        order = np.lexsort((np.where(sample < 0, _INT32, sample), group))
+        order = np.lexsort((np.where(sample < 0, len(units.samples), sample), group))
         low, high = (np.searchsorted(group[order], kept, side) for side in ("left", "right"))
         self.counts = counts
         self.units = np.concatenate([order[:0], *(order[a:b] for a, b in zip(low, high, strict=True))])
