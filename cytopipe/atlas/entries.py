@@ -63,7 +63,7 @@ class Entries:
 
     def place_cells(self, lengths: np.ndarray) -> None:
         """Lay out cells whose numbers of stored values are known, before :meth:`keep_columns`."""
-        self._makeroom(int(lengths.sum()))
+        self._make_room(int(lengths.sum()))
         self.start[1:] = np.cumsum(lengths)[:-1]
         self.stop[:] = self.start
 
