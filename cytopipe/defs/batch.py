@@ -129,7 +129,9 @@ class Batch:
             open_engine(self.ledger.project.settings.engine) as engine,
         ):
             for step in self.steps:
-                yield from self._take(step, engine, stop)
+                for result in self._take(step, engine, stop):
+                    yield result
+                    stop.listen()  # Dagster receives the signals itself whenever it takes a result
         self._raise_what_failed()
 
     @cached_property
