@@ -8,7 +8,8 @@ sweep over thresholds or a set that shares sequences starts where the last one e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,8 @@ __all__ = ["Distances", "projected_bytes"]
 #: Pairs aligned as one item of work: about a tenth of a second.
 BLOCK_PAIRS = 4_000
 
-#: Below this many missing pairs per worker, starting workers costs more than it saves (each imports the
-#: compiled kernels for about 0.7 s of CPU).
+#: Below this many missing pairs per worker of a cluster, sending them costs more than it saves (each worker
+#: imports the compiled kernels for about 0.7 s of CPU).
 PAIRS_PER_WORKER = 40_000
 
 
@@ -132,11 +133,7 @@ class Distances:
         n = len(self.sequences)
         first, second = oriented(keys // n, keys % n, self.lengths)
         blocks = [slice(at, at + BLOCK_PAIRS) for at in range(0, len(keys), BLOCK_PAIRS)]
-        if self._engine is not None and len(keys) >= PAIRS_PER_WORKER * max(2, self._engine.workers):
-            items = [self._excerpt(first[block], second[block]) for block in blocks]
-            results = self._engine.map(_scored, items)
-        else:
-            results = (score_packed(self._packed, first[block], second[block]) for block in blocks)
+        results = self._results([(first[block], second[block]) for block in blocks], len(keys))
         done = 0
         for block, found in zip(blocks, results, strict=True):
             self._table.put(keys[block], found.edits, found.scored)
@@ -144,6 +141,18 @@ class Distances:
             if self.progress is not None:
                 self.progress(done, len(keys))
         self.n_computed += len(keys)
+
+    def _results(self, blocks: list[tuple[np.ndarray, np.ndarray]], n_pairs: int) -> Iterator[Scores]:
+        """Scores of every block, in order."""
+        engine = self._engine
+        if engine is not None and engine.name == "dask" and n_pairs >= PAIRS_PER_WORKER * engine.workers:
+            yield from engine.map(_scored, [self._excerpt(*block) for block in blocks])
+        elif engine is not None and engine.name == "local" and len(blocks) > 1:
+            # The compiled kernels leave the interpreter alone, so that threads do, and need no start.
+            with ThreadPoolExecutor(engine.workers) as threads:
+                yield from threads.map(lambda block: score_packed(self._packed, *block), blocks)
+        else:
+            yield from (score_packed(self._packed, *block) for block in blocks)
 
     def _excerpt(self, first: np.ndarray, second: np.ndarray):
         """The block with only the sequences it needs, as it travels to a worker."""
