@@ -1,0 +1,65 @@
+"""Measurements of all objects at once equal those of one object after the other, whatever the objects."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from cytopipe.screen.features import measure
+from cytopipe_tests.screen.label_images import INTENSITIES, SHAPES, image_of, labels_of
+
+pytest.importorskip("mahotas")
+
+CHANNELS = ["DNA", "ER", "actin"]
+
+
+@pytest.mark.parametrize(("shapes", "intensities"), list(itertools.product(SHAPES, INTENSITIES)))
+def test_all_at_once_equals_one_after_the_other(shapes, intensities):
+    labels = labels_of(shapes, 7)
+    assert_equals_its_twin(image_of(intensities, labels.shape, 8), labels, CHANNELS)
+
+
+def test_real_nuclei_are_measured_as_one_after_the_other(real_data):
+    import tifffile
+
+    image, labels = (
+        tifffile.imread(real_data / f"screen/stardist_nuclei_{one}2d.tif") for one in ("img", "mask")
+    )
+    assert_equals_its_twin(image[None].astype(np.uint16), labels, ["DNA"])
+
+
+def assert_equals_its_twin(image, labels, channels):
+    from cytopipe_tests.screen.one_by_one import measure_one_by_one
+
+    ours = measured(image, labels, channels)
+    plain = measure_one_by_one(image, labels, channels)
+    beside = [name for name in ours if "neighbor" in name or "touching" in name]
+    assert list(ours.drop(columns=beside)) == list(plain)
+    assert list(ours.index) == list(plain.index)
+    for name in plain:
+        one, other = ours[name].to_numpy(float), plain[name].to_numpy(float)
+        if "_feret_r" in name or "_feret_c" in name:
+            continue
+        if name == "orientation":  # a quarter turn has either sign
+            one, other = np.exp(2j * one), np.exp(2j * other)
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-9, err_msg=name)
+    assert_corners_are_at_the_feret_diameters(ours)
+
+
+def assert_corners_are_at_the_feret_diameters(table):
+    """Several pairs of corners may be equally far apart; the named one is at that distance."""
+    apart = np.hypot(table.max_feret_r0 - table.max_feret_r1, table.max_feret_c0 - table.max_feret_c1)
+    np.testing.assert_allclose(apart, table.max_feret_diameter)
+    across = np.hypot(table.min_feret_r0 - table.min_feret_r1, table.min_feret_c0 - table.min_feret_c1)
+    assert (across.dropna() >= table.min_feret_diameter.dropna() * (1 - 1e-12)).all()
+
+
+def measured(image, labels, channel_names, **settings):
+    """The table of one compartment, by label, without its name."""
+    table = measure(
+        image, labels, None, channel_names=channel_names, plate="1", well="A1", tile="1", **settings
+    )
+    table = table.set_index("label").drop(columns=["plate", "well", "tile"])
+    return table.rename(columns=lambda name: name.removeprefix("nucleus_"))
