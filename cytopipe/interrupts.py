@@ -44,8 +44,12 @@ class Stop:
         if threading.current_thread() is not threading.main_thread():
             return {}
         before = {one: signal.signal(one, self._receive) for one in _SIGNALS}
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         return before
+
+    def hold_back(self) -> None:
+        """Let the signals wait until `listen` is called again."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
     def _receive(self, number: int, frame: object) -> None:
         name = signal.Signals(number).name
@@ -66,14 +70,16 @@ def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        if before:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 @contextlib.contextmanager
 def ctrl_c_held_back() -> Iterator[None]:
     """Let SIGINT wait until somebody listens, or until the end.
 
-    A terminal sends Ctrl-C to every process of its command. Those that are started in here inherit the mask:
-    they are spared, and end when this process ends them.
+    A terminal sends Ctrl-C to every process of its command. Processes and threads that are started in here
+    inherit the mask: they are spared, and end when this one ends them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:

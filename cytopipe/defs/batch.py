@@ -130,8 +130,9 @@ class Batch:
         ):
             for step in self.steps:
                 for result in self._take(step, engine, stop):
+                    stop.hold_back()  # Dagster would receive them itself while it takes a result
                     yield result
-                    stop.listen()  # Dagster receives the signals itself whenever it takes a result
+                    stop.listen()
         self._raise_what_failed()
 
     @cached_property

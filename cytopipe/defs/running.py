@@ -58,9 +58,8 @@ def run_assets(instance: DagsterInstance, definitions: Definitions, run: Run, *,
         remote_job_origin=_origin(job),
     )
     try:
-        with (
-            ctrl_c_held_back()
-        ):  # Dagster's processes that watch over the run's output would print tracebacks
+        # Dagster's processes that watch over the run's output would print tracebacks.
+        with ctrl_c_held_back():
             execute_run(InMemoryJob(job), created, instance, raise_on_error=False)
     except KeyboardInterrupt:
         _cancel(instance, created)
