@@ -138,7 +138,9 @@ def choices(field: FieldInfo) -> tuple[str, ...]:
 
 
 def is_list(field: FieldInfo) -> bool:
-    """Whether a field takes several values."""
+    """Whether a field takes several values that are given one by one."""
+    if any(isinstance(one, Words) for one in field.metadata):  # written as one, such as 1,512,512
+        return False
     return any(typing.get_origin(one) in (list, tuple) for one in _members(field.annotation))
 
 

@@ -13,20 +13,15 @@ import numpy as np
 import pandas as pd
 
 from cytopipe.errors import InputError
-from cytopipe.storage.formats.figure import new_figure
+from cytopipe.storage.formats.figure import literal, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["forest", "heat_map", "literal", "scatter"]
+__all__ = ["forest", "heat_map", "scatter"]
 
 MAX_ROWS = 60
 INK, ACCENT, QUIET = "#222222", "#1f6f8b", "#b8b8b8"
-
-
-def literal(label: object) -> str:
-    """A name as it is, to be drawn: between two dollar signs matplotlib would read TeX."""
-    return str(label).replace("$", r"\$")
 
 
 def forest(table: pd.DataFrame, title: str = "", *, label: str = "Spearman's rho") -> Figure:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from cytopipe.atlas.figures import literal
 from cytopipe.errors import InputError
-from cytopipe.storage.formats.figure import new_figure
+from cytopipe.storage.formats.figure import literal, new_figure
 from cytopipe.storage.guard.hdf5 import open_hdf5
 
 if TYPE_CHECKING:

@@ -37,6 +37,8 @@ _KINDS = {
     ".gz": "compressed file",
 }
 
+_IMAGES = (".ome.zarr", ".tiff", ".tif")
+
 
 def folder_page(relative: str, entries: Sequence[Shown], *, site: str) -> HTMLResponse:
     """The page of a folder.
@@ -72,7 +74,8 @@ def _body(relative: str, entries: Sequence[Shown]) -> Iterator[str]:
         yield f'<div class="gallery">{"".join(map(_picture, pictures[:_MOST_PICTURES]))}</div>'
     yield '<div class="scroll"><table><thead><tr><th>Name</th><th>Kind</th><th class="right">Size</th>'
     yield "<th>Changed (UTC)</th><th></th></tr></thead><tbody>"
-    yield from map(_row, entries[:_MOST_ROWS])
+    for entry in entries[:_MOST_ROWS]:
+        yield _row(entry, relative)
     yield "</tbody></table></div>"
     if len(entries) > _MOST_ROWS:
         yield f'<p class="soft">and {len(entries) - _MOST_ROWS:,} more, in the download</p>'
@@ -87,12 +90,14 @@ def _way_to(relative: str) -> str:
     return " / ".join(links)
 
 
-def _row(entry: Shown) -> str:
+def _row(entry: Shown, folder: str) -> str:
     address = "./" + _address(entry.name) + ("/" if entry.is_folder else "")
     changed = datetime.fromtimestamp(entry.modified, UTC).strftime("%Y-%m-%d %H:%M")
     name = escape(entry.name) + ("/" if entry.is_folder else "")
     size = "" if entry.is_folder else bytes_in_words(entry.size_bytes)
     action = f'<a href="{address}{"?zip" if entry.is_folder else "?download"}">download</a>'
+    if entry.name.lower().endswith(_IMAGES):
+        action = f'<a href="/view/{_address(f"{folder}/{entry.name}".lstrip("/"))}">view</a> · {action}'
     return (
         f'<tr><td class="name"><a href="{address}">{name}</a></td><td class="soft">{_kind(entry)}</td>'
         f'<td class="right">{size}</td><td class="soft nowrap">{changed}</td>'

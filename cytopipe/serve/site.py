@@ -12,6 +12,8 @@ from cytopipe.serve.artifacts import PREFIX, Artifacts
 from cytopipe.serve.fence import App, Receive, Scope, Send
 from cytopipe.serve.project_state import ProjectState
 from cytopipe.serve.start_page import start_page
+from cytopipe.serve.viewer import PREFIX as VIEW
+from cytopipe.serve.viewer import Viewer
 
 __all__ = ["Site"]
 
@@ -19,7 +21,7 @@ START = "/start"
 
 
 class Site:
-    """An ASGI application: ``/start``, ``/artifacts/``, and `dagster` for every other address.
+    """An ASGI application: ``/start``, ``/artifacts/``, ``/view/``, and `dagster` for every other address.
 
     Parameters
     ----------
@@ -37,6 +39,7 @@ class Site:
     ) -> None:
         self.dagster = dagster
         self.artifacts = Artifacts(output, f"cytopipe · {name}")
+        self.viewer = Viewer(output, f"cytopipe · {name}")
         self.read_state = read_state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +48,8 @@ class Site:
             await self.dagster(scope, receive, send)
         elif path.startswith(PREFIX):
             await self.artifacts(scope, receive, send)
+        elif path.startswith(VIEW):
+            await self.viewer(scope, receive, send)
         elif scope["method"] in ("GET", "HEAD") and path in ("/", PREFIX.rstrip("/"), START):
             answer = await self._own(path)
             await answer(scope, receive, send)

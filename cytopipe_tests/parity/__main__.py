@@ -25,7 +25,7 @@ DOMAINS = {
     "decompose": "cytopipe_tests.parity.decompose",
     "export": None,
     "heatmap": None,
-    "screen": None,
+    "screen": "cytopipe_tests.parity.screen",
 }
 
 

@@ -18,13 +18,18 @@ from cytopipe.storage.guard.budget import declared_bytes, require_budget
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PDF", "PNG", "SVG", "FigureFormat", "figure_bytes", "new_figure", "validate_png"]
+__all__ = ["PDF", "PNG", "SVG", "FigureFormat", "figure_bytes", "literal", "new_figure", "validate_png"]
 
 _METADATA = {
     "png": {"Software": None},
     "svg": {"Date": None, "Creator": "cytopipe"},
     "pdf": {"CreationDate": None, "Producer": "cytopipe", "Creator": "cytopipe"},
 }
+
+
+def literal(label: object) -> str:
+    """A name as it is, to be drawn: between two dollar signs matplotlib would read TeX."""
+    return str(label).replace("$", r"\$")
 
 
 def new_figure(width_in: float = 6.4, height_in: float = 4.8) -> Figure:

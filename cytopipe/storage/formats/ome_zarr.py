@@ -41,7 +41,7 @@ from cytopipe.storage.formats.zarr_array import (
 from cytopipe.storage.guard.zarr_store import survey_zarr
 from cytopipe.storage.state import read_json
 
-__all__ = ["OME_ZARR", "OmeZarr", "read_ome_zarr", "read_plate_fields"]
+__all__ = ["OME_ZARR", "OmeZarr", "omero_windows", "read_ome_zarr", "read_plate_fields"]
 
 _WINDOW_SAMPLES = 1 << 18  # intensities of a channel from which its window is made
 
@@ -328,6 +328,16 @@ def read_ome_zarr(path: Path | str, *, level: int = 0, complete: bool = True) ->
     names = _attributes(listed)[1].get("labels", [])
     labels = {name: _read_image(_below(listed, name), level) for name in names}
     return Image(**{**vars(image), "labels": labels})
+
+
+def omero_windows(path: Path) -> list[tuple[float, float]]:
+    """Darkest and brightest intensity that the metadata propose for each channel; empty where they do not."""
+    channels = (_attributes(path)[1].get("omero") or {}).get("channels", [])
+    try:
+        windows = [(float(one["window"]["start"]), float(one["window"]["end"])) for one in channels]
+    except (KeyError, TypeError, ValueError):
+        return []
+    return windows if all(start < end for start, end in windows) else []
 
 
 def _read_image(path: Path, level: int) -> Image:

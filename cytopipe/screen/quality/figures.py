@@ -1,0 +1,108 @@
+"""Figures of quality: bases per cycle, mapping against thresholds, maps of wells and plates."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cytopipe.screen.quality.layout import plate_grid, tile_grid
+from cytopipe.storage.formats.figure import literal, new_figure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["bases_figure", "mapping_figure", "plate_figure", "well_figure"]
+
+#: Of the bases, as sequencing software has them.
+_COLORS = {"A": "#2a9d3f", "C": "#2b6cb0", "G": "#333333", "T": "#c53030"}
+
+
+def bases_figure(bases: pd.DataFrame, title: str) -> Figure:
+    """Bases of the reads in each cycle (points) against the library (lines).
+
+    Parameters
+    ----------
+    bases : DataFrame
+        Of `cytopipe.screen.quality.reads.base_frequencies`.
+    title : str
+    """
+    figure, axes = _figure(5.4, 3.4)
+    for base, rows in bases.groupby("base", sort=True):
+        axes.plot(rows["cycle"], rows["expected"], color=_COLORS[base], lw=1, alpha=0.6)
+        axes.plot(rows["cycle"], rows["observed"], "o", ms=5, color=_COLORS[base], label=base)
+    axes.set(xlabel="cycle", ylabel="fraction of reads", ylim=(0, None), title=literal(title))
+    axes.set_xticks(sorted(set(bases["cycle"])))
+    axes.legend(ncols=4, fontsize=8, frameon=False, title="points: reads, lines: library", title_fontsize=8)
+    return figure
+
+
+def mapping_figure(table: pd.DataFrame, title: str) -> Figure:
+    """Share of the reads in the library, and their number, against the least peak or quality.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of `mapping_by_threshold` or `mapping_by_quality`.
+    title : str
+    """
+    limit = table.columns[0]
+    figure, axes = _figure(5.4, 3.4)
+    axes.plot(table[limit], table["mapped"], "o-", ms=4, color="#2557c7")
+    axes.set(xlabel=limit.replace("_", " "), ylabel="fraction of reads in the library", ylim=(0, 1))
+    axes.set_title(literal(title))
+    beside = axes.twinx()
+    beside.plot(table[limit], table["n_mapped"], "s--", ms=3, color="#a15c00", lw=1)
+    beside.set_ylabel("reads in the library", color="#a15c00")
+    beside.set_ylim(0, None)
+    return figure
+
+
+def well_figure(
+    values: Mapping[int, float], title: str, label: str, positions: pd.DataFrame | None = None
+) -> Figure:
+    """A value of every tile, where the tile lies in its well.
+
+    Parameters
+    ----------
+    values : mapping of int to float
+    title, label : str
+        `label` names the value, with its unit.
+    positions : DataFrame, optional
+        ``tile, y, x``.
+    """
+    return _heat_map(tile_grid(values, positions), title, label, [], [])
+
+
+def plate_figure(values: Mapping[str, float], title: str, label: str) -> Figure:
+    """A value of every well, as the plate is laid out."""
+    grid, rows, columns = plate_grid(values)
+    return _heat_map(grid, title, label, rows, columns)
+
+
+def _heat_map(grid: np.ndarray, title: str, label: str, rows: list[str], columns: list[str]) -> Figure:
+    height, width = grid.shape
+    cell = min(0.6, 9 / max(height, width))
+    figure, axes = _figure(max(3.4, width * cell + 1.8), max(2.6, height * cell + 1.1))
+    shown = axes.imshow(grid, cmap="viridis", aspect="equal", interpolation="nearest")
+    axes.set_xticks(range(len(columns)), columns, fontsize=8)
+    axes.set_yticks(range(len(rows)), rows, fontsize=8)
+    if width * height <= 100:
+        middle = np.nanmean(grid[np.isfinite(grid)]) if np.isfinite(grid).any() else 0
+        for (row, column), value in np.ndenumerate(grid):
+            if np.isfinite(value):
+                text = f"{value:.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.2f}"
+                color = "black" if value > middle else "white"
+                axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    axes.set_title(literal(title), fontsize=10)
+    figure.colorbar(shown, ax=axes, label=label, fraction=0.046)
+    return figure
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    figure = new_figure(width, height)
+    return figure, figure.subplots()
