@@ -20,12 +20,9 @@ FIRST = [tile for tile in TILES if tile.startswith("s.1-A1")]
 OF_TILE = ["images", "aligned", "log_filtered", "standard_deviation", "peaks", "max_filtered"]
 OF_WELLS_TILES = ["corrected", "nuclei", "cells", "segmentation", "bases", "reads", "cell_barcodes"]
 OF_WELL = ["ic_fields", "well_reads", "positions", "well_info", "well_cells"]
-FROM_READS = {
-    "sbs/reads": TILES,
-    "sbs/cell_barcodes": TILES,
-    "sbs/well_reads": WELLS,
-    "sbs/well_cells": WELLS,
-}
+MERGED = [f"merge/{asset}" for asset in ("cells", "tiles", "transform", "features")]
+FROM_CELLS = {"sbs/cell_barcodes": TILES, "sbs/well_cells": WELLS, **dict.fromkeys(MERGED, WELLS)}
+FROM_READS = {"sbs/reads": TILES, "sbs/well_reads": WELLS, **FROM_CELLS}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +75,8 @@ def test_cells_get_the_barcodes_that_they_carry(made: Lab) -> None:
     right = total = 0
     for well in WELLS:
         table = pd.read_parquet(place(made, "sbs/well_cells", well))
+        assert {"well_i", "well_j", "mapped_0", "gene_0"} <= set(table)
+        table = table[table["cell_barcode_0"].notna()]
         total += len(table)
         for tile, cells in table.groupby("tile"):
             labels = read_tiff(place(made, "sbs/cells", f"{well}|{tile}")).load()
@@ -110,6 +109,7 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
         **{f"sbs/{asset}": ["s.1-A1|1"] for asset in OF_TILE},
         **{f"sbs/{asset}": FIRST for asset in OF_WELLS_TILES},
         **{f"sbs/{asset}": ["s.1-A1"] for asset in OF_WELL},
+        **{asset: ["s.1-A1"] for asset in MERGED},
     }
     # Dagster itself marks what is made from another version now, edge by edge.
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
@@ -142,7 +142,7 @@ def test_a_parameter_makes_stale_what_uses_its_stage_and_nothing_else(made: Lab)
         (
             "cell_calls: {q_min: 0.3}",
             "sbs/cell_barcodes",
-            {"sbs/cell_barcodes": TILES, "sbs/well_cells": WELLS},
+            FROM_CELLS,
         ),
     ):
         line = f"{entry}      {setting}\n"
