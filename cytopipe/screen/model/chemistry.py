@@ -47,7 +47,9 @@ class ReadModel:
     false_share : float
         Peaks above the threshold that chance makes, per peak found.
     shares : dict
-        ``own, noise, sequence, entry``: what a read in a cell with a barcode is.
+        ``own, noise, sequence, entry``: what a read in a cell with a barcode is: the cell's barcode, noise,
+        any sequence or any entry of the library. ``spill``: reads at a border that show the barcode of the
+        cell beyond it, per read of the cell's own.
     prior_none, prior_two : float
         Share of cells with no and with two barcodes.
     counts : dict
@@ -200,7 +202,7 @@ def fit_chemistry(
 
     start = np.array([[phasing, prephasing], [phasing + 0.015, prephasing], [phasing, prephasing + 0.015]])
     best = minimize(
-        cost, start[0], method="Nelder-Mead", options={"initial_simplex": start, "xatol": 3e-4, "maxfev": 40}
+        cost, start[0], method="Nelder-Mead", options={"initial_simplex": start, "xatol": 3e-4, "maxfev": 25}
     )
     phasing, prephasing = (float(one) for one in np.abs(best.x))
     seen = design(phasing, prephasing)
