@@ -1,13 +1,14 @@
 """Barcodes of cells on synthetic screens: right and wrong calls, and CPU, by preset and method.
 
 Screens have 4 tiles of 512 px, 9 cycles and a library of 600 barcodes; segmentation and alignment are the
-true ones, so that reads alone are compared. Percent of callable cells (a barcode, and a spot in the cell) with
-one of their barcodes, and with another; the mean of the seeds. ``median`` is the path of the reference with
-its default threshold; ``median, best`` with the threshold that finds most right ones, which needs the truth.
+true ones, so that reads alone are compared. Percent of callable cells (a barcode, and a spot in the cell)
+with one of their barcodes, and with another; the mean of the seeds. ``median`` is the path of the reference
+with its default threshold; ``median, best`` with the threshold that finds most right ones, which needs the
+truth.
 ``first`` and ``second`` are two settings of optics and chemistry. CPU seconds are those of a screen, without
 compilation. Below: how often a cell or a base is wrong that is called with some probability.
 
-    python -m cytopipe_tests.benchmarks.screen_reads [--seeds 3] [--presets easy dim ...] [--optics first second]
+    python -m cytopipe_tests.benchmarks.screen_reads [--seeds 3] [--presets dim ...] [--optics first ...]
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def main() -> None:
     parser.add_argument("--optics", nargs="+", default=["first", "second"])
     given = parser.parse_args()
     _screen_of("easy", 99, "first", tile_grid=(1, 1), tile_size=160, n_barcodes=50, warm=True)
-    print("| screen | optics | method | right % | wrong % | wrong, of cells without % | both of two % | CPU s |")
+    print(
+        "| screen | optics | method | right % | wrong % | wrong, of cells without % | both of two % | CPU s |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     pooled: list[pd.DataFrame] = []
     bases: list[pd.DataFrame] = []
@@ -41,7 +44,9 @@ def main() -> None:
             for method in runs[0][0]:
                 mean = pd.DataFrame([run[0][method] for run in runs]).mean()
                 told = (f"{mean[name]:.1f}" for name in ("right", "wrong", "empty_called", "both"))
-                print(f"| {preset} | {optics} | {method} | {' | '.join(told)} | {mean['cpu']:.2f} |", flush=True)
+                print(
+                    f"| {preset} | {optics} | {method} | {' | '.join(told)} | {mean['cpu']:.2f} |", flush=True
+                )
             pooled += [run[1] for run in runs]
             bases += [run[2] for run in runs]
     print("\n| what | called with probability | number | wrong, predicted % | wrong, true % |")
@@ -121,7 +126,9 @@ def _bases_by_quality(reads: pd.DataFrame, screen) -> pd.DataFrame:
     for tile, some in reads.groupby("tile"):
         corner = screen.tiles.set_index("tile").loc[tile, ["y", "x"]].to_numpy(float)
         spots = screen.spots
-        distance, near = cKDTree(spots[["y", "x"]].to_numpy() - corner).query(some[["i", "j"]].to_numpy(), k=2)
+        distance, near = cKDTree(spots[["y", "x"]].to_numpy() - corner).query(
+            some[["i", "j"]].to_numpy(), k=2
+        )
         alone = (distance[:, 0] < 1.5) & (distance[:, 1] > 5)
         of_spot = spots.iloc[near[alone, 0]]
         cells = screen.cells.set_index("cell").loc[of_spot["cell"]]

@@ -143,7 +143,7 @@ def detect_reads(
         )
         # Whole arrays of one type: the loops are compiled once.
         inside, cells = np.ascontiguousarray(mask[wide]), labels[wide].astype(np.int64)
-        lead = kernels.leads(values, level, inside, model.noise, model.static, model.weight)
+        lead = detection.leads_of(values, level, model.noise, model.static, model.weight)
         strength = kernels.statistic(lead, inside, still)
         top, left = wide[0].start + own[0].start, wide[1].start + own[1].start
         down, right = wide[0].start + own[0].stop, wide[1].start + own[1].stop

@@ -58,6 +58,8 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     """Each read alone, under every entry that may explain it."""
     from cytopipe.screen.model.estimate import debris_of, variances
 
+    # Arrays of one layout: the loops are compiled once.
+    level = np.ascontiguousarray(level, dtype=np.float64)
     vary, still = variances(level, model.noise, model.static, x.shape[1])
     return Likelihoods(
         *kernels.reads_under_library(

@@ -10,7 +10,18 @@ import numpy as np
 
 from cytopipe.screen.model import kernels
 
-__all__ = ["BLOCK", "HALO", "Found", "blocks", "drift_of", "filtered", "near_cells", "noise_of", "spots"]
+__all__ = [
+    "BLOCK",
+    "HALO",
+    "Found",
+    "blocks",
+    "drift_of",
+    "filtered",
+    "leads_of",
+    "near_cells",
+    "noise_of",
+    "spots",
+]
 
 #: Sides of the squares that are worked on at a time, and what is seen around them, px.
 BLOCK, HALO = 512, 16
@@ -125,6 +136,13 @@ def blocks(shape: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], tuple[
             down, right = min(height, y + BLOCK), min(width, x + BLOCK)
             wide = (slice(top, min(height, down + HALO)), slice(left, min(width, right + HALO)))
             yield wide, (slice(y - top, down - top), slice(x - left, right - left))
+
+
+def leads_of(
+    values: np.ndarray, level: np.ndarray, noise: np.ndarray, static: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """`kernels.leads`, in single precision."""
+    return kernels.leads(values, level, *(np.asarray(one, np.float32) for one in (noise, static, weight)))
 
 
 def near_cells(labels: np.ndarray, margin: int) -> np.ndarray:

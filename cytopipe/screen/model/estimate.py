@@ -106,8 +106,7 @@ class _Sampled:
             cycles, _, height, width = values.shape
             still = np.zeros((cycles, 2), np.int64)
             moved = np.column_stack([rng.integers(12, max(13, n - 12), cycles) for n in (height, width)])
-            everywhere = np.ones_like(mask)
-            lead = kernels.leads(values, level, everywhere, self.noise, self.static, weight)
+            lead = detection.leads_of(values, level, self.noise, self.static, weight)
             for shifts, into in ((still, real), (moved, chance)):
                 image = kernels.statistic(lead, mask, shifts)
                 i, j = kernels.peaks(image, self.settings.peak_radius_px, 0.0, 0)
