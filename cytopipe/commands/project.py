@@ -32,14 +32,21 @@ def check(options: Options) -> None:
 
     Exit code 2 if there is any, 0 with a list of the data sets if there is none.
     """
-    from cytopipe.project import check_project
+    from cytopipe.project import DOMAINS, check_project
 
     project = check_project(options.project)
     click.echo(f"{project.file}: no problems")
-    for data_sets in project.data_sets.values():
+    grids = {grid for domain in DOMAINS.values() for grid in domain.grids}
+    told: set[str] = set()
+    for partitions, data_sets in project.data_sets.items():
+        if partitions in grids and data_sets:
+            domain = next(iter(data_sets.values())).domain
+            click.echo(f"  {domain}  {len(data_sets):,} {partitions.replace('_', ' ')}")
+            continue
         for key, data_set in data_sets.items():
-            about = data_set.entry.description if not data_set.parent else ""
-            click.echo(f"  {data_set.domain}  {key}  {about}".rstrip())
+            about = data_set.entry.description
+            click.echo(f"  {data_set.domain}  {key}  {about if about not in told else ''}".rstrip())
+            told.add(about)
 
 
 @click.command()

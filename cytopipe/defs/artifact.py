@@ -9,7 +9,8 @@ functions.
 The first parameter is the partition; every other one names what the artifact is made from: `raw` is the asset
 ``screen/raw``. An input arrives loaded; annotated `Handle`, to be loaded when it is needed; annotated
 ``Mapping[str, Handle]``, as handles by key, where it is made from many. A parameter `work` is the `Work` of
-the run: progress, checkpoints, the engine. The decorated function stays callable in a notebook and in a test.
+the run: progress, checkpoints, the engine. Where a function without it takes long, the runner calls it for
+several partitions at once. The decorated function stays callable in a notebook and in a test.
 
 Nothing here imports Dagster: `cytopipe.defs.assets` turns these values into its assets,
 `cytopipe.defs.batch` runs them, `cytopipe.defs.ledger` says which partitions are fresh.
@@ -319,7 +320,8 @@ def artifact(
         for the set `name` in a folder. The names are those of `DataSet.names`. By default
         ``domain/name/{key}`` and the suffix.
     inputs : mapping of parameter to asset, optional
-        Where the parameter's name does not say it.
+        Where the parameter's name does not say it: by default it is the asset of that name beside this one,
+        ``screen/sbs/images`` for ``screen/sbs/aligned``.
     optional : iterable of str
         Parameters of which parts may be missing: they are left out of the mapping.
     chosen : mapping of parameter to callable, optional
@@ -338,7 +340,7 @@ def artifact(
 
     def build(function: Callable[..., Any]) -> Artifact:
         makes = asset if isinstance(asset, Mapping) else {asset: format}
-        domain = next(iter(makes)).split("/")[0]
+        beside = next(iter(makes)).rpartition("/")[0]
         named = [
             one for one in list(inspect.signature(function).parameters)[1 if by else 0 :] if one != "work"
         ]
@@ -348,7 +350,7 @@ def artifact(
             makes=makes,
             by=by,
             function=function,
-            inputs={one: (inputs or {}).get(one, f"{domain}/{one}") for one in named},
+            inputs={one: (inputs or {}).get(one, f"{beside}/{one}") for one in named},
             places={one: given.get(one) or f"{one}{tail}{kind.suffix}" for one, kind in makes.items()},
             version=version,
             checks={

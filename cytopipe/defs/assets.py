@@ -63,14 +63,14 @@ class GraphAssets:
             if by.dimensions is None:
                 found[by] = StaticPartitionsDefinition(list(keys))
                 continue
-            first, second = (
-                (list(dict.fromkeys(part)) for part in zip(*(key.split("|") for key in keys), strict=True))
-                if keys
-                else ([], [])
-            )
-            names = dict(zip(by.dimensions, (first, second), strict=True))
+            parts = zip(*(key.split("|") for key in keys), strict=True) if keys else ((), ())
+            # A dimension that is a set itself has all of its keys: Dagster maps only between equals.
+            sets = {coarser.name: self.relations.keys(coarser) for coarser in by.within}
             found[by] = MultiPartitionsDefinition(
-                {n: StaticPartitionsDefinition(k) for n, k in names.items()}
+                {
+                    name: StaticPartitionsDefinition(list(sets.get(name) or dict.fromkeys(part)))
+                    for name, part in zip(by.dimensions, parts, strict=True)
+                }
             )
         return found
 

@@ -42,7 +42,10 @@ LEVELS = Partitions(
 SIGNATURES = Partitions(
     name="atlas_signatures",
     title="signature at a level of an atlas",
-    within={LEVELS: lambda part: part.parent, ATLASES: lambda part: part.entry.atlas},
+    within={
+        LEVELS: lambda part: f"{part.entry.atlas}.{part.entry.level.name}",
+        ATLASES: lambda part: part.entry.atlas,
+    },
 )
 
 

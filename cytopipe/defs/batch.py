@@ -8,7 +8,9 @@ raises. For each artifact, in the order of the flow, and each partition of the r
 3. inputs are loaded, the function is called, its value goes out through the IO manager of its format;
 4. the materialization is logged, with its inputs, its checks and a picture.
 
-What failed is raised at the end, in one failure that names every partition.
+What failed is raised at the end, in one failure that names every partition. Where one call took more than a
+second, the calls for the other partitions run over the engine, several at a time; events and files are still
+written here, one after the other.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from cytopipe.defs.artifact import (
     Work,
     arrives,
 )
+from cytopipe.defs.calls import Call, carry_out
 from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.describe import described, picture_of
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, Event, named
@@ -66,6 +69,7 @@ _TRANSIENT = (EngineError, BusyError)  # what another attempt may cure
 _RETRIES = 2
 _FIRST_WAIT_S = 5.0
 _SECONDS_BETWEEN_CHECKPOINT_EVENTS = 5.0
+_WORTH_A_WORKER_S = 1.0  # a worker starts in about as long, and its value has to come back
 _LIBRARIES = (
     "numpy",
     "scipy",
@@ -129,7 +133,10 @@ class Batch:
             open_engine(self.ledger.project.settings.engine) as engine,
         ):
             for step in self.steps:
-                yield from self._take(step, engine, stop)
+                for result in self._take(step, engine, stop):
+                    stop.hold_back()  # Dagster would receive them itself while it takes a result
+                    yield result
+                    stop.listen()
         self._raise_what_failed()
 
     @cached_property
@@ -148,7 +155,12 @@ class Batch:
     def _take(self, step: Artifact, engine: Engine, stop: Callable[[], bool]) -> Iterator[MaterializeResult]:
         """Take the partitions of the run through one artifact."""
         assets = [asset for asset in step.makes if asset in self._wanted]
-        live = [key for key in self._keys if assets and not self._is_blocked(step, assets, key)]
+        declared = self.ledger.relations.declared[step.by]
+        for key in self._keys:
+            for asset in assets if key not in declared else ():
+                yield from self._answer_gap(step, asset, key)
+        live = [key for key in self._keys if key in declared and assets]
+        live = [key for key in live if not self._is_blocked(step, assets, key)]
         to_make: dict[str, list[str]] = {}
         for key in live:
             for asset in assets:
@@ -193,15 +205,14 @@ class Batch:
             for keys in groups.values():
                 yield from self._pass(step, {key: to_make[key] for key in keys}, engine, stop)
             return
-        for key in to_make:
+        keys = list(to_make)
+        for number, key in enumerate(keys, start=1):
             reads: Mapping[str, Read] = {}
             progress.begin(step.asset, key)
+            began = time.monotonic()
             try:
                 with self._interruptible():
-                    if stop():
-                        raise Interrupted(
-                            f"stopped before {named(step.asset, key)}; what is finished is saved"
-                        )
+                    self._stop_before(step, key, stop)
                     reads = self._inputs.reads(step, key)
                     given = {
                         name: self._inputs.value(step, name, reads[name], arrives(step.function, name))
@@ -218,13 +229,41 @@ class Batch:
                 raise
             except Exception as error:
                 outcome = error
-            values = (
-                outcome
-                if isinstance(outcome, dict) and set(outcome) == set(step.makes)
-                else {step.asset: outcome}
-            )
-            for asset in to_make[key]:
-                yield asset, key, values.get(asset, outcome), reads
+            seconds = time.monotonic() - began
+            yield from _by_asset(step, to_make[key], key, outcome, reads)
+            some = seconds > _WORTH_A_WORKER_S and engine.workers > 1 and not step.wants_work
+            if some and len(keys) - number > 1:
+                yield from self._over_engine(step, {one: to_make[one] for one in keys[number:]}, engine, stop)
+                return
+
+    def _over_engine(
+        self, step: Artifact, to_make: Mapping[str, list[str]], engine: Engine, stop: Callable[[], bool]
+    ) -> Iterator[tuple[str, str, Any, Mapping[str, Read]]]:
+        """As `_outcomes`, several partitions at a time."""
+        reads: dict[str, Mapping[str, Read]] = {}
+        calls: dict[str, Call] = {}
+        for key in to_make:
+            progress.begin(step.asset, key)
+            try:
+                reads[key] = self._inputs.reads(step, key)
+                given = {name: self._inputs.sent(step, name, read) for name, read in reads[key].items()}
+                calls[key] = Call.of(step, self._inputs.partition(step, key), given)
+            except Exception as error:
+                yield from _by_asset(step, to_make[key], key, error, reads.get(key, {}))
+        outcomes = engine.map(carry_out, list(calls.values()))
+        broken: EngineError | None = None
+        for key in calls:
+            with self._interruptible():
+                self._stop_before(step, key, stop)
+            try:
+                outcome = next(outcomes) if broken is None else broken
+            except EngineError as error:
+                outcome = broken = error
+            yield from _by_asset(step, to_make[key], key, outcome, reads[key])
+
+    def _stop_before(self, step: Artifact, key: str, stop: Callable[[], bool]) -> None:
+        if stop():
+            raise Interrupted(f"stopped before {named(step.asset, key)}; what is finished is saved")
 
     def _pass(
         self, step: Artifact, to_make: Mapping[str, list[str]], engine: Engine, stop: Callable[[], bool]
@@ -416,6 +455,20 @@ class Batch:
         )
         yield from self._told(step, event, result.checks)
 
+    def _answer_gap(self, step: Artifact, asset: str, key: str) -> Iterator[MaterializeResult]:
+        """Answer for a place of a grid where the project has nothing: Dagster wants to hear of it."""
+        nothing = Nothing("the project has no such partition")
+        metadata = {"nothing": nothing.words, "how": "nothing to make"}
+        event = Event(
+            asset=asset,
+            key=key,
+            kind=MADE,
+            version=nothing.version,
+            code_version=step.code_version,
+            metadata=metadata,
+        )
+        yield from self._told(step, event, {})
+
     def _say_again(self, step: Artifact, asset: str, key: str) -> Iterator[MaterializeResult]:
         """Say of a partition that is up to date what was said when it was made: Dagster wants to hear of
         it.
@@ -551,6 +604,16 @@ class Batch:
     def _say(self, message: str) -> None:
         progress.say(message)
         self.context.log.info(message)
+
+
+def _by_asset(
+    step: Artifact, assets: list[str], key: str, outcome: Any, reads: Mapping[str, Read]
+) -> Iterator[tuple[str, str, Any, Mapping[str, Read]]]:
+    """What one call gave, for each of the artifacts that it makes."""
+    is_several = isinstance(outcome, dict) and set(outcome) == set(step.makes)
+    values = outcome if is_several else {step.asset: outcome}
+    for asset in assets:
+        yield asset, key, values.get(asset, outcome), reads
 
 
 def _over_an_edit(ledger: Ledger, asset: str, key: str) -> CytopipeError:

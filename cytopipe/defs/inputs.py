@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cytopipe.defs.artifact import Artifact, arrives, hint_of
+from cytopipe.defs.calls import Stored
 from cytopipe.defs.event import MADE, named
 from cytopipe.defs.ledger import Ledger, Read
 from cytopipe.project import DataSet
@@ -66,6 +67,16 @@ class Inputs:
             return handles
         handle = next(iter(handles.values()), None)
         return handle if handle is None or arrives == "handle" else handle.load()
+
+    def sent(self, step: Artifact, name: str, read: Read) -> Any:
+        """One input for a call at a worker: what lies in a file or directory is opened there."""
+        how, upstream = arrives(step.function, name), step.inputs[name]
+        if how != "value" or upstream in self.ledger.graph.sources:
+            return self.value(step, name, read, how)
+        handle = self.value(step, name, read, "handle")
+        if handle is None or handle.format.layout == "set":
+            return handle and handle.load()
+        return Stored(handle.format, handle.path)
 
     def value_of_pass(self, step: Artifact, name: str, reads: Mapping[str, Mapping[str, Read]]) -> Any:
         """One input of a pass: by key where each partition has its own, else the one of the group."""

@@ -28,7 +28,6 @@ _DOOR = {
     # the domains
     "Domain": "domain",
     "DOMAINS": "domains",
-    "PARTS": "domains",
     "domain_of": "domains",
     "entry_model": "domains",
 }

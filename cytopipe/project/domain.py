@@ -34,13 +34,12 @@ class Domain:
         Its sources and artifacts, as ``module:GRAPH``; empty while it has commands alone.
     parameters : tuple of str
         Its sets of parameters, as ``module:Class``, for the documentation.
-    wholes : str
-        Name of the set of partitions that the entries themselves are
-        (:meth:`cytopipe.project.entry.Entry.whole`), where one entry stands for several data sets and some
-        assets are made, or inputs read, for all of them together; empty where there is no such set.
-    parts : str
-        Name of the set of partitions that the parts of its data sets are
-        (:meth:`cytopipe.project.entry.Entry.parts`); empty where they have none.
+    sets : tuple of str
+        Names of its sets of partitions, coarser before finer; an entry says what it has in each
+        (:meth:`cytopipe.project.entry.Entry.sets`). By default one set, named like the domain. Where there
+        are several, the first holds the entries themselves; a key stands once in all the others together.
+    grids : tuple of str
+        Those of the sets whose keys have two dimensions, ``a|b``.
     """
 
     name: str
@@ -50,8 +49,13 @@ class Domain:
     commands: str
     graph: str = ""
     parameters: tuple[str, ...] = ()
-    wholes: str = ""
-    parts: str = ""
+    sets: tuple[str, ...] = ()
+    grids: tuple[str, ...] = ()
+
+    @property
+    def all_sets(self) -> tuple[str, ...]:
+        """Names of its sets of partitions, coarser before finer."""
+        return self.sets or (self.name,)
 
     def entry_model(self) -> type[Entry]:
         """The model of one entry, imported."""

@@ -4,30 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cytopipe.project import atlas, decompose
+from cytopipe.project import atlas, decompose, screen
 from cytopipe.project.domain import Domain
 
 if TYPE_CHECKING:
     from cytopipe.project.entry import Entry
 
-__all__ = ["DOMAINS", "PARTS", "domain_of", "entry_model"]
+__all__ = ["DOMAINS", "domain_of", "entry_model"]
 
 DOMAINS: dict[str, Domain] = {
     one.name: one
     for one in (
         decompose.DOMAIN,
         atlas.DOMAIN,
+        screen.DOMAIN,
     )
 }
-
-PARTS: dict[str, str] = {one.name: one.parts for one in DOMAINS.values() if one.parts}
-"""Domains whose data sets have parts, and the name of the set of partitions that all parts are; the data sets
-themselves are the set that is named like the domain."""
 
 
 def domain_of(partitions: str) -> str:
     """The domain to which a set of partitions belongs."""
-    return next((one.name for one in DOMAINS.values() if partitions in (one.parts, one.wholes)), partitions)
+    return next((one.name for one in DOMAINS.values() if partitions in one.all_sets), partitions)
 
 
 def entry_model(domain: str) -> type[Entry]:

@@ -1,24 +1,24 @@
 """One entry of the project file, and the data sets it stands for.
 
-An entry is a frozen pydantic model; unknown keys are refused. It may stand for several data sets (one
-per file of a pattern); each is a `DataSet`, which becomes one partition of the domain's assets. A data set
-may have parts in turn (the signatures of an atlas level), which are partitions of assets of their own.
-What only the disk can tell (a file that is absent) an entry reports as `Problem` values.
+An entry is a frozen pydantic model; unknown keys are refused. It stands for one or several data sets (one
+per file of a pattern), in one or several sets of partitions (an atlas, its levels, their signatures); each
+is a `DataSet`, one partition of the domain's assets. What only the disk can tell (a file that is absent) an
+entry reports as `Problem` values.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from cytopipe.storage.names import slug
 
-__all__ = ["DataSet", "Entry", "FilePath", "Problem", "absent_file", "matches"]
+__all__ = ["DataSet", "Entry", "FilePath", "Part", "Problem", "absent_file", "matches"]
 
 
 def _path(value: object) -> str:
@@ -49,10 +49,9 @@ class Problem:
 class Entry(BaseModel):
     """What every domain's entry has in common; domains derive from it.
 
-    A domain overrides :meth:`expand` when one entry can stand for several data sets, :meth:`parts` when some
-    assets are made for each part of a data set, :meth:`place` when they do not lie in folders of their own,
-    and :meth:`problems` for what must be looked up on disk. Models are validated with the context
-    ``{"name": NAME}`` of the entry.
+    A domain overrides :meth:`sets` when one entry can stand for several data sets, :meth:`place` when they do
+    not lie in folders of their own, and :meth:`problems` for what must be looked up on disk. Models are
+    validated with the context ``{"name": NAME}`` of the entry.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
@@ -72,17 +71,13 @@ class Entry(BaseModel):
         """Yield name and fields of entries for a new project file, from what lies in `directory` already."""
         yield from ()
 
-    def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:
-        """Yield ``(partition key, entry)`` for every data set this entry stands for."""
-        yield name, self
+    def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, Part]]]:
+        """``(partition key, what it stands for)`` of every data set of this entry, by the set it belongs to.
 
-    def whole(self, name: str) -> Self:
-        """This entry as a data set of its own, where the domain has a set of such (`Domain.wholes`)."""
-        return self
-
-    def parts(self, key: str) -> Iterator[tuple[str, Self]]:
-        """Yield ``(partition key, entry)`` for every part of data set `key`, whose entry this is."""
-        yield from ()
+        The sets are those of `Domain.sets`, coarser before finer. The key of a part begins with that of its
+        whole, followed by ``.``, ``-`` or ``|``.
+        """
+        return {self.domain: [(name, self)]}
 
     def place(self, key: str) -> str:
         """The folder of data set `key`, relative to its domain's folder below the output root."""
@@ -93,21 +88,30 @@ class Entry(BaseModel):
         yield from ()
 
 
+class Part(Protocol):
+    """What a data set stands for: an entry, or the part of one."""
+
+    description: str
+
+    @property
+    def names(self) -> dict[str, str]: ...
+
+    def place(self, key: str) -> str: ...
+
+
 @dataclass(frozen=True)
 class DataSet:
     """One data set of a project, or a part of one: the partition `key` of assets of `domain`.
 
     `entry` is the declaration; `folder` the directory under the output root where its artifacts lie;
-    `base` the directory from which the entry's relative paths count; `parent` the key of the data set of
-    which this is a part, empty for a data set itself.
+    `base` the directory from which the entry's relative paths count.
     """
 
     domain: str
     key: str
-    entry: Entry
+    entry: Any
     folder: Path
     base: Path
-    parent: str = ""
 
     @property
     def names(self) -> dict[str, str]:

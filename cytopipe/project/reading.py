@@ -17,8 +17,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from cytopipe.errors import CytopipeError, Finding, ProjectError, UnsafeNameError
-from cytopipe.project.domains import DOMAINS, PARTS, domain_of, entry_model
-from cytopipe.project.entry import DataSet, Entry
+from cytopipe.project.domains import DOMAINS, domain_of, entry_model
+from cytopipe.project.entry import DataSet, Entry, Part
 from cytopipe.project.findings import did_you_mean, explain
 from cytopipe.project.settings import Settings
 from cytopipe.storage.names import case_collisions, check_key, former_slug, slug
@@ -46,8 +46,8 @@ class Project:
     settings : Settings
         What holds for the whole project: output root, engine, retention.
     data_sets : mapping of set of partitions to mapping of key to DataSet
-        Every data set that can be worked on, by the name of its domain, and every part of one, by the name
-        that `PARTS` gives; keys are partition keys, each once in a domain.
+        Every data set that can be worked on, by the set of partitions that `Domain.sets` names; keys are
+        partition keys.
     broken : mapping of (set of partitions, entry name or key) to findings
         Entries that cannot be used as they are written.
     findings : tuple of Finding
@@ -238,17 +238,24 @@ class _Entries:
 
     def _refuse_case_collisions(self, domain: str) -> None:
         """Break data sets whose folders would be one and the same on macOS, Windows or a network share."""
-        for names in case_collisions(self.data_sets.get(domain, ())):
-            for name in names:
-                del self.data_sets[domain][name]
-                for key in [key for key, part in self._parts(domain).items() if part.parent == name]:
-                    del self._parts(domain)[key]
-                two = f"the names {' and '.join(map(repr, names))} differ only in case"
-                where = self.source.at((domain, name))
-                self._break(domain, name, Finding(what=two, where=where, next="Rename one of them."))
+        for partitions in DOMAINS[domain].all_sets:
+            if partitions in DOMAINS[domain].grids:
+                continue
+            for names in case_collisions(self.data_sets.get(partitions, ())):
+                for name in names:
+                    self._remove(domain, partitions, name)
+                    two = f"the names {' and '.join(map(repr, names))} differ only in case"
+                    where = self.source.at((domain, name))
+                    self._break(domain, name, Finding(what=two, where=where, next="Rename one of them."))
 
-    def _parts(self, domain: str) -> dict[str, DataSet]:
-        return self.data_sets.get(PARTS.get(domain, ""), {})
+    def _remove(self, domain: str, partitions: str, name: str) -> None:
+        """Take a data set out, with all of its parts."""
+        del self.data_sets[partitions][name]
+        sets = DOMAINS[domain].all_sets
+        for finer in sets[sets.index(partitions) + 1 :]:
+            data_sets = self.data_sets.get(finer, {})
+            for key in [key for key in data_sets if _is_part(key, name)]:
+                del data_sets[key]
 
     def _entry(self, domain: str, name: str, written: object, model: type[Entry]) -> None:
         place = (domain, name)
@@ -275,41 +282,36 @@ class _Entries:
             self._add(domain, name, entry, where)
 
     def _add(self, domain: str, name: str, entry: Entry, where: str) -> None:
-        """The entry's data sets, then their parts: where names meet in one key, the data set has it."""
-        self.data_sets.setdefault(domain, {})
-        whole = [
-            self._data_set(domain, domain, key, one, where) for key, one in entry.expand(name, self.base)
-        ]
-        if wholes := DOMAINS[domain].wholes:
-            folder = self.output / domain / entry.place(name)
-            one = DataSet(domain, name, entry.whole(name), folder, self.base)
-            self.data_sets.setdefault(wholes, {})[name] = one
-        for data in whole:
-            for key, part in data.entry.parts(data.key) if data is not None else ():
-                self._data_set(PARTS[domain], domain, key, part, where, parent=data.key)
+        """The entry's data sets, coarser before finer: where two have one key, the coarser one keeps it."""
+        refused: list[str] = []
+        for partitions, members in entry.sets(name, self.base).items():
+            known = self.data_sets.setdefault(partitions, {})
+            for key, part in members:
+                if any(_is_part(key, whole) for whole in refused):
+                    continue
+                if faults := tuple(self._faults(domain, partitions, key, part, where)):
+                    self._break(partitions, key, *faults)
+                    refused.append(key)
+                else:
+                    known[key] = DataSet(domain, key, part, self.output / domain / part.place(key), self.base)
 
-    def _data_set(
-        self, partitions: str, domain: str, key: str, entry: Entry, where: str, *, parent: str = ""
-    ) -> DataSet | None:
-        """Add one data set or part; None, with a finding, where its key cannot be used or is taken."""
-        faults = tuple(_key_findings(key, where))
-        if not faults and any(
-            key in self.data_sets.get(taken, {}) for taken in (domain, PARTS.get(domain, domain))
-        ):
+    def _faults(self, domain: str, partitions: str, key: str, part: Part, where: str) -> Iterator[Finding]:
+        """Why a data set cannot be added: its key cannot be used or is taken, or its folder is misnamed."""
+        registered = DOMAINS[domain]
+        is_grid = partitions in registered.grids
+        dimensions = key.split("|", 1) if is_grid else [key]
+        faults = [fault for one in dimensions for fault in _key_findings(one, where)]
+        yield from faults
+        alone = is_grid or partitions == registered.all_sets[0]
+        rivals = (partitions,) if alone else registered.all_sets[1:]
+        if not faults and any(key in self.data_sets.get(taken, {}) for taken in rivals):
             two = f"{domain} has two data sets '{key}'"
-            faults = (Finding(what=two, where=where, next="Rename one of them."),)
-        if faults:
-            self._break(partitions, key, *faults)
-            return None
-        place = entry.place(parent or key)
-        folder = self.output / domain / place
-        former = self.output / domain / former_slug(parent or key)
-        if former != folder and place == slug(parent or key) and former.is_dir() and not folder.exists():
-            self._break(partitions, key, _renamed(former, folder, where))
-            return None
-        data = DataSet(domain, key, entry, folder, self.base, parent)
-        self.data_sets.setdefault(partitions, {})[key] = data
-        return data
+            yield Finding(what=two, where=where, next="Rename one of them.")
+        place = part.place(key)
+        if not faults and not is_grid and place == slug(key):
+            former, folder = (self.output / domain / one for one in (former_slug(key), place))
+            if former != folder and former.is_dir() and not folder.exists():
+                yield _renamed(former, folder, where)
 
     def _break(self, partitions: str, name: str, *findings: Finding) -> None:
         self.broken[partitions, name] = (*self.broken.get((partitions, name), ()), *findings)
@@ -344,6 +346,11 @@ def _renamed(former: Path, folder: Path, where: str) -> Finding:
         expected=folder.name,
         next=f"Rename it: mv {shlex.quote(str(former))} {shlex.quote(str(folder))}",
     )
+
+
+def _is_part(key: str, whole: str) -> bool:
+    """Whether a key is that of a part of another data set of the same domain."""
+    return key.startswith(whole) and key[len(whole) : len(whole) + 1] in (".", "-", "|")
 
 
 def _line(finding: Finding) -> int:

@@ -124,6 +124,7 @@ def _read(file: Path, instance: DagsterInstance) -> ProjectState:
         (data_set.domain, key): data_set.entry.description
         for data_sets in project.data_sets.values()
         for key, data_set in data_sets.items()
+        if data_set.entry.description
     }
     faults = tuple(str(finding) for finding in project.findings)
     return ProjectState(project.directory.name, str(project.directory), artifacts, descriptions, faults)

@@ -10,6 +10,7 @@ import pytest
 
 from cytopipe.atlas import ActivitySettings, Settings, load_registry
 from cytopipe.atlas.registry import Level
+from cytopipe.defs.atlas_sources import LEVELS, SIGNATURES
 from cytopipe.errors import ParameterError, ProjectError
 from cytopipe.project import check_project, load_project, project_schema, start_project
 
@@ -49,9 +50,10 @@ def test_each_signature_at_each_level_is_a_part_of_the_level(tmp_path):
     )
     parts = project.data_sets["atlas_signatures"]
     assert list(parts)[:3] == ["cima.L1.cytosig", "cima.L1.v1.2-b", "cima.L2.cytosig"]
-    assert {data.parent for data in parts.values()} == set(project.data_sets["atlas"]) - {"mine.A"}
+    whole = SIGNATURES.within[LEVELS]
+    assert {whole(data) for data in parts.values()} == set(project.data_sets["atlas"]) - {"mine.A"}
     part = project.data_set("atlas_signatures", "cima.L3.v1.2-b")
-    assert (part.entry.level.name, part.entry.signature, part.parent) == ("L3", "v1.2-b", "cima.L3")
+    assert (part.entry.level.name, part.entry.signature, whole(part)) == ("L3", "v1.2-b", "cima.L3")
     with pytest.raises(ProjectError, match=r"Did you mean 'cima\.L3\.cytosig'"):
         project.data_set("atlas_signatures", "cima.L3.cytosg")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterInstance
 
+from cytopipe.defs import batch
 from cytopipe.defs.event import MADE
 from cytopipe.defs.selection import choose, plan_runs
 from cytopipe.provenance import Input, Provenance, counting_digests, sha256_file
@@ -181,6 +183,48 @@ def test_an_optional_part_that_was_never_made_is_left_out_and_makes_stale_when_i
     lab.make_all()
     assert lab.events("example/overview")[-1].metadata["how"] == "made"
     assert [one["partition"] for one in lab.events("example/overview")[-1].metadata["inputs"]] == WELLS
+
+
+def test_a_gap_in_the_grid_is_answered_with_nothing_and_the_well_is_made_of_the_tiles_there_are(
+    lab: Lab,
+) -> None:
+    lab.declare = partial(screen.screen_project, without=("P1-A2|1",))
+    assert lab.make("example/aligned", keys=["P1-A2|0", "P1-A2|2"]).success  # as a backfill of the grid
+    (gap,) = lab.events("example/aligned", "P1-A2|1")
+    assert gap.metadata["nothing"] == "the project has no such partition"
+    lab.make_all()
+    counts = lab.ledger().counts()
+    assert counts["example/aligned"] == counts["example/corrected"] == {"done": 8}
+    made_from = lab.events("example/cells", "P1-A2")[-1].metadata["inputs"]
+    assert [one["partition"] for one in made_from] == ["P1-A2|0", "P1-A2|2"]
+    lab.declare = screen.screen_project  # the tile comes
+    assert wanted(lab, "example/aligned") == ["P1-A2|1"]
+    assert wanted(lab, "example/cells") == ["P1-A2"]
+
+
+def test_tiles_that_take_long_are_made_by_workers_and_one_that_fails_there_fails_alone(
+    lab: Lab, monkeypatch
+) -> None:
+    tiles = [f"P1-A2|{tile}" for tile in range(3)]
+    assert lab.make("example/aligned", keys=tiles).success
+    here = {key: lab.events("example/aligned", key)[-1].version for key in tiles}
+    lab.ledger()
+    shutil.rmtree(lab.directory / "out")
+    image(lab, "P1-A2", 1).write_text("13")
+    sent: list[str] = []
+    monkeypatch.setattr(batch, "_WORTH_A_WORKER_S", 0.0)
+    monkeypatch.setattr(
+        batch.Call,
+        "of",
+        lambda step, data, given, of=batch.Call.of: sent.append(data.key) or of(step, data, given),
+    )
+    assert not lab.make("example/aligned", keys=tiles).success
+    assert sent == tiles[1:]  # the first told how long one takes
+    assert lab.reasons("example/aligned", tiles[1]) == (f"tile {tiles[1]} cannot be aligned",)
+    assert {lab.events("example/aligned", key)[-1].version for key in (tiles[0], tiles[2])} == {
+        here[tiles[0]],
+        here[tiles[2]],
+    }
 
 
 def test_no_artifact_is_digested_twice_by_the_run_that_makes_it(lab: Lab) -> None:

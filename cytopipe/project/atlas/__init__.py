@@ -12,6 +12,5 @@ DOMAIN = Domain(
     commands="cytopipe.commands.atlas:atlas",
     graph="cytopipe.defs.atlas:ATLAS",
     parameters=("cytopipe.atlas.settings:Settings", "cytopipe.atlas.settings:ActivitySettings"),
-    wholes="atlases",
-    parts="atlas_signatures",
+    sets=("atlases", "atlas", "atlas_signatures"),
 )

@@ -164,17 +164,17 @@ class Atlas(Entry, AtlasFields):
 
     @property
     def atlas(self) -> str:
-        """The atlas's name, first part of its files' names; of an expanded entry."""
+        """The atlas's name, first part of its files' names; of a part of an entry."""
         return self._atlas
 
     @property
     def level(self) -> Level:
-        """The level of this data set; of an expanded entry."""
+        """The level of this data set; of a level and of its signatures."""
         return self.level_named(self._level)
 
     @property
     def signature(self) -> str:
-        """The signature of this part of a level; of an entry that :meth:`parts` gave."""
+        """The signature of this data set; of a signature at a level."""
         return self._signature
 
     @property
@@ -196,27 +196,26 @@ class Atlas(Entry, AtlasFields):
         """A level as the domain's own value."""
         return Level(name, tuple(self.levels[name].split("+")))
 
-    def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:
-        for level in self.levels:
-            one = self.model_copy()
-            one._atlas, one._level = name, level
-            yield f"{name}.{level}", one
+    def sets(self, name: str, base: Path) -> dict[str, list[tuple[str, Self]]]:
+        return {
+            "atlases": [(name, self._part(name))],
+            "atlas": [(f"{name}.{level}", self._part(name, level)) for level in self.levels],
+            "atlas_signatures": [
+                (f"{name}.{level}.{signature}", self._part(name, level, signature))
+                for level in self.levels
+                for signature in self.signatures
+            ],
+        }
 
-    def whole(self, name: str) -> Self:
+    def _part(self, atlas: str, level: str = "", signature: str = "") -> Self:
         one = self.model_copy()
-        one._atlas = name
+        one._atlas, one._level, one._signature = atlas, level, signature
         return one
 
     @property
     def names(self) -> dict[str, str]:
         level = self.level.file_part if self._level else ""
         return {"atlas": self._atlas, "level": level, "signature": self._signature}
-
-    def parts(self, key: str) -> Iterator[tuple[str, Self]]:
-        for signature in self.signatures:
-            one = self.model_copy()
-            one._signature = signature
-            yield f"{key}.{signature}", one
 
     def place(self, key: str) -> str:
         return ""  # files of every atlas lie where the plain commands put them, below one results root

@@ -71,13 +71,14 @@ class SequenceSet(Entry, Parameters):
                     names.add(name)
                     yield name, {"input": path.relative_to(directory).as_posix()}
 
-    def expand(self, name: str, base: Path) -> Iterator[tuple[str, Self]]:
+    def sets(self, name: str, base: Path) -> dict[str, list[tuple[str, Self]]]:
         if not _is_pattern(self.input):
-            yield name, self
-            return
+            return {"decompose": [(name, self)]}
+        found = []
         for path in matches(base, self.input):
             file = path.relative_to(base) if path.is_relative_to(base) else path
-            yield f"{name}.{path.stem}", self.model_copy(update={"input": file.as_posix()})
+            found.append((f"{name}.{path.stem}", self.model_copy(update={"input": file.as_posix()})))
+        return {"decompose": found}
 
     def problems(self, base: Path) -> Iterator[Problem]:
         if not _is_pattern(self.input):

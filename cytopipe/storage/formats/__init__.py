@@ -23,6 +23,7 @@ _MODULES = {
     "svg": "figure",
     "pdf": "figure",
     "tiff": "tiff",
+    "tiffs": "tiffs",
     "ome_zarr": "ome_zarr",
     "ome_zarr_plate": "plate",
 }

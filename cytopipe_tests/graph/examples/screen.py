@@ -104,14 +104,19 @@ GRAPH = Graph(RAW, SETTINGS, aligned, illumination, corrected, cells, summary, o
 
 
 def screen_project(
-    directory: Path, *, wells: tuple[str, ...] = ("P1-A1", "P1-A2", "P2-A1"), tiles: int = 3, **gains: int
+    directory: Path,
+    *,
+    wells: tuple[str, ...] = ("P1-A1", "P1-A2", "P2-A1"),
+    tiles: int = 3,
+    without: tuple[str, ...] = (),
+    **gains: int,
 ) -> Project:
-    """A project with a grid of tiles, and a gain per plate (``P1=2``); images are written where they are
-    absent.
+    """A project with a grid of tiles, `without` some, and a gain per plate (``P1=2``); images are written
+    where they are absent.
     """
     directory.mkdir(parents=True, exist_ok=True)
     file = directory / "cytopipe.yaml"
-    file.write_text(f"# gains {gains}\n")
+    file.write_text(f"# gains {gains} without {without}\n")
     (directory / "images").mkdir(exist_ok=True)
 
     def sets(name: str, keys: list[str]) -> dict[str, DataSet]:
@@ -128,6 +133,7 @@ def screen_project(
         }
 
     keys = [f"{well}|{tile}" for well in wells for tile in range(tiles)]
+    keys = [key for key in keys if key not in without]
     for number, key in enumerate(keys):
         image = directory / "images" / key.replace("|", "_T")
         if not image.exists():

@@ -1,0 +1,17 @@
+"""The graph of a screen: sequencing and phenotype of the same wells.
+
+An entry of the project file is a screen (``crop``). It has plates (``crop.1``), wells (``crop.1-A1``) and, in
+each acquisition, tiles (``crop.1-A1|7``). Files lie as the field's reference pipeline names them, below
+``screen/<screen>``.
+"""
+
+from __future__ import annotations
+
+from cytopipe.defs.artifact import Graph
+from cytopipe.defs.screen_merge import MEMBERS as MERGE
+from cytopipe.defs.screen_phenotype import MEMBERS as PHENOTYPE
+from cytopipe.defs.screen_sbs import MEMBERS as SBS
+
+__all__ = ["SCREEN"]
+
+SCREEN = Graph(*SBS, *PHENOTYPE, *MERGE)

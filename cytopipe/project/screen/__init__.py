@@ -1,0 +1,37 @@
+"""Registration of `screen`: optical pooled screens, from images of a microscope to barcodes of cells."""
+
+from cytopipe.project.domain import Domain
+
+__all__ = ["DOMAIN"]
+
+DOMAIN = Domain(
+    name="screen",
+    help="Read barcodes and features of cells from optical pooled screens.",
+    package=__name__,
+    entry=f"{__name__}.entry:Screen",
+    commands="cytopipe.commands.screen:screen",
+    graph="cytopipe.defs.screen:SCREEN",
+    parameters=(
+        f"{__name__}.entry:Sequencing",
+        f"{__name__}.entry:Phenotype",
+        *(
+            f"cytopipe.screen.parameters:{name}Settings"
+            for name in (
+                "Illumination",
+                "CycleAlignment",
+                "Filter",
+                "Segmentation",
+                "Library",
+                "Read",
+                "ReadModel",
+                "CellCall",
+                "PhenotypeAlignment",
+                "Feature",
+                "Stitching",
+                "Merge",
+            )
+        ),
+    ),
+    sets=("screens", "screen_plates", "screen_wells", "sbs_tiles", "phenotype_tiles"),
+    grids=("sbs_tiles", "phenotype_tiles"),
+)

@@ -1,0 +1,335 @@
+"""An entry of ``screen:`` in the project file: where the images of an optical pooled screen lie, and what is
+to be made of them.
+
+A screen (``crop``) has plates (``crop.1``), wells (``crop.1-A1``) and, in each acquisition, tiles
+(``crop.1-A1|7``). Tiles are found on disk, or listed in a table, whenever the project file is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+
+from cytopipe.parameters import contradiction
+from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
+from cytopipe.project.screen.tiles import (
+    Images,
+    TileName,
+    faults_of_pattern,
+    find_images,
+    natural,
+    read_samples,
+)
+from cytopipe.screen.parameters import (
+    CellCallSettings,
+    CycleAlignmentSettings,
+    FeatureSettings,
+    FilterSettings,
+    IlluminationSettings,
+    LibrarySettings,
+    MergeSettings,
+    PhenotypeAlignmentSettings,
+    ReadModelSettings,
+    ReadSettings,
+    SegmentationSettings,
+    StitchingSettings,
+)
+
+__all__ = ["Acquisition", "Phenotype", "Screen", "ScreenPart", "Sequencing"]
+
+
+def _channels(value: object) -> object:
+    if isinstance(value, list) and all(isinstance(one, str) and one.strip() for one in value):
+        if twice := sorted({one for one in value if value.count(one) > 1}):
+            raise ValueError(f"expected each channel once; {twice[0]!r} stands twice")
+        return value
+    raise ValueError("expected a list of names, such as [DAPI, G, T, A, C]")
+
+
+Channels = Annotated[list[str], BeforeValidator(_channels), Field(min_length=1, max_length=32)]
+
+
+class Acquisition(BaseModel):
+    """One imaging of the wells."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+    images: str = ""
+    """The files, as a pattern with {plate}, {well}, {tile}, {cycle}, {channel} and *."""
+
+    samples: FilePath | None = None
+    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and the cycle, if any."""
+
+    channels: Channels
+    """Names of the channels, in the order of the images."""
+
+    pixel_size_um: Annotated[float, Field(gt=0, le=100)]
+    """Side of a pixel (micrometres)."""
+
+    positions: FilePath | None = None
+    """TSV or CSV table of where the stage stood: plate, well, tile, x_pos, y_pos (micrometres)."""
+
+    stitching: StitchingSettings = Field(default_factory=StitchingSettings)
+    """How the tiles of a well are put together."""
+
+    has_cycles: ClassVar[bool] = False
+
+    _found: tuple[Path, Images] | None = PrivateAttr(None)
+
+    @model_validator(mode="after")
+    def _one_way_to_name_files(self) -> Self:
+        if bool(self.images) == (self.samples is not None):
+            what = (
+                "images and samples are both given" if self.images else "neither images nor samples is given"
+            )
+            raise contradiction(what, "images", expected="one of them")
+        if self.images and (fault := next(faults_of_pattern(self.images, cycles=self.has_cycles), "")):
+            raise contradiction("images is not usable", "images", expected=fault.removeprefix("expected "))
+        return self
+
+    def find(self, base: Path) -> Images:
+        """The files, looked for once in the life of this value."""
+        if self._found is None or self._found[0] != base:
+            found = (
+                find_images(base, self.images)
+                if self.samples is None
+                else read_samples(base, self.samples, cycles=self.has_cycles)
+            )
+            self._found = (base, found)
+        return self._found[1]
+
+    def problems(self, base: Path, *, may_lack: bool) -> Iterator[Problem]:
+        """What is wrong with the files."""
+        place = "images" if self.samples is None else "samples"
+        found = self.find(base)
+        for one in found.problems:
+            yield Problem((place, *one.loc), one.what, one.expected, one.found, one.next)
+        if not may_lack:
+            yield from _lacking(found, place)
+        if self.positions is not None:
+            yield from absent_file(base, self.positions, ("positions",))
+
+
+def _lacking(found: Images, place: str) -> Iterator[Problem]:
+    lacking = list(found.lacking())
+    if lacking:
+        shown = [
+            f"{plate}-{well}|{tile} lacks {', '.join(f'cycle {cycle} {of}'.strip() for cycle, of in some)}"
+            for (plate, well, tile), some in lacking[:5]
+        ]
+        more = f"; and {len(lacking) - 5} more" if len(lacking) > 5 else ""
+        what = f"{len(lacking)} tile{'s have' if len(lacking) > 1 else ' has'} not all images of the others"
+        yield Problem(
+            (place,),
+            what,
+            found="; ".join(shown) + more,
+            next="Find the files; or set missing_tiles: report, and go on without these tiles.",
+        )
+
+
+class Sequencing(Acquisition):
+    """The imaging that reads barcodes: one base per cycle."""
+
+    has_cycles: ClassVar[bool] = True
+
+    dapi_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Cycle whose DAPI shows the nuclei that are segmented, counted from 1."""
+
+    cyto_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Cycle whose bases show the cells that are segmented, counted from 1."""
+
+    illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
+    """How uneven light is measured and taken out."""
+
+    alignment: CycleAlignmentSettings = Field(default_factory=CycleAlignmentSettings)
+    """How the cycles of a tile are brought onto each other."""
+
+    filter: FilterSettings = Field(default_factory=FilterSettings)
+    """How spots are brought out."""
+
+    segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
+    """How nuclei and cells are found."""
+
+    reads: ReadSettings = Field(default_factory=ReadSettings)
+    """How spots become reads."""
+
+    read_model: ReadModelSettings = Field(default_factory=ReadModelSettings)
+    """How the read model is learned and used (reads: method model)."""
+
+    cell_calls: CellCallSettings = Field(default_factory=CellCallSettings)
+    """How the reads of a cell become its barcodes."""
+
+
+class Phenotype(Acquisition):
+    """The imaging of the stained cells."""
+
+    illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
+    """How uneven light is measured and taken out."""
+
+    alignment: PhenotypeAlignmentSettings = Field(default_factory=PhenotypeAlignmentSettings)
+    """How channels are brought onto each other."""
+
+    segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
+    """How nuclei and cells are found."""
+
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
+    """What is measured of cells."""
+
+
+class Screen(Entry):
+    """An optical pooled screen: barcodes and features of cells that were imaged twice."""
+
+    domain: ClassVar[str] = "screen"
+
+    sbs: Sequencing | None = None
+    """Sequencing by synthesis: the images that read the barcodes."""
+
+    phenotype: Phenotype | None = None
+    """Images of the stained cells."""
+
+    library: FilePath | None = None
+    """TSV or CSV table of the barcodes, one row per guide: barcode (or prefix), gene, and further columns."""
+
+    library_columns: LibrarySettings = Field(default_factory=LibrarySettings)
+    """What the columns of the library mean."""
+
+    merge: MergeSettings = Field(default_factory=MergeSettings)
+    """How sequenced cells are found among the stained ones."""
+
+    missing_tiles: Literal["refuse", "report"] = "refuse"
+    """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them
+    and say which."""
+
+    @model_validator(mode="after")
+    def _something_to_do(self) -> Self:
+        if self.sbs is None and self.phenotype is None:
+            raise contradiction("neither sbs nor phenotype is given", "sbs", expected="at least one of them")
+        return self
+
+    @property
+    def acquisitions(self) -> dict[str, Acquisition]:
+        """Those that it has, by name."""
+        some = {"sbs": self.sbs, "phenotype": self.phenotype}
+        return {name: one for name, one in some.items() if one is not None}
+
+    def place(self, key: str) -> str:
+        return ""  # places of artifacts are named after plates, wells and tiles
+
+    def problems(self, base: Path) -> Iterator[Problem]:
+        for name, one in self.acquisitions.items():
+            for problem in one.problems(base, may_lack=self.missing_tiles == "report"):
+                yield Problem(
+                    (name, *problem.loc), problem.what, problem.expected, problem.found, problem.next
+                )
+        if self.library is not None:
+            yield from absent_file(base, self.library, ("library",))
+
+    def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ScreenPart]]]:
+        found = {of: one.find(base) for of, one in self.acquisitions.items()}
+        wells = sorted(
+            {(plate, well) for images in found.values() for plate, well, _ in images.tiles},
+            key=lambda one: (natural(one[0]), natural(one[1])),
+        )
+        plates = dict.fromkeys(plate for plate, _ in wells)
+        tiles = {
+            of: {well: [one[2] for one in some] for well, some in _by_well(images).items()}
+            for of, images in found.items()
+        }
+        return {
+            "screens": [(name, ScreenPart(self, name))],
+            "screen_plates": [(f"{name}.{plate}", ScreenPart(self, name, plate)) for plate in plates],
+            "screen_wells": [
+                (
+                    f"{name}.{plate}-{well}",
+                    ScreenPart(self, name, plate, well, tiles=_tiles(tiles, plate, well)),
+                )
+                for plate, well in wells
+            ],
+            **{
+                f"{of}_tiles": [self._tile(name, one, files) for one, files in images.tiles.items()]
+                for of, images in found.items()
+            },
+        }
+
+    def _tile(
+        self, screen: str, name: TileName, files: Mapping[tuple[int, str], str]
+    ) -> tuple[str, ScreenPart]:
+        plate, well, tile = name
+        part = ScreenPart(self, screen, plate, well, tile, files)
+        return f"{part.well_key}|{tile}", part
+
+
+def _by_well(images: Images) -> dict[tuple[str, str], list[TileName]]:
+    found: dict[tuple[str, str], list[TileName]] = {}
+    for name in images.tiles:
+        found.setdefault(name[:2], []).append(name)
+    return found
+
+
+def _tiles(
+    tiles: Mapping[str, Mapping[tuple[str, str], list[int]]], plate: str, well: str
+) -> dict[str, dict[int, bool]]:
+    """The tiles of a well in each acquisition; False for those that only other wells of its plate have."""
+    found: dict[str, dict[int, bool]] = {}
+    for of, by_well in tiles.items():
+        own = set(by_well.get((plate, well), ()))
+        expected = {tile for (p, _), some in by_well.items() if p == plate for tile in some} if own else set()
+        found[of] = {tile: tile in own for tile in sorted(expected)}
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class ScreenPart:
+    """A screen, one of its plates, wells or tiles.
+
+    Parameters
+    ----------
+    settings : Screen
+        The entry.
+    screen : str
+        Its name.
+    plate, well : str
+    tile : int
+    files : mapping of (cycle, channel) to str
+        The images of a tile; cycle 0 where there is one alone, channel "" where a file has all of them.
+    tiles : mapping of acquisition to mapping of tile to bool
+        Of a well: its tiles, and, False, those that only other wells of its plate have.
+    """
+
+    settings: Screen
+    screen: str
+    plate: str = ""
+    well: str = ""
+    tile: int = -1
+    files: Mapping[tuple[int, str], str] = field(default_factory=dict)
+    tiles: Mapping[str, Mapping[int, bool]] = field(default_factory=dict)
+
+    @property
+    def description(self) -> str:
+        return self.settings.description if not self.plate else ""
+
+    @property
+    def plate_key(self) -> str:
+        return f"{self.screen}.{self.plate}"
+
+    @property
+    def well_key(self) -> str:
+        return f"{self.screen}.{self.plate}-{self.well}"
+
+    @property
+    def wildcards(self) -> dict[str, Any]:
+        """Plate, well and tile, as columns of tables have them."""
+        return {"plate": self.plate, "well": self.well, "tile": self.tile}
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"screen": self.screen, "plate": self.plate, "well": self.well, "tile": str(self.tile)}
+
+    def place(self, key: str) -> str:
+        return ""
