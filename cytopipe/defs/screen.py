@@ -8,9 +8,10 @@ each acquisition, tiles (``crop.1-A1|7``). Files lie as the field's reference pi
 from __future__ import annotations
 
 from cytopipe.defs.artifact import Graph
+from cytopipe.defs.screen_merge import MEMBERS as MERGE
 from cytopipe.defs.screen_phenotype import MEMBERS as PHENOTYPE
 from cytopipe.defs.screen_sbs import MEMBERS as SBS
 
 __all__ = ["SCREEN"]
 
-SCREEN = Graph(*SBS, *PHENOTYPE)
+SCREEN = Graph(*SBS, *PHENOTYPE, *MERGE)

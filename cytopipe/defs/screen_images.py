@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cytopipe.defs.artifact import Described
 from cytopipe.defs.screen_sources import Files
 from cytopipe.errors import InputError
 from cytopipe.project import DataSet
@@ -28,6 +29,7 @@ __all__ = [
     "joined",
     "name_of",
     "noted",
+    "stitched",
     "tiles_of",
 ]
 
@@ -97,7 +99,9 @@ def as_like(pixels: np.ndarray, like: Image, axes: str, channels: tuple[str, ...
 
 
 def as_labels(labels: np.ndarray, like: Image) -> Image:
-    """Labels as an image with the pixel size of another one."""
+    """Labels as an image with the pixel size of another one; OME-TIFF has no integers of 64 bits."""
+    if labels.dtype.itemsize == 8:
+        labels = labels.astype(np.uint16 if labels.max(initial=0) < 1 << 16 else np.uint32)
     return Image(labels, "YX", pixel_size_um=like.pixel_size_um, is_labels=True)
 
 
@@ -157,6 +161,47 @@ def tiles_of(
             next="Make them first (cytopipe status says why they are missing), or set missing_tiles: report.",
         )
     return found, {"warning": words, "missing_tiles": list(missing)}
+
+
+def stitched(
+    well: DataSet, of: str, tiles: Mapping[int, Handle], stage: DataFrame | None, settings
+) -> Described:
+    """Where the tiles of a well lie, from what their first channel shows in common.
+
+    Raises
+    ------
+    InputError
+        The stage says nothing of a tile, and no grid is declared.
+    """
+    from cytopipe.screen.stitching import stitch_tiles
+    from cytopipe.screen.thumbnails import density, png
+
+    names = list(tiles)
+    expected = None
+    if settings.layout == "stage":
+        pixel_um = well.entry.settings.acquisitions[of].pixel_size_um
+        at = {} if stage is None else stage.set_index("tile")[["y_pos", "x_pos"]].to_dict("index")
+        if lost := [tile for tile in names if tile not in at]:
+            raise InputError(
+                f"the stage says nothing of tiles {', '.join(map(str, lost[:_TOLD]))}",
+                where=f"well {well.key}",
+                next=f"Name a table: {of}: positions, or a grid: {of}: stitching: {{layout: row}}.",
+            )
+        expected = np.array([[at[tile]["y_pos"], at[tile]["x_pos"]] for tile in names]) / pixel_um
+        expected -= expected.min(axis=0)
+    opened = {tile: one.load() for tile, one in tiles.items()}
+
+    def load(tile: int) -> np.ndarray:
+        image = opened[tile]
+        return np.asarray(image.pixels[(0,) * (len(image.axes) - 2)])
+
+    found = stitch_tiles(names, load, expected, settings)
+    table = found.positions
+    counts = {"n_tiles": len(table), "n_located": int(table["located"].sum()), "n_pairs": len(found.pairs)}
+    used = found.pairs[found.pairs["used"]]
+    notes = {"residual_px": round(float(used["residual_px"].median()), 3)} if len(used) else {}
+    drawn = density(table["i"].to_numpy(), table["j"].to_numpy())
+    return Described(table, counts, notes, png(drawn))
 
 
 def noted(well: DataSet, tiles: Mapping[int, Handle]) -> DataFrame:

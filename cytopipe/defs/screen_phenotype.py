@@ -8,6 +8,7 @@ raw -> images -> corrected -> aligned -> nuclei, cells -> cytoplasm --+
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
     FIELD_USABLE,
     LABELS_CONSECUTIVE,
+    ONE_ROW_PER_CELL,
     ONE_ROW_PER_LABEL,
     same_size,
 )
@@ -26,9 +28,10 @@ from cytopipe.defs.screen_images import (
     field_of,
     joined,
     noted,
+    stitched,
     tiles_of,
 )
-from cytopipe.defs.screen_sources import PHENOTYPE_TILES, WELLS, Files, raw, settings_of
+from cytopipe.defs.screen_sources import PHENOTYPE_TILES, WELLS, Files, raw, settings_of, stage_of
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -36,12 +39,15 @@ from cytopipe.storage.formats.table import PARQUET, TSV
 from cytopipe.storage.formats.tiff import TIFF
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from cytopipe.project.screen.entry import Phenotype
     from cytopipe.screen.parameters import (
         FeatureSettings,
         IlluminationSettings,
         PhenotypeAlignmentSettings,
         SegmentationSettings,
+        StitchingSettings,
     )
 
 __all__ = ["MEMBERS"]
@@ -88,6 +94,8 @@ SOURCES = (
     _declared("alignment_settings", "How channels are aligned.", "alignment"),
     _declared("segmentation_settings", "How cells are found.", "segmentation"),
     _declared("feature_settings", "What is measured of cells.", "features"),
+    stage_of("phenotype"),
+    _declared("stitching_settings", "How the tiles of a well are put together.", "stitching"),
 )
 
 # ---------------------------------------------------------------------- a tile
@@ -284,19 +292,56 @@ def well_features(well: DataSet, features: Mapping[str, Handle]) -> Described | 
 
 
 @artifact(
+    "screen/phenotype/positions",
+    PARQUET,
+    by=WELLS,
+    optional=("aligned",),
+    place=_table("positions", _WELL),
+)
+def positions(
+    well: DataSet,
+    aligned: Mapping[str, Handle],
+    stage: DataFrame | None,
+    stitching_settings: StitchingSettings,
+) -> Described | Nothing:
+    """Where the tiles of a well lie, in px of the well: from their overlaps, and from the stage where tiles
+    are empty.
+    """
+    if not well.entry.tiles.get("phenotype"):
+        return Nothing("the well has no phenotype images")
+    tiles, notes = tiles_of(well, "phenotype", aligned)
+    found = stitched(well, "phenotype", tiles, stage, stitching_settings)
+    return replace(found, notes={**found.notes, **notes})
+
+
+@artifact(
     "screen/phenotype/well_minimal",
     PARQUET,
     by=WELLS,
     optional=("nuclei",),
     place=_table("minimal", _WELL),
+    checks=(ONE_ROW_PER_CELL,),
 )
-def well_minimal(well: DataSet, nuclei: Mapping[str, Handle]) -> Described | Nothing:
-    """Place, area and box of every nucleus of a well: what matching with sequenced cells needs."""
-    if not well.entry.tiles.get("phenotype"):
+def well_minimal(
+    well: DataSet,
+    nuclei: Mapping[str, Handle],
+    positions: DataFrame | None,
+    stitching_settings: StitchingSettings,
+) -> Described | Nothing:
+    """Place, area and box of every nucleus of a well, one row for each: what matching with sequenced cells
+    needs.
+    """
+    from cytopipe.screen.overlaps import count_cells_once
+    from cytopipe.screen.thumbnails import density, png
+
+    if positions is None:
         return Nothing("the well has no phenotype images")
     tiles, notes = tiles_of(well, "phenotype", nuclei)
-    table = noted(well, tiles)
-    return Described(table, {"n_tiles": len(tiles), "n_cells": len(table)}, notes)
+    shape = next(iter(tiles.values())).load().shape[-2:]
+    table, observations = count_cells_once(noted(well, tiles), positions, shape, stitching_settings)
+    counts = {"n_tiles": len(tiles), "n_cells": len(table), "n_counted_once": len(observations) - len(table)}
+    drawn = density(table["well_i"].to_numpy(), table["well_j"].to_numpy())
+    return Described(table, counts, notes, png(drawn))
 
 
 MEMBERS = (
@@ -309,6 +354,7 @@ MEMBERS = (
     cytoplasm,
     features,
     well_features,
+    positions,
     well_minimal,
 )
 """Sources and artifacts of the acquisition, in the order in which data flow."""

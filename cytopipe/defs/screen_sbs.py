@@ -10,6 +10,7 @@ reads, cell_barcodes, nuclei of all tiles -> well_reads, well_cells, well_info
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,9 +33,11 @@ from cytopipe.defs.screen_images import (
     fields_of,
     joined,
     name_of,
+    noted,
+    stitched,
     tiles_of,
 )
-from cytopipe.defs.screen_sources import LIBRARY, SBS_TILES, WELLS, Files, raw, settings_of
+from cytopipe.defs.screen_sources import LIBRARY, SBS_TILES, WELLS, Files, raw, settings_of, stage_of
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
         LibrarySettings,
         ReadSettings,
         SegmentationSettings,
+        StitchingSettings,
     )
 
 __all__ = ["MEMBERS"]
@@ -120,6 +124,8 @@ SOURCES = (
         lambda screen: screen.library_columns,
     ),
     LIBRARY,
+    stage_of("sbs"),
+    _declared("stitching_settings", "How the tiles of a well are put together.", "stitching"),
 )
 
 # ---------------------------------------------------------------------- images of a tile
@@ -448,16 +454,68 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
     return Described(table, {"n_tiles": len(tiles), "n_reads": len(table)}, notes)
 
 
-@artifact(
-    "screen/sbs/well_cells", PARQUET, by=WELLS, optional=("cell_barcodes",), place=_table("cells", _WELL)
-)
-def well_cells(well: DataSet, cell_barcodes: Mapping[str, Handle]) -> Described | Nothing:
-    """The barcodes of the cells of all tiles of a well."""
+@artifact("screen/sbs/positions", PARQUET, by=WELLS, optional=("aligned",), place=_table("positions", _WELL))
+def positions(
+    well: DataSet,
+    aligned: Mapping[str, Handle],
+    stage: DataFrame | None,
+    stitching_settings: StitchingSettings,
+) -> Described | Nothing:
+    """Where the tiles of a well lie, in px of the well: from their overlaps, and from the stage where tiles
+    are empty.
+    """
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
+    tiles, notes = tiles_of(well, "sbs", aligned)
+    found = stitched(well, "sbs", tiles, stage, stitching_settings)
+    return replace(found, notes={**found.notes, **notes})
+
+
+@artifact("screen/sbs/well_info", PARQUET, by=WELLS, optional=("nuclei",), place=_table("sbs_info", _WELL))
+def well_info(well: DataSet, nuclei: Mapping[str, Handle]) -> Described | Nothing:
+    """Place, area and box of every nucleus in every tile of a well."""
+    if not well.entry.tiles.get("sbs"):
+        return Nothing("the well was not sequenced")
+    tiles, notes = tiles_of(well, "sbs", nuclei)
+    table = noted(well, tiles)
+    return Described(table, {"n_tiles": len(tiles), "n_cells": len(table)}, notes)
+
+
+@artifact(
+    "screen/sbs/well_cells",
+    PARQUET,
+    by=WELLS,
+    optional=("cell_barcodes", "nuclei"),
+    place=_table("cells", _WELL),
+    checks=(ONE_ROW_PER_CELL,),
+)
+def well_cells(
+    well: DataSet,
+    cell_barcodes: Mapping[str, Handle],
+    nuclei: Mapping[str, Handle],
+    well_info: DataFrame | None,
+    positions: DataFrame | None,
+    stitching_settings: StitchingSettings,
+) -> Described | Nothing:
+    """The cells of a well with their barcodes, one row for each: cells that several tiles show are counted
+    once.
+
+    `i, j` are px in the tile, `well_i, well_j` px in the well; a cell without reads has no barcode.
+    """
+    from cytopipe.screen.overlaps import count_cells_once
+    from cytopipe.screen.thumbnails import density, png
+
+    if well_info is None or positions is None:
+        return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", cell_barcodes)
-    table = joined(tiles)
-    return Described(table, {"n_tiles": len(tiles), **_mapped(table)}, notes)
+    barcodes = joined(tiles)
+    place = ["plate", "well", "tile", "cell"]
+    cells = well_info.merge(barcodes, on=place, how="left", validate="one_to_one")
+    shape = next(iter(nuclei.values())).load().shape[-2:]
+    table, observations = count_cells_once(cells, positions, shape, stitching_settings)
+    counts = {"n_tiles": len(tiles), "n_cells": len(table), "n_counted_once": len(observations) - len(table)}
+    drawn = density(table["well_i"].to_numpy(), table["well_j"].to_numpy())
+    return Described(table, {**counts, **_mapped(table[table["cell_barcode_0"].notna()])}, notes, png(drawn))
 
 
 MEMBERS = (
@@ -475,6 +533,8 @@ MEMBERS = (
     reads,
     cell_barcodes,
     well_reads,
+    positions,
+    well_info,
     well_cells,
 )
 """Sources and artifacts of the acquisition, in the order in which data flow."""

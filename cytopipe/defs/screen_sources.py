@@ -32,6 +32,7 @@ __all__ = [
     "Files",
     "raw",
     "settings_of",
+    "stage_of",
 ]
 
 Files = Mapping[tuple[int, str], Path]
@@ -146,6 +147,52 @@ def settings_of(
         load=lambda well: read(well.entry.settings),
         values=values,
         kinds=("yaml",),
+    )
+
+
+_STAGE = ("plate", "well", "tile", "y_pos", "x_pos")
+
+
+def _rows_of_well(path: Path, well: DataSet) -> Any:
+    """The rows of one well in a table of stage positions."""
+    import pandas as pd
+
+    try:
+        table = pd.read_csv(path, sep=None, engine="python", dtype={"plate": str, "well": str})
+    except (ValueError, OSError) as error:
+        raise InputError(f"is no table: {error}", where=str(path)) from error
+    if absent := [name for name in _STAGE if name not in table]:
+        raise InputError(f"has no column {', '.join(absent)}", where=str(path), expected=", ".join(_STAGE))
+    mine = (table["plate"] == well.entry.plate) & (table["well"] == well.entry.well)
+    return table.loc[mine, ["tile", "y_pos", "x_pos"]].reset_index(drop=True)
+
+
+def stage_of(of: str) -> Source:
+    """The table of where the stage stood for the tiles of an acquisition: loaded as the rows of a well, or
+    None where the project file names none.
+    """
+
+    def file(well: DataSet) -> list[Path]:
+        acquisition = well.entry.settings.acquisitions.get(of)
+        table = acquisition.positions if acquisition is not None else None
+        return [] if table is None else [well.resolve(table)]
+
+    def load(well: DataSet) -> Any:
+        files = file(well)
+        return _rows_of_well(files[0], well) if files else None
+
+    def digest(project: Project, well: DataSet) -> str | None:
+        files = file(well)
+        return Digests(project.home).sha256(files[0]) if files else digest_of("no table")
+
+    return Source(
+        asset=f"screen/{of}/stage",
+        by=WELLS,
+        description="Where the stage stood for each tile, from the table that the project file names.",
+        load=load,
+        files=file,
+        digest=digest,
+        kinds=("table",),
     )
 
 

@@ -88,7 +88,8 @@ def broken(ledger: Ledger) -> Iterator[Status]:
 
 
 def operations(graph: Graph) -> Iterator[tuple[str, Partitions | None, tuple[Artifact, ...]]]:
-    """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation makes.
+    """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation makes; an
+    operation comes after those whose artifacts it needs.
 
     Artifacts of one set that are made from another set in between stand in operations of their own, since the
     graph of operations must have no circle.
@@ -98,7 +99,8 @@ def operations(graph: Graph) -> Iterator[tuple[str, Partitions | None, tuple[Art
     for step in graph.artifacts:
         found.setdefault((step.domain, step.by, rank[step.asset]), []).append(step)
     names: dict[str, int] = {}
-    for (domain, by, _), steps in found.items():
+    in_order = sorted(found.items(), key=lambda one: (graph.domains.index(one[0][0]), one[0][2]))
+    for (domain, by, _), steps in in_order:
         name = domain if by is not None and by.name == domain else f"{domain}_{_tail(domain, by)}"
         names[name] = names.get(name, 0) + 1
         yield (name if names[name] == 1 else f"{name}_{names[name]}"), by, tuple(steps)

@@ -199,8 +199,12 @@ def cells_of(
     Returns
     -------
     pandas.DataFrame
-        As from `call_cells`, and with a library ``mapped_0, mapped_1, ...``: whether the barcode is in it.
+        As from `call_cells`, and with a library ``mapped_0, mapped_1, ...``: whether the barcode is in it;
+        with error correction also ``bases_differ_0``, the distance of the best barcode's read to its nearest
+        entry, and ``margin_0``, by how much the second nearest is farther (missing: there is none).
     """
+    from cytopipe.screen.distance import two_smallest
+
     settings, told = settings or CellCallSettings(), library_settings or LibrarySettings()
     multi = settings.map_start is not None
     names, distance = None, settings.max_distance
@@ -237,6 +241,11 @@ def cells_of(
     if names is not None:
         for rank in range(settings.n_barcodes):
             table[f"mapped_{rank}"] = table[f"cell_barcode_{rank}"].isin(set(names))
+        if settings.error_correct:
+            read = table["pre_correction_cell_barcode_0"]
+            first, second = two_smallest(list(read), list(names), settings.distance_metric)
+            table["bases_differ_0"] = first
+            table["margin_0"] = np.where(second < 0, np.nan, second - first)
     return table
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numba
 import numpy as np
 
-__all__ = ["encoded", "nearest", "pairs_within"]
+__all__ = ["encoded", "nearest", "pairs_within", "two_smallest"]
 
 
 def encoded(barcodes: Sequence[str], width: int = 0) -> np.ndarray:
@@ -56,6 +56,27 @@ def nearest(
         (left, right), shift, mask = _packed(left, right)
         return _nearest_hamming(left, right, shift, mask, max_distance)
     return _nearest_levenshtein(left, right, _lengths(reads), _lengths(reference), max_distance)
+
+
+def two_smallest(
+    reads: Sequence[str],
+    reference: Sequence[str],
+    distance_metric: Literal["hamming", "levenshtein"] = "hamming",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distances of each read to its nearest and to its second nearest entry of `reference`.
+
+    Returns
+    -------
+    first, second : numpy.ndarray
+        int64; -1 where `reference` has no such entry.
+    """
+    width = max(map(len, [*reads, *reference]), default=1)
+    left, right = encoded(reads, width), encoded(reference, width)
+    words, shift, mask = _packed(left, right)
+    edits = distance_metric == "levenshtein"
+    return _two_smallest(
+        left, right, _lengths(reads), _lengths(reference), words[0], words[1], shift, mask, edits
+    )
 
 
 def pairs_within(barcodes: Sequence[str], max_distance: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -159,6 +180,26 @@ def _nearest_levenshtein(reads, reference, of_reads, of_reference, limit):  # pr
                 unique[r] = False
         distance[r] = best
     return entry, distance, unique
+
+
+@numba.njit(cache=True)
+def _two_smallest(  # pragma: no cover - compiled
+    left, right, of_left, of_right, left_words, right_words, shift, mask, edits
+):
+    first = np.full(left.shape[0], -1, dtype=np.int64)
+    second = np.full(left.shape[0], -1, dtype=np.int64)
+    row = np.empty(right.shape[1] + 1, dtype=np.int64)
+    for r in range(left.shape[0]):
+        for e in range(right.shape[0]):
+            if edits:
+                distance = _levenshtein(left, r, of_left[r], right, e, of_right[e], right.shape[1], row)
+            else:
+                distance = _hamming(left_words, r, right_words, e, shift, mask)
+            if first[r] < 0 or distance < first[r]:
+                first[r], second[r] = distance, first[r]
+            elif second[r] < 0 or distance < second[r]:
+                second[r] = distance
+    return first, second
 
 
 @numba.njit(cache=True)

@@ -46,8 +46,9 @@ def count_cells_once(
     Returns
     -------
     cells : DataFrame
-        The rows that are kept, in their order, with ``well_i``, ``well_j`` (px in the well) and ``n_tiles``
-        (observations that were one cell).
+        The rows that are kept, in their order, with ``well_i``, ``well_j`` (px in the well), ``whole_i``,
+        ``whole_j`` (the same; of a cell that is cut, where the centre of the whole one must be) and
+        ``n_tiles`` (observations that were one cell).
     observations : DataFrame
         One row per row given: ``tile``, ``cell``, ``kept_tile``, ``kept_cell``: by what it is represented.
         Cells without a finite centre keep their row, since they cannot be compared.
@@ -85,7 +86,13 @@ def count_cells_once(
     cut, owner = alone[deeper > radius / 2], owner[deeper > radius / 2]
     kept[cut] = False
     best[cut] = _nearest_of_tile(true_places, number, kept, cut, owner, 2 * settings.same_cell_px)
-    table = cells.assign(well_i=places[:, 0], well_j=places[:, 1], n_tiles=sizes)
+    table = cells.assign(
+        well_i=places[:, 0],
+        well_j=places[:, 1],
+        whole_i=true_places[:, 0],
+        whole_j=true_places[:, 1],
+        n_tiles=sizes,
+    )
     tile, cell = cells["tile"].to_numpy(), cells["cell"].to_numpy()
     known = np.maximum(best, 0)
     observations = pd.DataFrame(

@@ -67,7 +67,7 @@ def walked(reads: pd.DataFrame, sort_calls: str, q_min: float) -> dict[int, list
     return found
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(READS, st.sampled_from(["peak", "count"]), st.sampled_from([0.0, 0.5]))
 def test_the_best_two_barcodes_are_those_of_a_plain_walk(rows, sort_calls, q_min):
     reads = table(rows)
@@ -89,7 +89,7 @@ def test_the_best_two_barcodes_are_those_of_a_plain_walk(rows, sort_calls, q_min
             assert gene == genes[barcode] if barcode in genes else pd.isna(gene)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(READS)
 def test_cells_come_in_the_order_of_the_reads_that_stand_for_them(rows):
     by_peak = call_cells(table(rows), LIBRARY)
@@ -116,7 +116,7 @@ def plain_levenshtein(left: str, right: str) -> int:
 SEQUENCES = st.text("ACGTN", min_size=1, max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(SEQUENCES, min_size=1, max_size=6),
     st.lists(SEQUENCES, min_size=1, max_size=5),
@@ -149,6 +149,20 @@ def test_the_uncorrected_read_is_kept_beside_the_corrected_one():
     assert made["cell_barcode_0"].tolist() == ["AACC"]
     assert made["pre_correction_cell_barcode_0"].tolist() == ["AACG"]
     assert reads["barcode"].tolist() == ["AACG", "TTTT"]  # the caller's table stays
+
+
+def test_the_distance_of_a_correction_and_its_margin_are_kept():
+    reads = table([(1, "AACG", 1.0, 3.0), (2, "TTTT", 1.0, 2.0)])
+    for metric in ("hamming", "levenshtein"):
+        chosen = CellCallSettings(error_correct=True, max_distance=1, distance_metric=metric)
+        made = cells_of(reads, LIBRARY, chosen).sort_values("cell")
+        distance = plain_hamming if metric == "hamming" else plain_levenshtein
+        for row in made.to_dict("records"):
+            read = row["pre_correction_cell_barcode_0"]
+            first, second, *_ = sorted(distance(read, one) for one in LIBRARY["sgRNA"])
+            assert (row["bases_differ_0"], row["margin_0"]) == (first, second - first)
+    alone = cells_of(reads, LIBRARY[:1], CellCallSettings(error_correct=True))
+    assert alone["margin_0"].isna().all()
 
 
 def test_decoys_lower_the_distance_where_corrections_would_be_chance():

@@ -277,3 +277,34 @@ def test_weights_that_are_absent_are_told(method, tmp_path):
     for path in ("", str(tmp_path / "none")):
         with pytest.raises(MissingToolError, match=f"for {method}"):
             segment(image, SegmentationSettings(method=method, nucleus_model=path))
+
+
+def test_cellpose_runs_with_a_model_that_the_user_names(tmp_path):
+    """With random weights: what it finds is of no importance, that it runs by path and gives labels is."""
+    models = pytest.importorskip("cellpose.resnet_torch", reason="cellpose 3 is not installed")
+    model = tmp_path / "model"
+    models.CPnet([2, 32, 64, 128, 256], nout=3, sz=3).save_model(str(model))
+    image, _ = nuclei_image(1)
+    chosen = SegmentationSettings(
+        method="cellpose", nucleus_model=str(model), cell_model=str(model), nucleus_diameter_px=12.0
+    )
+    for cells in (True, False):
+        result = segment(image, chosen.replace(segment_cells=cells))
+        assert result.nuclei.shape == result.cells.shape == image.shape[1:]
+        assert result.stats["final_nuclei"][0] == len(set(result.nuclei.ravel()) - {0})
+
+
+def test_stardist_runs_with_a_model_that_the_user_names(tmp_path):
+    """With random weights, as above."""
+    models = pytest.importorskip("stardist.models", reason="stardist is not installed")
+    config = models.Config2D(
+        n_rays=8, grid=(2, 2), unet_n_depth=1, unet_n_filter_base=4, net_conv_after_unet=8
+    )
+    network = models.StarDist2D(config, name="model", basedir=str(tmp_path))
+    network.keras_model.save_weights(str(tmp_path / "model" / "weights_best.h5"))
+    image, _ = nuclei_image(1)
+    chosen = SegmentationSettings(
+        method="stardist", nucleus_model=str(tmp_path / "model"), cell_model=str(tmp_path / "model")
+    )
+    result = segment(image, chosen)
+    assert result.nuclei.shape == result.cells.shape == image.shape[1:]

@@ -25,6 +25,9 @@ DOMAIN = Domain(
                 "Read",
                 "CellCall",
                 "PhenotypeAlignment",
+                "Feature",
+                "Stitching",
+                "Merge",
             )
         ),
     ),

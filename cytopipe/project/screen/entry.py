@@ -27,12 +27,15 @@ from cytopipe.project.screen.tiles import (
 from cytopipe.screen.parameters import (
     CellCallSettings,
     CycleAlignmentSettings,
+    FeatureSettings,
     FilterSettings,
     IlluminationSettings,
     LibrarySettings,
+    MergeSettings,
     PhenotypeAlignmentSettings,
     ReadSettings,
     SegmentationSettings,
+    StitchingSettings,
 )
 
 __all__ = ["Acquisition", "Phenotype", "Screen", "ScreenPart", "Sequencing"]
@@ -70,6 +73,9 @@ class Acquisition(BaseModel):
 
     positions: FilePath | None = None
     """TSV or CSV table of where the stage stood: plate, well, tile, x_pos, y_pos (micrometres)."""
+
+    stitching: StitchingSettings = Field(default_factory=StitchingSettings)
+    """How the tiles of a well are put together."""
 
     has_cycles: ClassVar[bool] = False
 
@@ -168,6 +174,9 @@ class Phenotype(Acquisition):
     segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
     """How nuclei and cells are found."""
 
+    features: FeatureSettings = Field(default_factory=FeatureSettings)
+    """What is measured of cells."""
+
 
 class Screen(Entry):
     """An optical pooled screen: barcodes and features of cells that were imaged twice."""
@@ -185,6 +194,9 @@ class Screen(Entry):
 
     library_columns: LibrarySettings = Field(default_factory=LibrarySettings)
     """What the columns of the library mean."""
+
+    merge: MergeSettings = Field(default_factory=MergeSettings)
+    """How sequenced cells are found among the stained ones."""
 
     missing_tiles: Literal["refuse", "report"] = "refuse"
     """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them

@@ -1,6 +1,6 @@
 """Nuclei and cells as labels: by watershed, by Cellpose or by StarDist, behind one function.
 
-Whatever the method, labels of a nucleus and its cell are equal, and the counts have the same names.
+Whatever the method, the counts have the same names; reconciled, nucleus and cell share their label.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Segmentation:
     Parameters
     ----------
     nuclei, cells : numpy.ndarray
-        uint16 (uint32 beyond 65,535 labels), YX, background 0. A cell has the label of its nucleus.
+        uint16 (uint32 beyond 65,535 labels), YX, background 0. A cell has the label of its nucleus, unless a
+        network found both and nothing reconciled them.
         `cells` equals `nuclei` where only nuclei were asked for.
     stats : pandas.DataFrame
         One row of counts, in the order of the work: ``initial_nuclei``, ``initial_cells``,

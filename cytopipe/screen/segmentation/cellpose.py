@@ -12,42 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cytopipe.errors import MissingToolError
+from cytopipe.screen.montage import image_log_scale
 from cytopipe.screen.segmentation.reconcile import clear_border
 from cytopipe.screen.segmentation.weights import release, weights
 
 if TYPE_CHECKING:
     from cytopipe.screen.parameters import SegmentationSettings
 
-__all__ = ["cellpose_masks", "image_log_scale", "prepare_cellpose"]
-
-
-def image_log_scale(
-    data: np.ndarray, bottom_percentile: float = 10, floor_threshold: float = 50, ignore_zero: bool = True
-) -> np.ndarray:
-    """An image on a logarithmic scale above its background, which becomes 0.
-
-    Parameters
-    ----------
-    data : numpy.ndarray
-        Any shape.
-    bottom_percentile : float
-        Percentile of the pixels (of those above 0, if `ignore_zero`) that is taken for background.
-    floor_threshold : float
-        Intensity above the background below which everything is 0.
-    ignore_zero : bool
-
-    Returns
-    -------
-    numpy.ndarray
-        float64; log10 above the floor. An image without signal comes back as it is.
-    """
-    if not data.any():
-        return data
-    data = data.astype(np.float64)
-    bottom = np.percentile(data[data > 0] if ignore_zero else data, bottom_percentile)
-    scaled = np.log10(np.maximum(data, bottom) - bottom + 1)
-    floor = np.log10(floor_threshold)
-    return np.maximum(scaled, floor) - floor
+__all__ = ["cellpose_masks", "prepare_cellpose"]
 
 
 def prepare_cellpose(
