@@ -163,6 +163,8 @@ class Batch:
             for asset in assets:
                 if self.ledger.status(asset, key).state == "done":
                     yield from self._say_again(step, asset, key)
+                elif self.ledger.status(asset, key).state == "held" and not self._is_approval(step):
+                    self._fail(asset, key, NotReady("; ".join(self.ledger.status(asset, key).reasons)))
                 elif self.ledger.is_edited(asset, key):
                     self._fail(asset, key, _over_an_edit(self.ledger, asset, key))
                 else:
@@ -188,6 +190,16 @@ class Batch:
                 self.ledger.archive.forget(recipe)
         self._scratch.clear()
         self.ledger.catch_up()
+
+    def _is_approval(self, step: Artifact) -> bool:
+        """Whether a person asked for what this artifact makes and for nothing else."""
+        if step.held is None:
+            return False
+        run = self.context.run
+        number = run.tags.get("dagster/backfill")
+        backfill = self.context.instance.get_backfill(number) if number else None
+        chosen = (backfill.asset_selection if backfill else run.asset_selection) or ()
+        return bool(chosen) and set(chosen) <= {asset_key(asset) for asset in step.makes}
 
     # ------------------------------------------------------------------ calling the function
 

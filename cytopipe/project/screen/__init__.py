@@ -28,6 +28,8 @@ DOMAIN = Domain(
                 "Feature",
                 "Stitching",
                 "Merge",
+                "Quality",
+                "Montage",
             )
         ),
     ),

@@ -10,13 +10,21 @@ from cytopipe.screen.quality.layout import plate_grid, tile_grid
 from cytopipe.storage.formats.figure import literal, new_figure
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["bases_figure", "mapping_figure", "plate_figure", "well_figure"]
+__all__ = [
+    "bases_figure",
+    "distances_figure",
+    "mapping_figure",
+    "mismatches_figure",
+    "plate_figure",
+    "stacked",
+    "well_figure",
+]
 
 #: Of the bases, as sequencing software has them.
 _COLORS = {"A": "#2a9d3f", "C": "#2b6cb0", "G": "#333333", "T": "#c53030"}
@@ -60,6 +68,59 @@ def mapping_figure(table: pd.DataFrame, title: str) -> Figure:
     beside.set_ylabel("reads in the library", color="#a15c00")
     beside.set_ylim(0, None)
     return figure
+
+
+def mismatches_figure(mismatches: pd.DataFrame, n_reads: int, title: str) -> Figure:
+    """Wrong bases in each cycle, by the base that was read; `mismatches` of `mismatches_by_cycle`."""
+    figure, axes = _figure(5.4, 3.4)
+    cycles = sorted(set(mismatches["cycle"]))
+    below = np.zeros(len(cycles))
+    for base, color in _COLORS.items():
+        counts = mismatches[mismatches["read"] == base].groupby("cycle")["count"].sum()
+        height = counts.reindex(cycles, fill_value=0).to_numpy() / max(n_reads, 1)
+        axes.bar(cycles, height, bottom=below, color=color, label=f"read as {base}")
+        below += height
+    axes.set(xlabel="cycle", ylabel="fraction of reads", title=literal(title))
+    axes.set_xticks(cycles)
+    axes.set_ylim(0, max(0.02, 1.25 * below.max(initial=0)))
+    axes.legend(ncols=4, fontsize=8, frameon=False, loc="upper center")
+    return figure
+
+
+def distances_figure(distances: pd.DataFrame, title: str) -> Figure:
+    """Reads by the distance to their nearest and second nearest barcode; of `distances`."""
+    figure, axes = _figure(5.4, 3.4)
+    most = int(max(distances["second"].max(), 1)) if len(distances) else 1
+    grid = np.zeros((most + 1, most + 1))
+    grid[distances["best"], distances["second"]] = distances["n_reads"]
+    share = grid / max(grid.sum(), 1)
+    axes.imshow(np.sqrt(share), cmap="viridis", aspect="auto", vmin=0, vmax=1)
+    for (best, second), value in np.ndenumerate(share):
+        if value >= 0.001:
+            color = "black" if value > 0.3 else "white"
+            axes.text(second, best, f"{value:.1%}", ha="center", va="center", fontsize=7, color=color)
+    axes.set_ylim(min(most, 4) + 0.5, -0.5)
+    axes.set_xticks(range(most + 1))
+    axes.set(xlabel="bases off the second nearest barcode", ylabel="bases off the nearest")
+    axes.set_title(literal(title))
+    return figure
+
+
+def stacked(figures: Sequence[Figure], dpi: float = 110) -> np.ndarray:
+    """Figures one below the other, as they are at the width of a page, (Y, X, 3) uint8."""
+    import io
+
+    from PIL import Image
+
+    from cytopipe.storage.formats.figure import figure_bytes
+
+    pictures = [
+        np.asarray(Image.open(io.BytesIO(figure_bytes(one, dpi=dpi))).convert("RGB")) for one in figures
+    ]
+    width = max(one.shape[1] for one in pictures)
+    return np.concatenate(
+        [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in pictures]
+    )
 
 
 def well_figure(
