@@ -61,7 +61,12 @@ def _what_was_made(opened: Opened) -> Iterator[str]:
     ledger = opened.ledger
     rows = []
     stages = ("decompose/initial", "decompose/deconflicted", "decompose/refined")
-    for one in ledger.statuses([asset for asset in ledger.graph.makers if asset not in stages], ("done",)):
+    shown = [
+        asset
+        for asset, step in ledger.graph.makers.items()
+        if asset not in stages and (step.by is None or step.by.dimensions is None)
+    ]
+    for one in ledger.statuses(shown, ("done",)):
         receipt = ledger.archive.receipt(ledger.places.place(one.asset, one.key))
         facts = receipt.provenance.facts if receipt and receipt.provenance else {}
         counts = [f"{value:,} {name[2:]}" for name, value in facts.items() if name.startswith("n_")]
@@ -99,7 +104,28 @@ def _copy_example(directory: Path) -> Path:
     home = directory / ".cytopipe"
     home.mkdir(exist_ok=True)
     write_schema(home)
+    _add_screen(directory, file)
     return file
+
+
+def _add_screen(directory: Path, file: Path) -> None:
+    """Draw a small screen and name it in the project file: its images are too large for a repository."""
+    from cytopipe.commands.screen_synthetic import entry_of
+    from cytopipe.testing.screens import make_screen, write_screen
+
+    made = make_screen(
+        "easy",
+        7,
+        wells=("A1", "A2"),
+        tile_grid=(2, 2),
+        tile_size=256,
+        cycles=5,
+        n_barcodes=40,
+        magnification=1.0,
+        cells_per_megapixel=1000.0,
+    )
+    write_screen(directory / "screen", made)
+    file.write_text(f"{file.read_text()}\nscreen:\n{entry_of('plate', made, 'screen/')}")
 
 
 def _this_command() -> str:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cytopipe.commands.paths import AbsolutePath, paste
 from cytopipe.errors import ProjectError
 
-__all__ = ["stages", "synthetic"]
+if TYPE_CHECKING:
+    from cytopipe.testing.screens import Screen
+
+__all__ = ["entry_of", "stages", "synthetic"]
 
 _ENTRY = """\
   {name}:
@@ -22,14 +26,36 @@ _ENTRY = """\
       channels: [DAPI, G, T, A, C]
       pixel_size_um: 1.3
       positions: {folder}sbs_metadata.tsv
+      segmentation: {{threshold_dapi: 2500}}
 """
 _PHENOTYPE = """\
     phenotype:
       images: {folder}phenotype/P-{{plate}}_W-{{well}}_T-{{tile}}__image.tiff
       channels: [DAPI, TUBULIN, GH2AX, PHALLOIDIN]
-      pixel_size_um: 0.65
+      pixel_size_um: {pixel}
       positions: {folder}phenotype_metadata.tsv
+      segmentation: {{threshold_dapi: 2500, threshold_cell: 900, radius_px: {radius},
+                     nucleus_area_min_px: {least}, nucleus_area_max_px: {most}}}
+      stitching: {{same_cell_px: {same}, cell_radius_px: {cell}}}
 """
+
+
+def entry_of(name: str, screen: Screen, folder: str = "", *, phenotype: bool = True) -> str:
+    """The entry of a synthetic screen that was written into `folder` (with ``/`` at its end)."""
+    described = f"Synthetic, preset {screen.preset}, seed {screen.seed}; the truth lies in {folder}truth."
+    zoom = screen.magnification
+    given = {
+        "name": json.dumps(name),
+        "description": json.dumps(described),
+        "folder": folder,
+        "pixel": f"{1.3 / zoom:g}",
+        "radius": round(15 * zoom),
+        "least": round(45 * zoom**2),
+        "most": round(450 * zoom**2),
+        "same": round(10 * zoom),
+        "cell": round(14 * zoom),
+    }
+    return (_ENTRY + (_PHENOTYPE if phenotype else "")).format(**given)
 
 
 class _Grid(click.ParamType):
@@ -58,6 +84,13 @@ class _Grid(click.ParamType):
 @click.option(
     "--barcodes", type=click.IntRange(8, 100_000), default=200, show_default=True, help="In the library."
 )
+@click.option(
+    "--magnification",
+    type=click.FloatRange(0.5, 4),
+    default=2.0,
+    show_default=True,
+    help="Of the phenotype images, against those of sequencing.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Same seed, same screen.")
 @click.option(
     "--phenotype/--no-phenotype", default=True, show_default=True, help="Images of stained cells, too."
@@ -71,6 +104,7 @@ def synthetic(
     cycles: int,
     barcodes: int,
     seed: int,
+    magnification: float,
     phenotype: bool,
 ) -> None:
     """Write a synthetic screen into DIRECTORY, with the truth, and a project file that names it.
@@ -96,15 +130,13 @@ def synthetic(
         tile_size=tile_size,
         cycles=cycles,
         n_barcodes=barcodes,
+        magnification=magnification,
     )
     write_screen(directory, made, phenotype=phenotype)
     file = start_project(directory)
     name = directory.name if directory.name.replace("-", "").replace("_", "").isalnum() else "trial"
-    described = f"Synthetic, preset {preset}, seed {seed}; the truth is in the folder truth."
-    entry = _ENTRY.format(name=json.dumps(name), description=json.dumps(described), folder="")
-    entry += _PHENOTYPE.format(folder="") if phenotype else ""
     head, key, rest = file.read_text().partition("\nscreen:\n")
-    file.write_text(head + key + entry + rest)
+    file.write_text(head + key + entry_of(name, made, phenotype=phenotype) + rest)
     project = check_project(file)
     tiles = len(project.data_sets["sbs_tiles"])
     click.echo(f"{file} written: {tiles} tiles of {cycles} cycles in {len(made.wells)} wells")

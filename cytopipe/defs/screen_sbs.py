@@ -135,7 +135,7 @@ SOURCES = (
     "screen/sbs/images",
     TIFFS,
     by=SBS_TILES,
-    place=f"screen/{{screen}}/preprocess/images/sbs/{_TILE}__image",
+    place=f"screen/{{screen}}/preprocess/images/sbs/{_TILE}__image.tiffs",
 )
 def images(tile: DataSet, raw: Files, acquisition: Sequencing) -> Described:
     """Every cycle of a tile as one image of all channels, uint16 CYX, the brightest plane of a stack.
@@ -262,7 +262,7 @@ def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSetting
     TIFFS,
     by=WELLS,
     optional=("images",),
-    place=f"screen/{{screen}}/preprocess/ic_fields/sbs/{_WELL}__ic_field",
+    place=f"screen/{{screen}}/preprocess/ic_fields/sbs/{_WELL}__ic_field.tiffs",
     checks=(FIELDS_USABLE,),
 )
 def ic_fields(

@@ -101,8 +101,9 @@ def broken(ledger: Ledger) -> Iterator[Status]:
 
 
 def operations(graph: Graph) -> Iterator[tuple[str, Partitions | None, tuple[Artifact, ...]]]:
-    """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation makes; an
-    operation comes after those whose artifacts it needs.
+    """(name, partitions, artifacts): those of a domain over one set of partitions, which one operation makes.
+
+    An operation comes after those whose artifacts it needs.
 
     Artifacts of one set that are made from another set in between stand in operations of their own, since the
     graph of operations must have no circle.

@@ -420,6 +420,15 @@ class OmeZarrSettings(ParameterSet):
 class FeatureSettings(ParameterSet):
     """What is measured of nuclei, cells and cytoplasm."""
 
+    nucleus_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels that are measured in nuclei; none named: all."""
+
+    cell_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels that are measured in cells; none named: all."""
+
+    cytoplasm_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Names of the channels that are measured in cytoplasm; none named: all."""
+
     foci_channels: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
     """Names of the channels in which foci are found and counted per cell."""
 

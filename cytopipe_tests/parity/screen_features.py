@@ -14,7 +14,7 @@ import numpy as np
 
 from cytopipe.screen.features import extract_phenotype_cp_emulator, extract_phenotype_minimal, find_foci
 from cytopipe_tests.parity import Verdict, agrees, differs, fails
-from cytopipe_tests.parity.screen import GoldenCase, equal
+from cytopipe_tests.parity.screen import GoldenCase, Source, equal
 
 TOLERANCE = 1e-6
 _IDENTITY = ("plate", "well", "tile")
@@ -39,13 +39,13 @@ def _minimal(case: GoldenCase) -> Verdict:
 def _table(case: GoldenCase) -> Verdict:
     expected = case.table("out_t")
     call = case.calls[0]
+    arrays = dict(
+        zip(("data_phenotype", "nuclei", "cells", "wildcards", "cytoplasms"), call.positional, strict=False)
+    )
+    arrays = {name: value for name, value in (arrays | call.keywords).items() if isinstance(value, Source)}
+    given = {name: case[value] for name, value in arrays.items() if name != "wildcards"}
     ours = extract_phenotype_cp_emulator(
-        case["ph"],
-        case["nuclei"],
-        None if None in call.positional or "cells" not in case else case["cells"],
-        _wildcards(expected),
-        cytoplasms=None if call.keywords.get("cytoplasms") is None else case["cyto"],
-        **{name: case.keywords[name] for name in ("foci_channel", "channel_names") if name in case.keywords},
+        **{"cells": None} | given | case.keywords, wildcards=_wildcards(expected)
     )
     if list(ours) != list(expected):
         odd = sorted(set(ours) ^ set(expected)) or "the same in another order"

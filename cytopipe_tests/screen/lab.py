@@ -22,6 +22,8 @@ screen:
       images: sbs/P-{plate}_W-{well}_T-{tile}_C-{cycle}__image.tiff
       channels: [DAPI, G, T, A, C]
       pixel_size_um: 1.3
+      positions: sbs_metadata.tsv
+      alignment: {model: translation}
       segmentation: {threshold_dapi: 2500}
 """
 WELLS = ["s.1-A1", "s.1-A2"]
@@ -33,8 +35,8 @@ def declared(directory: Path) -> Project:
 
 
 def written(directory: Path, *, phenotype: bool = False, **given: object) -> Path:
-    """A screen of two wells of two tiles, four cycles, and its project file."""
-    wanted = {"wells": ("A1", "A2"), "tile_grid": (1, 2), "tile_size": 160, "cycles": 4, "n_barcodes": 24}
+    """A screen of two wells of two tiles, three cycles, and its project file."""
+    wanted = {"wells": ("A1", "A2"), "tile_grid": (1, 2), "tile_size": 160, "cycles": 3, "n_barcodes": 16}
     write_screen(directory, make_screen("easy", 5, **{**wanted, **given}), phenotype=phenotype)
     (directory / "cytopipe.yaml").write_text(ENTRY)
     return directory

@@ -187,6 +187,18 @@ def test_a_tile_without_cells_has_the_same_columns():
     assert len(tables[1]) == 0
 
 
+def test_each_compartment_has_the_channels_that_are_named_for_it():
+    labels = disk(40, 40, 12)
+    image = image_of("bright", labels.shape, 2, 3)
+    settings = FeatureSettings(nucleus_channels=("DNA",), cell_channels=("ER", "DNA"))
+    names = ["DNA", "actin", "ER"]
+    table = measure(image, labels, labels, labels, channel_names=names, settings=settings, **WHERE)
+    has = [one for one in ("nucleus", "cell", "cytoplasm") for name in names if f"{one}_{name}_mean" in table]
+    assert has == ["nucleus", "cell", "cell", "cytoplasm", "cytoplasm", "cytoplasm"]
+    assert table.cell_correlation_ER_DNA[0] == table.cytoplasm_correlation_DNA_ER[0]
+    assert table.nucleus_DNA_mean[0] == image[0][labels == 1].mean()
+
+
 def test_labels_that_only_some_compartments_have_keep_their_rows():
     nuclei, cells = box(2, 2, 5, 5, label=4), box(20, 20, 9, 9, label=2) + box(2, 2, 9, 9, label=4)
     table = measure(np.ones((1, 40, 40), np.uint16), nuclei, cells, channel_names=["DAPI"], **WHERE)
@@ -304,6 +316,16 @@ def test_two_channels_name_their_correlation():
     table = extract_phenotype_cp_emulator(image, labels, labels, WHERE, channel_names=CHANNELS)
     assert {"nucleus_correlation", "cell_correlation"} < set(table)  # as the reference has it
     assert "correlation_DAPI_actin" in one(labels, image, CHANNELS)
+
+
+def test_the_reference_measures_as_many_channels_as_there_are_and_no_empty_compartment():
+    labels = disk(40, 40, 12)
+    image = image_of("bright", labels.shape, 2, 3)
+    table = extract_phenotype_cp_emulator(
+        image, labels, labels, WHERE, np.zeros_like(labels), foci_channel=[0, 2]
+    )
+    assert {"nucleus_gh2ax_mean", "cell_dapi_foci_count", "cell_gh2ax_foci_count"} < set(table)
+    assert not [name for name in table if "phalloidin" in name or name.startswith("cytoplasm")]
 
 
 # ---------------------------------------------------------------------- names

@@ -17,12 +17,24 @@ CHANNELS = ["DNA", "ER", "actin"]
 
 @pytest.mark.parametrize(("shapes", "intensities"), list(itertools.product(SHAPES, INTENSITIES)))
 def test_all_at_once_equals_one_after_the_other(shapes, intensities):
+    labels = labels_of(shapes, 7)
+    assert_equals_its_twin(image_of(intensities, labels.shape, 8), labels, CHANNELS)
+
+
+def test_real_nuclei_are_measured_as_one_after_the_other(real_data):
+    import tifffile
+
+    image, labels = (
+        tifffile.imread(real_data / f"screen/stardist_nuclei_{one}2d.tif") for one in ("img", "mask")
+    )
+    assert_equals_its_twin(image[None].astype(np.uint16), labels, ["DNA"])
+
+
+def assert_equals_its_twin(image, labels, channels):
     from cytopipe_tests.screen.one_by_one import measure_one_by_one
 
-    labels = labels_of(shapes, 7)
-    image = image_of(intensities, labels.shape, 8)
-    ours = measured(image, labels, CHANNELS)
-    plain = measure_one_by_one(image, labels, CHANNELS)
+    ours = measured(image, labels, channels)
+    plain = measure_one_by_one(image, labels, channels)
     beside = [name for name in ours if "neighbor" in name or "touching" in name]
     assert list(ours.drop(columns=beside)) == list(plain)
     assert list(ours.index) == list(plain.index)

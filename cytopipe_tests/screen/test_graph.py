@@ -19,7 +19,7 @@ from cytopipe_tests.screen.lab import TILES, WELLS, edit, lab, wanted, written
 FIRST = [tile for tile in TILES if tile.startswith("s.1-A1")]
 OF_TILE = ["images", "aligned", "log_filtered", "standard_deviation", "peaks", "max_filtered"]
 OF_WELLS_TILES = ["corrected", "nuclei", "cells", "segmentation", "bases", "reads", "cell_barcodes"]
-OF_WELL = ["ic_fields", "well_reads", "well_cells"]
+OF_WELL = ["ic_fields", "well_reads", "positions", "well_info", "well_cells"]
 FROM_READS = {
     "sbs/reads": TILES,
     "sbs/cell_barcodes": TILES,
@@ -57,8 +57,8 @@ def test_a_screen_is_made_end_to_end_at_the_places_of_the_reference(made: Lab) -
     assert [asset for asset in made.graph.makers if made.stale(asset)] == []
     output = made.project.output / "screen/s"
     for path in (
-        "preprocess/images/sbs/P-1_W-A1_T-0__image/P-1_W-A1_T-0_C-4__image.tiff",
-        "preprocess/ic_fields/sbs/P-1_W-A2__ic_field/P-1_W-A2_C-1__ic_field.tiff",
+        "preprocess/images/sbs/P-1_W-A1_T-0__image.tiffs/P-1_W-A1_T-0_C-3__image.tiff",
+        "preprocess/ic_fields/sbs/P-1_W-A2__ic_field.tiffs/P-1_W-A2_C-1__ic_field.tiff",
         "sbs/images/P-1_W-A1_T-1__aligned.tiff",
         "sbs/images/P-1_W-A1_T-1__illumination_corrected.tiff",
         "sbs/images/P-1_W-A1_T-1__nuclei.tiff",
@@ -68,7 +68,7 @@ def test_a_screen_is_made_end_to_end_at_the_places_of_the_reference(made: Lab) -
     ):
         assert (output / path).is_file(), path
     aligned = read_tiff(output / "sbs/images/P-1_W-A1_T-0__aligned.tiff")
-    assert (aligned.axes, aligned.shape, aligned.dtype) == ("TCYX", (4, 5, 160, 160), np.uint16)
+    assert (aligned.axes, aligned.shape, aligned.dtype) == ("TCYX", (3, 5, 160, 160), np.uint16)
     assert aligned.channel_names == ("DAPI", "G", "T", "A", "C")
     assert aligned.pixel_size_um == (1.3, 1.3)
 

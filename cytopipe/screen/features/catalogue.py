@@ -375,6 +375,31 @@ Intensities are the image's counts: nothing is scaled. The box of an object is t
 it. An object need not be in one piece.
 """
 
+_TAIL = """\
+## Where this differs from the reference
+
+Names and values are those of Brieflow's CellProfiler emulator, to 1e-6, except for the faults below; each is
+shown in `cytopipe_tests/screen/test_features.py`. `parity: true`, and `extract_phenotype_cp_emulator`, follow
+the first four.
+
+| measurement | the reference | here |
+|---|---|---|
+| `haralick` | takes values as grey levels while all of an object are below 256, and divides them by 256 \
+otherwise: one bright pixel changes everything | one scale for all objects, `texture_ceiling` |
+| `min_feret` | misses edges whose farthest corner is the last one asked: too wide, NaN for triangles | \
+all edges |
+| `lstsq_slope` | a slope over a constant channel | NaN |
+| `max_location` | corner of the box where the channel is 0 | first pixel of the object |
+| `correlation` | no channels in the name where there are two | always named |
+| `zernike` | rounding of a circle whose diameter is a whole number moves its radius by half a pixel, \
+depending on the place in the image | exact |
+| `angle_between_neighbors` | NaN by rounding where three centres lie on one line | 0 or 180 |
+| a tile without nuclei | two columns | all columns |
+
+In pycytominer, use `cytopipe.screen.features.as_profiles(table)`: `Nuclei_`, `Cells_`, `Cytoplasm_` before
+measurements, `Metadata_` before everything else.
+"""
+
 
 def features_page() -> str:
     """The page as Markdown."""
@@ -390,7 +415,7 @@ def features_page() -> str:
         parts.append(
             f"## {family.name}\n\nPer {family.per}. {family.reference}\n{notes}\n" + "\n".join(rows) + "\n"
         )
-    return "\n".join(parts)
+    return "\n".join([*parts, _TAIL])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import numpy as np
 
 from cytopipe.errors import InputError
 from cytopipe.screen.features.objects import Objects
+from cytopipe.screen.filters import log_filter
 
 __all__ = ["count_foci", "find_foci"]
 
@@ -56,8 +57,7 @@ def find_foci(
     footprint = disk(radius, dtype=np.uint8)
     eroded = cv2.erode(data, footprint, borderType=cv2.BORDER_REFLECT)
     tophat = data - cv2.dilate(eroded, footprint, borderType=cv2.BORDER_REFLECT)
-    filtered = np.rint(np.clip(-ndi.gaussian_laplace(tophat.astype(np.float64), radius), 0, 65535))
-    parts, n_parts = ndi.label(filtered > threshold)  # joined over sides alone
+    parts, n_parts = ndi.label(log_filter(tophat, radius) > threshold)  # joined over sides alone
     kept = np.bincount(parts.ravel(), minlength=n_parts + 1) >= radius**2
     kept[0] = False
     foreground = kept[parts]

@@ -44,18 +44,21 @@ def _shape(rows, cols, start, bounds, found):
         height, width = bounds[k, 2] - top, bounds[k, 3] - left
         inside = np.zeros((height + 4, width + 4), np.uint8)  # a frame of two, for neighbours of neighbours
         n = start[k + 1] - start[k]
+        middle_row, middle_col = height // 2, width // 2
         s_r = s_c = s_rr = s_cc = s_rc = 0
         for i in range(start[k], start[k + 1]):
             r, c = np.int64(rows[i]) - top, np.int64(cols[i]) - left
             inside[r + 2, c + 2] = 1
+            r, c = r - middle_row, c - middle_col
             s_r += r
             s_c += c
             s_rr += r * r
             s_cc += c * c
             s_rc += r * c
-        # whole numbers until here, so that a symmetric object is symmetric to the last bit
-        by_row, by_col = float(n * s_rr - s_r * s_r) / n, float(n * s_cc - s_c * s_c) / n
-        across = float(n * s_rc - s_r * s_c) / n
+        # whole numbers until here, so that a symmetric object of usual size is symmetric to the last bit
+        size = float(n)
+        by_row, by_col = (size * s_rr - float(s_r) * s_r) / n, (size * s_cc - float(s_c) * s_c) / n
+        across = (size * s_rc - float(s_r) * s_c) / n
         middle, half = (by_row + by_col) / (2 * n), (by_row - by_col) / (2 * n)
         swing = np.sqrt(half * half + (across / n) ** 2)
         large, small = max(middle + swing, 0.0), max(middle - swing, 0.0)
@@ -66,7 +69,7 @@ def _shape(rows, cols, start, bounds, found):
         out[3] = 4 * np.pi * n / perimeter**2 if perimeter > 0 else np.nan
         out[4], out[5] = n / convex, n / (height * width)
         out[6] = _euler_number(inside)
-        out[7], out[8] = s_r / n, s_c / n
+        out[7], out[8] = s_r / n + middle_row, s_c / n + middle_col
         out[9] = np.sqrt(1 - small / large) if large > 0 else 0.0
         out[10], out[11] = 4 * np.sqrt(large), 4 * np.sqrt(small)
         if by_row == by_col:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -79,7 +79,9 @@ def measure(
     frames = []
     for name in compartments:
         if name in found:
-            frames.append(_frame(name, found[name], _own(found[name], image_cyx, settings), channel_names))
+            chosen = getattr(settings, f"{name}_channels") or channel_names
+            planes = image_cyx[[list(channel_names).index(one) for one in chosen]]
+            frames.append(_frame(name, found[name], _own(found[name], planes, settings), chosen))
         if name == "cell":
             owners = found.get("cell", found["nucleus"])
             frames += [_foci(owners, image_cyx, channel_names, one) for one in settings.foci_channels]
@@ -90,7 +92,8 @@ def measure(
     rest = [column for column in table.columns[1:] if column not in set(places)]
     table = table[["label", *places, *rest]]
     for place, (column, value) in enumerate({"plate": plate, "well": well, "tile": tile}.items(), 1):
-        table.insert(place, column, pd.Series([value] * len(table), dtype=object))
+        kind = object if isinstance(value, str) else np.result_type(value)
+        table.insert(place, column, pd.Series([value] * len(table), dtype=kind))
     return table
 
 
@@ -100,7 +103,9 @@ def extract_phenotype_cp_emulator(
     cells: np.ndarray | None,
     wildcards: Mapping[str, Any],
     cytoplasms: np.ndarray | None = None,
-    *,
+    nucleus_channels: Sequence[int] | Literal["all"] = "all",
+    cell_channels: Sequence[int] | Literal["all"] = "all",
+    cytoplasm_channels: Sequence[int] | Literal["all"] = "all",
     foci_channel: int | Sequence[int] | None = None,
     channel_names: Sequence[str] = ("dapi", "tubulin", "gh2ax", "phalloidin"),
 ) -> pd.DataFrame:
@@ -112,24 +117,37 @@ def extract_phenotype_cp_emulator(
         As ``image_cyx``, ``nuclei``, ``cells`` and ``cytoplasm`` of `measure`.
     wildcards : mapping
         Further columns, by name.
+    nucleus_channels, cell_channels, cytoplasm_channels : sequence of int, or "all"
+        Indices of the channels that are measured in each.
     foci_channel : int or sequence of int, optional
         Index of the channels in which foci are counted.
     channel_names : sequence of str
-        One name per channel.
+        One name per channel; more are not used.
 
     Returns
     -------
     DataFrame
-        With two channels, the correlation's column has no channels in its name, as in the reference.
+        Without columns of compartments that have no label. Where two channels are measured, the
+        correlation's column has no channels in its name, as in the reference.
     """
-    chosen = () if foci_channel is None else tuple(np.atleast_1d(foci_channel).tolist())
-    settings = FeatureSettings(foci_channels=tuple(channel_names[one] for one in chosen), parity=True)
+    names = list(channel_names)[: len(data_phenotype)]
+    cells, cytoplasms = (one if one is not None and one.any() else None for one in (cells, cytoplasms))
+    chosen = {
+        "nucleus": nucleus_channels,
+        "cell": cell_channels,
+        "cytoplasm": cytoplasm_channels,
+        "foci": [] if foci_channel is None else np.atleast_1d(foci_channel).tolist(),
+    }
+    chosen = {
+        name: tuple(names) if one == "all" else tuple(names[ch] for ch in one) for name, one in chosen.items()
+    }
+    settings = FeatureSettings(**{f"{name}_channels": one for name, one in chosen.items()}, parity=True)
     table = measure(
         data_phenotype,
         nuclei,
         cells,
         cytoplasms,
-        channel_names=channel_names,
+        channel_names=names,
         settings=settings,
         plate="",
         well="",
@@ -138,12 +156,8 @@ def extract_phenotype_cp_emulator(
     ordered = [name for name in ("plate", "well", "tile") if name in wildcards]
     for place, name in enumerate([*ordered, *(one for one in wildcards if one not in ordered)], 1):
         table.insert(place, name, wildcards[name])
-    if len(channel_names) == 2:
-        pair = "_".join(["_correlation", *channel_names])
-        table.columns = [
-            name.removesuffix(pair) + "_correlation" if name.endswith(pair) else name for name in table
-        ]
-    return table
+    pairs = {"_".join([name, "correlation", *two]): name for name, two in chosen.items() if len(two) == 2}
+    return table.rename(columns={column: f"{name}_correlation" for column, name in pairs.items()})
 
 
 def extract_phenotype_minimal(
@@ -231,8 +245,9 @@ def _check(image, given, channel_names, settings):
         if labels.shape != image.shape[-2:]
     ]
     findings += [
-        Finding(what=f"no channel {name!r} to count foci in", expected=", ".join(channel_names))
-        for name in settings.foci_channels
+        Finding(what=f"no channel {name!r}", where=field, expected=", ".join(channel_names))
+        for field in ("nucleus_channels", "cell_channels", "cytoplasm_channels", "foci_channels")
+        for name in getattr(settings, field)
         if name not in channel_names
     ]
     pairs = [name for name, _ in columns(catalogue.CORRELATION, channel_names)]

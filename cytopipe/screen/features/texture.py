@@ -145,7 +145,7 @@ def _haralick_of(pairs, seen, total, highest, marginal, sums, differences, steps
         sums[low + high] += 2 * n
         differences[d] += 2 * n
     level_entropy = sum_entropy = difference_entropy = 0.0
-    difference_squares = 0.0
+    difference_squares, n_levels = 0.0, 0
     for level in range(highest + 1):
         n = marginal[level]
         if n:
@@ -153,6 +153,7 @@ def _haralick_of(pairs, seen, total, highest, marginal, sums, differences, steps
             second += n * level * level
             level_entropy += _step(n, steps)
             marginal[level] = 0
+            n_levels += 1
         n = differences[level]
         if n:
             difference_squares += float(n) * n
@@ -165,14 +166,14 @@ def _haralick_of(pairs, seen, total, highest, marginal, sums, differences, steps
     size, bits = float(total), np.log2(float(total))
     entropy = bits - entropy / size
     level_entropy = bits - level_entropy / size
-    spread = total * second - first * first  # exact: zero where there is one level
+    spread = size * second - float(first) * first if n_levels > 1 else 0.0
     out[0] = squares / (size * size)
     out[1] = contrast / size
-    out[2] = (total * product - first * first) / spread if spread else 1.0
+    out[2] = (size * product - float(first) * first) / spread if spread else 1.0
     out[3] = spread / (size * size)
     out[4] = inverse / size
     out[5] = 2 * first / size
-    out[6] = (total * sum_squares - 4 * first * first) / (size * size)
+    out[6] = (size * sum_squares - 4.0 * first * first) / (size * size)
     out[7] = bits - sum_entropy / size
     out[8] = entropy
     bins = highest + 1.0

@@ -43,7 +43,7 @@ def _by_number(name: str) -> list[tuple[int, int | str]]:
 
 
 class Tiffs(DirectoryFormat):
-    """A directory of TIFFs; its value is a mapping of name to `Image`, or an iterable of such pairs.
+    """A directory with the suffix ``.tiffs``; its value is a mapping of name to `Image`, or an iterable of such pairs.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Tiffs(DirectoryFormat):
         How each of them is written.
     """
 
-    name, suffix, kinds = "tiffs", "", ("tiff", "image")
+    name, suffix, kinds = "tiffs", ".tiffs", ("tiff", "image")
 
     def __init__(self, of: Tiff = TIFF) -> None:
         self.of, self.version = of, of.version
