@@ -195,11 +195,11 @@ class Batch:
         """Whether a person asked for what this artifact makes and for nothing else."""
         if step.held is None:
             return False
-        run = self.context.run
-        number = run.tags.get("dagster/backfill")
+        number = self.context.run.tags.get("dagster/backfill")
         backfill = self.context.instance.get_backfill(number) if number else None
-        chosen = (backfill.asset_selection if backfill else run.asset_selection) or ()
-        return bool(chosen) and set(chosen) <= {asset_key(asset) for asset in step.makes}
+        of_run = self.context.job_def.asset_layer.selected_asset_keys
+        chosen = (backfill.asset_selection if backfill else None) or of_run
+        return set(chosen) <= {asset_key(asset) for asset in step.makes}
 
     # ------------------------------------------------------------------ calling the function
 

@@ -42,6 +42,7 @@ __all__ = ["MEMBERS"]
 _SET = "screen/{{screen}}/qc/{}#P-{{plate}}_W-{{well}}_"
 _READS_COMPARED = 50_000  # of a well, where every read is compared with every barcode
 _TOLD = 20
+_DPI = 110  # a figure of 5 inches is then as wide as the browser shows it
 
 
 # ---------------------------------------------------------------------- what is wrong, as checks
@@ -310,7 +311,7 @@ def reads(
     if library is None:
         return Nothing("the project file names no library to compare reads with")
     found, _ = _standing(well, "sbs", reads)
-    table = joined(found)
+    table = _of_one_length(joined(found))
     barcodes = table["barcode"].tolist()
     prefixes = library_prefixes(library, len(barcodes[0]) if barcodes else None, library_settings)
     known = prefixes.tolist()
@@ -337,7 +338,9 @@ def reads(
         "mapping_by_quality.png": figures.mapping_figure(
             by_quality, f"{well.key}: reads in cells, by quality"
         ),
-        "mismatches.png": figures.mismatches_figure(mismatches, len(some), f"{well.key}: wrong bases"),
+        "mismatches.png": figures.mismatches_figure(
+            mismatches, int(bases["cycle"].max()), len(some), f"{well.key}: wrong bases"
+        ),
         "distances.png": figures.distances_figure(distances, f"{well.key}: reads against the library"),
     }
     all_in_cells = by_quality.iloc[0]
@@ -348,6 +351,12 @@ def reads(
         "n_near_neighbours": len(files["near_neighbours.tsv"]),
     }
     return _told(well, files, draw, faults, counts)
+
+
+def _of_one_length(reads: pd.DataFrame) -> pd.DataFrame:
+    """Reads with the usual number of cycles; those of a tile that lacks one cannot be compared."""
+    lengths = reads["barcode"].str.len()
+    return reads[lengths == lengths.mode().iloc[0]] if len(reads) else reads
 
 
 def _thresholds(reads: pd.DataFrame) -> tuple[list[float], list[float]]:
@@ -397,7 +406,8 @@ def cells(
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
     called, faults = _standing(well, "sbs", cell_barcodes)
-    table = joined(_standing(well, "sbs", reads)[0])
+    table = _of_one_length(joined(_standing(well, "sbs", reads)[0]))
+    table = table[table["tile"].isin(list(called))]
     length = len(table["barcode"].iloc[0]) if len(table) else None
     known = [] if library is None else library_prefixes(library, length, library_settings).tolist()
     segmented, _ = _standing(well, "sbs", segmentation)
@@ -406,14 +416,14 @@ def cells(
         faults += rate_faults(tiles, quality_settings)
     places = _places(well, "sbs", stage)
 
-    def drawn(column: str, title: str, label: str) -> Figure:
+    def drawn(column: str, title: str, label: str, most: float | None = None) -> Figure:
         values = dict(zip(tiles["tile"], tiles[column], strict=True))
-        return well_figure(values, f"{well.key}: {title}", label, places)
+        return well_figure(values, f"{well.key}: {title}", label, places, most)
 
     draw = {
-        "cells_called.png": drawn("called", "cells with a barcode of the library", "fraction of cells"),
+        "cells_called.png": drawn("called", "cells with a barcode of the library", "fraction of cells", 1),
         "cells.png": drawn("n_cells", "cells of each tile", "cells"),
-        "reads_mapped.png": drawn("mapped", "reads in the library", "fraction of reads in cells"),
+        "reads_mapped.png": drawn("mapped", "reads in the library", "fraction of reads in cells", 1),
     }
     counts = {name: int(tiles[name].sum()) for name in ("n_cells", "n_with_reads", "n_called")}
     return _told(well, {"faults.tsv": fault_table(faults), "tiles.tsv": tiles}, draw, faults, counts)
@@ -496,6 +506,7 @@ def plate(
             dict(zip(wells["well"], wells[columns.get(name, name)].astype(float), strict=True)),
             f"{plate.key}: {title}",
             label,
+            1 if label.startswith("fraction") else None,
         )
         for name, (title, label) in maps.items()
         if wells[columns.get(name, name)].notna().any()
@@ -517,8 +528,9 @@ def plate(
     }
     told = [f"{row.well}, tile {row.tile}: {row.words}" for row in worst.head(5).itertuples()]
     notes = {"worst_tiles": told} if told else {}
-    picture = png(stacked(list(draw.values())[:3])) if draw else None
-    return Described({**tables, **draw}, counts, notes, picture)
+    drawn = _rendered(draw)
+    picture = png(stacked(list(drawn.values())[:3])) if drawn else None
+    return Described({**tables, **drawn}, counts, notes, picture)
 
 
 def _listed(row: Mapping[str, Any]) -> str:
@@ -608,8 +620,16 @@ def _told(
     from cytopipe.screen.thumbnails import png
 
     notes = {"faults": [fault.words for fault in faults[:_TOLD]]} if faults else {}
-    picture = png(stacked(list(draw.values())[:2]))
-    return Described({**tables, **draw}, {**counts, "n_faults": len(faults)}, notes, picture)
+    drawn = _rendered(draw)
+    picture = png(stacked(list(drawn.values())[:2]))
+    return Described({**tables, **drawn}, {**counts, "n_faults": len(faults)}, notes, picture)
+
+
+def _rendered(draw: Mapping[str, Figure]) -> dict[str, bytes]:
+    """Figures as they are published, and as parts of a picture."""
+    from cytopipe.storage.formats.figure import figure_bytes
+
+    return {name: figure_bytes(figure, dpi=_DPI) for name, figure in draw.items()}
 
 
 MEMBERS = (

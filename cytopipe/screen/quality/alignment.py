@@ -50,10 +50,10 @@ def measure_alignment(
     Returns
     -------
     DataFrame
-        A row per cycle but the reference: ``plate, well, tile, cycle``; ``n_windows``; ``residual_px`` and
-        ``p95_px``, median and 95th percentile of the lengths of the shifts; ``score``, their median
-        correlation. NaN where windows do not agree: the two cycles have nothing in common. A residual holds
-        the noise of a window, so it tends to be above the true error.
+        A row per cycle but the reference: ``plate, well, tile, cycle``; ``n_windows``; ``residual_px``,
+        median length of the shifts after an affine map was fitted through them; ``p95_px``, their 95th
+        percentile as they were measured, with the noise of single windows; ``score``, their median
+        correlation. NaN where windows do not agree: the two cycles have nothing in common.
     """
     import pandas as pd
 
@@ -78,11 +78,23 @@ def measure_alignment(
             continue
         shifts = shifts[known]
         if np.median(np.hypot(*(shifts - np.median(shifts, axis=0)).T)) <= _MOST_SPREAD_PX:
-            off = np.hypot(*shifts.T)
-            rows[-1]["residual_px"], rows[-1]["p95_px"] = float(np.median(off)), float(np.percentile(off, 95))
+            smooth = np.hypot(*_smooth(centres[known], shifts).T)
+            rows[-1]["residual_px"] = float(np.median(smooth))
+            rows[-1]["p95_px"] = float(np.percentile(np.hypot(*shifts.T), 95))
             rows[-1]["score"] = float(np.median(scores[known]))
     names = ["plate", "well", "tile", "cycle", "n_windows", "residual_px", "p95_px", "score"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _smooth(centres: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """The affine map that most windows follow, at each window: what they agree on, without their noise."""
+    design = np.c_[np.ones(len(centres)), centres - centres.mean(axis=0)]
+    kept, fit = np.ones(len(centres), bool), shifts
+    for _ in range(4):
+        fit = design @ np.linalg.lstsq(design[kept], shifts[kept], rcond=None)[0]
+        off = np.hypot(*(shifts - fit).T)
+        kept = off <= 2.5 * np.median(off) + 1e-6
+    return fit
 
 
 def _spots(planes: np.ndarray) -> np.ndarray:

@@ -61,7 +61,7 @@ def mapping_figure(table: pd.DataFrame, title: str) -> Figure:
     limit = table.columns[0]
     figure, axes = _figure(5.4, 3.4)
     axes.plot(table[limit], table["mapped"], "o-", ms=4, color="#2557c7")
-    axes.set(xlabel=limit.replace("_", " "), ylabel="fraction of reads in the library", ylim=(0, 1))
+    axes.set(xlabel=limit.replace("_", " "), ylabel="fraction of reads in the library", ylim=(0, 1.05))
     axes.set_title(literal(title))
     beside = axes.twinx()
     beside.plot(table[limit], table["n_mapped"], "s--", ms=3, color="#a15c00", lw=1)
@@ -70,10 +70,10 @@ def mapping_figure(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def mismatches_figure(mismatches: pd.DataFrame, n_reads: int, title: str) -> Figure:
+def mismatches_figure(mismatches: pd.DataFrame, n_cycles: int, n_reads: int, title: str) -> Figure:
     """Wrong bases in each cycle, by the base that was read; `mismatches` of `mismatches_by_cycle`."""
     figure, axes = _figure(5.4, 3.4)
-    cycles = sorted(set(mismatches["cycle"]))
+    cycles = list(range(1, n_cycles + 1))
     below = np.zeros(len(cycles))
     for base, color in _COLORS.items():
         counts = mismatches[mismatches["read"] == base].groupby("cycle")["count"].sum()
@@ -101,30 +101,30 @@ def distances_figure(distances: pd.DataFrame, title: str) -> Figure:
             axes.text(second, best, f"{value:.1%}", ha="center", va="center", fontsize=7, color=color)
     axes.set_ylim(min(most, 4) + 0.5, -0.5)
     axes.set_xticks(range(most + 1))
+    axes.set_yticks(range(min(most, 4) + 1))
     axes.set(xlabel="bases off the second nearest barcode", ylabel="bases off the nearest")
     axes.set_title(literal(title))
     return figure
 
 
-def stacked(figures: Sequence[Figure], dpi: float = 110) -> np.ndarray:
-    """Figures one below the other, as they are at the width of a page, (Y, X, 3) uint8."""
-    import io
+def stacked(pictures: Sequence[bytes]) -> np.ndarray:
+    """PNGs one below the other, (Y, X, 3) uint8; narrower ones are filled up with white."""
+    import cv2
 
-    from PIL import Image
-
-    from cytopipe.storage.formats.figure import figure_bytes
-
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(figure_bytes(one, dpi=dpi))).convert("RGB")) for one in figures
-    ]
-    width = max(one.shape[1] for one in pictures)
+    opened = [cv2.imdecode(np.frombuffer(one, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for one in pictures]
+    width = max(one.shape[1] for one in opened)
+    sides = [((0, 0), (0, width - one.shape[1]), (0, 0)) for one in opened]
     return np.concatenate(
-        [np.pad(one, ((0, 0), (0, width - one.shape[1]), (0, 0)), constant_values=255) for one in pictures]
+        [np.pad(one, side, constant_values=255) for one, side in zip(opened, sides, strict=True)]
     )
 
 
 def well_figure(
-    values: Mapping[int, float], title: str, label: str, positions: pd.DataFrame | None = None
+    values: Mapping[int, float],
+    title: str,
+    label: str,
+    positions: pd.DataFrame | None = None,
+    most: float | None = None,
 ) -> Figure:
     """A value of every tile, where the tile lies in its well.
 
@@ -135,21 +135,25 @@ def well_figure(
         `label` names the value, with its unit.
     positions : DataFrame, optional
         ``tile, y, x``.
+    most : float, optional
+        End of the scale, which begins at 0; the largest value by default.
     """
-    return _heat_map(tile_grid(values, positions), title, label, [], [])
+    return _heat_map(tile_grid(values, positions), title, label, [], [], most)
 
 
-def plate_figure(values: Mapping[str, float], title: str, label: str) -> Figure:
-    """A value of every well, as the plate is laid out."""
+def plate_figure(values: Mapping[str, float], title: str, label: str, most: float | None = None) -> Figure:
+    """A value of every well, as the plate is laid out; `most` as of :func:`well_figure`."""
     grid, rows, columns = plate_grid(values)
-    return _heat_map(grid, title, label, rows, columns)
+    return _heat_map(grid, title, label, rows, columns, most)
 
 
-def _heat_map(grid: np.ndarray, title: str, label: str, rows: list[str], columns: list[str]) -> Figure:
+def _heat_map(
+    grid: np.ndarray, title: str, label: str, rows: list[str], columns: list[str], most: float | None
+) -> Figure:
     height, width = grid.shape
     cell = min(0.6, 9 / max(height, width))
-    figure, axes = _figure(max(3.4, width * cell + 1.8), max(2.6, height * cell + 1.1))
-    shown = axes.imshow(grid, cmap="viridis", aspect="equal", interpolation="nearest")
+    figure, axes = _figure(max(5.0, width * cell + 1.8), max(2.6, height * cell + 1.1))
+    shown = axes.imshow(grid, cmap="viridis", aspect="equal", interpolation="nearest", vmin=0, vmax=most)
     axes.set_xticks(range(len(columns)), columns, fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     if width * height <= 100:

@@ -34,6 +34,7 @@ COLUMNS = (
 )
 _SAMPLE = 1 << 16  # pixels of which percentiles are taken
 _FEWEST_TILES = 4  # to say what is usual
+_ALONE = 0.4  # of the least sharpness, where the other channels of an image are sharp
 
 
 def measure_planes(
@@ -144,13 +145,18 @@ def _saturated(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[Faul
 
 
 def _out_of_focus(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
+    """A blurred image has all of its channels soft. One channel alone may just show other cells, so it has to
+    be far softer."""
+    share = relative_focus(planes).groupby([planes["tile"], planes["cycle"]]).transform("median")
+    soft = share < settings.least_focus
     for _, tiles in planes.groupby(["cycle", "channel"], sort=True):
         if len(tiles) < _FEWEST_TILES:
             continue
         usual = float(tiles["focus"].median())
-        for row in tiles[tiles["focus"] < settings.least_focus * usual].itertuples():
-            share = f"{row.focus / usual:.0%} of the well's usual sharpness"
-            words = f"out of focus ({share}, at least {settings.least_focus:.0%})"
+        least = usual * settings.least_focus * np.where(soft[tiles.index], 1.0, _ALONE)
+        for row in tiles[tiles["focus"] < least].itertuples():
+            told = f"{row.focus / usual:.0%} of the well's usual sharpness"
+            words = f"out of focus ({told}, at least {settings.least_focus:.0%})"
             yield Fault("in_focus", row.tile, f"{_place(row)}: {words}")
 
 
