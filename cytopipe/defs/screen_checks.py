@@ -106,7 +106,9 @@ def _reads_in_place(reads: DataFrame, cells: Image) -> CheckResult:
     found = [*_one_row(reads, "read").findings]
     if len(reads):
         height, width = cells.shape[-2:]
-        outside = int((~reads["i"].between(0, height - 1) | ~reads["j"].between(0, width - 1)).sum())
+        outside = int(
+            (~reads["i"].between(-0.5, height - 0.5) | ~reads["j"].between(-0.5, width - 0.5)).sum()
+        )
         known = np.unique(cells.load())
         strange = sorted(set(reads["cell"]) - set(known.tolist()) - {0})
         found += [f"{outside} reads lie outside of the image"] * bool(outside)

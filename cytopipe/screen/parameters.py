@@ -11,6 +11,7 @@ from cytopipe.parameters import ParameterSet, contradiction
 from cytopipe.units import Fraction, Words
 
 __all__ = [
+    "AggregateSettings",
     "CellCallSettings",
     "CycleAlignmentSettings",
     "FeatureSettings",
@@ -23,6 +24,7 @@ __all__ = [
     "PhenotypeAlignmentSettings",
     "PhenotypeAlignmentStep",
     "QualitySettings",
+    "ReadModelSettings",
     "ReadSettings",
     "SegmentationSettings",
     "StitchingSettings",
@@ -284,12 +286,13 @@ class LibrarySettings(ParameterSet):
 class ReadSettings(ParameterSet):
     """How spots become reads."""
 
-    method: Literal["median", "percentile", "zscore"] = "median"
-    """Median and percentile: crosstalk by one matrix per tile. Zscore: planes are standardised, a base is the
-    channel that leads."""
+    method: Literal["model", "median", "percentile", "zscore"] = "model"
+    """Model: cells are called by the likelihood of their spots, with everything learned from the well
+    (ReadModelSettings). Median and percentile: crosstalk by one matrix per tile. Zscore: planes are
+    standardised, a base is the channel that leads."""
 
     threshold_peaks: Annotated[float, Field(ge=0)] = 400.0
-    """A peak must exceed this to be a read (median, percentile)."""
+    """A peak must exceed this to be a read (median, percentile); the model finds its own threshold."""
 
     read_margin_px: Annotated[int, Field(ge=0, le=50)] = 0
     """A read outside of cells belongs to the nearest cell within this distance."""
@@ -487,6 +490,47 @@ class MontageSettings(ParameterSet):
     """Decides which cells are shown."""
 
 
+class ReadModelSettings(ParameterSet):
+    """How the read model is learned and used."""
+
+    spot_sigma_px: Annotated[float, Field(ge=0.3, le=10)] = 0.8
+    """Sigma of the Gaussian that smooths spots: less than that of the spots."""
+
+    background_sigma_px: Annotated[float, Field(gt=0, le=100)] = 3.0
+    """Sigma of the Gaussian that is subtracted as background."""
+
+    peak_radius_px: Annotated[int, Field(ge=1, le=20)] = 2
+    """Of two spots within this distance the stronger one is read."""
+
+    read_margin_px: Annotated[int, Field(ge=0, le=20)] = 2
+    """A read outside of cells belongs to the nearest cell within this distance."""
+
+    false_share: Annotated[float, Field(gt=0, le=0.9)] = 0.3
+    """Share of spots that chance may make: cycles shifted at random tell it. Wrong spots cost little, because
+    a cell is called by the likelihood of its reads."""
+
+    learn_false_share: Annotated[float, Field(gt=0, le=0.9)] = 0.03
+    """The same for the spots that chemistry is learned from."""
+
+    learn_rounds: Annotated[int, Field(ge=1, le=20)] = 4
+    """Rounds in which reads are matched with the library and chemistry is fitted to them."""
+
+    prior_rounds: Annotated[int, Field(ge=0, le=20)] = 3
+    """Rounds in which shares of reads and cells are learned."""
+
+    sample_squares: Annotated[int, Field(ge=1, le=256)] = 8
+    """Squares of the well's tiles that the model is learned from."""
+
+    sample_side_px: Annotated[int, Field(ge=64, le=4096)] = 256
+    """Side of these squares, approximately."""
+
+    min_probability: Fraction = 0.9
+    """A cell is called if it carries the barcode with at least this probability."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the shifts that chance is measured with, and of the choice of tiles."""
+
+
 class StitchingSettings(ParameterSet):
     """How the tiles of a well are put together, and cells that two tiles show are counted once."""
 
@@ -543,3 +587,45 @@ class MergeSettings(ParameterSet):
 
     local_fit: bool = True
     """Correct the shift of single tiles after the fit of the well, where enough cells of a tile agree."""
+
+
+class AggregateSettings(ParameterSet):
+    """How the features of cells become profiles of perturbations."""
+
+    perturbation_column: Annotated[str, Field(min_length=1)] = "gene_symbol_0"
+    """Column that names what was done to a cell."""
+
+    replicate_column: Annotated[str, Field(min_length=1)] | None = "cell_barcode_0"
+    """Column whose values are separate profiles of a perturbation, such as the guide; none: one per well."""
+
+    second_column: Annotated[str, Field(min_length=1)] | None = "gene_symbol_1"
+    """Column with a second perturbation of a cell; cells where it differs from the first are left out, where
+    the column exists. None: they are kept."""
+
+    control_prefix: Annotated[str, Field(min_length=1)] = "nontargeting"
+    """Perturbations whose name begins like this are controls."""
+
+    statistic: Literal["median", "mean"] = "median"
+    """What stands for the cells of a profile, and for the profiles of a perturbation."""
+
+    max_missing: Fraction = 0.05
+    """A feature that is missing in a larger part of the cells is left out of a well, then a cell that still
+    misses a larger part of its features."""
+
+    max_deviation: Annotated[float, Field(gt=0, le=1e6)] = 50.0
+    """Deviations from the controls are cut off here (robust standard deviations)."""
+
+    min_cells: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    """A profile of fewer cells is left out."""
+
+    min_control_cells: Annotated[int, Field(ge=2, le=1_000_000)] = 20
+    """A well with fewer control cells cannot be normalised."""
+
+    sphering: bool = False
+    """Take out the typical variation of the controls of each well: their features become uncorrelated."""
+
+    bootstraps: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    """Draws of control cells, and of rankings, from which p-values are made; 0: none."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Decides the draws."""

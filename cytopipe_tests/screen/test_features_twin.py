@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 
 import numpy as np
 import pytest
 
 from cytopipe.screen.features import measure
+from cytopipe_tests.parity import Outcome
+from cytopipe_tests.parity.screen import GoldenCase
+from cytopipe_tests.parity.screen_features import COMPARE
 from cytopipe_tests.screen.label_images import INTENSITIES, SHAPES, image_of, labels_of
 
 pytest.importorskip("mahotas")
@@ -28,6 +33,28 @@ def test_real_nuclei_are_measured_as_one_after_the_other(real_data):
         tifffile.imread(real_data / f"screen/stardist_nuclei_{one}2d.tif") for one in ("img", "mask")
     )
     assert_equals_its_twin(image[None].astype(np.uint16), labels, ["DNA"])
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["nucleus_zernike_2_0", "cell_DAPI_weighted_hu_moments_0", "cell_WGA_haralick_5_3", "cell_max_feret_r0"],
+)
+def test_the_comparison_with_the_reference_finds_a_value_that_is_off_by_3_millionths(
+    golden, tmp_path, column
+):
+    import pandas as pd
+
+    folder = golden / "screen"
+    cases = json.loads((folder / "manifest.json").read_text())["cases"]
+    entry = next(one for one in cases if one["case"] == "phenotype_cp")
+    table = pd.read_parquet(folder / entry["tables"]["out_t"]).astype({column: float})
+    table.loc[3, column] *= 1 + 3e-6
+    shutil.copy(folder / "phenotype_cp.npz", tmp_path)
+    table.to_parquet(tmp_path / entry["tables"]["out_t"])
+    case = GoldenCase.of(tmp_path, entry)
+    verdict = COMPARE[case.function](case)
+    assert verdict.outcome is Outcome.FAILS
+    assert column in verdict.detail
 
 
 def assert_equals_its_twin(image, labels, channels):

@@ -23,6 +23,7 @@ DOMAIN = Domain(
                 "Segmentation",
                 "Library",
                 "Read",
+                "ReadModel",
                 "CellCall",
                 "PhenotypeAlignment",
                 "Feature",

@@ -43,6 +43,7 @@ from cytopipe.screen.parameters import (
     MontageSettings,
     PhenotypeAlignmentSettings,
     QualitySettings,
+    ReadModelSettings,
     ReadSettings,
     SegmentationSettings,
     StitchingSettings,
@@ -181,6 +182,9 @@ class Sequencing(Acquisition):
 
     reads: ReadSettings = Field(default_factory=ReadSettings)
     """How spots become reads."""
+
+    read_model: ReadModelSettings = Field(default_factory=ReadModelSettings)
+    """How the read model is learned and used (reads: method model)."""
 
     cell_calls: CellCallSettings = Field(default_factory=CellCallSettings)
     """How the reads of a cell become its barcodes."""
