@@ -454,7 +454,8 @@ class Ledger:
         step, record = self.graph.makers[asset], self.book.record(asset, key, MADE)
         unmade = [self._unmade(step, name, key) for name in step.inputs]
         held = self._held(step, key, [one for some in unmade for one in some])
-        if held and (record is None or any(unmade) or any(self._changes(step, asset, key, record))):
+        changed = record is None or any(unmade) or self.book.content(asset, key)
+        if held and (changed or any(self._changes(step, asset, key, record))):
             return Status(asset, key, "held", held, record)
         attempt = self.book.newest(asset, key, (FAILED, CHECKPOINT))
         if attempt is not None and (record is None or attempt.storage_id > record.storage_id):

@@ -104,7 +104,7 @@ SOURCES = (
     Source(
         asset="screen/qc/files",
         by=PLATES,
-        description="How many image files each well of a plate has, and how many the other wells make expect.",
+        description="Image files of each well of a plate, and how many the other wells make expect.",
         load=_files_of,
         values=lambda plate: {"wells": _files_of(plate)},
         kinds=("table",),

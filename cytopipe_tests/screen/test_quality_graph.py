@@ -1,4 +1,4 @@
-"""Quality in the graph: planted faults are named by tile in the checks, and the rest of the screen goes on."""
+"""Quality in the graph: checks name planted faults by tile, and the rest of the screen goes on."""
 
 from __future__ import annotations
 
@@ -44,7 +44,9 @@ def checks(one: Lab, asset: str, key: str) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def faulty(tmp_path_factory) -> Iterator[Lab]:
-    """A well of six tiles: 1 is blank in cycle 2, 3 is blurred in cycle 3, 4 is damaged, 5 lacks cycle 3; 0 and 2 are sound."""
+    """A well of six tiles: 1 is blank in cycle 2, 3 is blurred in cycle 3, 4 is damaged, 5 lacks cycle 3; 0
+    and 2 are sound.
+    """
     root = tmp_path_factory.mktemp("quality")
     (root / "history").mkdir()
     project = written(root / "project", wells=("A1",), tile_grid=(2, 3), tile_size=200)
