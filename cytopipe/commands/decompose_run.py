@@ -21,8 +21,9 @@ from cytopipe.commands.progress import open_display
 from cytopipe.commands.words import counted
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.directory import opening
-from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
+from cytopipe.decompose.directory.decomposition import Decomposition
 from cytopipe.decompose.directory.folder import Folder
+from cytopipe.decompose.directory.stage_result import StageResult
 from cytopipe.decompose.layout import (
     DECONFLICTED,
     DEFAULT_DIRECTORY,

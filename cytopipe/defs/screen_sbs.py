@@ -19,10 +19,15 @@ from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
     ALL_CYCLES,
     BASES_IN_PLACE,
+    CONVERTED,
+    COUNTS_FALL,
     FIELDS_USABLE,
     FINITE,
     LABELS_CONSECUTIVE,
+    MODEL_READABLE,
     ONE_ROW_PER_CELL,
+    ONE_ROW_PER_READ,
+    PLACED,
     READS_IN_PLACE,
     same_size,
 )
@@ -106,11 +111,11 @@ SOURCES = (
     ),
     _declared("alignment_settings", "How cycles are aligned.", "alignment"),
     _declared("log_settings", "How spots are brought out.", "filter", "sigma"),
-    _declared("peak_settings", "How peaks are found.", "filter", "peak_width"),
+    _declared("peak_settings", "How peaks are found in the standard deviation.", "filter", "peak_width"),
     _declared("max_settings", "How far the value of a spot is looked for.", "filter", "max_filter_width"),
     _declared("background_settings", "How background is taken out.", "illumination", "rolling_ball_radius"),
     _declared("segmentation_cycles", "On which cycles cells are found.", "", "dapi_cycle", "cyto_cycle"),
-    _declared("segmentation_settings", "How cells are found.", "segmentation"),
+    _declared("segmentation_settings", "How nuclei and cells are found.", "segmentation"),
     _declared("read_method", "How spots become reads.", "reads", "method"),
     _declared("base_settings", "Which peaks are reads.", "reads", "threshold_peaks", "read_margin_px"),
     _declared(
@@ -139,6 +144,7 @@ SOURCES = (
     TIFFS,
     by=SBS_TILES,
     place=f"screen/{{screen}}/preprocess/images/sbs/{_TILE}__image.tiffs",
+    checks=(CONVERTED,),
 )
 def images(tile: DataSet, raw: Files, acquisition: Sequencing) -> Described:
     """Every cycle of a tile as one image of all channels, uint16 CYX, the brightest plane of a stack.
@@ -246,7 +252,13 @@ def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSetting
     return Described(as_like(pixels, standard_deviation, "YX"), counts, picture=png(crop_of_spots(pixels)))
 
 
-@artifact("screen/sbs/max_filtered", TIFF, by=SBS_TILES, place=_image("max_filtered"))
+@artifact(
+    "screen/sbs/max_filtered",
+    TIFF,
+    by=SBS_TILES,
+    place=_image("max_filtered"),
+    checks=(same_size("log_filtered"),),
+)
 def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSettings) -> Image:
     """The maximum around each pixel, bases alone, so that a spot off by a pixel keeps it; uint16 TCYX."""
     from cytopipe.screen.filters import max_filter
@@ -323,7 +335,11 @@ def corrected(
         "screen/sbs/cells": _image("cells"),
         "screen/sbs/segmentation": f"screen/{{screen}}/sbs/tsvs/{_TILE}__segmentation_stats.tsv",
     },
-    checks={"screen/sbs/nuclei": (LABELS_CONSECUTIVE,), "screen/sbs/cells": (LABELS_CONSECUTIVE,)},
+    checks={
+        "screen/sbs/nuclei": (LABELS_CONSECUTIVE,),
+        "screen/sbs/cells": (LABELS_CONSECUTIVE,),
+        "screen/sbs/segmentation": (COUNTS_FALL,),
+    },
 )
 def segmentation(
     tile: DataSet, corrected: Image, segmentation_settings: SegmentationSettings
@@ -387,6 +403,7 @@ _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_set
     by=WELLS,
     optional=("aligned", "cells"),
     place=f"screen/{{screen}}/sbs/models/{_WELL}__read_model.json",
+    checks=(MODEL_READABLE,),
     inputs=_LIBRARY,
 )
 def read_model(
@@ -524,7 +541,14 @@ def _mapped(table: DataFrame) -> dict[str, int]:
 # ---------------------------------------------------------------------- a well
 
 
-@artifact("screen/sbs/well_reads", PARQUET, by=WELLS, optional=("reads",), place=_table("reads", _WELL))
+@artifact(
+    "screen/sbs/well_reads",
+    PARQUET,
+    by=WELLS,
+    optional=("reads",),
+    place=_table("reads", _WELL),
+    checks=(ONE_ROW_PER_READ,),
+)
 def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothing:
     """The reads of all tiles of a well."""
     if not well.entry.tiles.get("sbs"):
@@ -534,7 +558,14 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
     return Described(table, {"n_tiles": len(tiles), "n_reads": len(table)}, notes)
 
 
-@artifact("screen/sbs/positions", PARQUET, by=WELLS, optional=("aligned",), place=_table("positions", _WELL))
+@artifact(
+    "screen/sbs/positions",
+    PARQUET,
+    by=WELLS,
+    optional=("aligned",),
+    place=_table("positions", _WELL),
+    checks=(PLACED,),
+)
 def positions(
     well: DataSet,
     aligned: Mapping[str, Handle],
@@ -551,7 +582,14 @@ def positions(
     return replace(found, notes={**found.notes, **notes})
 
 
-@artifact("screen/sbs/well_info", PARQUET, by=WELLS, optional=("nuclei",), place=_table("sbs_info", _WELL))
+@artifact(
+    "screen/sbs/well_info",
+    PARQUET,
+    by=WELLS,
+    optional=("nuclei",),
+    place=_table("sbs_info", _WELL),
+    checks=(ONE_ROW_PER_CELL,),
+)
 def well_info(well: DataSet, nuclei: Mapping[str, Handle]) -> Described | Nothing:
     """Place, area and box of every nucleus in every tile of a well."""
     if not well.entry.tiles.get("sbs"):
