@@ -172,12 +172,12 @@ class Batch:
                     self._fail(asset, key, _over_an_edit(self.ledger, asset, key))
                 else:
                     to_make.setdefault(key, []).append(asset)
-        began = time.monotonic()
+        began, total = time.monotonic(), sum(map(len, to_make.values()))
         for number, (asset, key, outcome, reads) in enumerate(
             self._outcomes(step, to_make, engine, stop), start=1
         ):
             seconds, began = time.monotonic() - began, time.monotonic()
-            progress.partition(asset, key, number, len(to_make))
+            progress.partition(asset, key, number, total)
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
