@@ -29,6 +29,7 @@ DOMAIN = Domain(
                 "Feature",
                 "Stitching",
                 "Merge",
+                "Aggregate",
                 "Quality",
                 "Montage",
             )

@@ -33,6 +33,7 @@ from cytopipe.project.screen.tiles import (
     read_samples,
 )
 from cytopipe.screen.parameters import (
+    AggregateSettings,
     CellCallSettings,
     CycleAlignmentSettings,
     FeatureSettings,
@@ -225,6 +226,9 @@ class Screen(Entry):
 
     merge: MergeSettings = Field(default_factory=MergeSettings)
     """How sequenced cells are found among the stained ones."""
+
+    aggregate: AggregateSettings = Field(default_factory=AggregateSettings)
+    """How features of cells become profiles of perturbations."""
 
     missing_tiles: Literal["refuse", "report"] = "refuse"
     """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them
