@@ -246,6 +246,7 @@ class Artifact:
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] = field(default_factory=dict)
     one_pass: Callable[[DataSet], str] | None = None
     made_by: str = ""
+    held: Callable[[DataSet], str] | None = None
     minutes: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -301,6 +302,7 @@ def artifact(
     checks: Sequence[Check] | Mapping[str, Sequence[Check]] = (),
     one_pass: Callable[[DataSet], str] | None = None,
     made_by: str = "",
+    held: Callable[[DataSet], str] | None = None,
     minutes: str = "",
 ) -> Callable[[Callable[..., Any]], Artifact]:
     """Make an :class:`Artifact` of a function.
@@ -334,6 +336,10 @@ def artifact(
         a mapping of key to data set, and yields ``(asset, key, value)``.
     made_by : str
         ``a person``, where only people make it: then it is never planned as missing.
+    held : callable, optional
+        ``held(data_set)``: what a person has to do before this partition, and all that is made from it, goes
+        on; empty text where it is made like any other. Materialized alone, it is made all the same: that is
+        how a person approves.
     minutes : str
         Expected duration, in words.
     """
@@ -363,6 +369,7 @@ def artifact(
             chosen=chosen or {},
             one_pass=one_pass,
             made_by=made_by,
+            held=held,
             minutes=minutes,
         )
 

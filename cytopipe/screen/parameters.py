@@ -19,6 +19,7 @@ __all__ = [
     "IlluminationSettings",
     "LibrarySettings",
     "MergeSettings",
+    "MontageSettings",
     "OmeZarrSettings",
     "PhenotypeAlignmentSettings",
     "PhenotypeAlignmentStep",
@@ -471,6 +472,22 @@ class QualitySettings(ParameterSet):
 
     most_base_difference: Fraction = 0.15
     """How far the frequency of a base in a cycle may be from the library's (fraction)."""
+
+
+class MontageSettings(ParameterSet):
+    """How pictures of single cells are put together, one for each perturbation."""
+
+    crop_px: Annotated[int, Field(ge=8, le=1024)] = 80
+    """Side of the square around each cell (pixels)."""
+
+    n_cells: Annotated[int, Field(ge=1, le=400)] = 25
+    """Cells of a perturbation that are shown at most."""
+
+    most_perturbations: Annotated[int, Field(ge=1, le=10_000)] = 24
+    """Perturbations of a plate that are shown at most: those with most cells."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Decides which cells are shown."""
 
 
 class ReadModelSettings(ParameterSet):

@@ -26,6 +26,7 @@ _MEANING = {
     "running": "being made now",
     "stale": "made from something that has changed since",
     "missing": "never made",
+    "held": "waits for a person to approve",
     "done": "made, and up to date",
 }
 
