@@ -28,7 +28,7 @@ SOURCES = (
     settings_of(
         "screen/aggregate_settings",
         "How features of cells become profiles of perturbations.",
-        lambda screen: screen.aggregate,
+        lambda screen: screen.aggregation,
     ),
     settings_of(
         "screen/montage_settings",

@@ -471,7 +471,8 @@ class QualitySettings(ParameterSet):
     """Share of cells with a barcode in a tile, as a fraction of the usual one of its well."""
 
     most_base_difference: Fraction = 0.15
-    """How far the frequency of a base in a cycle may be from the library's (fraction)."""
+    """How far the frequency of a base in a cycle may be from the library's, on top of three standard deviations
+    for unequal abundance (fraction)."""
 
 
 class MontageSettings(ParameterSet):
@@ -593,7 +594,7 @@ class AggregateSettings(ParameterSet):
     """How the features of cells become profiles of perturbations."""
 
     perturbation_column: Annotated[str, Field(min_length=1)] = "gene_symbol_0"
-    """Column that names what was done to a cell."""
+    """Column that names what was done to a cell; in a project by default the first of gene_columns."""
 
     replicate_column: Annotated[str, Field(min_length=1)] | None = "cell_barcode_0"
     """Column whose values are separate profiles of a perturbation, such as the guide; none: one per well."""

@@ -295,6 +295,17 @@ class Screen(Entry):
         some = {"sbs": self.sbs, "phenotype": self.phenotype}
         return {name: one for name, one in some.items() if one is not None}
 
+    @property
+    def aggregation(self) -> AggregateSettings:
+        """How cells become profiles; their perturbations are named by the library's first column of genes,
+        where no other column is chosen.
+        """
+        gene = (*self.library_columns.gene_columns, "gene_symbol")[0]
+        usual = {"perturbation_column": f"{gene}_0", "second_column": f"{gene}_1"}
+        return self.aggregate.replace(
+            **{name: one for name, one in usual.items() if name not in self.aggregate.model_fields_set}
+        )
+
     def exported(self, acquisition: str) -> tuple[str, ...]:
         """The stages of an acquisition that are exported as OME-Zarr."""
         one = self.acquisitions.get(acquisition)

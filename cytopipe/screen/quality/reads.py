@@ -30,6 +30,7 @@ __all__ = [
 
 BASES = "ACGT"
 _BLOCK = 4096  # reads compared with the library at once
+_SPREADS = 3
 _FEWEST_CELLS = 50  # of a well, for a rate to say something
 
 
@@ -46,7 +47,9 @@ def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.Data
     Returns
     -------
     DataFrame
-        ``cycle`` (from 1), ``base``, ``observed``, ``expected`` (fractions; NaN where there are no reads).
+        ``cycle`` (from 1), ``base``, ``observed``, ``expected`` (fractions; NaN where there are no reads),
+        ``spread``: standard deviation of what is expected, since the barcodes of a library are not equally
+        abundant, and a small library has few of them.
     """
     import pandas as pd
 
@@ -58,6 +61,7 @@ def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.Data
             "base": list(BASES) * length,
             "observed": observed.ravel(),
             "expected": expected.ravel(),
+            "spread": np.sqrt(expected * (1 - expected) / max(len(library), 1)).ravel(),
         }
     )
 
@@ -278,7 +282,7 @@ def _rates(tiles: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
 
 def _unbalanced(bases: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
     for row in bases.itertuples():
-        if abs(row.observed - row.expected) > settings.most_base_difference:
+        if abs(row.observed - row.expected) > settings.most_base_difference + _SPREADS * row.spread:
             read, known = f"{row.observed:.0%} of the reads", f"{row.expected:.0%} of the library"
             words = f"cycle {row.cycle}: {row.base} in {read}, in {known}"
             yield Fault("bases_as_in_library", -1, words)
