@@ -43,7 +43,13 @@ def bandpass(plane: NDArray, fine_px: float, coarse_px: float) -> NDArray[np.flo
     import cv2
 
     image = np.ascontiguousarray(plane, np.float32)
-    smooth = cv2.GaussianBlur(image, (0, 0), coarse_px, borderType=cv2.BORDER_REFLECT)
+    factor = min(int(coarse_px // 2), min(plane.shape) // 8)
+    if factor > 1:  # a wide Gaussian is as smooth on a coarser grid
+        small = cv2.resize(image, None, fx=1 / factor, fy=1 / factor, interpolation=cv2.INTER_AREA)
+        small = cv2.GaussianBlur(small, (0, 0), coarse_px / factor, borderType=cv2.BORDER_REFLECT)
+        smooth = cv2.resize(small, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    else:
+        smooth = cv2.GaussianBlur(image, (0, 0), coarse_px, borderType=cv2.BORDER_REFLECT)
     if fine_px > 0:
         image = cv2.GaussianBlur(image, (0, 0), fine_px, borderType=cv2.BORDER_REFLECT)
     return image - smooth

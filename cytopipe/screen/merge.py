@@ -4,11 +4,12 @@ Both acquisitions are seen as points: centres of cells in the well. Triangles of
 alike at any scale and rotation propose a similarity, and most of them agree on the true one; it is refined to
 an affine map by the cells themselves, then bent locally where tiles are off. Two cells are one if each is the
 nearest of the other, within a distance limit; cells that are cut at the edge of an acquisition are compared
-by where the centre of the whole cell must be. Set 0 is the phenotype and set 1 the sequencing, as in Brieflow.
+by where the centre of the whole cell must be. Set 0 is the phenotype, set 1 the sequencing, as in Brieflow.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,9 +35,9 @@ class Merge:
     cells : DataFrame
         One row per cell that was found in both: the reference's ``plate, well, tile, cell_0, i_0, j_0`` (of
         the phenotype), ``site, cell_1, i_1, j_1`` (tile, cell and centre in the sequencing images) and
-        ``distance`` (px of the sequencing images); then ``well_i_0, well_j_0, well_i_1, well_j_1`` (px in each
-        well), ``distance_um`` and ``second_um``: the distance to the next best phenotype cell, which tells how
-        sure a match is.
+        ``distance`` (px of the sequencing images); then ``well_i_0, well_j_0, well_i_1, well_j_1`` (px in
+        each well), ``distance_um`` and ``second_um``: the distance to the next best phenotype cell, which
+        tells how sure a match is.
     tiles : DataFrame
         One row per acquisition and tile: ``acquisition`` (phenotype or sbs), ``tile``, ``n_cells``,
         ``n_inside`` (in the area of the other acquisition), ``n_matched``, ``rate`` (of those inside),
@@ -143,7 +144,7 @@ def _check(phenotype: Any, sbs: Any, *sizes: float | None) -> None:
 def find_similarity(
     points: NDArray, others: NDArray, settings: MergeSettings | None = None, *, scale: float | None = None
 ) -> tuple[NDArray[np.float64] | None, int]:
-    """The similarity (2, 3) from one set of points to another, from triangles of neighbours; and their number.
+    """The similarity (2, 3) from one set of points to another, by triangles of neighbours; and their number.
 
     Each triangle of a Delaunay triangulation and the three corners of its neighbours are put into a frame in
     which its longest side runs from 0 to 1; triangles that look alike there propose a similarity. That one is
@@ -375,8 +376,8 @@ def _inside(points: NDArray, others: NDArray) -> NDArray[np.bool_]:
     inside = np.zeros(len(points), bool)
     known = np.isfinite(points).all(axis=1)
     corners = others[np.isfinite(others).all(axis=1)]
-    try:
-        inside[known] = Delaunay(corners).find_simplex(points[known]) >= 0 if len(corners) > 3 else False
-    except QhullError:
-        pass
+    if len(corners) < 4:
+        return inside
+    with suppress(QhullError):  # all on one line
+        inside[known] = Delaunay(corners).find_simplex(points[known]) >= 0
     return inside

@@ -11,6 +11,7 @@ from cytopipe.parameters import ParameterSet, contradiction
 from cytopipe.units import Fraction, Words
 
 __all__ = [
+    "AggregateSettings",
     "CellCallSettings",
     "CycleAlignmentSettings",
     "FeatureSettings",
@@ -526,3 +527,45 @@ class MergeSettings(ParameterSet):
 
     local_fit: bool = True
     """Correct the shift of single tiles after the fit of the well, where enough cells of a tile agree."""
+
+
+class AggregateSettings(ParameterSet):
+    """How the features of cells become profiles of perturbations."""
+
+    perturbation_column: Annotated[str, Field(min_length=1)] = "gene_symbol_0"
+    """Column that names what was done to a cell."""
+
+    replicate_column: Annotated[str, Field(min_length=1)] | None = "cell_barcode_0"
+    """Column whose values are separate profiles of a perturbation, such as the guide; none: one per well."""
+
+    second_column: Annotated[str, Field(min_length=1)] | None = "gene_symbol_1"
+    """Column with a second perturbation of a cell; cells where it differs from the first are left out, where
+    the column exists. None: they are kept."""
+
+    control_prefix: Annotated[str, Field(min_length=1)] = "nontargeting"
+    """Perturbations whose name begins like this are controls."""
+
+    statistic: Literal["median", "mean"] = "median"
+    """What stands for the cells of a profile, and for the profiles of a perturbation."""
+
+    max_missing: Fraction = 0.05
+    """A feature that is missing in a larger part of the cells is left out of a well, then a cell that still
+    misses a larger part of its features."""
+
+    max_deviation: Annotated[float, Field(gt=0, le=1e6)] = 50.0
+    """Deviations from the controls are cut off here (robust standard deviations)."""
+
+    min_cells: Annotated[int, Field(ge=1, le=1_000_000)] = 5
+    """A profile of fewer cells is left out."""
+
+    min_control_cells: Annotated[int, Field(ge=2, le=1_000_000)] = 20
+    """A well with fewer control cells cannot be normalised."""
+
+    sphering: bool = False
+    """Take out the typical variation of the controls of each well: their features become uncorrelated."""
+
+    bootstraps: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    """Draws of control cells, and of rankings, from which p-values are made; 0: none."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Decides the draws."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ _COARSE_SIDE = 512  # pixels of the image in which cycles are found first
 _LARGEST_TURN = 0.03  # rotation in radians or change of scale beyond which a fit is not believed
 _LEAST_SIGNIFICANCE = 6.0
 _OUTER, _INNER = 4, 2
+_BLOCK_PX, _BLOCKS = 256, 4  # side of a block, and blocks along a side, of an image larger than all of them
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,22 +99,27 @@ def register_cycles(
     sources = _sources(stacks, settings.n_bases)
     reference = settings.reference_cycle - 1
     shape = stacks[0].shape[-2:]
-    spots = [
-        np.stack([_normalised(bandpass(plane, *_SPOT_PX)) for plane in stack[-settings.n_bases :]])
-        for stack in stacks
-    ]
-    fiducials = [planes.mean(axis=0) for planes in spots]
-    dapi = None
     everywhere = all(len(stack) > settings.n_bases for stack in stacks)
     if settings.method == "DAPI" and not everywhere:
         lacking = [str(t + 1) for t, stack in enumerate(stacks) if len(stack) == settings.n_bases]
         raise InputError(
             f"cycles {', '.join(lacking)} have no DAPI to be aligned by", next="Use method auto or sbs_mean."
         )
-    if everywhere and settings.method != "sbs_mean":
-        dapi = [_normalised(bandpass(stack[0], *_NUCLEUS_PX)) for stack in stacks]
     degrees = 2 if settings.model == "translation" else 4
-    rough = _rough(fiducials, dapi, reference, degrees)
+    rough: list[NDArray | None] = [None] * len(stacks)
+    if everywhere and settings.method != "sbs_mean":
+        nuclei = [_normalised(bandpass(stack[0], *_NUCLEUS_PX)) for stack in stacks]
+        rough = _rough(nuclei, reference, degrees)
+        del nuclei
+    spots = []
+    for stack in stacks:
+        planes = np.empty((settings.n_bases, *shape), np.float32)
+        for b, plane in enumerate(stack[-settings.n_bases :]):
+            planes[b] = _normalised(bandpass(plane, *_SPOT_PX))
+        spots.append(planes)
+    if any(one is None for one in rough) and settings.method != "DAPI":
+        by_spots = _rough([planes.mean(axis=0) for planes in spots], reference, degrees)
+        rough = [one if one is not None else other for one, other in zip(rough, by_spots, strict=True)]
     fit = _Fit(spots, rough, reference, degrees)
     if fit.possible:
         fit.run()
@@ -225,36 +231,24 @@ def _normalised(plane: NDArray[np.float32]) -> NDArray[np.float32]:
 # ---------------------------------------------------------------------- cycles, roughly
 
 
-def _rough(
-    fiducials: list[NDArray], dapi: list[NDArray] | None, reference: int, degrees: int
-) -> list[NDArray[np.float64] | None]:
+def _rough(images: list[NDArray], reference: int, degrees: int) -> list[NDArray[np.float64] | None]:
     """A 3 x 3 matrix for each cycle, from the reference to it; None where it cannot be found.
 
     A cycle that does not resemble the reference is tried again against the mean of those that do.
     """
-    found: list[NDArray[np.float64] | None] = [None] * len(fiducials)
+    found: list[NDArray[np.float64] | None] = [None] * len(images)
+    if not images[reference].any():
+        return found
     found[reference] = np.eye(3)
-    targets = (fiducials[reference], None if dapi is None else dapi[reference])
+    target = images[reference]
     for attempt in range(2):
-        missing = [t for t, one in enumerate(found) if one is None]
-        if not missing or (attempt and len(missing) == len(found) - 1):
+        known = [t for t, one in enumerate(found) if one is not None]
+        if len(known) == len(found) or (attempt and len(known) == 1):
             break
         if attempt:
-            known = [t for t, one in enumerate(found) if one is not None]
-            targets = tuple(
-                None if images is None else np.mean([_warped(images[t], found[t]) for t in known], axis=0)
-                for images in (fiducials, dapi)
-            )
-        for t in missing:
-            options = [(targets[0], fiducials[t])]
-            if dapi is not None:
-                options.insert(0, (targets[1], dapi[t]))
-            for target, moving in options:
-                found[t] = _rough_one(target, moving, degrees)
-                if found[t] is not None:
-                    break
-    if sum(one is not None for one in found) == 1 and len(found) > 1:
-        found[reference] = None if not fiducials[reference].any() else found[reference]
+            target = np.mean([_warped(images[t], found[t]) for t in known], axis=0)
+        for t in [t for t, one in enumerate(found) if one is None]:
+            found[t] = _rough_one(target, images[t], degrees)
     return found
 
 
@@ -400,6 +394,13 @@ class _Fit:
         self.half = max(self.shape) / 2
         self.middle = (np.array(self.shape) - 1) / 2
         self.own = np.zeros((len(spots), self.n_bases, 2))
+        # A large image is compared in blocks that are spread over it: they say where it lies well enough.
+        cut = [(n, 1) if n <= _BLOCK_PX * _BLOCKS else (_BLOCK_PX, _BLOCKS) for n in self.shape]
+        self.block = tuple(size for size, _ in cut)
+        self.corners = [
+            np.rint(np.linspace(0, n - size, count)).astype(int) if count > 1 else np.array([0])
+            for n, (size, count) in zip(self.shape, cut, strict=True)
+        ]
         self.warped: dict[int, NDArray] = {}
 
     @property
@@ -432,17 +433,42 @@ class _Fit:
         return (self._sum - self.warped[t].sum(axis=0)) / np.float32(self.n_bases * (len(self.found) - 1))
 
     def _warp(self) -> None:
-        planes = self.planes()
+        """The blocks of every plane in the reference frame, beside each other as one image."""
+        planes, (height, width) = self.planes(), self.block
+        size = (len(self.corners[0]) * height, len(self.corners[1]) * width)
+        self._sum = np.zeros(size, np.float32)
         for t in self.found:
-            self.warped[t] = np.stack([_warped(self.spots[t][b], planes[t, b]) for b in range(self.n_bases)])
-        self._sum = np.sum([self.warped[t].sum(axis=0) for t in self.found], axis=0, dtype=np.float32)
+            warped = self.warped.setdefault(t, np.empty((self.n_bases, *size), np.float32))
+            for b in range(self.n_bases):
+                for (r, row), (c, col) in product(enumerate(self.corners[0]), enumerate(self.corners[1])):
+                    matrix = planes[t, b] @ [[1, 0, row], [0, 1, col], [0, 0, 1]]
+                    part = warped[b, r * height : (r + 1) * height, c * width : (c + 1) * width]
+                    part[:] = _warped(self.spots[t][b], matrix, self.block)
+                self._sum += warped[b]
+
+    def places(self, at: NDArray) -> NDArray:
+        """Pixels (n, 2) of the blocks as pixels of the reference frame."""
+        return np.stack(
+            [
+                corners[at[:, k] // size] + at[:, k] % size
+                for k, (corners, size) in enumerate(zip(self.corners, self.block, strict=True))
+            ],
+            axis=1,
+        )
+
+    def windows(self, half: int, reach: int, most: int) -> NDArray[np.int64]:
+        """Centres of windows that do not look beyond their block; at most about `most` along a side."""
+        n_rows, n_cols = (len(corners) for corners in self.corners)
+        within = _grid(self.block, half + reach, max(1, most // max(n_rows, n_cols)))
+        origin = [(r * self.block[0], c * self.block[1]) for r in range(n_rows) for c in range(n_cols)]
+        return (np.array(origin)[:, None] + within).reshape(-1, 2)
 
     def _channels_roughly(self) -> None:
         """Whole chromatic shifts: the mean over cycles of a channel shows most spots, as any other's does."""
         self._warp()
         means = [np.mean([self.warped[t][b] for t in self.found], axis=0) for b in range(self.n_bases)]
-        half = int(np.clip(min(self.shape) // 6, 24, 128))
-        centres = _grid(self.shape, half, 5)
+        half = int(np.clip(min(self.block) // 6, 24, 128))
+        centres = self.windows(half, 6, 5)
         for b in range(1, self.n_bases):
             starts = np.zeros((len(centres), 2))
             shifts, scores = window_shifts(means[0], means[b], centres, starts, half, 6)
@@ -503,20 +529,23 @@ class _Fit:
 
     def _salient(self, target: NDArray) -> tuple[NDArray, NDArray]:
         """Pixels (n, 2) that tell most of a shift, and what the target's slopes say of each parameter."""
-        slope = np.stack(np.gradient(target))
-        strength = (slope**2).sum(axis=0)
-        margin = 4
-        inner = strength[margin:-margin, margin:-margin]
-        if inner.size == 0 or not inner.max() > 0:
+        slope = np.gradient(target)
+        strength = slope[0] ** 2 + slope[1] ** 2
+        for axis, size in enumerate(self.block):
+            edge = np.arange(strength.shape[axis]) % size
+            edge = np.minimum(edge, size - 1 - edge) < 4
+            strength[edge if axis == 0 else (slice(None), edge)] = 0
+        if not strength.max() > 0:
             return np.empty((0, 2)), np.empty((0, self.degrees + 2))
-        n = int(np.clip(0.15 * inner.size, 1, 150_000))
-        chosen = np.sort(np.argpartition(-inner.ravel(), n - 1)[:n])
-        at = np.stack(np.divmod(chosen, inner.shape[1]), axis=1) + margin
-        ty, tx = slope[:, at[:, 0], at[:, 1]].astype(np.float64)
-        y, x = ((at - self.middle) / self.half).T
+        n = int(np.clip(0.15 * strength.size, 1, 150_000))
+        chosen = np.sort(np.argpartition(strength.ravel(), strength.size - n)[-n:])
+        at = np.stack(np.divmod(chosen, strength.shape[1]), axis=1)
+        places = self.places(at).astype(np.float64)
+        ty, tx = (one[at[:, 0], at[:, 1]].astype(np.float64) for one in slope)
+        y, x = ((places - self.middle) / self.half).T
         columns = [ty, tx, ty * y + tx * x, tx * y - ty * x][: self.degrees]
         columns += [target[at[:, 0], at[:, 1]], np.ones(len(at))]
-        return at.astype(np.float64), np.stack(columns, axis=1)
+        return places, np.stack(columns, axis=1)
 
     def _improve(self) -> float:
         """One template, a few steps to it; the largest last step in pixels at the edge of the image."""
@@ -618,8 +647,8 @@ def _residuals(
 
     middle = np.array([(shape[0] - 1) / 2, (shape[1] - 1) / 2, 1.0])
     half = int(np.clip(min(shape) // 8, 16, 64))
-    centres = _grid(shape, half, 6)
-    rows = []
+    centres = fit.windows(half, 4, 8)
+    rows, targets = [], {}
     for t, c in np.ndindex(transforms.shape[:2]):
         matrix = transforms[t, c]
         row = {
@@ -632,8 +661,10 @@ def _residuals(
             **dict.fromkeys(("n_windows", "median_px", "p95_px", "score"), np.nan),
         }
         if c >= n_extra and t in fit.warped and fit.possible:
+            if t not in targets:
+                targets = {t: fit.target(t)}
             shifts, scores = window_shifts(
-                fit.warped[t][c - n_extra], fit.target(t), centres, np.zeros((len(centres), 2)), half, 4
+                fit.warped[t][c - n_extra], targets[t], centres, np.zeros((len(centres), 2)), half, 4
             )
             known = np.isfinite(shifts[:, 0])
             row["n_windows"] = int(known.sum())
@@ -651,12 +682,14 @@ def _residuals(
 # ---------------------------------------------------------------------- interpolation
 
 
-def _warped(plane: NDArray[np.float32], matrix: NDArray) -> NDArray[np.float32]:
+def _warped(
+    plane: NDArray[np.float32], matrix: NDArray, shape: tuple[int, int] | None = None
+) -> NDArray[np.float32]:
     """A filtered plane brought into the reference frame; 0 outside. For comparing, not for measuring."""
     import cv2
 
     columns_first = np.array([matrix[1, [1, 0, 2]], matrix[0, [1, 0, 2]]])
-    size = plane.shape[::-1]
+    size = (shape or plane.shape)[::-1]
     return cv2.warpAffine(plane, columns_first, size, flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
 
 

@@ -12,7 +12,7 @@ from cytopipe.screen.overlaps import count_cells_once
 from cytopipe.screen.parameters import MergeSettings, StitchingSettings
 from cytopipe.testing.screens import make_screen
 
-COLUMNS = "plate well tile cell_0 i_0 j_0 site cell_1 i_1 j_1 distance".split()
+COLUMNS = ["plate", "well", "tile", "cell_0", "i_0", "j_0", "site", "cell_1", "i_1", "j_1", "distance"]
 
 
 def table(points, **more):
