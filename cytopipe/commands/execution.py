@@ -20,7 +20,14 @@ from cytopipe.errors import Interrupted
 
 __all__ = ["carry_out", "show_plan", "verify_archive"]
 
-_MARKS = {"done": "done", "missing": "make", "stale": "again", "failed": "retry", "interrupted": "go on"}
+_MARKS = {
+    "done": "done",
+    "missing": "make",
+    "stale": "again",
+    "needed": "again",
+    "failed": "retry",
+    "interrupted": "go on",
+}
 _PATHS_SHOWN = 50
 
 
@@ -108,7 +115,7 @@ def _account(
         click.echo(f"  {path}")
     if len(paths) > _PATHS_SHOWN:
         click.echo(f"  and {len(paths) - _PATHS_SHOWN} more; see: cytopipe status")
-    for one in (one for one in done if one.reasons):
+    for one in (one for one in done if one.warns):
         click.echo(f"cytopipe: {named(one.asset, one.key)}: {'; '.join(one.reasons)}", err=True)
     canceled = [one for one in finished if one.outcome == "canceled"]
     if canceled:
@@ -130,7 +137,7 @@ def _account(
 
 def _left(made: Iterable[Status]) -> bool:
     """Whether something that was asked for was not made: what it is made from failed."""
-    return any(one.state in ("missing", "stale") for one in made)
+    return any(one.state in ("missing", "stale", "needed") for one in made)
 
 
 def _shown_path(opened: Opened, one: Status) -> str:

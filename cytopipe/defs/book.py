@@ -24,15 +24,17 @@ from cytopipe.defs.event import MADE, Event
 
 __all__ = ["Book", "Record"]
 
-_VERSION = "1"
+_VERSION = "2"
 _CHUNK = 500  # SQLite takes so many variables in a statement
-_FACTS = ("path", "size_bytes", "how", "nothing", "failed_checks")
+_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "failed_checks")
 _TABLES = """
 create table meta (name text primary key, value text) without rowid;
 create table record (
     asset text, key text, kind text, storage_id integer, run_id text, timestamp real, version text,
-    code_version text, inputs text, stamp text, words text, facts text, primary key (asset, key, kind)
+    code_version text, inputs text, stamp text, words text, facts text, is_removed integer,
+    primary key (asset, key, kind)
 ) without rowid;
+create index record_removed on record (asset, key) where is_removed;
 create table state (
     asset text, key text, position integer, state text, reasons text, version text, primary key (asset, key)
 ) without rowid;
@@ -159,7 +161,7 @@ class Book:
     def keep_record(self, event: Event) -> None:
         facts = {name: event.metadata[name] for name in _FACTS if name in event.metadata}
         self._db.execute(
-            "insert or replace into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert or replace into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 event.asset,
                 event.key,
@@ -173,6 +175,7 @@ class Book:
                 event.stamp,
                 event.words,
                 json.dumps(facts),
+                int("removed" in facts),
             ),
         )
         if event.kind == MADE:
@@ -214,6 +217,13 @@ class Book:
                 (asset, kind, *some),
             )
         }
+
+    def removed(self) -> dict[str, set[str]]:
+        """The partitions whose files were removed after use, by asset."""
+        found: dict[str, set[str]] = {}
+        for asset, key in self._db.execute("select asset, key from record where is_removed"):
+            found.setdefault(asset, set()).add(key)
+        return found
 
     # ------------------------------------------------------------------ states
 
