@@ -1,6 +1,6 @@
 """Every image stage of a screen as OME-Zarr, beside the TIFFs, and the plates that viewers open as one.
 
-sbs/aligned, ... -> sbs/omezarr/aligned, illumination_corrected, segmentation, ... (a tile) -> sbs/omezarr/plate
+sbs/aligned, ... -> sbs/omezarr/aligned, segmentation, ... (a tile each) -> sbs/omezarr/plate
 
 A tile has a partition here where its acquisition is exported at all; of stages that the project file does not
 list, nothing is made.

@@ -23,6 +23,7 @@ __all__ = [
     "PhenotypeAlignmentSettings",
     "PhenotypeAlignmentStep",
     "QualitySettings",
+    "ReadModelSettings",
     "ReadSettings",
     "SegmentationSettings",
     "StitchingSettings",
@@ -284,12 +285,13 @@ class LibrarySettings(ParameterSet):
 class ReadSettings(ParameterSet):
     """How spots become reads."""
 
-    method: Literal["median", "percentile", "zscore"] = "median"
-    """Median and percentile: crosstalk by one matrix per tile. Zscore: planes are standardised, a base is the
-    channel that leads."""
+    method: Literal["model", "median", "percentile", "zscore"] = "model"
+    """Model: cells are called by the likelihood of their spots, with everything learned from the well
+    (ReadModelSettings). Median and percentile: crosstalk by one matrix per tile. Zscore: planes are
+    standardised, a base is the channel that leads."""
 
     threshold_peaks: Annotated[float, Field(ge=0)] = 400.0
-    """A peak must exceed this to be a read (median, percentile)."""
+    """A peak must exceed this to be a read (median, percentile); the model finds its own threshold."""
 
     read_margin_px: Annotated[int, Field(ge=0, le=50)] = 0
     """A read outside of cells belongs to the nearest cell within this distance."""
@@ -469,6 +471,47 @@ class QualitySettings(ParameterSet):
 
     most_base_difference: Fraction = 0.15
     """How far the frequency of a base in a cycle may be from the library's (fraction)."""
+
+
+class ReadModelSettings(ParameterSet):
+    """How the read model is learned and used."""
+
+    spot_sigma_px: Annotated[float, Field(ge=0.3, le=10)] = 0.8
+    """Sigma of the Gaussian that smooths spots: less than that of the spots."""
+
+    background_sigma_px: Annotated[float, Field(gt=0, le=100)] = 3.0
+    """Sigma of the Gaussian that is subtracted as background."""
+
+    peak_radius_px: Annotated[int, Field(ge=1, le=20)] = 2
+    """Of two spots within this distance the stronger one is read."""
+
+    read_margin_px: Annotated[int, Field(ge=0, le=20)] = 2
+    """A read outside of cells belongs to the nearest cell within this distance."""
+
+    false_share: Annotated[float, Field(gt=0, le=0.9)] = 0.3
+    """Share of spots that chance may make: cycles shifted at random tell it. Wrong spots cost little, because
+    a cell is called by the likelihood of its reads."""
+
+    learn_false_share: Annotated[float, Field(gt=0, le=0.9)] = 0.03
+    """The same for the spots that chemistry is learned from."""
+
+    learn_rounds: Annotated[int, Field(ge=1, le=20)] = 4
+    """Rounds in which reads are matched with the library and chemistry is fitted to them."""
+
+    prior_rounds: Annotated[int, Field(ge=0, le=20)] = 3
+    """Rounds in which shares of reads and cells are learned."""
+
+    sample_squares: Annotated[int, Field(ge=1, le=256)] = 8
+    """Squares of the well's tiles that the model is learned from."""
+
+    sample_side_px: Annotated[int, Field(ge=64, le=4096)] = 256
+    """Side of these squares, approximately."""
+
+    min_probability: Fraction = 0.9
+    """A cell is called if it carries the barcode with at least this probability."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the shifts that chance is measured with, and of the choice of tiles."""
 
 
 class StitchingSettings(ParameterSet):

@@ -95,15 +95,15 @@ class Physics:
 
 PRESETS: dict[str, dict[str, float]] = {
     "easy": {},
-    "dim": {"amplitude": 420.0},
-    "background": {"amplitude": 900.0, "haze": 5000.0, "haze_texture": 0.35, "haze_spread": 0.6,
+    "dim": {"amplitude": 280.0},
+    "background": {"amplitude": 520.0, "haze": 5000.0, "haze_texture": 0.5, "haze_spread": 0.6,
                    "haze_drift": 0.08, "debris_per_megapixel": 700.0, "debris_amplitude": 4000.0,
                    "gradient": 0.4},
-    "crosstalk": {"crosstalk": 0.62, "amplitude": 900.0, "phasing": 0.015},
-    "decay": {"decay": 0.82, "amplitude": 1500.0, "phasing": 0.03, "prephasing": 0.015, "gain_spread": 0.15},
+    "crosstalk": {"crosstalk": 0.62, "amplitude": 420.0, "phasing": 0.015},
+    "decay": {"decay": 0.79, "amplitude": 1200.0, "phasing": 0.03, "prephasing": 0.015, "gain_spread": 0.15},
     "dense": {"cells_per_megapixel": 1700.0, "crowding": 0.8, "cell_radius": 12.0, "nucleus_radius": 5.6,
               "amplitude": 3000.0},
-    "mixed": {"cells_per_megapixel": 1200.0, "crowding": 0.6, "amplitude": 800.0, "haze": 3200.0,
+    "mixed": {"cells_per_megapixel": 1200.0, "crowding": 0.6, "amplitude": 430.0, "haze": 3200.0,
               "haze_texture": 0.25, "haze_spread": 0.5, "crosstalk": 0.4, "decay": 0.92, "phasing": 0.02,
               "prephasing": 0.01, "debris_per_megapixel": 300.0, "with_two_barcodes": 0.15,
               "gradient": 0.25, "shift": 4.0, "rotation": 0.08, "chromatic": 0.2},
@@ -113,8 +113,8 @@ PRESETS: dict[str, dict[str, float]] = {
 #: Other optics and chemistry under the same presets, so that a method is not fitted to one of them.
 _OTHER = {
     "psf_sigma": 1.05, "psf_halo": 0.25, "amplitude_spread": 0.6, "amplitude_jitter": 0.16,
-    "spots_per_cell": 5.0, "spots_dispersion": 1.8, "counts_per_photon": 1.6, "read_noise": 6.0, "gains": (0.7, 1.2, 0.9, 1.3),
-    "cell_radius": 16.0, "spill": 1.2,
+    "spots_per_cell": 5.0, "spots_dispersion": 1.8, "counts_per_photon": 1.6, "read_noise": 6.0,
+    "gains": (0.7, 1.2, 0.9, 1.3), "cell_radius": 16.0, "spill": 1.2,
 }  # fmt: skip
 
 
@@ -229,8 +229,9 @@ class Screen:
     def cells_of_tile(self, well: str, tile: int) -> pd.DataFrame:
         """The truth of every label of a tile: `plate, well, tile, label` and the columns of `cells`.
 
-        `i, j` are the centroid of the label (px), `n_spots` counts the spots within 2 px of the tile,
-        `callable` is true where a cell has a barcode and at least one such spot.
+        `i, j` are the centroid of the label (px), `n_spots` counts the spots within 1 px of the label
+        that are more than 6 px from the tile's border; `callable` is true where a cell has a barcode and
+        at least one such spot.
         """
         _, labels, shown = self._labels(well, tile)
         labels = _renumbered(labels, shown)
@@ -241,8 +242,13 @@ class Screen:
         corner = self._corner(self.tiles, well, tile)
         spots = self.spots[self.spots["well"] == well]
         at = spots[["y", "x"]].to_numpy() - corner
-        inside = ((at > -2) & (at < self.tile_size + 1)).all(axis=1)
-        counts = np.bincount(spots["cell"].to_numpy()[inside], minlength=len(self._wells[well].y) + 1)
+        inside = ((at > 6) & (at < self.tile_size - 7)).all(axis=1)
+        near, number = np.rint(at[inside]).astype(int), spots["cell"].to_numpy()[inside]
+        own = np.concatenate([[0], shown])
+        at_home = np.zeros(len(near), bool)
+        for di, dj in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1)):
+            at_home |= own[labels[near[:, 0] + di, near[:, 1] + dj]] == number
+        counts = np.bincount(number[at_home], minlength=len(self._wells[well].y) + 1)
         table = self.cells[self.cells["well"] == well].iloc[shown - 1].reset_index(drop=True)
         table.insert(2, "tile", tile)
         table.insert(3, "label", np.arange(1, len(shown) + 1))

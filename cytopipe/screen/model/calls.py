@@ -1,0 +1,206 @@
+"""Reads called one by one, and cells called by the likelihood of all their reads together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cytopipe.errors import InputError
+from cytopipe.screen.model import kernels
+from cytopipe.screen.model.chemistry import ReadModel
+from cytopipe.screen.model.entries import Entries
+from cytopipe.screen.parameters import ReadModelSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Posteriors", "best_entries", "cell_posteriors", "cell_table", "read_likelihoods"]
+
+#: Entries of a read, and of a cell in pairs, that are weighed.
+MOST, PAIRED = 48, 8
+#: Nats below the best sequence at which an entry no longer explains a read.
+WITHIN = 18.0
+
+
+@dataclass
+class Likelihoods:
+    """What `kernels.reads_under_library` returns, by name."""
+
+    codes: np.ndarray
+    scores: np.ndarray
+    gain: np.ndarray
+    amplitude: np.ndarray
+    count: np.ndarray
+    entry: np.ndarray
+    likelihood: np.ndarray
+    any_sequence: np.ndarray
+    any_entry: np.ndarray
+
+
+@dataclass
+class Posteriors:
+    """What each cell carries; entries are numbers of `Entries`, -1 where there is none."""
+
+    cell: np.ndarray
+    best: np.ndarray
+    probability: np.ndarray
+    none: np.ndarray
+    two: np.ndarray
+    support: np.ndarray
+    n_reads: np.ndarray
+    learned: ReadModel
+
+
+def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries: Entries) -> Likelihoods:
+    """Each read alone, under every entry that may explain it."""
+    from cytopipe.screen.model.estimate import debris_of, variances
+
+    vary, still = variances(level, model.noise, model.static, x.shape[1])
+    return Likelihoods(
+        *kernels.reads_under_library(
+            np.ascontiguousarray(x, dtype=np.float64),
+            vary,
+            still,
+            debris_of(model.amplitude),
+            model.lagged(),
+            model.amplitude,
+            model.jitter,
+            entries.codes,
+            entries.skip,
+            entries.log_share(model.counts),
+            WITHIN,
+            MOST,
+        )
+    )
+
+
+def cell_posteriors(
+    reads: dict[str, np.ndarray], model: ReadModel, entries: Entries, told: Likelihoods | None = None
+) -> Posteriors:
+    """Cells by all their reads; and the model with priors and shares as these cells have them.
+
+    Parameters
+    ----------
+    reads : dict
+        ``x`` (n, T, 4), ``level`` (n, 4), ``cell`` (n,), ``inside`` (n,).
+    """
+    told = told or read_likelihoods(reads["x"], reads["level"], model, entries)
+    shares = model.shares
+    rest = 1 - shares["own"]
+    kinds = np.log(np.array([shares["noise"], shares["sequence"], shares["entry"]]) / rest)
+    other = kinds[:, None] + np.stack([np.zeros(len(told.gain)), told.any_sequence, told.any_entry])
+    others = np.logaddexp.reduce(other, axis=0)
+    cell = reads["cell"]
+    order = np.argsort(cell, kind="stable")
+    names, starts = np.unique(cell[order], return_index=True)
+    starts = np.append(starts, len(cell))
+    odds = np.full(len(cell), shares["own"] / rest)
+    best, probability, none, two, support, owned = kernels.call_cells(
+        starts, order, odds, told.entry, told.likelihood, told.count, others,
+        entries.log_share(model.counts), model.prior_none, model.prior_two, PAIRED,
+    )  # fmt: skip
+    n_reads = np.diff(starts)
+    # What the reads of cells with a barcode are: the cell's own, or one of three other things.
+    carries = np.empty(len(cell))
+    carries[order] = np.repeat(1 - none, n_reads)
+    kind = np.exp(other - others) * (carries * (1 - owned))
+    amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array([0.6, 0.25, 0.12, 0.03])
+    amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.005))
+    amounts = amounts / amounts.sum()
+    counts: dict[str, int] = {}
+    for which in (0, 1):
+        sure = probability[:, which] > 0.9
+        for one in best[sure, which]:
+            name = str(entries.names[one])
+            counts[name] = counts.get(name, 0) + 1
+    learned = model.replace(
+        shares=dict(zip(("own", "noise", "sequence", "entry"), map(float, amounts), strict=True)),
+        prior_none=float(np.clip((none.sum() + 2) / (len(none) + 20), 0.01, 0.9)),
+        prior_two=float(np.clip((two.sum() + 1) / (len(two) + 20), 0.005, 0.3)),
+        counts=dict(sorted(counts.items())),
+    )
+    return Posteriors(names, best, probability, none, two, support, n_reads, learned)
+
+
+def best_entries(told: Likelihoods, model: ReadModel, entries: Entries) -> tuple[np.ndarray, np.ndarray]:
+    """The entry that explains each read best, and its probability for a read out of a cell with a barcode."""
+    n = len(told.gain)
+    if not entries.size or n == 0:
+        return np.full(n, None, object), np.zeros(n)
+    shares = model.shares
+    score = np.where(told.entry >= 0, told.likelihood + entries.log_share(model.counts)[told.entry], -np.inf)
+    best = np.argmax(score, axis=1)
+    top = score[np.arange(n), best]
+    terms = [
+        np.full(n, np.log(shares["noise"])),
+        np.log(shares["sequence"]) + told.any_sequence,
+        np.log(shares["own"] + shares["entry"]) + told.any_entry,
+    ]
+    probability = np.exp(np.log(shares["own"] + shares["entry"]) + top - np.logaddexp.reduce(terms, axis=0))
+    chosen = told.entry[np.arange(n), best]
+    named = np.where(told.count > 0, entries.names[np.maximum(chosen, 0)], None)
+    return named, np.where(told.count > 0, probability, 0.0)
+
+
+def cell_table(
+    reads: pd.DataFrame,
+    arrays: dict[str, np.ndarray],
+    model: ReadModel,
+    library: pd.DataFrame | None,
+    settings: ReadModelSettings,
+    gene_columns: Sequence[str],
+) -> pd.DataFrame:
+    """See `cytopipe.screen.model.call_cells_model`."""
+
+    entries = Entries(library, len(model.weight), model.bases)
+    keys = [name for name in ("plate", "well", "tile", "cell") if name in reads.columns]
+    table = reads[keys].drop_duplicates().sort_values(keys, ignore_index=True)
+    if library is None:
+        return _sequences_of_cells(reads, table, keys)
+    if len(reads):
+        found = cell_posteriors(arrays, model, entries)
+    else:
+        nothing = np.zeros(0)
+        found = Posteriors(
+            nothing,
+            np.zeros((0, 2), int),
+            np.zeros((0, 2)),
+            nothing,
+            nothing,
+            np.zeros((0, 2)),
+            nothing,
+            model,
+        )
+    sure = (found.probability >= settings.min_probability) & (found.best >= 0)
+    for k in (0, 1):
+        table[f"cell_barcode_{k}"] = np.where(sure[:, k], entries.names[found.best[:, k]], None)
+        table[f"cell_barcode_probability_{k}"] = found.probability[:, k]
+        table[f"cell_barcode_count_{k}"] = found.support[:, k]
+    table["cell_barcode_best"] = np.where(found.best[:, 0] >= 0, entries.names[found.best[:, 0]], None)
+    table["p_none"], table["p_two"], table["n_reads"] = found.none, found.two, found.n_reads
+    call = np.where(sure[:, 1], "two", np.where(sure[:, 0], "one", "ambiguous"))
+    table["call"] = np.where(~sure[:, 0] & (found.none >= 0.5), "none", call)
+    for column in (one for one in gene_columns if one in library.columns):
+        values = library[column].to_numpy(object)[entries.row]
+        for k in (0, 1):
+            table[f"{column}_{k}"] = np.where(sure[:, k], values[found.best[:, k]], None)
+    return table
+
+
+def _sequences_of_cells(reads: pd.DataFrame, table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Without a library: the sequences that a cell shows, the most frequent and then the surest first."""
+    if "barcode" not in reads.columns:
+        raise InputError("reads have no sequences", expected="the result of call_reads_model")
+    counted = reads.groupby([*keys, "barcode"], sort=True)["Q_min"].agg(["size", "max"]).reset_index()
+    counted = counted.sort_values([*keys, "size", "max"], ascending=[True] * len(keys) + [False, False])
+    counted["rank"] = counted.groupby(keys).cumcount()
+    for k in (0, 1):
+        some = counted[counted["rank"] == k].set_index(keys)
+        named = some[["barcode", "size"]].reindex(table.set_index(keys).index)
+        table[f"cell_barcode_{k}"] = named["barcode"].where(named["barcode"].notna(), None).to_numpy(object)
+        table[f"cell_barcode_count_{k}"] = named["size"].fillna(0).to_numpy()
+    table["n_reads"] = reads.groupby(keys, sort=True).size().to_numpy()
+    return table

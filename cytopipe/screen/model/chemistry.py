@@ -1,0 +1,218 @@
+"""What the chemistry and the optics of a well do to a base, learned from reads: the read model.
+
+The signal of a strand in cycle t is that of the base it has reached: most strands are at base t, some lag
+(phasing), some run ahead (prephasing). A base lights four channels (crosstalk), by an amount that differs
+between cycles (gains, decay): one matrix of 4 x 4 per cycle says both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cytopipe.screen.model import kernels
+
+__all__ = ["ReadModel", "fit_chemistry", "lagged_signal", "strand_positions"]
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """Everything that is learned about the reads of a well; `as_json` and `from_json` keep it.
+
+    Attributes
+    ----------
+    bases : str
+        Order of the base channels, such as ``GTAC``; axes of length 4 follow it.
+    spot_sigma_px, background_sigma_px : float
+        Of the difference of Gaussians in which everything below is measured.
+    drift : array (T, 4)
+        Brightness of the background by cycle and channel; planes are divided by it before anything else.
+    noise : array (4, 2), static : array (4, 3)
+        Variance of noise and of unchanging structure by brightness (`detection.noise_of`).
+    mix : array (T, 4, 4)
+        Signal of a spot of amplitude 1 in channel `[t, channel, base]`; its diagonal is 1 on average in the
+        first cycle.
+    phasing, prephasing : float
+        Share of strands that stay behind or run ahead in one cycle.
+    jitter : float
+        Relative standard deviation of a spot's signal between cycles.
+    amplitude : array (2,)
+        Mean and standard deviation of the natural logarithm of amplitudes (counts).
+    weight : array (T, 4)
+        Of channels and cycles in the statistic.
+    threshold : float
+        Of the statistic.
+    false_share : float
+        Peaks above the threshold that chance makes, per peak found.
+    shares : dict
+        ``own, noise, sequence, entry``: what a read in a cell with a barcode is.
+    prior_none, prior_two : float
+        Share of cells with no and with two barcodes.
+    counts : dict
+        Barcode -> cells in the sample that carry it.
+    n_reads, n_cells : int
+        In the sample.
+    """
+
+    bases: str
+    spot_sigma_px: float
+    background_sigma_px: float
+    drift: np.ndarray
+    noise: np.ndarray
+    static: np.ndarray
+    mix: np.ndarray
+    phasing: float
+    prephasing: float
+    jitter: float
+    amplitude: np.ndarray
+    weight: np.ndarray
+    threshold: float
+    false_share: float
+    shares: dict[str, float]
+    prior_none: float
+    prior_two: float
+    counts: dict[str, int] = field(repr=False)
+    n_reads: int
+    n_cells: int
+
+    def lagged(self) -> np.ndarray:
+        """Signal by cycle, lag, channel and base."""
+        return lagged_signal(self.mix, self.phasing, self.prephasing)
+
+    def as_json(self) -> dict[str, Any]:
+        """All attributes as JSON values."""
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in asdict(self).items()
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> ReadModel:
+        """The model that `as_json` wrote."""
+        arrays = ("drift", "noise", "static", "mix", "amplitude", "weight")
+        return cls(**{k: np.array(v, float) if k in arrays else v for k, v in document.items()})
+
+    def replace(self, **changes: object) -> ReadModel:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+
+def strand_positions(cycles: int, phasing: float, prephasing: float) -> np.ndarray:
+    """Share of strands of cycle t (row) that show base k (column), both from 0."""
+    state = np.zeros(cycles + 2)
+    state[0], state[1] = 1 - phasing - prephasing, prephasing
+    rows = []
+    for t in range(cycles):
+        if t:
+            moved = phasing * state
+            moved[1:] += (1 - phasing - prephasing) * state[:-1]
+            moved[2:] += prephasing * state[:-2]
+            state = moved
+        rows.append(state[:cycles])
+    return np.array(rows)
+
+
+def lagged_signal(mix: np.ndarray, phasing: float, prephasing: float) -> np.ndarray:
+    """Signal of amplitude 1 in cycle t and channel c by base b at place t + lag: (T, lags, 4, 4)."""
+    cycles = len(mix)
+    position = strand_positions(cycles, phasing, prephasing)
+    lags = range(-kernels.LAGS_BACK, kernels.LAGS_AHEAD + 1)
+    share = np.array(
+        [[position[t, t + lag] if 0 <= t + lag < cycles else 0.0 for lag in lags] for t in range(cycles)]
+    )
+    return np.ascontiguousarray(share[:, :, None, None] * mix[:, None])
+
+
+def fit_chemistry(
+    x: np.ndarray,
+    variance: np.ndarray,
+    static: np.ndarray,
+    codes: np.ndarray,
+    mix: np.ndarray,
+    phasing: float,
+    prephasing: float,
+    jitter: float,
+) -> tuple[np.ndarray, float, float, np.ndarray, np.ndarray]:
+    """Crosstalk with gains per cycle, phasing and prephasing from reads of known sequence.
+
+    Parameters
+    ----------
+    x, variance : array (n, T, 4)
+    static : array (n, 4)
+    codes : array (n, T)
+        Bases, in the order of the channels.
+    mix, phasing, prephasing, jitter
+        Where to start; a matrix with few reads stays near the mean of all cycles.
+
+    Returns
+    -------
+    mix, phasing, prephasing, amplitude (n,), residual (n, T, 4)
+    """
+    from scipy.optimize import minimize
+
+    cycles = x.shape[1]
+    onehot = np.eye(4)[codes]
+
+    def design(p: float, q: float) -> np.ndarray:
+        return np.einsum("tk,nkb->ntb", strand_positions(cycles, p, q), onehot)
+
+    def explained(mixed: np.ndarray, seen: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, ...]:
+        s = np.einsum("tcb,ntb->ntc", mixed, seen)
+        shrink = 1 / (1 / np.maximum(static, 1e-9) + weight.sum(axis=1))
+        pull = lambda one: one - ((weight * one).sum(axis=1) * shrink)[:, None]  # noqa: E731
+        xs, ss = (weight * s * pull(x)).sum(axis=(1, 2)), (weight * s * pull(s)).sum(axis=(1, 2))
+        a = np.maximum(xs / np.maximum(ss, 1e-12), 0)
+        still = ((weight * (x - a[:, None, None] * s)).sum(axis=1) * shrink)[:, None]
+        return a, still, x - a[:, None, None] * s - still
+
+    def mixes(seen: np.ndarray, a: np.ndarray, still: np.ndarray, weight: np.ndarray, prior: np.ndarray):
+        scaled = a[:, None, None] * seen
+        found = np.empty_like(prior)
+        # A cycle's matrix is the mean one with the channels' gains of this cycle, unless reads say otherwise.
+        for t in range(cycles):
+            for c in range(4):
+                w = weight[:, t, c][:, None]
+                normal = (scaled[:, t] * w).T @ scaled[:, t]
+                right = (scaled[:, t] * w).T @ (x[:, t, c] - still[:, 0, c])
+                ridge = np.trace(normal) / 4 * 0.02 + 1e-9
+                found[t, c] = np.linalg.solve(normal + ridge * np.eye(4), right + ridge * prior[t, c])
+        return np.maximum(found, 0)
+
+    seen = design(phasing, prephasing)
+    weight = 1 / variance
+    for _ in range(3):
+        a, still, residual = explained(mix, seen, weight)
+        s = a[:, None, None] * np.einsum("tcb,ntb->ntc", mix, seen)
+        vary = variance + (max(jitter, 0.05) * s) ** 2
+        # Huber weights: a cycle that another spot disturbs pulls no harder than two standard deviations.
+        weight = np.minimum(1, 2.0 / np.maximum(np.abs(residual) / np.sqrt(vary), 1e-9)) / vary
+        mix = mixes(seen, a, still, weight, _separable(mix))
+
+    def cost(rates: np.ndarray) -> float:
+        p, q = np.abs(rates)
+        if p + q > 0.4:
+            return 1e12
+        trial = design(p, q)
+        fitted = mixes(trial, a, still, weight, mix)
+        return float((weight * explained(fitted, trial, weight)[2] ** 2).sum() / len(x))
+
+    start = np.array([[phasing, prephasing], [phasing + 0.015, prephasing], [phasing, prephasing + 0.015]])
+    best = minimize(
+        cost, start[0], method="Nelder-Mead", options={"initial_simplex": start, "xatol": 3e-4, "maxfev": 40}
+    )
+    phasing, prephasing = (float(one) for one in np.abs(best.x))
+    seen = design(phasing, prephasing)
+    mix = mixes(seen, a, still, weight, _separable(mix))
+    scale = np.mean(np.diagonal(mix[0]))
+    mix = mix / max(scale, 1e-12)
+    a, _, residual = explained(mix, seen, weight)
+    return mix, phasing, prephasing, a, residual
+
+
+def _separable(mix: np.ndarray) -> np.ndarray:
+    """The nearest matrices that differ between cycles only by the gains of channels and bases."""
+    gains = np.maximum(np.diagonal(mix, axis1=1, axis2=2), 1e-9)  # cycle, channel
+    shape = np.median(mix / gains[:, :, None], axis=0)
+    return gains[:, :, None] * shape[None]

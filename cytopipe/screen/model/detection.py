@@ -1,0 +1,216 @@
+"""Where reads are: images filtered, noise known, spots found above what chance makes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cytopipe.screen.model import kernels
+
+__all__ = ["BLOCK", "HALO", "Found", "blocks", "drift_of", "filtered", "near_cells", "noise_of", "spots"]
+
+#: Sides of the squares that are worked on at a time, and what is seen around them, px.
+BLOCK, HALO = 512, 16
+#: A spot nearer to the border of the tile than this is not read: half of its surroundings are missing.
+BORDER = 3
+#: Bins of brightness in which noise is measured.
+_BINS = 10
+
+
+@dataclass
+class Found:
+    """Spots of a tile.
+
+    Attributes
+    ----------
+    i, j : array (n,)
+        Row and column, px.
+    cell : array (n,)
+        Label at the spot, or of the nearest cell within the margin.
+    inside : array (n,)
+        Whether the spot lies on its cell and no other is within the margin.
+    x : array (n, T, 4), float64
+        Filtered values.
+    level : array (n, 4)
+        Local brightness.
+    strength : array (n,)
+        The statistic.
+    """
+
+    i: np.ndarray
+    j: np.ndarray
+    cell: np.ndarray
+    inside: np.ndarray
+    x: np.ndarray
+    level: np.ndarray
+    strength: np.ndarray
+
+
+def filtered(
+    bases: np.ndarray, spot_sigma: float, background_sigma: float, drift: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Difference of Gaussians of every plane, and the local brightness, mean over cycles.
+
+    Parameters
+    ----------
+    bases : array (T, 4, H, W)
+    drift : array (T, 4)
+        Brightness of what is static in each plane, by which it is divided.
+
+    Returns
+    -------
+    array (T, 4, H, W), array (4, H, W), float32
+    """
+    import cv2
+
+    out = np.empty(bases.shape, np.float32)
+    level = np.zeros(bases.shape[1:], np.float32)
+    for t, planes in enumerate(bases):
+        for c, plane in enumerate(planes):
+            raw = plane.astype(np.float32)
+            raw *= np.float32(1 / drift[t, c])
+            wide = cv2.GaussianBlur(raw, (0, 0), background_sigma, borderType=cv2.BORDER_REFLECT)
+            level[c] += wide
+            np.subtract(
+                cv2.GaussianBlur(raw, (0, 0), spot_sigma, borderType=cv2.BORDER_REFLECT), wide, out=out[t, c]
+            )
+    level /= len(bases)
+    return out, level
+
+
+def drift_of(bases: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
+    """How bright the background of cells is in each plane, against its mean over cycles (T, 4).
+
+    Parameters
+    ----------
+    bases : sequence of array (T, 4, H, W)
+    masks : sequence of array (H, W), bool
+        Pixels of cells.
+    """
+    found = []
+    for planes, mask in zip(bases, masks, strict=True):
+        inside, outside = planes[:, :, mask][:, :, ::5], planes[:, :, ~mask][:, :, ::5]
+        if inside.shape[2] < 50 or outside.shape[2] < 50:
+            continue
+        # The median pixel of a cell shows no spot; what lies outside of cells is taken off.
+        above = np.median(inside, axis=2) - np.median(outside, axis=2)
+        noise = np.median(np.abs(np.diff(inside.astype(float), axis=0)), axis=(0, 2)) / np.sqrt(
+            inside.shape[2]
+        )
+        found.append(np.where(above.mean(axis=0) > 30 * noise, above, np.nan))
+    if not found:
+        return np.ones(bases[0].shape[:2])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "All-NaN")
+        above = np.nanmedian(np.stack([one / one.mean(axis=0) for one in found]), axis=0)
+    return np.where(np.isfinite(above), np.clip(above, 0.3, 3.0), 1.0)
+
+
+def blocks(shape: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Squares of an image with what surrounds them: the wide one, and its own part within the wide one."""
+    height, width = shape
+    for y in range(0, height, BLOCK):
+        for x in range(0, width, BLOCK):
+            top, left = max(0, y - HALO), max(0, x - HALO)
+            down, right = min(height, y + BLOCK), min(width, x + BLOCK)
+            wide = (slice(top, min(height, down + HALO)), slice(left, min(width, right + HALO)))
+            yield wide, (slice(y - top, down - top), slice(x - left, right - left))
+
+
+def near_cells(labels: np.ndarray, margin: int) -> np.ndarray:
+    """Pixels of cells, and those within `margin` px of one."""
+    import cv2
+
+    mask = (labels > 0).astype(np.uint8)
+    if margin:
+        side = 2 * margin + 1
+        mask = cv2.dilate(mask, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+    return mask.astype(bool)
+
+
+def noise_of(values: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Noise and static structure of filtered images as functions of the local brightness.
+
+    Parameters
+    ----------
+    values : array (n, T, 4)
+        Pixels of cells, spots among them.
+    level : array (n, 4)
+
+    Returns
+    -------
+    noise : array (4, 2)
+        Variance = noise[c, 0] * level + noise[c, 1].
+    static : array (4, 3)
+        Variance = static[c, 0] * max(level - static[c, 2], 0)**2 + static[c, 1].
+    """
+    cycles = values.shape[1]
+    noise, static = np.zeros((4, 2)), np.zeros((4, 3))
+    for c in range(4):
+        edges = np.quantile(level[:, c], np.linspace(0, 1, _BINS + 1))
+        which = np.clip(np.searchsorted(edges, level[:, c], side="right") - 1, 0, _BINS - 1)
+        middle, vary, still = np.zeros(_BINS), np.zeros(_BINS), np.zeros(_BINS)
+        for b in range(_BINS):
+            some = values[which == b, :, c]
+            if len(some) < 20:
+                middle[b] = np.nan
+                continue
+            centre = np.median(some, axis=1)
+            # Differences of neighbouring cycles are free of what is static.
+            steps = np.diff(some, axis=1)
+            vary[b] = (1.4826 * np.median(np.abs(steps))) ** 2 / 2
+            middle[b] = level[which == b, c].mean()
+            spread = 1.4826 * np.median(np.abs(centre - np.median(centre)))
+            still[b] = max(spread**2 - 1.5 * vary[b] / cycles, 0.05 * vary[b])
+        good = ~np.isnan(middle)
+        if not good.any():
+            noise[c], static[c] = (0.0, 1.0), (0.0, 0.05, 0.0)
+            continue
+        middle, vary, still = middle[good], vary[good], still[good]
+        noise[c] = _line(middle, vary)
+        floor = np.quantile(level[:, c], 0.02)
+        square = _line(np.maximum(middle - floor, 0) ** 2, still)
+        static[c] = (*square, floor)
+    return noise, static
+
+
+def spots(
+    values: np.ndarray,
+    level: np.ndarray,
+    labels: np.ndarray,
+    own: tuple[slice, slice],
+    at_border: tuple[bool, bool, bool, bool],
+    strength: np.ndarray,
+    least: float,
+    radius: int,
+    margin: int,
+) -> Found:
+    """Spots of a block: peaks of the statistic with their filtered values.
+
+    `own` is the part of the block whose spots count; `at_border` tells whether its top, bottom, left and
+    right end where the tile ends.
+    """
+    i, j = kernels.peaks(strength, radius, least, 0)
+    low_i, high_i = own[0].start + BORDER * at_border[0], own[0].stop - BORDER * at_border[1]
+    low_j, high_j = own[1].start + BORDER * at_border[2], own[1].stop - BORDER * at_border[3]
+    kept = (i >= low_i) & (i < high_i) & (j >= low_j) & (j < high_j)
+    i, j = i[kept], j[kept]
+    cell, inside = kernels.owners(labels, i, j, margin)
+    x = values[:, :, i, j].transpose(2, 0, 1).astype(np.float64)
+    return Found(
+        i - own[0].start, j - own[1].start, cell, inside, x, level[:, i, j].T.astype(float), strength[i, j]
+    )
+
+
+def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
+    """Slope and offset, neither negative, of a line that relative errors are smallest from."""
+    weight = 1 / np.maximum(y, 1e-9)
+    design = np.column_stack([x, np.ones(len(x))]) * weight[:, None]
+    scale = np.maximum(np.abs(design).max(axis=0), 1e-12)
+    from scipy.optimize import nnls
+
+    found = nnls(design / scale, y * weight)[0] / scale
+    return float(found[0]), float(max(found[1], 1e-6))
