@@ -48,7 +48,7 @@ from cytopipe.defs.artifact import (
     Work,
     arrives,
 )
-from cytopipe.defs.calls import Call, carry_out
+from cytopipe.defs.calls import Call, carry_out, is_sendable
 from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.describe import described, picture_of
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, Event, named
@@ -228,7 +228,7 @@ class Batch:
                 outcome = error
             seconds = time.monotonic() - began
             yield from _by_asset(step, to_make[key], key, outcome, reads)
-            some = seconds > _WORTH_A_WORKER_S and engine.workers > 1 and not step.wants_work
+            some = seconds > _WORTH_A_WORKER_S and engine.workers > 1 and is_sendable(step)
             if some and len(keys) - number > 1:
                 yield from self._over_engine(step, {one: to_make[one] for one in keys[number:]}, engine, stop)
                 return

@@ -81,11 +81,13 @@ def survey(ledger: Ledger, chosen: Iterable[tuple[str, str]]) -> Removal:
 
 
 def _stands(ledger: Ledger, asset: str, key: str) -> bool:
-    """Whether there are files, published by us; those that a killed removal left are."""
+    """Whether there is something to remove: what was published, or what a killed removal left."""
     record = ledger.book.record(asset, key, MADE)
     if record is None or "nothing" in record.facts:
         return False
     place, format = ledger.places.place(asset, key), ledger.graph.makers[asset].makes[asset]
+    if "removed" in record.facts:
+        return bool(ledger.archive.files_of(place))
     return bool(stamp_of_place(ledger.archive.root, place, format))
 
 

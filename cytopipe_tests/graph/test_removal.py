@@ -80,7 +80,7 @@ def test_what_was_removed_after_use_counts_as_made_and_nothing_after_it_is_stale
     assert (made.kind, made.version, made.metadata["removed"]) == (MADE, before.version, "after use")
     assert "path" not in made.metadata
     assert Store(lab.project.output).verify() == []
-    assert [one.name for one in file(lab, CORRECTED, TILES[0]).parent.glob(".*A1*")] == []
+    assert [one.name for one in file(lab, CORRECTED, TILES[0]).parent.glob(".P1-A1*")] == []
 
 
 def test_a_lost_ledger_knows_from_the_history_what_was_removed(lab: Lab) -> None:
@@ -108,9 +108,7 @@ def test_what_is_needed_again_is_made_again_with_the_reason(lab: Lab) -> None:
         "example/summary": {"P1": "stale", "P2": "stale"},
         "example/overview": {"": "stale"},
     }
-    assert lab.reasons(CORRECTED, TILES[1]) == (
-        f"was {REMOVED}, and {CELLS} [P1-A1] is to be made from it",
-    )
+    assert lab.reasons(CORRECTED, TILES[1]) == (f"was {REMOVED}, and {CELLS} [P1-A1] is to be made from it",)
     assert lab.reasons(CELLS, "P1-A1") == ("its files are gone",), "it does not wait for what it needs"
     assert not lab.make(CELLS, keys=["P1-A1"]).success
     assert f"{CORRECTED} [{TILES[0]}]" in str(lab.ledger().status(CELLS, "P1-A1")) or not_done(lab)
@@ -210,14 +208,15 @@ with DagsterInstance.local_temp(str(folder / "history")) as instance:
 """
 
 
-@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 8, 11])
+@pytest.mark.parametrize("at", [1, 3, 4, 8])
 def test_a_kill_leaves_files_that_count_or_a_removal_that_counts(lab: Lab, at: int) -> None:
     folder = lab.directory.parent
     done = subprocess.run([sys.executable, "-c", KILLED, str(folder), str(at)], env={**os.environ})
     assert done.returncode == -signal.SIGKILL
     assert Store(lab.project.output).verify() == []
     assert not_done(lab) == {}
-    clean(lab, CORRECTED, [key for key in TILES if file(lab, CORRECTED, key).exists()])
+    ledger = lab.ledger()
+    assert remove(ledger, survey(ledger, [(CORRECTED, key) for key in TILES]).places, dict) == []
     assert not_done(lab) == {}
     assert [lab.reasons(CORRECTED, key) for key in TILES] == [(REMOVED,)] * 3
     assert list(file(lab, CORRECTED, TILES[0]).parent.glob(".*P1*A1*")) == []
