@@ -1,4 +1,4 @@
-"""``cytopipe screen export-tree``: the images of a Brieflow output folder as OME-Zarr; nothing is computed."""
+"""``cytopipe screen export-tree``: images of a Brieflow output folder as OME-Zarr; nothing is computed."""
 
 from __future__ import annotations
 

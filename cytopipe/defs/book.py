@@ -22,7 +22,10 @@ from pathlib import Path
 
 from cytopipe.defs.event import MADE, Event
 
-__all__ = ["Book", "Record"]
+__all__ = ["UNSEEN", "Book", "Record"]
+
+UNSEEN = "unseen"
+"""In place of the stamp of a folder that is to be looked at; one that is absent has the empty stamp."""
 
 _VERSION = "2"
 _CHUNK = 500  # SQLite takes so many variables in a statement
@@ -288,7 +291,9 @@ class Book:
         if not is_set:
             folders = {(row[2],) for row in rows}
             self._db.executemany(
-                "insert into folder values (?, '') on conflict (path) do update set stamp=''", folders
+                f"insert into folder values (?, '{UNSEEN}') on conflict (path) "
+                f"do update set stamp='{UNSEEN}'",
+                folders,
             )
 
     def watch_files(self, asset: str, files: Mapping[str, Sequence[str]]) -> None:

@@ -34,7 +34,7 @@ from functools import cached_property
 from typing import Protocol
 
 from cytopipe.defs.artifact import Artifact, Graph, Source, Twin
-from cytopipe.defs.book import Book, Record
+from cytopipe.defs.book import UNSEEN, Book, Record
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, SEEN, Event, named
 from cytopipe.defs.places import Places
 from cytopipe.defs.relations import Relations
@@ -295,7 +295,9 @@ class Ledger:
             if record is not None and record.stamp == stamp:
                 self._mark(asset, key, "", touched)
             elif self._is_being_made(place):
-                self.book.keep_folder(place.path.rpartition("/")[0], "")  # its run will say so; look again
+                self.book.keep_folder(
+                    place.path.rpartition("/")[0], UNSEEN
+                )  # its run will say so; look again
                 continue
             else:
                 yield from self._take_up(step, asset, key, record, stamp, touched)

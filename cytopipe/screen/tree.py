@@ -184,11 +184,13 @@ def _sort_in(
         return
     location = (str(parts["plate"]), str(parts["well"]), -1 if info == "ic_field" else int(parts["tile"]))
     files = found.setdefault((acquisition, info), {}).setdefault(location, {})
-    other = files.setdefault(int(parts.get("cycle", 0)), path)
-    if other is not path:
-        tree.findings.append(
-            Finding(what="is a second file of the same image", where=str(path), found=other.name)
-        )
+    cycle = int(parts.get("cycle", 0))
+    if cycle in files:  # T-2 and T-02: the one that is written as the pipeline writes it counts
+        usual = get_filename(parts, info, "tiff").partition("__")[0]
+        path, other = sorted((path, files[cycle]), key=lambda one: not one.name.startswith(f"{usual}__"))
+        what = "is a second file of the same image, and is left"
+        tree.findings.append(Finding(what=what, where=str(other), found=path.name))
+    files[cycle] = path
 
 
 _EXAMPLE = {"plate": 1, "well": "A1", "tile": 2}
