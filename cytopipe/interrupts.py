@@ -16,37 +16,76 @@ from collections.abc import Callable, Iterator
 
 from cytopipe.errors import Interrupted
 
-__all__ = ["stop_on_signals"]
+__all__ = ["Stop", "ctrl_c_held_back", "stop_on_signals"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-@contextlib.contextmanager
-def stop_on_signals(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether a stop was asked for.
+class Stop:
+    """Whether a stop was asked for: call it.
 
     Parameters
     ----------
     say : callable
-        Gets one sentence when a signal arrives.
+        Gets one sentence when the first signal arrives.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False  # only the main thread may receive signals; its owner decides
-        return
-    asked = threading.Event()
 
-    def receive(number: int, frame: object) -> None:
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._asked, self._say = threading.Event(), say
+
+    def __call__(self) -> bool:
+        return self._asked.is_set()
+
+    def listen(self) -> dict[signal.Signals, object]:
+        """Receive the signals from here on, also after somebody else did; returns who did before.
+
+        Outside of the main thread nothing is received: its owner decides.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        before = {one: signal.signal(one, self._receive) for one in _SIGNALS}
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        return before
+
+    def hold_back(self) -> None:
+        """Let the signals wait until `listen` is called again."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+    def _receive(self, number: int, frame: object) -> None:
         name = signal.Signals(number).name
-        if asked.is_set():
+        if self():
             os.write(2, f"{name} again: stopped at once; the last checkpoint is whole\n".encode())
             _end_now()
-        asked.set()
-        say(f"{name}: finishing this iteration, then saving (again to stop at once)")
+        self._asked.set()
+        self._say(f"{name}: finishing this iteration, then saving (again to stop at once)")
 
-    before = {one: signal.signal(one, receive) for one in (signal.SIGINT, signal.SIGTERM)}
+
+@contextlib.contextmanager
+def stop_on_signals(say: Callable[[str], None]) -> Iterator[Stop]:
+    """Yield what says whether a stop was asked for; `say` gets one sentence when it is."""
+    stop = Stop(say)
+    before = stop.listen()
     try:
-        yield asked.is_set
+        yield stop
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
+        if before:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+
+
+@contextlib.contextmanager
+def ctrl_c_held_back() -> Iterator[None]:
+    """Let SIGINT wait until somebody listens, or until the end.
+
+    A terminal sends Ctrl-C to every process of its command. Processes and threads that are started in here
+    inherit the mask: they are spared, and end when this one ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_now() -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from cytopipe.atlas import kernels
 from cytopipe.atlas.bootstrap import THRESHOLDS, poisson_weights
 from cytopipe.atlas.cells import Cells
-from cytopipe.atlas.entries import Entries
+from cytopipe.atlas.entries import Entries, room
 from cytopipe.atlas.plan import PassPlan
 from cytopipe.atlas.stream import Block
 from cytopipe.errors import InputError
@@ -71,11 +71,11 @@ class Accumulators:
         with_squares = n_leaves if plan.by_cells else 0
         entries = None
         if plan.keeps_entries:
-            room = 0 if n_totals else plan.n_entries
-            entries = Entries.empty(len(plan.units.of_cell), room, n_genes)
+            n_entries = 0 if n_totals else plan.n_entries
+            entries = Entries.empty(len(plan.units.of_cell), n_entries, n_genes)
         return cls(
             unit_totals=np.zeros(plan.units.n_units, np.int64),
-            sums=np.zeros((plan.n_rows, n_genes), plan.sum_dtype),
+            sums=room(plan.n_rows * n_genes, plan.sum_dtype).reshape(plan.n_rows, n_genes),
             expressing=np.zeros((n_leaves if plan.n_rows else 0, n_genes), np.int32),
             logs=np.zeros((n_genes, 2), np.int64),
             boot=np.zeros((n_leaves if plan.n_boot_slots else 0, n_genes, plan.n_boot_slots), np.int64),
@@ -140,6 +140,9 @@ class Adder:
 
     def add_rows(self, block: Block) -> None:
         """Add a block of cells (CSR or dense)."""
+        if self.into.entries:
+            self._keep_rows(block, self._logs)
+            return
         unit = self.plan.units.of_cell[block.start : block.stop]
         order = np.argsort(unit, kind="stable")
         shares = _shares(order, self.leaf_of_unit[unit[order]], np.diff(block.indptr), self._threads)
@@ -150,8 +153,7 @@ class Adder:
             status, position = kernels.accumulate_rows(
                 rows, block.indptr, block.indices, block.data, self.cells.gene_of_column, unit,
                 self.row_of_unit, self.leaf_of_unit, self.bits, into.unit_totals, into.sums, into.expressing,
-                self._logs[share], into.squares, into.cross, into.total_squares, self.with_sums,
-                self.plan.by_cells,
+                self._logs[share], into.squares, into.cross, into.total_squares, self.plan.by_cells,
             )  # fmt: skip
             if status not in (kernels.GOOD, kernels.TOO_LARGE):
                 raise self.bad_cell(int(status), block.start + int(rows[position]))
@@ -161,8 +163,6 @@ class Adder:
         while any(n < len(rows) for n, rows in zip(done, shares, strict=True)):
             self.into.widen_sums()
             self._run(add, len(shares))
-        if self.into.entries:
-            self.into.entries.keep_rows(block, self.cells.gene_of_column, self.plan.n_genes)
         if self.plan.n_boot_slots:
             self._run(lambda share: self._add_weighted(block, unit, shares[share]), len(shares))
 
@@ -260,6 +260,31 @@ class Adder:
             expected=expected,
             next="Start from the unnormalised counts.",
         )
+
+    def _keep_rows(self, block: Block, logs: list[np.ndarray]) -> None:
+        """Keep the entries of a block; each thread takes cells that lie together."""
+        entries, n_cells = self.into.entries, block.stop - block.start
+        begin, cells = entries.begin(block), slice(block.start, block.stop)
+        targets = block.indptr[-1] * np.arange(self._threads + 1) / self._threads
+        cuts = np.searchsorted(block.indptr, targets).clip(0, n_cells)
+        cuts[0], cuts[-1] = 0, n_cells
+        totals, done = np.zeros(n_cells, np.int64), cuts[:-1].copy()
+
+        def keep(share: int) -> None:
+            status, row = kernels.keep_rows(
+                done[share], cuts[share + 1], block.indptr, block.indices, block.data,
+                self.cells.gene_of_column, self.bits, self.plan.n_genes, begin, logs[share], totals,
+                entries.start[cells], entries.stop[cells], entries.genes, entries.counts,
+            )  # fmt: skip
+            if status not in (kernels.GOOD, kernels.TOO_LARGE):
+                raise self.bad_cell(int(status), block.start + int(row))
+            done[share] = row
+
+        self._run(keep, self._threads)
+        while (done < cuts[1:]).any():
+            entries.widen()
+            self._run(keep, self._threads)
+        np.add.at(self.into.unit_totals, self.plan.units.of_cell[cells], totals)
 
     def _add_weighted(self, block: Block, unit: np.ndarray, rows: np.ndarray) -> None:
         leaf = self.leaf_of_unit[unit]

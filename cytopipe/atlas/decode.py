@@ -13,8 +13,8 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import imagecodecs
 import numpy as np
-from isal import isal_zlib
 from numba import njit
 
 from cytopipe.errors import DamagedError
@@ -74,18 +74,18 @@ class _Decoder:
     itemsize: int
     chunk_bytes: int
 
-    def __call__(self, raw: bytes, mask: int) -> np.ndarray:
-        for position in range(len(self.filters) - 1, -1, -1):
-            if mask >> position & 1:  # HDF5 skipped this filter for this chunk
-                continue
-            code = self.filters[position]
-            if code == _SHUFFLE:
-                shuffled = np.frombuffer(raw, np.uint8)
-                raw = np.empty_like(shuffled)
-                _unshuffle(shuffled, self.itemsize, raw)
+    def __call__(self, raw: bytes, mask: int, out: np.ndarray) -> None:
+        """Undo the filters of one chunk into `out`, `chunk_bytes` of uint8."""
+        applied = [code for position, code in enumerate(self.filters) if not mask >> position & 1]
+        for position in range(len(applied) - 1, -1, -1):
+            target = np.empty_like(out) if position else out
+            if applied[position] == _SHUFFLE:
+                _unshuffle(np.frombuffer(raw, np.uint8), self.itemsize, target)
             else:
-                raw = _INFLATE[code](raw, self.chunk_bytes)
-        return raw if isinstance(raw, np.ndarray) else np.frombuffer(raw, np.uint8)
+                _INFLATE[applied[position]](raw, target)
+            raw = target
+        if not applied:
+            out[:] = np.frombuffer(raw, np.uint8)
 
 
 class ChunkedVector(StoredVector):
@@ -126,66 +126,65 @@ class ChunkedVector(StoredVector):
 
     def _fill_chunks(self, first: int, last: int, start: int, stop: int, out: np.ndarray) -> None:
         for number in range(first, last):
-            low = max(start, number * self.chunk)
-            high = min(stop, (number + 1) * self.chunk)
-            begin = low - number * self.chunk
-            out[low - start : high - start] = self._chunk(number)[begin : begin + high - low]
+            begin, end = number * self.chunk, (number + 1) * self.chunk
+            if start <= begin and end <= stop:
+                self._read_chunk(number, out[begin - start : end - start])
+            else:
+                whole = np.empty(self.chunk, self.dtype)
+                self._read_chunk(number, whole)
+                low, high = max(start, begin), min(stop, end)
+                out[low - start : high - start] = whole[low - begin : high - begin]
 
-    def _chunk(self, number: int) -> np.ndarray:
+    def _read_chunk(self, number: int, out: np.ndarray) -> None:
         offset, size = int(self._offset[number]), int(self._size[number])
         if offset < 0:  # never written: HDF5 defines it as the fill value
-            return np.broadcast_to(self._fill, (self.chunk,))
+            out[:] = self._fill
+            return
         if offset + size > self._file_bytes:
             raise DamagedError(f"chunk {number} lies beyond the end of the file", where=self._where)
         raw = os.pread(self._descriptor, size, offset)
         try:
-            decoded = self._decode(raw, int(self._mask[number]))
+            self._decode(raw, int(self._mask[number]), out.view(np.uint8))
         except Exception as error:
             what = f"chunk {number} cannot be decoded"
             raise DamagedError(what, where=self._where, found=str(error)) from error
-        if decoded.nbytes != self._decode.chunk_bytes:
-            raise DamagedError(
-                f"chunk {number} has the wrong size",
-                where=self._where,
-                expected=f"{self._decode.chunk_bytes} bytes",
-                found=f"{decoded.nbytes}",
-            )
-        return decoded.view(self.dtype)
 
 
-def inflate_exactly(raw: bytes, size: int) -> bytes:
-    """Inflate a zlib stream that must hold exactly `size` bytes; never allocates beyond that.
+def inflate_exactly(raw: bytes, out: np.ndarray) -> None:
+    """Inflate a zlib stream that must fill `out`, uint8, exactly; never allocates.
 
     Raises
     ------
     ValueError
         If it holds more, or ends early.
     """
-    stream = isal_zlib.decompressobj()
-    data = stream.decompress(raw, size + 1)
-    if len(data) != size:
-        raise ValueError(
-            f"inflates to {'more than ' if len(data) > size else ''}{len(data)} bytes, not {size}"
-        )
-    return data
+    try:
+        found = len(imagecodecs.deflate_decode(raw, out=out))
+    except imagecodecs.DeflateError as error:
+        more = "INSUFFICIENT_SPACE" in str(error)
+        raise ValueError(f"inflates to more than {len(out)} bytes" if more else "is damaged") from error
+    _require(found, len(out))
 
 
-def _zstd(raw: bytes, size: int) -> bytes:
-    from numcodecs import zstd
-
-    return bytes(zstd.decompress(raw, np.empty(size, np.uint8)))
+def _zstd(raw: bytes, out: np.ndarray) -> None:
+    _require(len(imagecodecs.zstd_decode(raw, out=out)), len(out))
 
 
-def _blosc(raw: bytes, size: int) -> bytes:
+def _blosc(raw: bytes, out: np.ndarray) -> None:
     from numcodecs import blosc
 
     n_bytes, n_stored = (int.from_bytes(raw[at : at + 4], "little") for at in (4, 12))  # of Blosc's header
-    if n_bytes != size or n_stored != len(raw):
-        raise ValueError(f"declares {n_bytes} bytes in {n_stored}, not {size} in {len(raw)}")
-    return blosc.decompress(raw)
+    if n_bytes != len(out) or n_stored != len(raw):
+        raise ValueError(f"declares {n_bytes} bytes in {n_stored}, not {len(out)} in {len(raw)}")
+    blosc.decompress(raw, out)
 
 
-_INFLATE: dict[int, Callable[[bytes, int], bytes]] = {
+def _require(found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(f"holds {found} bytes, not {expected}")
+
+
+_INFLATE: dict[int, Callable[[bytes, np.ndarray], None]] = {
     _DEFLATE: inflate_exactly,
     _ZSTD: _zstd,
     _BLOSC: _blosc,

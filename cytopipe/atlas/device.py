@@ -85,7 +85,7 @@ class ArrayAdder(Adder):
             one = xp.ones(len(row), np.int32)
             self._add(held["expressing"], leaf[row].astype(np.int64) * n_genes + gene, one)
         if self.into.entries:  # in the memory of the host, where the groups are made
-            self.into.entries.keep_rows(block, self.cells.gene_of_column, n_genes)
+            self._keep_rows(block, [self.into.logs[:0]] * plan.threads)
         y = xp.log1p(counts * (1e6 / totals[row]))
         scale = 2.0**self.bits
         self._add(held["logs"], gene * 2, xp.rint(y * scale).astype(np.int64))

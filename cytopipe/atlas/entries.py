@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from cytopipe.atlas.kernels import merge
 from cytopipe.atlas.stream import Block
 
-__all__ = ["Entries", "gene_dtype"]
+__all__ = ["Entries", "gene_dtype", "room"]
 
 _NARROW, _WIDE = np.uint16, np.uint32
 _GROWTH = 1.125
@@ -48,18 +49,17 @@ class Entries:
     def empty(cls, n_cells: int, n_entries: int, n_genes: int) -> Entries:
         """Room for `n_entries`, of no cell yet; more room is made when it is needed."""
         none = np.zeros(n_cells, np.int64)
-        return cls(none, none.copy(), _room(n_entries, gene_dtype(n_genes)), _room(n_entries, _NARROW))
+        return cls(none, none.copy(), room(n_entries, gene_dtype(n_genes)), room(n_entries, _NARROW))
 
-    def keep_rows(self, block: Block, gene_of_column: np.ndarray, n_genes: int) -> None:
-        """Keep the cells of a block (CSR or dense), which are known to be good."""
+    def begin(self, block: Block) -> int:
+        """Where the entries of a block (CSR or dense) begin; there is room for them afterwards."""
         begin = int(self.stop[block.start - 1]) if block.start else 0
         self._make_room(begin + len(block.data))
-        cells = slice(block.start, block.stop)
-        while _keep_rows(
-            begin, block.indptr, block.indices, block.data, gene_of_column, n_genes,
-            self.start[cells], self.stop[cells], self.genes, self.counts,
-        ):  # fmt: skip
-            self.counts = self.counts.astype(_WIDE)
+        return begin
+
+    def widen(self) -> None:
+        """Go on with counts that hold any value."""
+        self.counts = self.counts.astype(_WIDE)
 
     def place_cells(self, lengths: np.ndarray) -> None:
         """Lay out cells whose numbers of stored values are known, before :meth:`keep_columns`."""
@@ -73,13 +73,14 @@ class Entries:
         while _keep_columns(
             genes, columns, starts, block.indptr, block.indices, block.data, stop, self.genes, self.counts
         ):
-            self.counts, stop = self.counts.astype(_WIDE), self.stop.copy()
+            self.widen()
+            stop = self.stop.copy()
         self.stop = stop
 
     def finish_columns(self, n_genes: int) -> None:
         """After the last gene: bring the entries of every cell into ascending order, each gene once."""
         while _merge_cells(self.start, self.stop, n_genes, self.genes, self.counts):
-            self.counts = self.counts.astype(_WIDE)
+            self.widen()
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays by name, for a checkpoint."""
@@ -89,57 +90,27 @@ class Entries:
         """Take the lengths and types of a checkpoint's arrays, before they are read."""
         for name in ("genes", "counts"):
             if wanted := shapes.get(f"entries_{name}"):
-                setattr(self, name, _room(wanted[1][0], wanted[0]))
+                setattr(self, name, room(wanted[1][0], wanted[0]))
 
     def _make_room(self, n_entries: int) -> None:
         for name in ("genes", "counts"):
             array = getattr(self, name)
             if n_entries > len(array):
-                larger = _room(int(n_entries * _GROWTH), array.dtype)
+                larger = room(int(n_entries * _GROWTH), array.dtype)
                 larger[: len(array)] = array
                 setattr(self, name, larger)
 
 
-def _room(n: int, dtype) -> np.ndarray:
-    """An array in pages of its own: NumPy asks for huge pages, whose clearing took a third of the pass."""
+def room(n: int, dtype) -> np.ndarray:
+    """Zeros in pages of their own, which the system clears at once: a fault for each takes twice as long.
+
+    NumPy would ask for huge pages, whose clearing takes a third of the pass where memory is in pieces.
+    """
     n_bytes = n * np.dtype(dtype).itemsize
-    return np.frombuffer(mmap.mmap(-1, n_bytes), dtype) if n_bytes else np.empty(0, dtype)
-
-
-@njit(nogil=True, cache=True)
-def _keep_rows(begin, indptr, indices, data, gene_of_column, n_genes, start, stop, genes, counts):
-    """Copy a block's entries; True where a count does not fit and all has to be done with a wider type."""
-    most = np.int64(np.iinfo(counts.dtype).max)
-    one_to_one = n_genes == len(gene_of_column)
-    buffer = np.zeros(1 if one_to_one else n_genes, np.int64)
-    n = begin
-    for row in range(len(start)):
-        columns, values = indices[indptr[row] : indptr[row + 1]], data[indptr[row] : indptr[row + 1]]
-        start[row] = n
-        large, falls = 0, 0
-        for k in range(len(values)):  # three loops that compile to vectors
-            large += values[k] > most
-        if large:
-            return True
-        for k in range(len(columns) - 1):
-            falls += columns[k + 1] <= columns[k]
-        row_genes, row_counts = genes[n : n + len(values)], counts[n : n + len(values)]
-        for k in range(len(values)):
-            row_counts[k] = np.int32(values[k])
-        n += len(values)
-        if one_to_one and not falls:
-            for k in range(len(columns)):
-                row_genes[k] = columns[k]
-        else:
-            for k in range(len(columns)):
-                row_genes[k] = gene_of_column[columns[k]]
-            if len(buffer) < n_genes:
-                buffer = np.zeros(n_genes, np.int64)
-            n = _merge(start[row], n, buffer, most, genes, counts)
-            if n < 0:
-                return True
-        stop[row] = n
-    return False
+    if not n_bytes or not hasattr(mmap, "MAP_POPULATE"):
+        return np.zeros(n, dtype)
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
+    return np.frombuffer(mmap.mmap(-1, n_bytes, flags=private), dtype)
 
 
 @njit(nogil=True, cache=True)
@@ -166,32 +137,8 @@ def _merge_cells(start, stop, n_genes, genes, counts):
         for n in range(start[cell] + 1, stop[cell]):
             rising = rising and genes[n] > genes[n - 1]
         if not rising:
-            n = _merge(start[cell], stop[cell], buffer, most, genes, counts)
+            n = merge(start[cell], stop[cell], buffer, most, genes, counts)
             if n < 0:
                 return True
             stop[cell] = n
     return False
-
-
-@njit(nogil=True)
-def _merge(first, last, buffer, most, genes, counts):
-    """Bring entries of one cell into ascending order, each gene once; returns their end.
-
-    -1, with nothing changed, where a sum does not fit.
-    """
-    fits = True
-    for n in range(first, last):
-        buffer[genes[n]] += np.int64(counts[n])
-        fits = fits and buffer[genes[n]] <= most
-    if not fits:
-        for n in range(first, last):
-            buffer[genes[n]] = 0
-        return np.int64(-1)
-    order = np.sort(genes[first:last])
-    n = first
-    for gene in order:
-        if buffer[gene]:
-            genes[n], counts[n] = gene, buffer[gene]
-            buffer[gene] = 0
-            n += 1
-    return np.int64(n)

@@ -1,4 +1,4 @@
-"""Quality of profiles: how many cells, counts and samples stand behind each group, as a table and a picture.
+"""Sizes of groups: how many cells, counts and samples stand behind each group, as a table and a picture.
 
 One row per group of a level, kept or left out, and a figure of group sizes with the limits drawn. A small
 group's profile is a noisy one whatever is done to it afterwards.
@@ -19,13 +19,13 @@ from cytopipe.storage.guard.hdf5 import open_hdf5
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["group_size_figure", "quality_table"]
+__all__ = ["group_size_figure", "group_size_table"]
 
 _NAMED_KEPT, _NAMED_LEFT_OUT = 3, 10  # of the smallest groups kept, and of the largest left out
 
 
-def quality_table(profiles: str | os.PathLike) -> pd.DataFrame:
-    """Quality of every group of a level.
+def group_size_table(profiles: str | os.PathLike) -> pd.DataFrame:
+    """Sizes of every group of a level.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def group_size_figure(table: pd.DataFrame, title: str, *, min_cells: int = 10, m
     Parameters
     ----------
     table : DataFrame
-        As from :func:`quality_table`.
+        As from :func:`group_size_table`.
     title : str
     min_cells, min_counts : int, optional
         Limits to draw.

@@ -28,10 +28,14 @@ __all__ = [
     "column_totals",
     "dense_to_rows",
     "fixed_point_bits",
+    "keep_rows",
+    "merge",
 ]
 
 GOOD, BAD_VALUE, BAD_COLUMN, BAD_TOTAL, TOO_LARGE = 0, 1, 2, 3, 4
 LARGEST_COUNT = 1 << 31  # of one gene in one cell, and of one cell: far above any assay
+_RUN = 6  # cells of a unit in a row from which on they are added up first
+_LOW = np.int64(0xFFFFFFFF)
 _TABLE = 64  # log1p(CPM) of counts below it is tabulated per cell: they are 99.9% of all non-zeros
 
 
@@ -46,9 +50,12 @@ def fixed_point_bits(n_cells: int) -> int:
 @njit(nogil=True, cache=True, error_model="numpy")
 def accumulate_rows(
     rows, indptr, indices, data, gene_of_column, unit_of_cell, row_of_unit, leaf_of_unit, bits, unit_totals,
-    sums, expressing, logs, squares, cross, total_squares, with_sums, with_squares,
+    sums, expressing, logs, squares, cross, total_squares, with_squares,
 ):  # fmt: skip
     """Add cells of a block to the accumulators.
+
+    Neighbouring cells of one unit are added up in one row first, counts in the lower half of each of its
+    numbers and cells in the upper one.
 
     Parameters
     ----------
@@ -74,8 +81,7 @@ def accumulate_rows(
     squares, cross : ndarray, (n_leaves, n_genes) int64
     total_squares : ndarray, (n_leaves,) int64
         Sums over cells of x^2, x * t and t^2 (t the cell's total); used where `with_squares`.
-    with_sums, with_squares : bool
-        Without sums only `logs` and `unit_totals` are added to.
+    with_squares : bool
 
     Returns
     -------
@@ -91,27 +97,28 @@ def accumulate_rows(
     place = np.empty(n_genes, np.int64)
     genes = np.empty(n_genes, np.int32)
     counts = np.empty(n_genes, np.int64)
-    table = np.empty(_TABLE, np.int64)
-    table2 = np.empty(_TABLE, np.int64)
+    table = np.empty((_TABLE, 2), np.int64)
+    held = np.zeros(n_genes, np.int64)
+    since, end = np.int64(0), 0
     scale = 2.0**bits
     for position in range(len(rows)):
         row = rows[position]
-        columns, values = indices[indptr[row] : indptr[row + 1]], data[indptr[row] : indptr[row + 1]]
-        status, total, rising = _look(columns, values, len(gene_of_column))
-        if status != GOOD:
-            return status, position
-        if total == 0:
-            continue
         unit = unit_of_cell[row]
-        if with_sums and unit_totals[unit] + total > most:
-            return TOO_LARGE, position
-        unit_totals[unit] += total
-        factor = 1e6 / total
-        for count in range(_TABLE):
-            y = log1p(count * factor)
-            table[count] = np.int64(np.rint(y * scale))
-            table2[count] = np.int64(np.rint(y * y * scale))
         leaf = leaf_of_unit[unit]
+        if position >= end:
+            end = position + 1
+            while end < len(rows) and unit_of_cell[rows[end]] == unit:
+                end += 1
+            holds = end - position >= _RUN
+        columns, values = indices[indptr[row] : indptr[row + 1]], data[indptr[row] : indptr[row + 1]]
+        status, total, rising, _ = _look(columns, values, len(gene_of_column))
+        if status == GOOD and unit_totals[unit] + total > most:
+            status = TOO_LARGE
+        if status != GOOD:
+            _let_go(held, sums[row_of_unit[unit]], expressing[leaf])
+            return status, position
+        unit_totals[unit] += total
+        factor = _tabulate(total, scale, table)
         if not (rising and one_to_one):  # unsorted or repeated entries, or genes of several columns
             n = 0
             for k in range(len(columns)):  # bring each gene together first
@@ -123,16 +130,15 @@ def accumulate_rows(
                     counts[n] = 0
                     n += 1
                 counts[place[gene]] += np.int64(values[k])
-            if with_sums:
-                _add(genes[:n], counts[:n], table, table2, factor, scale, sums[row_of_unit[unit]],
-                     expressing[leaf], logs)  # fmt: skip
-            else:
-                _add_logs(genes[:n], counts[:n], table, table2, factor, scale, logs)
-        elif with_sums:
-            _add(columns, values, table, table2, factor, scale, sums[row_of_unit[unit]], expressing[leaf],
-                 logs)  # fmt: skip
+            _add(genes[:n], counts[:n], table, factor, scale, holds, held, sums[row_of_unit[unit]],
+                 expressing[leaf], logs)  # fmt: skip
         else:
-            _add_logs(columns, values, table, table2, factor, scale, logs)
+            _add(columns, values, table, factor, scale, holds, held, sums[row_of_unit[unit]],
+                 expressing[leaf], logs)  # fmt: skip
+        since += total
+        if holds and (position + 1 == end or since >= LARGEST_COUNT):
+            _let_go(held, sums[row_of_unit[unit]], expressing[leaf])
+            since = 0
         if with_squares:  # of sums per gene: entries of one gene were brought together above, or are alone
             total_squares[leaf] += total * total
             if rising and one_to_one:
@@ -142,10 +148,113 @@ def accumulate_rows(
     return GOOD, np.int64(-1)
 
 
+@njit(nogil=True, cache=True, error_model="numpy")
+def keep_rows(
+    first, last, indptr, indices, data, gene_of_column, bits, n_genes, begin, logs, totals, start, stop,
+    genes, counts,
+):  # fmt: skip
+    """Keep the entries of cells ``first:last`` of a block, and add their logs.
+
+    Parameters
+    ----------
+    indptr, indices, data, gene_of_column, bits
+        As in :func:`accumulate_rows`.
+    begin : int
+        Where the entries of the block begin among all.
+    logs : ndarray, (n_genes or 0, 2) int64
+        As in :func:`accumulate_rows`; none are added where it is empty.
+    totals : ndarray, (n_rows,) int64
+        Filled with the counts of each cell.
+    start, stop : ndarray, (n_rows,) int64
+    genes, counts : ndarray, (n_entries,)
+        As of :class:`cytopipe.atlas.entries.Entries`.
+
+    Returns
+    -------
+    status, row : int
+        As of :func:`accumulate_rows`; ``TOO_LARGE`` where a count does not fit the type of `counts`.
+    """
+    most = np.int64(np.iinfo(counts.dtype).max)
+    one_to_one = n_genes == len(gene_of_column)
+    buffer = np.zeros(1 if one_to_one else n_genes, np.int64)
+    table = np.empty((_TABLE, 2), np.int64)
+    scale = 2.0**bits
+    for row in range(first, last):
+        columns, values = indices[indptr[row] : indptr[row + 1]], data[indptr[row] : indptr[row + 1]]
+        status, total, rising, largest = _look(columns, values, len(gene_of_column))
+        if status == GOOD and largest > most:
+            status = TOO_LARGE
+        if status != GOOD:
+            return status, row
+        low, high = begin + indptr[row], begin + indptr[row + 1]
+        _copy(values, counts[low:high])
+        if one_to_one:
+            _copy(columns, genes[low:high])
+        else:
+            for k in range(len(columns)):
+                genes[low + k] = gene_of_column[columns[k]]
+        if not (one_to_one and rising):
+            if len(buffer) < n_genes:
+                buffer = np.zeros(n_genes, np.int64)
+            high = merge(low, high, buffer, most, genes, counts)
+            if high < 0:
+                return TOO_LARGE, row
+        start[row], stop[row], totals[row] = low, high, total
+        if len(logs):
+            factor = _tabulate(total, scale, table)
+            _add_logs(genes[low:high], counts[low:high], table, factor, scale, logs)
+    return GOOD, last
+
+
+@njit(nogil=True)
+def merge(first, last, buffer, most, genes, counts):
+    """Bring entries of one cell into ascending order, each gene once; returns their end.
+
+    -1, with nothing changed, where a sum is above `most`. `buffer` is (n_genes,) zeros.
+    """
+    fits = True
+    for n in range(first, last):
+        buffer[genes[n]] += np.int64(counts[n])
+        fits = fits and buffer[genes[n]] <= most
+    if not fits:
+        for n in range(first, last):
+            buffer[genes[n]] = 0
+        return np.int64(-1)
+    order = np.sort(genes[first:last])
+    n = first
+    for gene in order:
+        if buffer[gene]:
+            genes[n], counts[n] = gene, buffer[gene]
+            buffer[gene] = 0
+            n += 1
+    return np.int64(n)
+
+
+@njit(nogil=True)
+def _copy(values, out):
+    for k in range(len(values)):
+        out[k] = np.int32(values[k])
+
+
+@njit(nogil=True, error_model="numpy")
+def _tabulate(total, scale, table):
+    """Logs of the small counts of a cell, and what makes a count of it a CPM."""
+    factor = 1e6 / max(total, 1)
+    for count in range(_TABLE):
+        y = log1p(count * factor)
+        table[count, 0] = np.int64(np.rint(y * scale))
+        table[count, 1] = np.int64(np.rint(y * y * scale))
+    return factor
+
+
 @njit(nogil=True, error_model="numpy")
 def _look(columns, values, n_columns):
-    """Whether a cell's entries can be used, their total, and whether columns rise; compiles to vectors."""
+    """Whether a cell's entries can be used, their total, whether columns rise, and the largest count.
+
+    Compiles to vectors.
+    """
     total = np.int64(0)
+    largest = np.int32(0)
     bad_values = np.int64(0)
     bad_columns = np.int64(0)
     falls = np.int64(0)
@@ -155,6 +264,7 @@ def _look(columns, values, n_columns):
         count = np.int32(value if inside else 0)
         bad_values += not inside or count != value
         total += count
+        largest = max(largest, count)
     for k in range(len(columns)):
         bad_columns += columns[k] < 0 or columns[k] >= n_columns
     for k in range(len(columns) - 1):
@@ -166,37 +276,41 @@ def _look(columns, values, n_columns):
         status = BAD_COLUMN
     if bad_values:
         status = BAD_VALUE
-    return status, total, falls == 0
+    return status, total, falls == 0, largest
 
 
 @njit(nogil=True, error_model="numpy")
-def _add(genes, counts, table, table2, factor, scale, sums, expressing, logs):
-    """Add one cell's entries, each gene once, to the rows of its unit and leaf."""
-    for k in range(len(genes)):
-        gene = np.uint32(genes[k])
-        count = np.int64(counts[k])
-        if count == 0:  # stored zeros express nothing
-            continue
-        sums[gene] += count
-        expressing[gene] += 1
-        if count < _TABLE:
-            logs[gene, 0] += table[count]
-            logs[gene, 1] += table2[count]
-        else:
-            y = log1p(count * factor)
-            logs[gene, 0] += np.int64(np.rint(y * scale))
-            logs[gene, 1] += np.int64(np.rint(y * y * scale))
+def _add(genes, counts, table, factor, scale, holds, held, sums, expressing, logs):
+    """Add one cell's entries, each gene once, to `held` or to the rows of its unit and leaf."""
+    if holds:
+        for k in range(len(genes)):
+            count = np.int64(counts[k])
+            held[np.uint32(genes[k])] += count + (np.int64(count != 0) << 32)
+    else:
+        for k in range(len(genes)):
+            gene, count = np.uint32(genes[k]), np.int64(counts[k])
+            sums[gene] += count
+            expressing[gene] += count != 0  # stored zeros express nothing
+    _add_logs(genes, counts, table, factor, scale, logs)
+
+
+@njit(nogil=True)
+def _let_go(held, sums, expressing):
+    """Bring what is held into the rows of its unit and leaf."""
+    for gene in range(len(held)):
+        sums[gene] += held[gene] & _LOW
+        expressing[gene] += held[gene] >> 32
+        held[gene] = 0
 
 
 @njit(nogil=True, error_model="numpy")
-def _add_logs(genes, counts, table, table2, factor, scale, logs):
-    """As :func:`_add`, the logs alone."""
+def _add_logs(genes, counts, table, factor, scale, logs):
     for k in range(len(genes)):
         gene = np.uint32(genes[k])
         count = np.int64(counts[k])
         if count < _TABLE:  # the log of a stored zero is 0
-            logs[gene, 0] += table[count]
-            logs[gene, 1] += table2[count]
+            logs[gene, 0] += table[count, 0]
+            logs[gene, 1] += table[count, 1]
         else:
             y = log1p(count * factor)
             logs[gene, 0] += np.int64(np.rint(y * scale))

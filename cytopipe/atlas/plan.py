@@ -19,6 +19,7 @@ import numpy as np
 from cytopipe.atlas.bootstrap import Slots, assign_slots, name_keys
 from cytopipe.atlas.cells import Cells
 from cytopipe.atlas.entries import gene_dtype
+from cytopipe.atlas.group_rows import SUMS_BYTES, sums_units
 from cytopipe.atlas.labels import Units, joint_units
 from cytopipe.atlas.registry import Level, check_levels
 from cytopipe.atlas.settings import Settings
@@ -218,11 +219,8 @@ def _layouts(settings: Settings) -> list[str]:
 
 
 def _n_rows(units: Units, layout: str) -> int:
-    """Rows of counts: one per unit or leaf; none where there are many more leaves than groups."""
-    if layout == "units":
-        return units.n_units
-    n_groups = sum(len(grouping.names) for grouping in units.groupings)
-    return 0 if layout == "entries" and units.n_leaves > 2 * n_groups else units.n_leaves
+    """Rows of counts: one per unit or leaf; none where groups are summed from the entries afterwards."""
+    return {"units": units.n_units, "entries": 0, "resamples": units.n_leaves}[layout]
 
 
 def _sum_dtype(units: Units, layout: str) -> np.dtype:
@@ -301,14 +299,16 @@ def _parts(
         "expressing cells": n_leaves * n_genes * 4 if n_rows else 0,
         "log sums": (threads + 1) * n_genes * 16,
         "blocks of the matrix": block_bytes(cells.matrix) + 3_000_000 * 16,
-        "groups": 0 if n_rows else groups * n_genes * 12,
-        "standard errors": groups * (n_genes * 4 + threads * width * 32) if over_samples else 0,
+        "standard errors": threads * n_genes * 48 if over_samples else 0,
         # rows of groups being derived: counts, X, z, standard error and expressing cells, for two files
         "profiles being written": 2 * min(ROWS_PER_CHUNK, groups) * n_genes * (8 + 8 + 8 + 4 + 4 + 4),
         "compressing": 4 * threads * ROWS_PER_CHUNK * width * 16,
     }
     if layout == "entries":
         n_entries = max(n_entries, 1)
+        if sums_units(n_entries, units.n_units, n_genes):
+            parts["sums of units"] = min(SUMS_BYTES, units.n_units * n_genes * 4)
+            parts["groups"] = groups * n_genes * 16
         parts["counts of all cells"] = n_entries * (gene_dtype(n_genes).itemsize + 2) + cells.n_cells * 24
     if settings.n_bootstrap:
         piece = settings.n_bootstrap * width * (8 + 4 + 4 + 4)

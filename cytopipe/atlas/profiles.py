@@ -16,6 +16,7 @@ import numpy as np
 
 from cytopipe.atlas.accumulate import Accumulators
 from cytopipe.atlas.bootstrap import parity_indices, poisson_weights
+from cytopipe.atlas.group_rows import GroupSums
 from cytopipe.atlas.kernels import fixed_point_bits
 from cytopipe.atlas.labels import Grouping
 from cytopipe.atlas.logarithm import log1p_cpm
@@ -169,18 +170,21 @@ def all_profiles(plan: PassPlan, accumulators: Accumulators, counts: UnitCounts)
         np.flatnonzero((grouping.n_cells >= settings.min_cells) & (total >= settings.min_counts))
         for grouping, total in zip(groupings, totals, strict=True)
     ]
-    over_samples = plan.layout != "resamples" and bool(plan.units.samples)
-    errors = counts.standard_errors(kept) if over_samples else [None] * len(kept)
-    sums = [None] * len(kept) if plan.n_rows else counts.group_sums(kept)
-    levels = range(len(groupings))
+    with_counts = plan.keeps_entries or (plan.rows_are_units and bool(plan.units.samples))
+    sums = counts.group_sums(kept) if with_counts else [None] * len(kept)
     return [
-        _level(plan, accumulators, level, kept[level], totals[level], errors[level], sums[level])
-        for level in levels
+        _level(plan, accumulators, level, kept[level], totals[level], sums[level])
+        for level in range(len(groupings))
     ]
 
 
 def _level(
-    plan: PassPlan, accumulators: Accumulators, level: int, kept: np.ndarray, totals: np.ndarray, se, sums
+    plan: PassPlan,
+    accumulators: Accumulators,
+    level: int,
+    kept: np.ndarray,
+    totals: np.ndarray,
+    group_sums: Callable[[int, int], GroupSums] | None,
 ) -> Profiles:
     units = plan.units
     grouping = units.groupings[level]
@@ -188,21 +192,24 @@ def _level(
     group_of_leaf[units.leaf_of_unit] = grouping.group_of_unit
     group_of_row = grouping.group_of_unit if plan.rows_are_units else group_of_leaf
 
+    over_samples = group_sums is not None and bool(units.samples)
+
     def rows(start: int, stop: int) -> ProfileRows:
-        some = kept[start:stop]
-        if sums is None:
-            counts = _roll_up(accumulators.sums, group_of_row, some, np.int64)
-            expressing = _roll_up(accumulators.expressing, group_of_leaf, some, np.int32)
+        some, errors = kept[start:stop], None
+        if group_sums:
+            sums = group_sums(start, stop)
+            counts, expressing, errors = sums.counts, sums.expressing, sums.errors if over_samples else None
         else:
-            counts, expressing = (values[start:stop] for values in sums)
+            counts = _roll_up(accumulators.sums, group_of_row, some, np.int64)
+        if not plan.keeps_entries:
+            expressing = _roll_up(accumulators.expressing, group_of_leaf, some, np.int32)
         X = np.empty(counts.shape, np.float64)
         log1p_cpm(counts, totals[some].astype(np.float64), X)
-        errors = None if se is None else se[start:stop]
         if plan.by_cells:
             errors = _se_over_cells(accumulators, group_of_leaf, some, counts, totals[some])
         return ProfileRows(start, counts, X, errors, expressing)
 
-    has_errors = se is not None or plan.by_cells
+    has_errors = over_samples or plan.by_cells
     return Profiles(grouping, kept, _n_samples(plan, level), totals, has_errors, rows)
 
 

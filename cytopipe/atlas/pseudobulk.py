@@ -321,11 +321,13 @@ def _run_pass(cells: Cells, plan: PassPlan, how: Pass) -> tuple[Accumulators, st
     belongs_to = _pass_identity(cells, plan)
     n_totals = cells.n_cells if by_gene else 0
     accumulators = Accumulators.zeros(plan, n_totals=n_totals)
-    position = checkpoint.load(how.checkpoint, belongs_to, accumulators) if how.checkpoint else None
-    if position is None:
-        position = checkpoint.Position("totals" if by_gene else "rows", 0)
-        accumulators = Accumulators.zeros(plan, n_totals=n_totals)
-    start = position
+    start = checkpoint.Position("totals" if by_gene else "rows", 0)
+    if how.checkpoint and how.checkpoint.exists():
+        saved_position = checkpoint.load(how.checkpoint, belongs_to, accumulators)
+        if saved_position is None:  # some of it may have been read
+            accumulators = Accumulators.zeros(plan, n_totals=n_totals)
+        start = saved_position or start
+    position = start
 
     def save(position: checkpoint.Position) -> None:
         if how.checkpoint is not None:

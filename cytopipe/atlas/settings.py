@@ -33,7 +33,7 @@ class Settings(ParameterSet):
     implementation, which average CPM of samples."""
 
     seed: _FromZero = 0
-    """Seed of the resampling weights; parity has its own fixed one."""
+    """Seed of the resamples. Under parity 0 stands for the seed of the reference, 42."""
 
     min_cells: _FromOne = 10
     """Groups with fewer cells are left out."""

@@ -191,12 +191,12 @@ def verify(context: click.Context, folder: Path, names: tuple[str, ...]) -> None
 @click.option("--min-counts", type=int, default=0, help="Limit to draw.")
 def qc(file: Path, figure: Path | None, table: Path | None, min_cells: int, min_counts: int) -> None:
     """Cells, samples, counts and expressing cells of every group of a pseudobulk FILE."""
-    from cytopipe.atlas.group_sizes import group_size_figure, quality_table
+    from cytopipe.atlas.group_sizes import group_size_figure, group_size_table
     from cytopipe.storage import Store
     from cytopipe.storage.formats.figure import figure_bytes, validate_png
     from cytopipe.storage.formats.table import format_tsv
 
-    quality = quality_table(file)
+    quality = group_size_table(file)
     click.echo(quality.to_string(float_format=lambda value: f"{value:,.4g}"))
     if table:
         Store(table.parent).publish_bytes(table, format_tsv(quality.reset_index()))

@@ -152,10 +152,10 @@ def status(directory: Path) -> None:
 @decompose.command()
 @_DIR
 def edits(directory: Path) -> None:
-    """What was edited by hand since the newest stage was written, as a diff of records."""
-    from cytopipe.decompose.directory.decomposition import Decomposition
+    """What was edited by hand since it was written, as a diff of records, and what follows from it."""
+    from cytopipe.commands.decompose_run import describe_edits
 
-    for line in Decomposition.inspect(directory).edits.lines():
+    for line in describe_edits(directory):
         click.echo(line)
 
 

@@ -21,8 +21,9 @@ from cytopipe.commands.progress import open_display
 from cytopipe.commands.words import counted
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.directory import opening
-from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
+from cytopipe.decompose.directory.decomposition import Decomposition
 from cytopipe.decompose.directory.folder import Folder
+from cytopipe.decompose.directory.stage_result import StageResult
 from cytopipe.decompose.layout import (
     DECONFLICTED,
     DEFAULT_DIRECTORY,
@@ -41,7 +42,7 @@ from cytopipe.engine import open_engine
 from cytopipe.errors import Finding, InputError, ParameterError, ResumeError
 from cytopipe.interrupts import stop_on_signals
 
-__all__ = ["Session", "describe", "describe_points", "summary"]
+__all__ = ["Session", "describe", "describe_edits", "describe_points", "summary"]
 
 
 class Session:
@@ -415,13 +416,35 @@ def describe(directory: Path) -> Iterator[str]:
         yield f"at work    process {process}: numbers are those of its last checkpoint"
     else:
         yield f"by hand    {found.edits.verdict}"
-        for line in found.edits.lines()[1:]:
+        for line in list(_edits(found))[1:]:
             yield f"           {line.strip()}"
     for message in found.messages:
         yield f"note       {message}"
     yield f"checkpoint {state.metadata.last_checkpoint}"
     for line in describe_points(directory):
         yield f"point      {line}"
+
+
+def describe_edits(directory: Path) -> Iterator[str]:
+    """The lines of ``cytopipe decompose edits``."""
+    yield from _edits(Decomposition.inspect(directory))
+
+
+def _edits(found: Decomposition) -> Iterator[str]:
+    """What was edited in the newest stage; of earlier ones, what was edited and what follows from it."""
+    yield from found.edits.lines()
+    newest = found.partition.stage
+    for stage in found.state.stages_with_files()[:-1]:
+        edits = found.folder.read(stage, found.records).edits
+        if edits.verdict == "whole":
+            continue
+        yield from edits.lines()
+        yield (
+            f"  {newest.asset} was made before that: `cytopipe decompose --resume {paste(found.directory)}` "
+            "makes what follows again from the edited files"
+            if edits.verdict == "edited" and not found.state.stages.finalized.cleaned
+            else f"  {newest.asset} was made before that and is not touched by it"
+        )
 
 
 def describe_points(directory: Path) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import click
 
@@ -53,8 +53,25 @@ def show_plan(opened: Opened, chosen: list[Status], *, as_json: bool) -> None:
         click.echo("nothing to do")
 
 
-def carry_out(opened: Opened, chosen: list[Status], *, quiet: bool = False, list_paths: bool = True) -> int:
-    """Run what was chosen, and say where it lies; returns 0, or 1 if anything failed.
+def carry_out(
+    opened: Opened,
+    chosen: list[Status],
+    *,
+    meant: Callable[[], Iterable[Status]] = tuple,
+    quiet: bool = False,
+    list_paths: bool = True,
+) -> int:
+    """Run what was chosen, and say where it lies.
+
+    Parameters
+    ----------
+    meant : callable, optional
+        Everything that the choice was made from, judged anew: a check of what was done before counts too.
+
+    Returns
+    -------
+    int
+        0; 1 if anything failed, be it a check that does not block; 2 if an entry cannot be used.
 
     Raises
     ------
@@ -67,7 +84,7 @@ def carry_out(opened: Opened, chosen: list[Status], *, quiet: bool = False, list
     runs = plan_runs(opened.ledger, (one for one in chosen if not is_overview(one.asset)))
     if not runs and not any(is_overview(one.asset) for one in chosen):
         click.echo("nothing to do: everything chosen is up to date" if not broken else "nothing else to do")
-        return 2 if broken else 0
+        return 2 if broken else int(_tell_failed_checks(meant()))
     reasons = {(one.asset, one.key): "; ".join(one.reasons) for one in chosen}
     finished: list[Finished] = []
     with open_display(quiet=quiet) as display, listen(RunProgress(display)):
@@ -88,7 +105,7 @@ def carry_out(opened: Opened, chosen: list[Status], *, quiet: bool = False, list
             for run in plan_runs(opened.ledger, opened.ledger.statuses(overviews, WANTED)):
                 finished.append(run_assets(instance, definitions, run, why="its data sets changed"))
     opened.ledger.refresh()
-    return _account(opened, chosen, finished, broken=bool(broken), list_paths=list_paths)
+    return _account(opened, chosen, finished, meant, broken=bool(broken), list_paths=list_paths)
 
 
 def verify_archive(opened: Opened) -> None:
@@ -103,7 +120,13 @@ def verify_archive(opened: Opened) -> None:
 
 
 def _account(
-    opened: Opened, chosen: list[Status], finished: list[Finished], *, broken: bool, list_paths: bool
+    opened: Opened,
+    chosen: list[Status],
+    finished: list[Finished],
+    meant: Callable[[], Iterable[Status]],
+    *,
+    broken: bool,
+    list_paths: bool,
 ) -> int:
     """Say what came of it, where it lies, and what to do about the rest."""
     made = [opened.ledger.status(one.asset, one.key) for one in chosen if one.state != "broken"]
@@ -115,8 +138,7 @@ def _account(
         click.echo(f"  {path}")
     if len(paths) > _PATHS_SHOWN:
         click.echo(f"  and {len(paths) - _PATHS_SHOWN} more; see: cytopipe status")
-    for one in (one for one in done if one.warns):
-        click.echo(f"cytopipe: {named(one.asset, one.key)}: {'; '.join(one.reasons)}", err=True)
+    warned = _tell_failed_checks(dict.fromkeys([*done, *meant()]))
     canceled = [one for one in finished if one.outcome == "canceled"]
     if canceled:
         raise Interrupted(
@@ -132,7 +154,15 @@ def _account(
         click.echo(f"cytopipe: run {one.run_id[:8]} failed: {words}", err=True)
     if failed or unexplained or _left(made):
         return 1
-    return 2 if broken else 0
+    return 2 if broken else int(warned)
+
+
+def _tell_failed_checks(judged: Iterable[Status]) -> bool:
+    """Tell which artifacts are done although a check that does not block failed; whether there are any."""
+    failed = [one for one in judged if one.warns]
+    for one in failed:
+        click.echo(f"cytopipe: {named(one.asset, one.key)}: {'; '.join(one.reasons)}", err=True)
+    return bool(failed)
 
 
 def _left(made: Iterable[Status]) -> bool:

@@ -14,6 +14,7 @@ import time
 from typing import Any, TextIO
 
 from cytopipe.defs.event import named
+from cytopipe.interrupts import ctrl_c_held_back
 
 __all__ = ["Display", "Lines", "RunProgress", "open_display"]
 
@@ -111,7 +112,8 @@ class _Bars(Display):
         self._bars.console.print(message, highlight=False, markup=False)
 
     def __enter__(self) -> _Bars:
-        self._bars.start()
+        with ctrl_c_held_back():  # the thread that draws must not take it
+            self._bars.start()
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -45,6 +45,9 @@ def materialize(
     is meant with its parts: cima.L1 with cima.L1.cytosig. What history says is done is left. Ctrl-C saves a
     checkpoint and ends the run as canceled; the same command goes on from there.
 
+    Exit code 1 if anything failed, or if a check that does not block did, as with `cytopipe status`; 2 if an
+    entry of the project file cannot be used; 130 after Ctrl-C.
+
     \b
       cytopipe materialize --all
       cytopipe materialize decompose -p russula
@@ -60,6 +63,7 @@ def materialize(
         )
     with open_project(options, quiet=quiet) as opened:
         from cytopipe.commands.execution import carry_out, show_plan
+        from cytopipe.defs.ledger import Status
         from cytopipe.defs.selection import broken, choose
 
         chosen = choose(opened.ledger, assets, partitions, only=only, again=again)
@@ -67,7 +71,11 @@ def materialize(
         if dry_run:
             show_plan(opened, opened.with_running(chosen), as_json=as_json)
             return 0
-        return carry_out(opened, chosen, quiet=quiet)
+
+        def meant() -> list[Status]:
+            return choose(opened.ledger, assets, partitions, only=only, again=True)
+
+        return carry_out(opened, chosen, meant=meant, quiet=quiet)
 
 
 def _is_meant(asset: str, names: tuple[str, ...]) -> bool:

@@ -1,4 +1,4 @@
-"""Pairs of sequences in, adjusted distances out: edlib aligns, compiled scoring counts.
+"""Pairs of sequences in, adjusted distances out: aligned as edlib does, counted by compiled scoring.
 
 What comes in are pairs; what leaves is ``1 - adjusted identity``. The shorter sequence is the query (of two
 equally long ones, the first). Step one aligns the reverse complements semi-globally: a gap at the end of
@@ -10,22 +10,32 @@ holds no scored position has distance 0, as in the reference: see `Distances.sco
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import edlib
 import numpy as np
 
+from cytopipe.decompose.edit_paths import DELETED, INSERTED, MATCHED, MISMATCHED, align_block
 from cytopipe.decompose.scoring import score_block
 
 __all__ = [
     "Scores",
     "adjusted_distance",
     "oriented",
+    "packed",
     "reverse_complement",
+    "score_packed",
     "score_pairs",
     "scores_to_distances",
 ]
+
+Packed = tuple[np.ndarray, np.ndarray]
+"""Letters, (L,) uint8, and bounds, (n + 1,) int64."""
+
+_RUN = re.compile(r"(\d+)([=XID])")
+_STEPS = {"=": MATCHED, "X": MISMATCHED, "I": INSERTED, "D": DELETED}
 
 # The oracle complements these; U is absent there and stays as it is.
 _COMPLEMENT = str.maketrans("ATGCRYSWKMBDHVN", "TACGYRSWMKVHDBN")
@@ -109,74 +119,69 @@ def score_pairs(sequences: Sequence[str], first: np.ndarray, second: np.ndarray)
     first, second : ndarray, (m,) int
         Positions in `sequences`; ``first`` is the query (see `oriented`).
     """
-    used = sorted(set(first.tolist()) | set(second.tolist()))
-    place = {index: at for at, index in enumerate(used)}
-    forward = [sequences[index] for index in used]
-    reverse = [reverse_complement(sequence) for sequence in forward]
-    queries = [place[index] for index in first.tolist()]
-    targets = [place[index] for index in second.tolist()]
-    m = len(queries)
-    trim_1, trim_2, start_2 = (np.zeros(m, np.int32) for _ in range(3))
-    cigars: list[str] = []
-    for pair, (q, t) in enumerate(zip(queries, targets, strict=True)):
-        aligned = _align(forward[q], forward[t], reverse[q], reverse[t])
-        if aligned is None:
-            trim_1[pair] = -1
-            cigars.append("")
-        else:
-            trim_1[pair], trim_2[pair], start_2[pair] = aligned[:3]
-            cigars.append(aligned[3])
-    edits, scored = np.empty(m, np.int32), np.empty(m, np.int32)
-    score_block(
-        np.frombuffer("".join(forward).encode("ascii"), np.uint8).copy(),
-        _bounds(forward),
-        np.array(queries, np.int64),
-        np.array(targets, np.int64),
-        np.frombuffer("".join(cigars).encode("ascii"), np.uint8).copy(),
-        _bounds(cigars),
-        trim_1,
-        trim_2,
-        start_2,
-        edits,
-        scored,
-    )
+    return score_packed(packed(sequences), first, second)
+
+
+def packed(sequences: Sequence[str]) -> Packed:
+    """Sequences as `score_packed` takes them: all letters end to end, and where each one begins."""
+    return np.frombuffer("".join(sequences).encode("ascii"), np.uint8).copy(), _bounds(sequences)
+
+
+def _bounds(parts: Sequence[Sized]) -> np.ndarray:
+    bounds = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum(list(map(len, parts)), out=bounds[1:])
+    return bounds
+
+
+def score_packed(sequences: Packed, first: np.ndarray, second: np.ndarray) -> Scores:
+    """As :func:`score_pairs`, for sequences that were packed once."""
+    letters, bounds = sequences
+    first, second = np.asarray(first, np.int64), np.asarray(second, np.int64)
+    edits, scored = np.full(len(first), -1, np.int32), np.zeros(len(first), np.int32)
+    paths = align_block(letters, bounds, first, second)
+    score_block(letters, bounds, first, second, *paths, edits, scored)
+    left = np.flatnonzero(paths[2] < 0)
+    if len(left):
+        first, second = first[left], second[left]
+        paths = _paths_by_edlib(letters, bounds, first, second)
+        far_edits, far_scored = edits[left], scored[left]
+        score_block(letters, bounds, first, second, *paths, far_edits, far_scored)
+        edits[left], scored[left] = far_edits, far_scored
     return Scores(edits, scored)
 
 
-def _align(query: str, target: str, query_rc: str, target_rc: str) -> tuple[int, int, int, str] | None:
-    """Leading overhangs of query and target, start in the target, CIGAR; None without alignment."""
+def _paths_by_edlib(letters: np.ndarray, bounds: np.ndarray, first: np.ndarray, second: np.ndarray):
+    """What :func:`align_block` gives, for pairs that are long or far apart; -1 without alignment."""
+    texts = {int(i): letters[bounds[i] : bounds[i + 1]].tobytes().decode() for i in {*first, *second}}
+    overhang, start = np.full(len(first), -1, np.int32), np.zeros(len(first), np.int32)
+    steps = []
+    for pair, (query, target) in enumerate(zip(first.tolist(), second.tolist(), strict=True)):
+        found = _align(texts[query], texts[target])
+        steps.append(np.empty(0, np.uint8))
+        if found is not None:
+            overhang[pair], start[pair], cigar = found
+            runs = _RUN.findall(cigar)
+            path = np.repeat([_STEPS[kind] for _, kind in runs], [int(length) for length, _ in runs])
+            steps[-1] = path[::-1].astype(np.uint8)
+    return np.concatenate(steps), _bounds(steps), overhang, start
+
+
+def _align(query: str, target: str) -> tuple[int, int, str] | None:
+    """Leading overhang of the query, start in the target, CIGAR; None without alignment.
+
+    An overhang of the target is no part of a CIGAR, since gaps at its ends are free.
+    """
     if not query or not target:
         return None
-    contained = target.find(query)
-    if contained >= 0:  # an exact alignment leaves nothing to choose: the first occurrence, as edlib takes it
-        return 0, 0, contained, f"{len(query)}="
-    trim_query = trim_target = 0
-    overhang, in_query = _trailing_gap(edlib.align(query_rc, target_rc, mode="HW", task="path")["cigar"])
-    if overhang:
-        if in_query:
-            trim_target, target = overhang, target[overhang:]
-        else:
-            trim_query, query = overhang, query[overhang:]
-        if not query or not target:
-            return None
-    result = edlib.align(query, target, mode="HW", task="path")
-    return trim_query, trim_target, result["locations"][0][0], result["cigar"]
+    backwards = edlib.align(reverse_complement(query), reverse_complement(target), mode="HW", task="path")
+    trim = _trailing_insertion(backwards["cigar"])
+    if trim == len(query):
+        return None
+    result = edlib.align(query[trim:], target, mode="HW", task="path")
+    return trim, result["locations"][0][0], result["cigar"]
 
 
-def _trailing_gap(cigar: str) -> tuple[int, bool]:
-    """Length of the gap that ends a CIGAR, and whether it is in the query; 0 where it is of both kinds."""
-    kind = cigar[-1]
-    if kind not in "ID":
-        return 0, False
-    digits = len(cigar) - 1
-    while digits and cigar[digits - 1].isdigit():
-        digits -= 1
-    if digits and cigar[digits - 1] in "ID":
-        return 0, False
-    return int(cigar[digits:-1]), kind == "D"
-
-
-def _bounds(texts: Sequence[str]) -> np.ndarray:
-    bounds = np.zeros(len(texts) + 1, np.int64)
-    np.cumsum(list(map(len, texts)), out=bounds[1:])
-    return bounds
+def _trailing_insertion(cigar: str) -> int:
+    """Length of the insertion that ends a CIGAR; 0 where a deletion comes before it."""
+    found = re.search(r"(?:^|[=X])(\d+)I$", cigar)
+    return int(found[1]) if found else 0

@@ -13,14 +13,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
 
 from cytopipe.decompose.exports import parse_spart, parse_uc
 from cytopipe.decompose.layout import STAGES, STATE_FILE
 from cytopipe.errors import InputError
 from cytopipe.storage.fasta import FastaRecord, read_fasta
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["Agreement", "compare", "names_in_headers", "read_assignment"]
 
@@ -106,6 +109,8 @@ def compare(partition: Mapping[str, str], reference: Mapping[str, str]) -> Agree
 
 def _contingency(ours: Sequence[str], theirs: Sequence[str]) -> csr_array:
     """Records by our cluster (row) and their cluster (column)."""
+    from scipy.sparse import coo_array
+
     _, rows = np.unique(np.array(ours), return_inverse=True)
     _, columns = np.unique(np.array(theirs), return_inverse=True)
     table = coo_array((np.ones(len(rows), np.int64), (rows, columns))).tocsr()

@@ -15,7 +15,7 @@ from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.diversity import species_cut
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.partitioning import partition
+from cytopipe.decompose.split import split
 
 __all__ = ["conflicted", "overlapping_components", "resolve_conflicts"]
 
@@ -49,7 +49,7 @@ def resolve_conflicts(
             settled.append(tuple(sorted(set(clusters[component[0]]))))
         else:
             union = sorted({index for at in component for index in clusters[at]})
-            settled += partition(union, distances, parameters, cut=cut).clusters
+            settled += split(union, distances, parameters, cut=cut).clusters
         if progress is not None:
             progress(done, len(components))
     return in_order(settled, {index for cluster in clusters for index in cluster})

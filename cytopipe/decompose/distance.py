@@ -8,24 +8,25 @@ sweep over thresholds or a set that shares sequences starts where the last one e
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
-from cytopipe.decompose.alignment import Scores, oriented, score_pairs, scores_to_distances
+from cytopipe.decompose.alignment import Scores, oriented, packed, score_packed, scores_to_distances
 from cytopipe.decompose.distance_store import DistanceStore
 from cytopipe.decompose.pair_table import PairTable
 from cytopipe.engine import Engine
 
 __all__ = ["Distances", "projected_bytes"]
 
-#: Pairs aligned as one item of work: about a quarter of a second.
-BLOCK_PAIRS = 2_000
+#: Pairs aligned as one item of work: about a tenth of a second.
+BLOCK_PAIRS = 4_000
 
-#: Below this many missing pairs per worker, starting workers costs more than it saves (each imports the
-#: compiled kernels for about 0.7 s of CPU).
-PAIRS_PER_WORKER = 8_000
+#: Below this many missing pairs per worker of a cluster, sending them costs more than it saves (each worker
+#: imports the compiled kernels for about 0.7 s of CPU).
+PAIRS_PER_WORKER = 40_000
 
 
 class Distances:
@@ -58,7 +59,8 @@ class Distances:
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.sequences = tuple(sequences)
-        self.lengths = np.array([len(s) for s in self.sequences], np.int64)
+        self._packed = packed(self.sequences)
+        self.lengths = np.diff(self._packed[1])
         self.progress = progress
         self.n_computed = 0
         self._engine = engine
@@ -131,21 +133,31 @@ class Distances:
         n = len(self.sequences)
         first, second = oriented(keys // n, keys % n, self.lengths)
         blocks = [slice(at, at + BLOCK_PAIRS) for at in range(0, len(keys), BLOCK_PAIRS)]
-        items = ((self._excerpt(first[block], second[block])) for block in blocks)
-        spread = self._engine is not None and len(keys) >= PAIRS_PER_WORKER * max(2, self._engine.workers)
-        results = self._engine.map(_score_item, list(items)) if spread else map(_score_item, items)
+        results = self._results([(first[block], second[block]) for block in blocks], len(keys))
         done = 0
-        for block, (edits, scored) in zip(blocks, results, strict=True):
-            self._table.put(keys[block], edits, scored)
-            done += len(edits)
+        for block, found in zip(blocks, results, strict=True):
+            self._table.put(keys[block], found.edits, found.scored)
+            done += len(found.edits)
             if self.progress is not None:
                 self.progress(done, len(keys))
         self.n_computed += len(keys)
 
+    def _results(self, blocks: list[tuple[np.ndarray, np.ndarray]], n_pairs: int) -> Iterator[Scores]:
+        """Scores of every block, in order."""
+        engine = self._engine
+        if engine is not None and engine.name == "dask" and n_pairs >= PAIRS_PER_WORKER * engine.workers:
+            yield from engine.map(_scored, [self._excerpt(*block) for block in blocks])
+        elif engine is not None and engine.name == "local" and len(blocks) > 1:
+            # The compiled kernels leave the interpreter alone, so that threads do, and need no start.
+            with ThreadPoolExecutor(engine.workers) as threads:
+                yield from threads.map(lambda block: score_packed(self._packed, *block), blocks)
+        else:
+            yield from (score_packed(self._packed, *block) for block in blocks)
+
     def _excerpt(self, first: np.ndarray, second: np.ndarray):
         """The block with only the sequences it needs, as it travels to a worker."""
         used, places = np.unique(np.concatenate([first, second]), return_inverse=True)
-        return [self.sequences[k] for k in used], places[: len(first)], places[len(first) :]
+        return packed([self.sequences[k] for k in used]), places[: len(first)], places[len(first) :]
 
 
 def projected_bytes(
@@ -175,7 +187,5 @@ def projected_bytes(
     return int(interpreter + sequences_and_index + candidates + table)
 
 
-def _score_item(item) -> tuple[np.ndarray, np.ndarray]:
-    sequences, first, second = item
-    scores = score_pairs(sequences, first, second)
-    return scores.edits, scores.scored
+def _scored(item) -> Scores:
+    return score_packed(*item)

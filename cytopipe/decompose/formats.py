@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cytopipe.decompose.layout import STATE_FILE, stage_named
+from cytopipe.decompose.layout import LOCK_FILE, STATE_FILE, stage_named
 from cytopipe.errors import CytopipeError, DamagedError, ResumeError
+from cytopipe.storage.filesystem import Sync, lock_file, make_folder
 from cytopipe.storage.formats import SetFormat
 from cytopipe.storage.formats.fasta_set import FastaSet
 
@@ -18,12 +19,26 @@ if TYPE_CHECKING:
     from cytopipe.storage.edits import SetState
     from cytopipe.storage.manifest import Manifest
 
-__all__ = ["CLUSTERS", "REPORT", "REPORT_FILES"]
+__all__ = ["CLUSTERS", "CLUSTERS_UNDER_LOCK", "REPORT", "REPORT_FILES", "alone_in"]
 
 REPORT_FILES = (
     *("records.tsv", "clusters.tsv", "conflicts.tsv", "histogram.tsv", "thresholds.tsv", "partitions.tsv"),
     *("alternatives.tsv", "agreement.tsv", "histogram.png", "thresholds.png", "gaps.png", "summary.json"),
 )
+
+
+@contextmanager
+def alone_in(directory: Path) -> Iterator[None]:
+    """Be the only one who works on a decomposition.
+
+    Raises
+    ------
+    BusyError
+        If another process does.
+    """
+    make_folder(directory, Sync.FULL)
+    with lock_file(directory / LOCK_FILE, "another process works on this decomposition"):
+        yield
 
 
 class Clusters(FastaSet):
@@ -73,6 +88,10 @@ class Clusters(FastaSet):
         records = {one.id: one for some in found.values() for one in some}
         return Clustering(Partition.from_ids_by_file(stage, ids), records, _state_in(folder))
 
+    def alone(self, folder: Path) -> AbstractContextManager[None]:
+        """A plain command keeps the state in mind while it works: nobody may change it meanwhile."""
+        return alone_in(folder)
+
     def accepted(self, name: str, found: SetState, folder: Path) -> Mapping[str, bytes]:
         """The files as the person left them; what was taken out is kept in ``<stage>.deleted.fasta``.
 
@@ -107,6 +126,13 @@ class Clusters(FastaSet):
         else:
             files.pop(stage.deleted_file, None)
         return files
+
+
+class _UnderLock(Clusters):
+    """For a writer who is alone in the directory already."""
+
+    def alone(self, folder: Path) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class ReportFiles(SetFormat):
@@ -147,4 +173,5 @@ def _state_in(folder: Path):
 
 
 CLUSTERS = Clusters()
+CLUSTERS_UNDER_LOCK = _UnderLock()
 REPORT = ReportFiles()

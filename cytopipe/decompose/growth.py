@@ -25,7 +25,7 @@ from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.gap import TRIANGLE_SLACK
 from cytopipe.decompose.neighbours import Neighbours
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.partitioning import partition
+from cytopipe.decompose.split import split
 
 __all__ = ["Growth", "grow", "grow_all", "grow_in"]
 
@@ -95,7 +95,7 @@ def grow(target: int, distances: Distances, neighbours: Neighbours, parameters: 
 
 
 class _Grower:
-    """Grows targets, searching in batches and partitioning each closure once."""
+    """Grows targets, searching in batches and splitting each closure once."""
 
     def __init__(self, distances: Distances, neighbours: Neighbours, parameters: Parameters) -> None:
         self._distances = distances
@@ -119,7 +119,7 @@ class _Grower:
         """Clusters of the target's closure, or of everything where the whole set tells how species differ."""
         everything = np.arange(len(self._distances))
         own = self._closures[target] if self._parameters.gap_decides else everything
-        result = partition(own, self._distances, self._parameters, self._candidates)
+        result = split(own, self._distances, self._parameters, self._candidates)
         for cluster, gap in zip(result.clusters, result.gaps, strict=True):
             self._partitioned.update(dict.fromkeys(cluster, (cluster, gap)))
 

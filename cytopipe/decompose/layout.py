@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_DIRECTORY",
     "FINAL",
     "INITIAL",
+    "LOCK_FILE",
     "REFINED",
     "REPORT_FOLDER",
     "STAGES",
@@ -38,6 +39,7 @@ __all__ = [
 
 DEFAULT_DIRECTORY = "decompose_output"
 STATE_FILE = "state.json"
+LOCK_FILE = ".decompose.lock"
 SEARCH_FOLDER = ".blast"
 DISTANCE_FOLDER = ".distances"
 CHECKPOINT_FOLDER = ".checkpoints"

@@ -47,9 +47,9 @@ class Parameters(ParameterSet):
     tolerates one odd read in twenty."""
 
     gap_method: Literal["median", "local", "global"] = "median"
-    """Median: clusters are joined while the median of their distances is within max_lump. Local or global: of
-    the permitted joins those are made that leave the widest gap, of every cluster to its nearest one or of
-    all pairs pooled."""
+    """Median: clusters are joined while the median is within max_lump, unless a barcode gap wider than four
+    times the usual distance within species of the set divides them. Local or global: of the permitted joins
+    those are made that leave the widest gap, of every cluster to its nearest one or of all pairs pooled."""
 
     gap_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Power of the number of clusters by which the local gap is divided (0: a plain sum)."""

@@ -18,7 +18,7 @@ from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.diversity import species_cut
 from cytopipe.decompose.neighbours import Neighbours
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.partitioning import partition
+from cytopipe.decompose.split import split
 
 __all__ = ["medoid", "refine_close"]
 
@@ -128,7 +128,7 @@ def _refine(
     rounds = CONTEXT_ROUNDS if parameters.gap_decides else 0
     for round_ in range(rounds + 1):
         union = sorted(own.union(*(ordered[at] for at in context)))
-        result = partition(union, distances, parameters, cut=cut)
+        result = split(union, distances, parameters, cut=cut)
         beyond = parameters.max_lump * (1.5 + 0.5 * round_)
         extra = _context_cluster(inside, context, near, beyond)
         if result.gap >= HARDLY_A_GAP or round_ == rounds or extra is None:

@@ -1,6 +1,6 @@
 """Alignments in, counted edits out: the adjusted identity of MycoBLAST, compiled.
 
-What comes in is a block of pairs, each with the CIGAR of its overlap; what leaves is, per pair, the number
+What comes in is a block of pairs, each with the path of its overlap; what leaves is, per pair, the number
 of edits and of scored positions, equal to those of adjusted-identity 0.2.9 (the pinned oracle; twin tests
 hold the two together). The rules: the outer 19 nucleotides of the overlap are not scored; between two
 matches lies a *variant range* with one allele per sequence; what an allele repeats of the context both
@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+
+from cytopipe.decompose.edit_paths import DELETED, INSERTED
 
 __all__ = ["END_SKIP", "MAX_MOTIF", "score_block"]
 
@@ -96,32 +98,26 @@ def _variant(first, n_first, second, n_second, left, n_left, right, n_right):
 
 
 @numba.njit
-def _columns(row_1, row_2, seq_1, seq_2, cigar, trim_1, trim_2, start_2):
-    """Write the gapped rows of a pair; their number of columns."""
+def _columns(row_1, row_2, seq_1, seq_2, steps, trim_1, start_2):
+    """Write the gapped rows of a pair, whose steps are given from the end; their number of columns."""
     at_1, at_2, n = 0, 0, 0
     for _ in range(trim_1):
         row_1[n], row_2[n] = seq_1[at_1], GAP
         at_1 += 1
         n += 1
-    for _ in range(trim_2 + start_2):
+    for _ in range(start_2):
         row_1[n], row_2[n] = GAP, seq_2[at_2]
         at_2 += 1
         n += 1
-    run = 0
-    for letter in cigar:
-        if 48 <= letter <= 57:
-            run = 10 * run + letter - 48
-            continue
-        for _ in range(run):
-            row_1[n], row_2[n] = GAP, GAP
-            if letter != 68:  # D: a gap in the first sequence
-                row_1[n] = seq_1[at_1]
-                at_1 += 1
-            if letter != 73:  # I: a gap in the second sequence
-                row_2[n] = seq_2[at_2]
-                at_2 += 1
-            n += 1
-        run = 0
+    for k in range(len(steps) - 1, -1, -1):
+        row_1[n], row_2[n] = GAP, GAP
+        if steps[k] != DELETED:
+            row_1[n] = seq_1[at_1]
+            at_1 += 1
+        if steps[k] != INSERTED:
+            row_2[n] = seq_2[at_2]
+            at_2 += 1
+        n += 1
     while at_2 < len(seq_2):
         row_1[n], row_2[n] = GAP, seq_2[at_2]
         at_2 += 1
@@ -207,27 +203,16 @@ def _score(row_1, row_2, n, allele_1, allele_2, left, right):
 
 
 @numba.njit(cache=True, nogil=True)
-def score_block(letters, bounds, first, second, cigars, cigar_bounds, trim_1, trim_2, start_2, edits, scored):
+def score_block(letters, bounds, first, second, steps, step_bounds, overhang, start, edits, scored):
     """Count edits and scored positions of a block of aligned pairs, in place.
 
     Parameters
     ----------
-    letters : ndarray, (L,) uint8
-        All sequences, end to end, upper case ASCII.
-    bounds : ndarray, (n + 1,) int64
-        Sequence ``i`` is ``letters[bounds[i]:bounds[i + 1]]``.
-    first, second : ndarray, (m,) int64
-        The pairs; `first` is the query of the alignment.
-    cigars : ndarray, (C,) uint8
-        CIGAR strings (``= X I D``), end to end.
-    cigar_bounds : ndarray, (m + 1,) int64
-    trim_1, trim_2 : ndarray, (m,) int32
-        Leading overhang cut from the first or second sequence before aligning; ``trim_1 < 0`` marks a
-        pair without alignment.
-    start_2 : ndarray, (m,) int32
-        Where the alignment starts in the trimmed second sequence.
+    letters, bounds, first, second, steps, step_bounds, overhang, start
+        Sequences, pairs and paths, as of :func:`~cytopipe.decompose.edit_paths.align_block`; pairs with an
+        overhang of -1 are left out.
     edits, scored : ndarray, (m,) int32
-        Written: edits (-1 without alignment) and scored positions.
+        Written: edits and scored positions.
     """
     longest = 0
     for i in range(len(bounds) - 1):
@@ -239,9 +224,7 @@ def score_block(letters, bounds, first, second, cigars, cigar_bounds, trim_1, tr
     left = np.empty(MAX_MOTIF, np.uint8)
     right = np.empty(MAX_MOTIF, np.uint8)
     for pair in range(len(first)):
-        if trim_1[pair] < 0:
-            edits[pair] = -1
-            scored[pair] = 0
+        if overhang[pair] < 0:
             continue
         a, b = first[pair], second[pair]
         n = _columns(
@@ -249,9 +232,8 @@ def score_block(letters, bounds, first, second, cigars, cigar_bounds, trim_1, tr
             row_2,
             letters[bounds[a] : bounds[a + 1]],
             letters[bounds[b] : bounds[b + 1]],
-            cigars[cigar_bounds[pair] : cigar_bounds[pair + 1]],
-            trim_1[pair],
-            trim_2[pair],
-            start_2[pair],
+            steps[step_bounds[pair] : step_bounds[pair + 1]],
+            overhang[pair],
+            start[pair],
         )
         edits[pair], scored[pair] = _score(row_1, row_2, n, allele_1, allele_2, left, right)

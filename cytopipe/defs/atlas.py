@@ -137,9 +137,9 @@ def quality(level: DataSet, pseudobulk: H5adFile, recipe: Atlas) -> Described:
     """How many cells, counts and samples stand behind each group of a level, kept or left out; with a
     picture.
     """
-    from cytopipe.atlas.group_sizes import group_size_figure, quality_table
+    from cytopipe.atlas.group_sizes import group_size_figure, group_size_table
 
-    table = quality_table(pseudobulk)
+    table = group_size_table(pseudobulk)
     drawn = group_size_figure(
         table,
         f"{recipe.atlas} {recipe.level.name}",

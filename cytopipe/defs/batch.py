@@ -133,7 +133,10 @@ class Batch:
             open_engine(self.ledger.project.settings.engine) as engine,
         ):
             for step in self.steps:
-                yield from self._take(step, engine, stop)
+                for result in self._take(step, engine, stop):
+                    stop.hold_back()  # Dagster would receive them itself while it takes a result
+                    yield result
+                    stop.listen()
         self._raise_what_failed()
 
     @cached_property

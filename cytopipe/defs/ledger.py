@@ -39,7 +39,7 @@ from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, SEEN,
 from cytopipe.defs.places import Places
 from cytopipe.defs.relations import Relations
 from cytopipe.defs.stamps import stamp_of_file, stamp_of_files, stamp_of_place
-from cytopipe.errors import CytopipeError
+from cytopipe.errors import BusyError, CytopipeError
 from cytopipe.project import Project
 from cytopipe.provenance import Input
 from cytopipe.storage.archive import Archive, Place
@@ -300,7 +300,11 @@ class Ledger:
                 )  # its run will say so; look again
                 continue
             else:
-                yield from self._take_up(step, asset, key, record, stamp, touched)
+                try:
+                    yield from self._take_up(step, asset, key, record, stamp, touched)
+                except BusyError as error:  # look again
+                    self._mark(asset, key, f"was edited by hand, and is worked on: {error}", touched)
+                    continue
             self.book.keep_stamp(asset, key, stamp)
 
     def _is_being_made(self, place: Place) -> bool:
@@ -347,6 +351,8 @@ class Ledger:
                 # A hand edit becomes the artifact's new version, so that what follows is made from it.
                 receipt = self.archive.accept(place, format, receipt.provenance)
                 stamp = stamp_of_place(self.archive.root, place, format)
+        except BusyError:
+            raise
         except CytopipeError as error:
             told = "was edited by hand, and the edit cannot be taken up" if edited else "cannot be read"
             self._mark(asset, key, f"{told}: {error}", touched)

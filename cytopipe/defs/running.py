@@ -23,6 +23,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from cytopipe.defs.dead_runs import claim_tags
 from cytopipe.defs.history import asset_key
 from cytopipe.defs.selection import Run
+from cytopipe.interrupts import ctrl_c_held_back
 
 __all__ = ["Finished", "range_tags", "run_assets"]
 
@@ -57,7 +58,9 @@ def run_assets(instance: DagsterInstance, definitions: Definitions, run: Run, *,
         remote_job_origin=_origin(job),
     )
     try:
-        execute_run(InMemoryJob(job), created, instance, raise_on_error=False)
+        # Dagster's processes that watch over the run's output would print tracebacks.
+        with ctrl_c_held_back():
+            execute_run(InMemoryJob(job), created, instance, raise_on_error=False)
     except KeyboardInterrupt:
         _cancel(instance, created)
     return _finished(instance, created)

@@ -17,12 +17,17 @@ if TYPE_CHECKING:
 __all__ = [
     "ALL_CYCLES",
     "BASES_IN_PLACE",
+    "CONVERTED",
+    "COUNTS_FALL",
     "FIELDS_USABLE",
     "FIELD_USABLE",
     "FINITE",
     "LABELS_CONSECUTIVE",
+    "MODEL_READABLE",
     "ONE_ROW_PER_CELL",
     "ONE_ROW_PER_LABEL",
+    "ONE_ROW_PER_READ",
+    "PLACED",
     "READS_IN_PLACE",
     "same_size",
 ]
@@ -79,6 +84,42 @@ def _field_usable(field: Image) -> CheckResult:
     return CheckResult(() if usable else ("has values below 1, or not finite",))
 
 
+def _converted(image: Image | ImageFiles) -> CheckResult:
+    images = dict(image) if isinstance(image, ImageFiles) else {"the image": image}
+    shape = next(iter(images.values())).shape[-2:]
+    wrong = [
+        f"{name} is {one.dtype} {one.shape}"
+        for name, one in images.items()
+        if one.dtype != np.uint16 or one.shape[-2:] != shape
+    ]
+    return CheckResult(tuple(wrong), {"rows": shape[0], "columns": shape[1]})
+
+
+def _counts_fall(stats: DataFrame) -> CheckResult:
+    (row,) = stats.to_dict("records")
+    wrong = [f"{name}: {value}" for name, value in row.items() if value < 0]
+    if row["final_nuclei"] > row["initial_nuclei"]:
+        wrong.append(f"{row['final_nuclei']} nuclei of {row['initial_nuclei']} found first")
+    return CheckResult(tuple(wrong))
+
+
+def _placed(positions: DataFrame) -> CheckResult:
+    lost = positions.loc[~np.isfinite(positions[["i", "j"]]).all(axis=1), "tile"].tolist()
+    twice = positions.loc[positions["tile"].duplicated(), "tile"].tolist()
+    found = [f"tile {tile} has no place" for tile in lost] + [f"tile {tile} has two places" for tile in twice]
+    return CheckResult(tuple(found), {"n_located": int(positions["located"].sum())})
+
+
+def _can_be_used(document: dict) -> CheckResult:
+    from cytopipe.screen.model import read_model_from_json
+
+    try:
+        read_model_from_json(document)
+    except (ValueError, KeyError, TypeError) as error:
+        return CheckResult((f"cannot be read back: {error}",))
+    return CheckResult()
+
+
 def _bases_in_place(bases: DataFrame, cells: Image) -> CheckResult:
     found = []
     shape = cells.shape[-2:]
@@ -106,7 +147,9 @@ def _reads_in_place(reads: DataFrame, cells: Image) -> CheckResult:
     found = [*_one_row(reads, "read").findings]
     if len(reads):
         height, width = cells.shape[-2:]
-        outside = int((~reads["i"].between(0, height - 1) | ~reads["j"].between(0, width - 1)).sum())
+        outside = int(
+            (~reads["i"].between(-0.5, height - 0.5) | ~reads["j"].between(-0.5, width - 0.5)).sum()
+        )
         known = np.unique(cells.load())
         strange = sorted(set(reads["cell"]) - set(known.tolist()) - {0})
         found += [f"{outside} reads lie outside of the image"] * bool(outside)
@@ -125,6 +168,20 @@ ALL_CYCLES = Check(
     name="all_cycles",
     description="Every cycle that was imaged is there, with the rows and columns it was imaged with.",
     evaluate=_all_cycles,
+)
+CONVERTED = Check(
+    name="converted",
+    description="Pixels are uint16, and all cycles have as many rows and columns.",
+    evaluate=_converted,
+)
+COUNTS_FALL = Check(
+    name="counts_fall",
+    description="No count is negative, and no more nuclei are left than were found.",
+    evaluate=_counts_fall,
+)
+PLACED = Check(name="placed", description="Every tile has one place in its well.", evaluate=_placed)
+MODEL_READABLE = Check(
+    name="model_readable", description="The model is read back as it was learned.", evaluate=_can_be_used
 )
 LABELS_CONSECUTIVE = Check(
     name="labels_consecutive",
@@ -151,6 +208,11 @@ ONE_ROW_PER_LABEL = Check(
     name="one_row_per_label",
     description="Every label of a tile has one row.",
     evaluate=lambda table: _one_row(table, "label"),
+)
+ONE_ROW_PER_READ = Check(
+    name="one_row_per_read",
+    description="Every read of a tile has one row.",
+    evaluate=lambda reads: _one_row(reads, "read"),
 )
 READS_IN_PLACE = Check(
     name="reads_in_place",

@@ -37,6 +37,31 @@ def _one_to_one(cells: DataFrame) -> CheckResult:
 
 ONE_TO_ONE = Check(name="one_to_one", description="Every cell has one partner at most.", evaluate=_one_to_one)
 
+
+def _rates(tiles: DataFrame) -> CheckResult:
+    wrong = tiles.loc[(tiles["n_matched"] > tiles["n_cells"]), "tile"].tolist()
+    return CheckResult(tuple(f"tile {tile} has more matches than cells" for tile in wrong))
+
+
+def _similar(transform: Mapping) -> CheckResult:
+    matrix = transform["matrix"]
+    if matrix is None:
+        return CheckResult()
+    (a, b, _), (c, d, _) = matrix
+    return CheckResult(() if abs(a * d - b * c) > 0 else ("turns all cells into a line",))
+
+
+def _one_row_per_match(table: DataFrame) -> CheckResult:
+    twice = int(table.duplicated(["tile", "cell_0"]).sum())
+    return CheckResult((f"{twice} cells have two rows",) if twice else (), {"n_cells": len(table)})
+
+
+RATES = Check(name="rates", description="No tile has more matches than cells.", evaluate=_rates)
+SIMILAR = Check(name="similar", description="The similarity has a scale that is not zero.", evaluate=_similar)
+ONE_ROW_PER_MATCH = Check(
+    name="one_row_per_match", description="Every cell has one row.", evaluate=_one_row_per_match
+)
+
 MERGE_SETTINGS = settings_of(
     "screen/merge_settings",
     "How sequenced cells are found among the stained ones.",
@@ -61,7 +86,11 @@ _OF_SCREEN = {
         "screen/merge/tiles": f"screen/{{screen}}/merge/tsvs/{_WELL}__tiles.tsv",
         "screen/merge/transform": f"screen/{{screen}}/merge/tsvs/{_WELL}__transform.json",
     },
-    checks={"screen/merge/cells": (ONE_TO_ONE,)},
+    checks={
+        "screen/merge/cells": (ONE_TO_ONE,),
+        "screen/merge/tiles": (RATES,),
+        "screen/merge/transform": (SIMILAR,),
+    },
 )
 def merge(
     well: DataSet,
@@ -113,6 +142,7 @@ def merge(
         "barcodes": "screen/sbs/well_cells",
         "features": "screen/phenotype/well_features",
     },
+    checks=(ONE_ROW_PER_MATCH,),
 )
 def features(
     well: DataSet, cells: DataFrame | None, barcodes: DataFrame | None, features: DataFrame | None

@@ -15,10 +15,13 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
+    CONVERTED,
+    COUNTS_FALL,
     FIELD_USABLE,
     LABELS_CONSECUTIVE,
     ONE_ROW_PER_CELL,
     ONE_ROW_PER_LABEL,
+    PLACED,
     same_size,
 )
 from cytopipe.defs.screen_images import (
@@ -92,7 +95,7 @@ SOURCES = (
     ),
     _declared("background_settings", "How background is taken out.", "illumination", "rolling_ball_radius"),
     _declared("alignment_settings", "How channels are aligned.", "alignment"),
-    _declared("segmentation_settings", "How cells are found.", "segmentation"),
+    _declared("segmentation_settings", "How nuclei and cells are found.", "segmentation"),
     _declared("feature_settings", "What is measured of cells.", "features"),
     stage_of("phenotype"),
     _declared("stitching_settings", "How the tiles of a well are put together.", "stitching"),
@@ -106,6 +109,7 @@ SOURCES = (
     TIFF,
     by=PHENOTYPE_TILES,
     place=f"screen/{{screen}}/preprocess/images/phenotype/{_TILE}__image.tiff",
+    checks=(CONVERTED,),
 )
 def images(tile: DataSet, raw: Files, acquisition: Phenotype) -> Described:
     """A tile as one image of all channels, uint16 CYX, the brightest plane of a stack."""
@@ -199,6 +203,7 @@ def _names_left(names: tuple[str, ...], settings: PhenotypeAlignmentSettings) ->
     checks={
         "screen/phenotype/nuclei": (LABELS_CONSECUTIVE, same_size("aligned")),
         "screen/phenotype/cells": (LABELS_CONSECUTIVE, same_size("aligned")),
+        "screen/phenotype/segmentation": (COUNTS_FALL,),
     },
 )
 def segmentation(
@@ -297,6 +302,7 @@ def well_features(well: DataSet, features: Mapping[str, Handle]) -> Described | 
     by=WELLS,
     optional=("aligned",),
     place=_table("positions", _WELL),
+    checks=(PLACED,),
 )
 def positions(
     well: DataSet,

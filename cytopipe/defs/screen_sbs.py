@@ -19,10 +19,15 @@ from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
     ALL_CYCLES,
     BASES_IN_PLACE,
+    CONVERTED,
+    COUNTS_FALL,
     FIELDS_USABLE,
     FINITE,
     LABELS_CONSECUTIVE,
+    MODEL_READABLE,
     ONE_ROW_PER_CELL,
+    ONE_ROW_PER_READ,
+    PLACED,
     READS_IN_PLACE,
     same_size,
 )
@@ -40,6 +45,7 @@ from cytopipe.defs.screen_images import (
 from cytopipe.defs.screen_sources import LIBRARY, SBS_TILES, WELLS, Files, raw, settings_of, stage_of
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
+from cytopipe.storage.formats.document import JSON
 from cytopipe.storage.formats.image import Image
 from cytopipe.storage.formats.table import PARQUET, TSV
 from cytopipe.storage.formats.tiff import TIFF
@@ -55,6 +61,7 @@ if TYPE_CHECKING:
         FilterSettings,
         IlluminationSettings,
         LibrarySettings,
+        ReadModelSettings,
         ReadSettings,
         SegmentationSettings,
         StitchingSettings,
@@ -104,11 +111,11 @@ SOURCES = (
     ),
     _declared("alignment_settings", "How cycles are aligned.", "alignment"),
     _declared("log_settings", "How spots are brought out.", "filter", "sigma"),
-    _declared("peak_settings", "How peaks are found.", "filter", "peak_width"),
+    _declared("peak_settings", "How peaks are found in the standard deviation.", "filter", "peak_width"),
     _declared("max_settings", "How far the value of a spot is looked for.", "filter", "max_filter_width"),
     _declared("background_settings", "How background is taken out.", "illumination", "rolling_ball_radius"),
     _declared("segmentation_cycles", "On which cycles cells are found.", "", "dapi_cycle", "cyto_cycle"),
-    _declared("segmentation_settings", "How cells are found.", "segmentation"),
+    _declared("segmentation_settings", "How nuclei and cells are found.", "segmentation"),
     _declared("read_method", "How spots become reads.", "reads", "method"),
     _declared("base_settings", "Which peaks are reads.", "reads", "threshold_peaks", "read_margin_px"),
     _declared(
@@ -117,6 +124,7 @@ SOURCES = (
         "reads",
         without=("method", "threshold_peaks"),
     ),
+    _declared("model_settings", "How the read model is learned and used.", "read_model"),
     _declared("cell_settings", "How the reads of a cell become its barcodes.", "cell_calls"),
     settings_of(
         "screen/library_settings",
@@ -136,6 +144,7 @@ SOURCES = (
     TIFFS,
     by=SBS_TILES,
     place=f"screen/{{screen}}/preprocess/images/sbs/{_TILE}__image.tiffs",
+    checks=(CONVERTED,),
 )
 def images(tile: DataSet, raw: Files, acquisition: Sequencing) -> Described:
     """Every cycle of a tile as one image of all channels, uint16 CYX, the brightest plane of a stack.
@@ -243,7 +252,13 @@ def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSetting
     return Described(as_like(pixels, standard_deviation, "YX"), counts, picture=png(crop_of_spots(pixels)))
 
 
-@artifact("screen/sbs/max_filtered", TIFF, by=SBS_TILES, place=_image("max_filtered"))
+@artifact(
+    "screen/sbs/max_filtered",
+    TIFF,
+    by=SBS_TILES,
+    place=_image("max_filtered"),
+    checks=(same_size("log_filtered"),),
+)
 def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSettings) -> Image:
     """The maximum around each pixel, bases alone, so that a spot off by a pixel keeps it; uint16 TCYX."""
     from cytopipe.screen.filters import max_filter
@@ -320,7 +335,11 @@ def corrected(
         "screen/sbs/cells": _image("cells"),
         "screen/sbs/segmentation": f"screen/{{screen}}/sbs/tsvs/{_TILE}__segmentation_stats.tsv",
     },
-    checks={"screen/sbs/nuclei": (LABELS_CONSECUTIVE,), "screen/sbs/cells": (LABELS_CONSECUTIVE,)},
+    checks={
+        "screen/sbs/nuclei": (LABELS_CONSECUTIVE,),
+        "screen/sbs/cells": (LABELS_CONSECUTIVE,),
+        "screen/sbs/segmentation": (COUNTS_FALL,),
+    },
 )
 def segmentation(
     tile: DataSet, corrected: Image, segmentation_settings: SegmentationSettings
@@ -375,15 +394,77 @@ def bases(
 _BY_PEAKS = ("median", "percentile")
 
 
-@artifact("screen/sbs/reads", PARQUET, by=SBS_TILES, place=_table("reads"), checks=(READS_IN_PLACE,))
+_LIBRARY = {"library": "screen/library", "library_settings": "screen/library_settings"}
+
+
+@artifact(
+    "screen/sbs/read_model",
+    JSON,
+    by=WELLS,
+    optional=("aligned", "cells"),
+    place=f"screen/{{screen}}/sbs/models/{_WELL}__read_model.json",
+    checks=(MODEL_READABLE,),
+    inputs=_LIBRARY,
+)
+def read_model(
+    well: DataSet,
+    aligned: Mapping[str, Handle],
+    cells: Mapping[str, Handle],
+    library: DataFrame | None,
+    library_settings: LibrarySettings,
+    read_method: ReadSettings,
+    model_settings: ReadModelSettings,
+) -> Described | Nothing:
+    """How the spots of a well look: gains, crosstalk and phasing by cycle, noise, and the barcodes' shares.
+
+    Learned from squares of all tiles, against the library where there is one.
+    """
+    from cytopipe.screen.model import estimate_read_model
+
+    if not well.entry.tiles.get("sbs"):
+        return Nothing("the well was not sequenced")
+    if read_method.method != "model":
+        return Nothing(f"the method {read_method.method} learns nothing from the well")
+    tiles, notes = tiles_of(well, "sbs", cells)
+    opened = [(aligned[f"{well.key}|{tile}"].load(), labels.load()) for tile, labels in tiles.items()]
+    model = estimate_read_model(
+        ((image.load(), labels.load()) for image, labels in opened),
+        _named_for_model(library, library_settings),
+        model_settings,
+        bases=opened[0][0].channel_names[-4:],
+    )
+    return Described(model.as_json(), {"n_tiles": len(tiles)}, notes)
+
+
+def _named_for_model(library: DataFrame | None, settings: LibrarySettings) -> DataFrame | None:
+    """The library with its barcodes in the column that the read model looks for."""
+    if library is None:
+        return None
+    column = settings.prefix_column or settings.barcode_column
+    others = [name for name in ("barcode", "prefix", "sgRNA") if name in library and name != column]
+    return library.drop(columns=others).rename(columns={column: "barcode"})
+
+
+@artifact(
+    "screen/sbs/reads",
+    PARQUET,
+    by=SBS_TILES,
+    place=_table("reads"),
+    inputs=_LIBRARY,
+    checks=(READS_IN_PLACE,),
+)
 def reads(
     tile: DataSet,
     bases: DataFrame | None,
     peaks: Handle,
     aligned: Handle,
     cells: Handle,
+    read_model: dict | None,
+    library: DataFrame | None,
+    library_settings: LibrarySettings,
     read_method: ReadSettings,
     read_settings: ReadSettings,
+    model_settings: ReadModelSettings,
 ) -> Described:
     """The sequence of each read, with the quality of every base."""
     from cytopipe.screen.thumbnails import density, png
@@ -399,12 +480,19 @@ def reads(
             method=read_settings.method,
             cycles=aligned.load().size("T"),
         )
-    else:
+    elif read_method.method == "zscore":
         from cytopipe.screen.zscore import zscore_reads
 
         image = aligned.load()
         spots, names = image.pixels[:, -4:], image.channel_names[-4:]
         table = zscore_reads(spots, cells.load().load(), read_settings, tile.entry.wildcards, names)
+    else:
+        from cytopipe.screen.model import call_reads_model, detect_reads, read_model_from_json
+
+        model = read_model_from_json(read_model)
+        labels, pixels = cells.load().load(), aligned.load().load()
+        spots = detect_reads(pixels, labels, model, model_settings, tile.entry.wildcards)
+        table = call_reads_model(spots, model, _named_for_model(library, library_settings))
     counts = {"n_reads": len(table), "n_reads_in_cells": int((table["cell"] > 0).sum())}
     return Described(table, counts, picture=png(density(table["i"].to_numpy(), table["j"].to_numpy())))
 
@@ -414,24 +502,33 @@ def reads(
     PARQUET,
     by=SBS_TILES,
     place=_table("cells"),
+    inputs=_LIBRARY,
     checks=(ONE_ROW_PER_CELL,),
-    inputs={"library": "screen/library", "library_settings": "screen/library_settings"},
 )
 def cell_barcodes(
     tile: DataSet,
     reads: DataFrame,
+    read_model: dict | None,
     library: DataFrame | None,
     library_settings: LibrarySettings,
     read_method: ReadSettings,
+    model_settings: ReadModelSettings,
     cell_settings: CellCallSettings,
 ) -> Described:
     """The best barcodes of every cell that has reads, with their genes."""
-    if read_method.method == "zscore" and library is not None:
-        from cytopipe.screen.zscore import match_cells as called
-    else:
-        from cytopipe.screen.cells import cells_of as called
+    if read_method.method == "model":
+        from cytopipe.screen.model import call_cells_model, read_model_from_json
 
-    table = called(reads, library, cell_settings, library_settings)
+        known = _named_for_model(library, library_settings)
+        table = call_cells_model(reads, read_model_from_json(read_model), known, model_settings)
+    elif read_method.method == "zscore" and library is not None:
+        from cytopipe.screen.zscore import match_cells
+
+        table = match_cells(reads, library, cell_settings, library_settings)
+    else:
+        from cytopipe.screen.cells import cells_of
+
+        table = cells_of(reads, library, cell_settings, library_settings)
     return Described(table, _mapped(table))
 
 
@@ -444,7 +541,14 @@ def _mapped(table: DataFrame) -> dict[str, int]:
 # ---------------------------------------------------------------------- a well
 
 
-@artifact("screen/sbs/well_reads", PARQUET, by=WELLS, optional=("reads",), place=_table("reads", _WELL))
+@artifact(
+    "screen/sbs/well_reads",
+    PARQUET,
+    by=WELLS,
+    optional=("reads",),
+    place=_table("reads", _WELL),
+    checks=(ONE_ROW_PER_READ,),
+)
 def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothing:
     """The reads of all tiles of a well."""
     if not well.entry.tiles.get("sbs"):
@@ -454,7 +558,14 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
     return Described(table, {"n_tiles": len(tiles), "n_reads": len(table)}, notes)
 
 
-@artifact("screen/sbs/positions", PARQUET, by=WELLS, optional=("aligned",), place=_table("positions", _WELL))
+@artifact(
+    "screen/sbs/positions",
+    PARQUET,
+    by=WELLS,
+    optional=("aligned",),
+    place=_table("positions", _WELL),
+    checks=(PLACED,),
+)
 def positions(
     well: DataSet,
     aligned: Mapping[str, Handle],
@@ -471,7 +582,14 @@ def positions(
     return replace(found, notes={**found.notes, **notes})
 
 
-@artifact("screen/sbs/well_info", PARQUET, by=WELLS, optional=("nuclei",), place=_table("sbs_info", _WELL))
+@artifact(
+    "screen/sbs/well_info",
+    PARQUET,
+    by=WELLS,
+    optional=("nuclei",),
+    place=_table("sbs_info", _WELL),
+    checks=(ONE_ROW_PER_CELL,),
+)
 def well_info(well: DataSet, nuclei: Mapping[str, Handle]) -> Described | Nothing:
     """Place, area and box of every nucleus in every tile of a well."""
     if not well.entry.tiles.get("sbs"):
@@ -512,7 +630,9 @@ def well_cells(
     place = ["plate", "well", "tile", "cell"]
     cells = well_info.merge(barcodes, on=place, how="left", validate="one_to_one")
     shape = next(iter(nuclei.values())).load().shape[-2:]
-    table, observations = count_cells_once(cells, positions, shape, stitching_settings)
+    table, observations = count_cells_once(
+        cells, positions, shape, stitching_settings, reads="n_reads" if "n_reads" in cells else None
+    )
     counts = {"n_tiles": len(tiles), "n_cells": len(table), "n_counted_once": len(observations) - len(table)}
     drawn = density(table["well_i"].to_numpy(), table["well_j"].to_numpy())
     return Described(table, {**counts, **_mapped(table[table["cell_barcode_0"].notna()])}, notes, png(drawn))
@@ -530,6 +650,7 @@ MEMBERS = (
     corrected,
     segmentation,
     bases,
+    read_model,
     reads,
     cell_barcodes,
     well_reads,

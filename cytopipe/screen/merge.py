@@ -104,9 +104,10 @@ def merge_cells(
         moved[known] = points[known] @ matrix[:, :2].T + matrix[:, 2]
         pairs = _mutual(moved, others, limit)
         if settings.local_fit and len(pairs) >= _LOCAL_CELLS:
-            for _ in range(2):
-                moved = _bent(moved, others, pairs)
-                pairs = _mutual(moved, others, limit)
+            # From far to near: a tile that is off by more than the limit has few cells within it.
+            for reach in np.geomspace(max(limit, 0.5 * _spacing(others[known_others])), limit, 4):
+                moved = _bent(moved, others, _mutual(moved, others, reach))
+            pairs = _mutual(moved, others, limit)
         pairs = _with_cut_cells(pairs, phenotype, sbs, moved, matrix, 2 * limit)
     cells = _table(phenotype, sbs, pairs, moved, others, sbs_pixel_um)
     tiles = _rates(phenotype, sbs, pairs, moved, others, cells["distance_um"].to_numpy())
@@ -303,6 +304,8 @@ def _bent(moved: NDArray, others: NDArray, pairs: NDArray) -> NDArray[np.float64
     """Points moved by the median of what the matched cells around them are off by."""
     from scipy.spatial import cKDTree
 
+    if len(pairs) < _LOCAL_CELLS:
+        return moved
     off = others[pairs[:, 1]] - moved[pairs[:, 0]]
     known = np.flatnonzero(np.isfinite(moved).all(axis=1))
     near = cKDTree(moved[pairs[:, 0]]).query(moved[known], k=_LOCAL_CELLS)[1]

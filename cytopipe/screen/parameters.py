@@ -501,7 +501,7 @@ class ReadModelSettings(ParameterSet):
     prior_rounds: Annotated[int, Field(ge=0, le=20)] = 3
     """Rounds in which shares of reads and cells are learned."""
 
-    sample_squares: Annotated[int, Field(ge=1, le=256)] = 8
+    sample_squares: Annotated[int, Field(ge=1, le=256)] = 6
     """Squares of the well's tiles that the model is learned from."""
 
     sample_side_px: Annotated[int, Field(ge=64, le=4096)] = 256

@@ -262,13 +262,13 @@ def _rough_one(target: NDArray, moving: NDArray, degrees: int) -> NDArray[np.flo
         cv2.resize(one, (shape[1] // factor, shape[0] // factor), interpolation=cv2.INTER_AREA)
         for one in (target, moving)
     ]
-    shift = shift_between(*small, smooth_px=1.5, n_peaks=8)
+    shift = shift_between(*small, smooth_px=1.5)
     if shift.significance < _LEAST_SIGNIFICANCE:
         return None
     start = shift.pixels * factor
     half = int(np.clip(min(shape) // 10, 24, 96))
     turn = 0.012 * max(shape) / 2
-    centres = _grid(shape, half, 7)
+    centres = _grid(shape, half, 5)
     matrix = np.eye(3)
     matrix[:2, 2] = start
     for reach in (int(np.ceil(turn + 2 * factor + 2)), 4):
@@ -647,7 +647,7 @@ def _residuals(
 
     middle = np.array([(shape[0] - 1) / 2, (shape[1] - 1) / 2, 1.0])
     half = int(np.clip(min(shape) // 8, 16, 64))
-    centres = fit.windows(half, 4, 8)
+    centres = fit.windows(half, 3, 5)
     rows, targets = [], {}
     for t, c in np.ndindex(transforms.shape[:2]):
         matrix = transforms[t, c]
@@ -664,7 +664,7 @@ def _residuals(
             if t not in targets:
                 targets = {t: fit.target(t)}
             shifts, scores = window_shifts(
-                fit.warped[t][c - n_extra], targets[t], centres, np.zeros((len(centres), 2)), half, 4
+                fit.warped[t][c - n_extra], targets[t], centres, np.zeros((len(centres), 2)), half, 3
             )
             known = np.isfinite(shifts[:, 0])
             row["n_windows"] = int(known.sum())

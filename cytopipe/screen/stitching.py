@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ Load = Callable[[Hashable], Any]
 
 _FIDUCIAL_PX = (1.0, 12.0)
 _TILES_IN_MEMORY = 24  # filtered, for comparing: pairs follow the order of tiles, so most are met again
+_STAGE_PX = 15.0  # by which a stage misses its place between two tiles, at most
 _STAGE_WEIGHT = 1e-3  # of a shift that the stage model says, against 1 of one that was measured well
 
 
@@ -101,7 +103,8 @@ def stitch_tiles(
     pairs = _neighbours(expected, shape, settings.min_overlap_px)
     shifts, scores, significances = _measured(names, load, expected, shape, pairs, settings)
     stage, used = _stage_model(expected, pairs, shifts, significances, settings)
-    positions = _solved(expected @ stage.T, pairs, shifts, scores, used)
+    trust = scores * np.minimum(1.0, significances / max(settings.min_significance, 1e-9))
+    positions = _solved(expected @ stage.T, pairs, shifts, trust, used)
     return _told(names, expected @ stage.T, positions, pairs, shifts, scores, significances, used)
 
 
@@ -209,34 +212,44 @@ def _stage_model(
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """The 2 x 2 matrix from expected to measured shifts, and the pairs that are believed.
 
-    A stage may be turned against the camera, or its pixel size be wrong by a little. The matrix is fitted
-    robustly; a shift far from it is not believed.
+    A stage may be turned against the camera, or its pixel size be wrong by a little. Every two shifts propose
+    a matrix, that with most votes is taken and fitted again to those that agree. A shift far from it is not
+    believed; one that is barely significant is, where it agrees with the matrix.
     """
-    used = np.isfinite(shifts[:, 0]) & (significances >= settings.min_significance)
-    matrix = np.eye(2)
     said = expected[pairs[:, 1]] - expected[pairs[:, 0]] if len(pairs) else np.empty((0, 2))
-    for _ in range(10):
-        if used.sum() < 6 or np.linalg.matrix_rank(said[used], tol=1.0) < 2:
-            break
+    weak = np.isfinite(shifts[:, 0]) & (significances >= 0.35 * settings.min_significance)
+    used = weak & (significances >= settings.min_significance)
+    matrix, agree = _voted(said[weak], shifts[weak], significances[weak])
+    if agree < 5:
+        return np.eye(2), used
+    for _ in range(5):
         away = np.hypot(*(shifts - said @ matrix.T).T)
-        scale = max(1.0, 1.4826 * float(np.median(away[used])))
-        weighted = said[used] / np.maximum(1.0, away[used] / scale)[:, None]
-        new = np.linalg.lstsq(weighted.T @ said[used], weighted.T @ shifts[used], rcond=None)[0].T
-        if (
-            np.abs(new - np.eye(2)).max() > 0.1
-        ):  # no stage is off by a tenth: the shifts are not to be believed
-            matrix = np.eye(2)
-            break
-        matrix = new
+        near = weak & (away < _STAGE_PX)
+        weighted = said[near] * significances[near, None]
+        matrix = np.linalg.lstsq(weighted.T @ said[near], weighted.T @ shifts[near], rcond=None)[0].T
     away = np.hypot(*(shifts - said @ matrix.T).T)
-    if used.sum() >= 6:
-        limit = max(8.0, 6 * 1.4826 * float(np.median(away[used])))
-        used &= away <= limit
-    return matrix, used
+    return matrix, weak & (away <= _STAGE_PX) | used & (away <= 2 * _STAGE_PX)
+
+
+def _voted(said: NDArray, shifts: NDArray, weights: NDArray) -> tuple[NDArray[np.float64], int]:
+    """The 2 x 2 matrix on which most shifts agree, and how many do."""
+    strongest = np.argsort(-weights, kind="stable")[:60]
+    best, agree, most = np.eye(2), 0, -1.0
+    for i, j in combinations(strongest, 2):
+        one = said[[i, j]]
+        if abs(np.linalg.det(one)) < 0.5 * np.prod(np.linalg.norm(one, axis=1)):
+            continue
+        matrix = np.linalg.solve(one, shifts[[i, j]]).T
+        if np.abs(matrix - np.eye(2)).max() > 0.1:  # no stage is off by a tenth
+            continue
+        near = np.hypot(*(shifts - said @ matrix.T).T) < _STAGE_PX
+        if weights[near].sum() > most:
+            best, agree, most = matrix, int(near.sum()), float(weights[near].sum())
+    return best, agree
 
 
 def _solved(
-    start: NDArray, pairs: NDArray, shifts: NDArray, scores: NDArray, used: NDArray
+    start: NDArray, pairs: NDArray, shifts: NDArray, trust: NDArray, used: NDArray
 ) -> NDArray[np.float64]:
     """Positions that minimise the weighted sum of absolute differences to the shifts, (n, 2).
 
@@ -253,7 +266,7 @@ def _solved(
     graph = sparse.csr_matrix((np.tile([-1.0, 1.0], m), (rows, pairs.ravel())), shape=(m, n))
     said = graph @ start
     wanted = np.where(used[:, None], np.nan_to_num(shifts), said)
-    base = np.where(used, np.clip(scores, 0.05, 1) ** 2, _STAGE_WEIGHT)
+    base = np.where(used, np.clip(trust, 0.05, 1) ** 2, _STAGE_WEIGHT)
     positions, weights = start, base
     for _ in range(30):
         normal = graph.T @ sparse.diags(weights) @ graph + 1e-6 * sparse.eye(n)

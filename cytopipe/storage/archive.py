@@ -153,21 +153,24 @@ class Archive:
             The format cannot hold the value.
         StorageError
             The disk is full, read-only or failing; the previous version stands.
+        BusyError
+            Somebody works in the folder of a set.
         """
         if isinstance(format, SetFormat):
             if check is not None:
                 check(lambda: value)
             files, owns = format.files(place.set_name, value), format.owns(place.set_name)
-            if not format.editable:
-                self._yield_place(place, owns)
-            try:
+            with format.alone(self.store.root / place.path):
+                if not format.editable:
+                    self._yield_place(place, owns)
+                try:
+                    return self._publish_set(place, format, files, value, provenance)
+                except ResumeError:
+                    if owned(self.root / place.path, owns):
+                        raise
+                # Nothing stands any more, so no edit can be lost.
+                self.store.accept_set(place.path, place.set_name, owns=owns)
                 return self._publish_set(place, format, files, value, provenance)
-            except ResumeError:
-                if owned(self.root / place.path, owns):
-                    raise
-            # Nothing stands any more, so no edit can be lost.
-            self.store.accept_set(place.path, place.set_name, owns=owns)
-            return self._publish_set(place, format, files, value, provenance)
 
         def validate(draft: Path) -> None:
             format.validate(draft)
@@ -266,15 +269,19 @@ class Archive:
         ------
         DamagedError
             A file is damaged, which is no edit.
+        BusyError
+            Somebody works in the folder of the set.
         CytopipeError
             The edit breaks what must hold of the set; nothing was written.
         """
-        found = self.store.classify_set(place.path, place.set_name)
-        if found.kind == "damaged":
-            raise DamagedError(found.findings)
-        files = format.accepted(place.set_name, found, self.root / place.path)
-        value = format.parse(place.set_name, files, self.root / place.path)
-        return self._publish_set(place, format, files, value, provenance)
+        folder = self.root / place.path
+        with format.alone(folder):
+            found = self.store.classify_set(place.path, place.set_name)
+            if found.kind == "damaged":
+                raise DamagedError(found.findings)
+            files = format.accepted(place.set_name, found, folder)
+            value = format.parse(place.set_name, files, folder)
+            return self._publish_set(place, format, files, value, provenance)
 
     def scratch(self, recipe: str) -> Path:
         """A folder for checkpoints of work that follows `recipe`; another recipe gets another folder."""

@@ -154,6 +154,17 @@ def test_progress_tells_rate_and_memory_before_the_first_cell(path, tmp_path):
     assert "fine  6 groups" in done.stdout
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_level_that_holds_less_than_was_meant_is_told_at_the_end(tmp_path):
+    """No group large enough; cells without a count pass without a word of NumPy's."""
+    cells = small_cells(60, 20)
+    cells.X[:20] = 0
+    path = write(cells, tmp_path / "a.h5ad")
+    asked = ("aggregate", path, "--level", "coarse=coarse", "--sample", "sample", "-o", tmp_path / "out")
+    assert "Its files hold no group" not in call(*asked, "--min-cells", 1).output
+    assert "warning: level coarse: none of its" in call(*asked, "--min-cells", 1000).output
+
+
 def test_without_samples_cells_are_resampled(path, tmp_path):
     """No --sample: the bootstrap over cells, said in the file."""
     call("aggregate", path, "--level", "fine=fine", "-o", tmp_path, "--n-bootstrap", 2, "-q")

@@ -424,7 +424,7 @@ def test_a_chunk_that_inflates_beyond_its_declared_size_is_stopped(tmp_path):
     from cytopipe.atlas.decode import inflate_exactly
 
     with pytest.raises(ValueError, match="more than"):
-        inflate_exactly(zlib.compress(bytes(50_000_000)), 1000)
+        inflate_exactly(zlib.compress(bytes(50_000_000)), np.empty(1000, np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def _accumulate(X: np.ndarray, unit: np.ndarray):
         np.arange(len(X)), indptr, columns.astype(np.int32), X[rows, columns],
         np.arange(n_genes, dtype=np.int32), unit, *[np.arange(n_units, dtype=np.int32)] * 2,
         fixed_point_bits(len(X)), np.zeros(n_units, np.int64),
-        sums, expressing, logs, none, none, np.zeros(0, np.int64), True, False,
+        sums, expressing, logs, none, none, np.zeros(0, np.int64), False,
     )  # fmt: skip
     return sums, expressing, logs
 

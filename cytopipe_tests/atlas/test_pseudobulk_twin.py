@@ -143,15 +143,16 @@ def test_batches_threads_and_the_order_of_cells_do_not_show_in_a_byte(cells, fol
         assert bytes_of(out) == bytes_of(folder), (batch, threads, path.name)
 
 
-@pytest.mark.parametrize("layout", ["units", "entries", "no leaves"])
+@pytest.mark.parametrize("layout", ["units", "entries", "entries summed per unit"])
 @pytest.mark.parametrize("form", FORMS)
 def test_both_layouts_of_the_counts_give_the_same_bytes(cells, folder, tmp_path, monkeypatch, form, layout):
-    """Sums per unit, the counts of all cells beside sums per leaf, and those counts alone: the same files."""
-    from cytopipe.atlas import plan
+    """Sums per unit, and the counts of all cells, added up by entry or by unit: the same files."""
+    from cytopipe.atlas import group_rows, plan
 
     monkeypatch.setattr(plan, "_layouts", lambda settings: [layout if layout == "units" else "entries"])
-    if layout == "no leaves":
-        monkeypatch.setattr(plan, "_n_rows", lambda units, layout: 0)
+    if layout == "entries summed per unit":
+        monkeypatch.setattr(group_rows, "_MANY", 0)
+        monkeypatch.setattr(group_rows, "SUMS_BYTES", 1)  # some genes at a time
     path = write(cells, tmp_path / "input.h5ad", form)
     out = tmp_path / "out"
     aggregate(path, LEVELS, out, atlas="a", sample="sample", settings=SETTINGS, use_gpu=False, threads=3)

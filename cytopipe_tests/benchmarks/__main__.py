@@ -30,9 +30,11 @@ BENCHMARKS = {
     "ledger": "The ledger: what is fresh, as a project grows",
     "atlas": "Pseudobulk: time and memory beside scanpy, decoupler and the h5py floor",
     "ome_zarr": "OME-Zarr: writing pyramids beside the numcodecs floor and other writers",
+    "screen_reads": "Optical screens: cells with the right barcode, by preset and method",
     "atlas_activity": "Activity: exact moments and permutations",
     "screen_stages": "Screens: alignment, filters and illumination beside SciPy and scikit-image",
     "screen_features": "Screens: measurements of cells beside one object after the other",
+    "screen_geometry": "Screens: where planes, tiles and cells are put, against the truth",
 }
 INTRODUCTION = """\
 # Benchmarks

@@ -103,7 +103,7 @@ def test_a_run_database_of_no_bytes_costs_the_list_of_runs_alone(project: Path) 
     assert states(project) == before
 
 
-def test_status_ends_with_1_where_a_check_that_only_warns_failed(project: Path) -> None:
+def test_status_and_materialize_end_with_1_where_a_check_that_only_warns_failed(project: Path) -> None:
     """The known species are declared such that they cannot be found: every second record of each."""
     records = fasta("meadow").split(">")[1:]
     wrong = [
@@ -113,7 +113,11 @@ def test_status_ends_with_1_where_a_check_that_only_warns_failed(project: Path) 
     file = project / "cytopipe.yaml"
     file.write_text(file.read_text().replace("truth: meadow.fasta", "truth: known.fasta"))
     said = cytopipe("materialize", "decompose/report", "-p", "meadow", "--quiet", at=project)
-    assert (said.code, "1 of 1 done" in said.out) == (0, True), said
+    assert (said.code, "1 of 1 done" in said.out) == (1, True), said
+    assert said.err.count("a check failed: agrees_with_truth: adjusted Rand index") == 1
+    again = cytopipe("materialize", "decompose/report", "-p", "meadow", "--quiet", at=project)
+    assert (again.code, "nothing to do" in again.out) == (1, True), again
+    assert cytopipe("materialize", "decompose/report", "-p", "forest", "--quiet", at=project).code == 0
     said = cytopipe("status", "decompose/report", at=project)
     assert said.code == 1, said
     assert "a check failed: agrees_with_truth: adjusted Rand index" in said.out

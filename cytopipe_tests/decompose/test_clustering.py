@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import adjusted_rand_score
 
-from cytopipe.decompose import partitioning
+from cytopipe.decompose import split as split_rule
 from cytopipe.decompose.conflicts import conflicted, overlapping_components, resolve_conflicts
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.growth import grow, grow_all
 from cytopipe.decompose.neighbours import open_neighbours
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.partitioning import partition
 from cytopipe.decompose.refinement import medoid, refine_close
 from cytopipe.decompose.sequences import SequenceSet
+from cytopipe.decompose.split import split
 from cytopipe.errors import ParameterError
 from cytopipe.storage.fasta import read_fasta
 from cytopipe_tests.benchmarks.decompose_sets import mutated, quoted_name, simulated
@@ -157,7 +157,7 @@ def test_parity_grows_overlapping_clusters_that_resolution_makes_disjoint(real_d
 @pytest.mark.parametrize("method", ["median", "local", "global"])
 @pytest.mark.parametrize("dense", [1_500, 20])
 def test_components_of_any_size_are_partitioned_by_any_rule(case, method, dense, monkeypatch):
-    monkeypatch.setattr(partitioning, "DENSE", dense)
+    monkeypatch.setattr(split_rule, "DENSE", dense)
     parameters = Parameters(gap_method=method)
     clusters = [range(0, 100), range(60, len(case.sequences))]
     settled = resolve_conflicts(clusters, case.distances, parameters)
@@ -188,9 +188,9 @@ def test_components_are_those_of_shared_members(clusters):
 
 def test_refinement_puts_together_what_was_split_and_loses_nothing(case):
     whole = tuple(sorted((g.members for g in case.grown()), key=lambda c: (-len(c), c)))
-    split = [part for c in whole for part in (c[::2], c[1::2]) if part]
-    assert refine_close(split, case.distances, case.neighbours, 0.02, DEFAULT) == whole
-    assert refine_close(split, case.distances, case.neighbours, 0.0, Parameters(parity=True))
+    halves = [part for c in whole for part in (c[::2], c[1::2]) if part]
+    assert refine_close(halves, case.distances, case.neighbours, 0.02, DEFAULT) == whole
+    assert refine_close(halves, case.distances, case.neighbours, 0.0, Parameters(parity=True))
     for threshold in (0.0, 0.05, 0.3):
         for parameters in (DEFAULT, Parameters(parity=True), Parameters(gap_method="global")):
             refined = refine_close(whole, case.distances, case.neighbours, threshold, parameters)
@@ -225,11 +225,11 @@ def test_simulated_species_are_found_in_spite_of_bad_reads(real_data):
 
 
 def test_a_partition_reports_the_gap_of_each_cluster(case):
-    result = partition(range(len(case.sequences)), case.distances, DEFAULT)
+    result = split(range(len(case.sequences)), case.distances, DEFAULT)
     assert len(result.gaps) == len(result.clusters)
     assert result.gap == min(result.gaps)
     assert max(result.gaps) > 0.02
-    alone = partition([0], case.distances, DEFAULT)
+    alone = split([0], case.distances, DEFAULT)
     assert (alone.clusters, alone.gap) == (((0,),), 0.0)
 
 

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cytopipe.decompose.alignment import adjusted_distance, oriented, reverse_complement, score_pairs
+from cytopipe.decompose.alignment import (
+    _paths_by_edlib,
+    adjusted_distance,
+    oriented,
+    packed,
+    reverse_complement,
+    score_pairs,
+)
+from cytopipe.decompose.edit_paths import align_block
 
 ORACLE = adjusted_identity.AdjustmentParams(end_skip_distance=20, max_repeat_motif_length=2)
 
@@ -107,3 +115,34 @@ def test_no_alignment_is_distance_one_and_identity_is_zero():
 
 def test_reverse_complement_turns_ambiguous_letters_too():
     assert reverse_complement("ACGTRYSWKMBDHVN") == "NBDHVKMWSRYACGT"
+
+
+@pytest.mark.parametrize("length", [30, 64, 65, 600, 1500])
+def test_a_path_is_the_one_that_edlib_chooses(length):
+    """Substitutions, gaps in runs, overhangs at either end, and ends that can be set in several places."""
+    rng = np.random.default_rng(length)
+    texts = []
+    for _ in range(60):
+        text = "".join(rng.choice(list("AAACGT"), length))
+        texts.append(text)
+        changes = [
+            (
+                int(rng.integers(length)),
+                int(rng.integers(4)),
+                "".join(rng.choice(list("ACGT"), rng.integers(4))),
+            )
+            for _ in range(rng.integers(1 + length // 16))
+        ]
+        left, right = rng.integers(0, 1 + length // 8, 2) * rng.integers(0, 2, 2)
+        texts.append(mutate(text, changes)[left : length + 9 - right] + "A" * int(rng.integers(4)))
+    letters, bounds = packed(texts)
+    pairs = np.arange(0, len(texts), 2)
+    first, second = oriented(pairs, pairs + 1, np.diff(bounds))
+    steps, step_bounds, overhang, start = align_block(letters, bounds, first, second)
+    theirs = _paths_by_edlib(letters, bounds, first, second)
+    ours = np.flatnonzero(overhang >= 0)
+    assert len(ours) >= 40
+    assert (overhang[ours] == theirs[2][ours]).all() and (start[ours] == theirs[3][ours]).all()
+    for pair in ours:
+        mine = steps[step_bounds[pair] : step_bounds[pair + 1]]
+        assert mine.tolist() == theirs[0][theirs[1][pair] : theirs[1][pair + 1]].tolist(), pair

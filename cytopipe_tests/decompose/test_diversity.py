@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score
 
-from cytopipe.decompose import partitioning
+from cytopipe.decompose import split as split_rule
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.diversity import species_cut
 from cytopipe.decompose.growth import grow_all
@@ -52,16 +52,16 @@ def grown(records):
 
 def cut_at_max_lump(monkeypatch):
     """Divide nothing that one fixed threshold joins."""
-    monkeypatch.setattr(partitioning, "narrowest_cut", lambda parameters: parameters.max_lump)
-    monkeypatch.setattr(partitioning, "species_cut", lambda clusters, distances, parameters: 1.0)
+    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters: parameters.max_lump)
+    monkeypatch.setattr(split_rule, "species_cut", lambda clusters, distances, parameters: 1.0)
 
 
 def test_young_species_of_a_marker_that_varies_little_are_found(monkeypatch):
     records = coalescent_set(5, Design(sisters=0.03, diversity=0.0025, diversity_spread=0.0, n_records=400))
     clusters, found, distances, neighbours = grown(records)
-    monkeypatch.setattr(partitioning, "narrowest_cut", lambda parameters: parameters.max_lump)
+    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters: parameters.max_lump)
     monkeypatch.setattr(
-        partitioning, "species_cut", lambda clusters, distances, parameters: parameters.max_lump
+        split_rule, "species_cut", lambda clusters, distances, parameters: parameters.max_lump
     )
     fixed = grown(records)[1]
     assert found > 0.93
@@ -74,8 +74,8 @@ def test_young_species_of_a_marker_that_varies_little_are_found(monkeypatch):
 def test_species_that_vary_much_are_not_torn(monkeypatch):
     records = coalescent_set(6, Design(sisters=0.08, diversity=0.006, diversity_spread=0.0, n_records=400))
     found = grown(records)[1]
-    monkeypatch.setattr(partitioning, "narrowest_cut", lambda parameters: parameters.max_lump)
+    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters: parameters.max_lump)
     monkeypatch.setattr(
-        partitioning, "species_cut", lambda clusters, distances, parameters: parameters.max_lump
+        split_rule, "species_cut", lambda clusters, distances, parameters: parameters.max_lump
     )
     assert found >= grown(records)[1] - 0.01

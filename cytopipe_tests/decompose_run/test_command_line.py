@@ -74,6 +74,24 @@ def test_status_and_edits_tell_what_a_person_did(fasta: Path, tmp_path: Path, cy
     assert cytopipe("decompose", "verify", run).returncode == 3
 
 
+def test_edits_says_what_follows_from_an_edit_of_an_earlier_stage(
+    fasta: Path, tmp_path: Path, cytopipe
+) -> None:
+    run, plain = tmp_path / "run", ("--no-report", "-q")
+    assert cytopipe("decompose", fasta, "-o", run, "--finalize", *plain).returncode == 0
+    before = clusters_in(run, "final")
+    one, two = run / "refined.cluster_0001.fasta", run / "refined.cluster_0002.fasta"
+    one.write_text(one.read_text() + two.read_text())
+    two.unlink()
+    said = cytopipe("decompose", "edits", run).stdout
+    assert said.startswith("final: whole\nrefined: edited\n"), said
+    assert f"final was made before that: `cytopipe decompose --resume {run}`" in said
+    assert "refined: edited" in cytopipe("decompose", "status", run).stdout
+    assert cytopipe("decompose", "--resume", run, *plain).returncode == 0
+    assert len(clusters_in(run, "final")) == len(before) - 1
+    assert cytopipe("decompose", "edits", run).stdout == "final: whole\n"
+
+
 def test_the_hash_seed_does_not_matter(fasta: Path, tmp_path: Path, cytopipe) -> None:
     for seed in ("0", "1"):
         done = cytopipe("decompose", fasta, "-o", f"run{seed}", "--finalize", "-q", PYTHONHASHSEED=seed)

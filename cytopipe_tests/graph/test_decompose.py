@@ -13,9 +13,12 @@ import pytest
 from dagster import DagsterInstance
 
 from cytopipe.decompose import Decomposition, Parameters, rollback
+from cytopipe.decompose.formats import CLUSTERS, alone_in
 from cytopipe.decompose.stages import CODE_VERSION
 from cytopipe.defs.decompose import DECOMPOSE
 from cytopipe.defs.overview import is_overview
+from cytopipe.errors import BusyError
+from cytopipe.storage.archive import Archive, Place
 from cytopipe_tests.decompose_run.barcodes import make_barcodes, write_fasta
 from cytopipe_tests.decompose_run.directory import (
     clusters_in,
@@ -289,6 +292,21 @@ def test_what_the_plain_command_rolled_back_is_made_again(lab: Lab) -> None:
     lab.make_all()
     assert states(lab) == dict.fromkeys(STAGES, "done")
     assert contents(folder_of(lab)) == before
+
+
+def test_nothing_is_written_where_a_plain_command_is_at_work(lab: Lab) -> None:
+    """It keeps the state in mind while it works, and would write over what others put there."""
+    lab.make_all()
+    folder = folder_of(lab)
+    archive, place = Archive(lab.directory / "out"), Place("decompose/meadow", "final")
+    record = clusters_in(folder, "final")["cluster_001.fasta"][0]
+    with alone_in(folder):
+        with pytest.raises(BusyError, match="another process works on this decomposition"):
+            archive.put(place, CLUSTERS, archive.get(place, CLUSTERS))
+        move_record(record, folder / "cluster_001.fasta", folder / "cluster_002.fasta")
+        assert states(lab)["decompose/final"] == "stale"
+        assert "was edited by hand, and is worked on" in lab.reasons("decompose/final", "meadow")[0]
+    assert states(lab)["decompose/final"] == "done"
 
 
 # ---------------------------------------------------------------------- stopped, and only once

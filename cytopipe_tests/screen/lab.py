@@ -25,6 +25,7 @@ screen:
       positions: sbs_metadata.tsv
       alignment: {model: translation}
       segmentation: {threshold_dapi: 2500}
+      reads: {method: median}
 """
 WELLS = ["s.1-A1", "s.1-A2"]
 TILES = [f"{well}|{tile}" for well in WELLS for tile in range(2)]

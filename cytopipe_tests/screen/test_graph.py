@@ -19,13 +19,12 @@ from cytopipe_tests.screen.lab import TILES, WELLS, edit, lab, wanted, written
 FIRST = [tile for tile in TILES if tile.startswith("s.1-A1")]
 OF_TILE = ["images", "aligned", "log_filtered", "standard_deviation", "peaks", "max_filtered"]
 OF_WELLS_TILES = ["corrected", "nuclei", "cells", "segmentation", "bases", "reads", "cell_barcodes"]
-OF_WELL = ["ic_fields", "well_reads", "positions", "well_info", "well_cells"]
-FROM_READS = {
-    "sbs/reads": TILES,
-    "sbs/cell_barcodes": TILES,
-    "sbs/well_reads": WELLS,
-    "sbs/well_cells": WELLS,
-}
+OF_WELL = ["ic_fields", "read_model", "well_reads", "positions", "well_info", "well_cells"]
+MERGED = [f"merge/{asset}" for asset in ("cells", "tiles", "transform", "features")]
+FROM_CELLS = {"sbs/cell_barcodes": TILES, "sbs/well_cells": WELLS, **dict.fromkeys(MERGED, WELLS)}
+FROM_READS = {"sbs/reads": TILES, "sbs/well_reads": WELLS, **FROM_CELLS}
+
+FROM_BASES = {"sbs/bases": TILES, **FROM_READS}
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +77,8 @@ def test_cells_get_the_barcodes_that_they_carry(made: Lab) -> None:
     right = total = 0
     for well in WELLS:
         table = pd.read_parquet(place(made, "sbs/well_cells", well))
+        assert {"well_i", "well_j", "mapped_0", "gene_0"} <= set(table)
+        table = table[table["cell_barcode_0"].notna()]
         total += len(table)
         for tile, cells in table.groupby("tile"):
             labels = read_tiff(place(made, "sbs/cells", f"{well}|{tile}")).load()
@@ -110,6 +111,7 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
         **{f"sbs/{asset}": ["s.1-A1|1"] for asset in OF_TILE},
         **{f"sbs/{asset}": FIRST for asset in OF_WELLS_TILES},
         **{f"sbs/{asset}": ["s.1-A1"] for asset in OF_WELL},
+        **{asset: ["s.1-A1"] for asset in MERGED},
     }
     # Dagster itself marks what is made from another version now, edge by edge.
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
@@ -126,32 +128,38 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
 
 
 def test_a_parameter_makes_stale_what_uses_its_stage_and_nothing_else(made: Lab) -> None:
-    entry = "    sbs:\n"
-    for setting, first, rest in (
-        ("reads: {normalize_bases_first: false}", "sbs/reads", FROM_READS),
-        (
-            "reads: {threshold_peaks: 300}",
-            "sbs/bases",
-            {"sbs/bases": TILES, **FROM_READS},
-        ),
-        (
-            "filter: {peak_width: 7}",
-            "sbs/peaks",
-            {"sbs/peaks": TILES, "sbs/bases": TILES, **FROM_READS},
-        ),
-        (
-            "cell_calls: {q_min: 0.3}",
-            "sbs/cell_barcodes",
-            {"sbs/cell_barcodes": TILES, "sbs/well_cells": WELLS},
-        ),
+    stages = {
+        "sbs/reads": FROM_READS,
+        "sbs/bases": FROM_BASES,
+        "sbs/peaks": {"sbs/peaks": TILES, **FROM_BASES},
+    }
+    for asset, before, after in (
+        ("sbs/reads", "{method: median}", "{method: median, normalize_bases_first: false}"),
+        ("sbs/bases", "{method: median}", "{method: median, threshold_peaks: 300}"),
+        ("sbs/peaks", "      reads:", "      filter: {peak_width: 7}\n      reads:"),
+        ("sbs/cell_barcodes", "      reads:", "      cell_calls: {q_min: 0.3}\n      reads:"),
     ):
-        line = f"{entry}      {setting}\n"
-        edit(made, (entry, line))
-        assert wanted(made) == rest, setting
-        (reason,) = made.reasons(f"screen/{first}", TILES[0])
-        assert setting.partition("{")[2].partition(":")[0] in reason, reason
-        edit(made, (line, entry))
+        edit(made, (before, after))
+        assert wanted(made) == stages.get(asset, FROM_CELLS), after
+        (reason,) = made.reasons(f"screen/{asset}", TILES[0])
+        assert "->" in reason and "_settings changed: " in reason
+        edit(made, (after, before))
         assert wanted(made) == {}
+
+
+def test_a_method_that_learns_from_the_well_is_made_over_tiles_wells_and_tiles_again(made: Lab) -> None:
+    before = {key: made.events("screen/sbs/cell_barcodes", key)[-1].version for key in TILES}
+    edit(made, ("{method: median}", "{method: model}"))
+    assert made.make("screen/sbs/bases", keys=FIRST).success
+    assert made.events("screen/sbs/bases", TILES[0])[-1].metadata["nothing"]
+    assert made.make("screen/sbs/read_model", keys=["s.1-A1"]).success
+    assert made.make("screen/sbs/reads", "screen/sbs/cell_barcodes", keys=FIRST).success
+    table = pd.read_parquet(place(made, "sbs/cell_barcodes", TILES[0]))
+    assert {"cell_barcode_0", "cell_barcode_probability_0", "call"} <= set(table)
+    edit(made, ("{method: model}", "{method: median}"))
+    made.make_all()
+    assert wanted(made) == {}
+    assert {key: made.events("screen/sbs/cell_barcodes", key)[-1].version for key in TILES} == before
 
 
 def test_a_damaged_image_fails_its_tile_alone_and_its_well_names_the_tile(fresh: Lab) -> None:

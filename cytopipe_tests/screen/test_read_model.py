@@ -82,3 +82,48 @@ def test_without_a_library_cells_get_the_sequences_of_their_reads(screen):
     assert reads["barcode"].str.len().eq(9).all() and reads["Q_min"].between(0, 1).all()
     called = cells["cell_barcode_0"].isin(screen.library["barcode"])
     assert called.mean() > 0.4
+
+
+def test_a_base_that_never_changes_is_read_and_debris_is_not():
+    from cytopipe.testing.screens import make_library
+
+    library = make_library(40, 9, seed=3)
+    alone = library[library["barcode"] == "G" * 9]
+    few = pd.concat([alone.assign(abundance=0.3), library.drop(alone.index)], ignore_index=True)
+    few["abundance"] /= few["abundance"].sum()
+    screen = make_screen(
+        "easy", 8, tile_grid=(1, 1), tile_size=384, library=few, debris_per_megapixel=600.0, with_barcode=0.7
+    )
+    aligned, labels = zip(*tiles_of(screen), strict=True)
+    _, cells = call_barcodes(aligned, labels, few)
+    truth = truth_of(screen)
+    same = truth[truth["callable"] & (truth["barcode_0"] == "G" * 9) & truth["barcode_1"].isna()]
+    called = cells.set_index("cell")["cell_barcode_0"].reindex(same["label"])
+    assert len(same) >= 5 and (called == "G" * 9).mean() >= 0.8
+    score = score_calls(cells, truth)
+    assert score["empty_called"] <= 5 and score["wrong"] <= 2
+
+
+def test_two_barcodes_of_a_cell_are_both_found(screen, called):
+    truth = truth_of(screen)
+    many = truth[(truth["n_spots_0"] > 2) & (truth["n_spots_1"] > 2) & (truth["n_spots"] > 4)]
+    cells = called[1].set_index(["tile", "cell"]).reindex(pd.MultiIndex.from_frame(many[["tile", "label"]]))
+    both = [
+        {one, two} == {three, four}
+        for one, two, three, four in zip(
+            cells["cell_barcode_0"],
+            cells["cell_barcode_1"],
+            many["barcode_0"],
+            many["barcode_1"],
+            strict=True,
+        )
+    ]
+    assert len(both) >= 3 and np.mean(both) > 0.6
+
+
+def test_a_cell_called_with_a_probability_is_right_as_often(screen, called):
+    joined = called[1].merge(truth_of(screen), left_on=["tile", "cell"], right_on=["tile", "label"])
+    sure = joined[joined["cell_barcode_probability_0"] > 0.9]
+    best = sure["cell_barcode_best"]
+    right = (best == sure["barcode_0"]) | (best == sure["barcode_1"])
+    assert abs(right.mean() - sure["cell_barcode_probability_0"].mean()) < 0.03

@@ -17,12 +17,13 @@ from cytopipe.decompose import reports, stages
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory.stage_result import StageResult
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage
 from cytopipe.decompose.workspace import SequenceFile, Work
 from cytopipe.errors import Finding, Interrupted, ParameterError, ResumeError
 
 if TYPE_CHECKING:
-    from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
+    from cytopipe.decompose.directory.decomposition import Decomposition
 
 __all__ = ["Advance"]
 

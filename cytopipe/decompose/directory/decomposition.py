@@ -9,7 +9,6 @@ moment and continued has the same files as a run that was never stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering, begun, input_facts
 from cytopipe.decompose.directory import opening
 from cytopipe.decompose.directory.folder import Folder
+from cytopipe.decompose.directory.stage_result import StageResult
 from cytopipe.decompose.edits import Edits
 from cytopipe.decompose.layout import INITIAL, REPORT_FOLDER, Stage, stage_named
 from cytopipe.decompose.neighbours_blast import require_blast
@@ -31,45 +31,9 @@ from cytopipe.provenance import Provenance, library_versions
 from cytopipe.storage import Difference
 from cytopipe.storage.fasta import FastaRecord
 
-__all__ = ["Decomposition", "StageResult"]
+__all__ = ["Decomposition"]
 
 _LIBRARIES = ("numpy", "scipy", "numba", "edlib")
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """A finished stage.
-
-    Parameters
-    ----------
-    stage : str
-        ``initial``, ``deconflicted``, ``refined`` or ``final``.
-    directory : Path
-    files : tuple of str
-        The FASTA files of the stage.
-    sha256 : str
-        Digest over their names and bytes: the data version.
-    n_clusters, n_records, n_unassigned : int
-        Clusters; records in clusters; records in none.
-    metrics : mapping of str to number
-        What the report measured.
-    tables, figures : mapping of str to Path
-        The files of the report.
-    resumed : bool
-        True if the stage was finished already and nothing was done again.
-    """
-
-    stage: str
-    directory: Path
-    files: tuple[str, ...]
-    sha256: str
-    n_clusters: int
-    n_records: int
-    n_unassigned: int
-    metrics: Mapping[str, int | float | str] = field(default_factory=dict)
-    tables: Mapping[str, Path] = field(default_factory=dict)
-    figures: Mapping[str, Path] = field(default_factory=dict)
-    resumed: bool = False
 
 
 class Decomposition:

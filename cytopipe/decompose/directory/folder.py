@@ -11,16 +11,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from cytopipe.decompose.checkpoints import Checkpoint, Checkpoints
 from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.edits import Reading, read_stage
-from cytopipe.decompose.formats import CLUSTERS, REPORT
+from cytopipe.decompose.formats import CLUSTERS_UNDER_LOCK, REPORT, alone_in
 from cytopipe.decompose.layout import (
     DISTANCE_FOLDER,
+    LOCK_FILE,
     REPORT_FOLDER,
     SEARCH_FOLDER,
     SET_ASIDE_FOLDER,
@@ -36,12 +37,9 @@ from cytopipe.provenance import Provenance
 from cytopipe.storage import SetState
 from cytopipe.storage.archive import Archive, Place
 from cytopipe.storage.fasta import FastaRecord
-from cytopipe.storage.filesystem import lock_file
 from cytopipe.storage.manifest import Manifest
 
 __all__ = ["Folder"]
-
-_LOCK_FILE = ".decompose.lock"
 
 
 class Folder:
@@ -59,22 +57,14 @@ class Folder:
         self.path = self.store.root
         self.checkpoints = Checkpoints(self.path, self.store)
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only one who works on this directory.
-
-        Raises
-        ------
-        BusyError
-            If another process does.
-        """
-        with lock_file(self.path / _LOCK_FILE, "another process works on this decomposition"):
-            yield
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Be the only one who works on this directory; see :func:`cytopipe.decompose.formats.alone_in`."""
+        return alone_in(self.path)
 
     def worker(self) -> str:
         """The process that works on this directory now; empty where none does."""
         try:
-            with (self.path / _LOCK_FILE).open() as stream:
+            with (self.path / LOCK_FILE).open() as stream:
                 try:
                     fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except OSError:
@@ -183,7 +173,7 @@ class Folder:
         clusters = replace(clusters, state=state, unchanged=unchanged, keeps_later=False)
         checkpoint = self.checkpoints.save(state, clusters.partition, reason, point=point)
         place = Place("", clusters.stage.asset)
-        receipt = self.archive.put(place, CLUSTERS, clusters, provenance)
+        receipt = self.archive.put(place, CLUSTERS_UNDER_LOCK, clusters, provenance)
         return clusters.published(receipt.version, provenance.as_json()).state, checkpoint
 
     def _unchanged(self, partition: Partition, previous: Partition | None) -> frozenset[str]:

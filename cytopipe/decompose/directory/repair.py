@@ -22,14 +22,7 @@ from cytopipe.decompose.layout import INITIAL, STAGES, Stage
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.placement import beside_their_twins
-from cytopipe.decompose.state import (
-    Command,
-    Metadata,
-    Refinement,
-    Requests,
-    State,
-    now,
-)
+from cytopipe.decompose.state import Metadata, Refinement, Requests, State, now
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import CytopipeError, ParameterError, ResumeError
 from cytopipe.storage.fasta import FastaRecord
@@ -75,9 +68,8 @@ def rollback(directory: Path | str, to: str, *, command: str = "") -> Decomposit
         if stage is INITIAL and added:  # they are still to be clustered
             state.stages.initial_clustering.completed = False
         state.requests = _requests_until(stage, state, old.requests)
-        if command:
-            state.metadata.command_history.append(Command(command=command, timestamp=now()))
         found = Decomposition.of(folder, state, source, partition)
+        found.note(command)
         found.commit(partition, f"rolled back to {to}", found.provenance_of(stage, command), point=True)
         opening.remove_leftovers(folder, found.state, found.provenance_of(stage, command))
     return Decomposition.open(directory)
@@ -107,9 +99,8 @@ def restore(directory: Path | str, *, command: str = "") -> Decomposition:
         source = SequenceFile.read(folder.path / state.input.fasta_path)
         partition = _fitted(checkpoint.partition, source.records)
         folder.set_aside(checkpoint.stage)
-        if command:
-            state.metadata.command_history.append(Command(command=command, timestamp=now()))
         found = Decomposition.of(folder, state, source, partition)
+        found.note(command)
         found.commit(partition, "restored", found.provenance_of(checkpoint.stage, command))
     return Decomposition.open(directory)
 
@@ -160,13 +151,12 @@ def rebuild(
         }
         newest = stages[-1]
         state = _state_of(source, parameters or Parameters(), partitions, folder)
-        if command:
-            state.metadata.command_history.append(Command(command=command, timestamp=now()))
         for one in stages:
             folder.accept_whatever(one)
             state.entry(one).files_digest = folder.digest(one)
         _link_sources(state, stages)
         found = Decomposition.of(folder, state, source, partitions[newest])
+        found.note(command)
         found.commit(
             partitions[newest], "rebuilt from FASTA files", found.provenance_of(newest, command), point=True
         )

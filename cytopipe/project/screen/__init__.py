@@ -25,6 +25,7 @@ DOMAIN = Domain(
                 "Segmentation",
                 "Library",
                 "Read",
+                "ReadModel",
                 "CellCall",
                 "PhenotypeAlignment",
                 "Feature",

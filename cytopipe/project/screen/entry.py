@@ -34,6 +34,7 @@ from cytopipe.screen.parameters import (
     LibrarySettings,
     MergeSettings,
     PhenotypeAlignmentSettings,
+    ReadModelSettings,
     ReadSettings,
     SegmentationSettings,
     StitchingSettings,
@@ -186,6 +187,9 @@ class Sequencing(Acquisition):
 
     reads: ReadSettings = Field(default_factory=ReadSettings)
     """How spots become reads."""
+
+    read_model: ReadModelSettings = Field(default_factory=ReadModelSettings)
+    """How the read model is learned and used (reads: method model)."""
 
     cell_calls: CellCallSettings = Field(default_factory=CellCallSettings)
     """How the reads of a cell become its barcodes."""

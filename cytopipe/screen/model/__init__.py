@@ -114,7 +114,8 @@ def detect_reads(
     -------
     DataFrame
         One row per spot: `read` (from 0), `cell`, `i, j` (px), the wildcards, `peak` (the statistic, in units
-        of noise), `inside` (the spot lies in its cell, and no other is near), ``level_G, ...`` (brightness
+        of noise), `neighbour` (the nearest other cell within
+        the margin, 0 if none), ``level_G, ...`` (brightness
         around it) and ``x_1_G, x_1_T, ...`` (filtered values by cycle and base, counts).
     """
     import pandas as pd
@@ -140,13 +141,14 @@ def detect_reads(
         values, level = detection.filtered(
             bases[:, :, wide[0], wide[1]], model.spot_sigma_px, model.background_sigma_px, model.drift
         )
-        strength = kernels.statistic(
-            values, level, mask[wide], model.noise, model.static, model.weight, still
-        )
+        # Whole arrays of one type: the loops are compiled once.
+        inside, cells = np.ascontiguousarray(mask[wide]), labels[wide].astype(np.int64)
+        lead = detection.leads_of(values, level, model.noise, model.static, model.weight)
+        strength = kernels.statistic(lead, inside, still)
         top, left = wide[0].start + own[0].start, wide[1].start + own[1].start
         down, right = wide[0].start + own[0].stop, wide[1].start + own[1].stop
         spots = detection.spots(
-            values, level, labels[wide], own, (top == 0, down == height, left == 0, right == width), strength,
+            values, level, cells, own, (top == 0, down == height, left == 0, right == width), strength,
             model.threshold, settings.peak_radius_px, settings.read_margin_px,
         )  # fmt: skip
         spots.i += top
@@ -157,7 +159,7 @@ def detect_reads(
         columns[name] = _joined([getattr(one, name) for one in found], (0,), np.int64)
     columns |= wildcards or {}
     columns["peak"] = _joined([one.strength for one in found], (0,), np.float32).astype(float)
-    columns["inside"] = _joined([one.inside for one in found], (0,), bool)
+    columns["neighbour"] = _joined([one.neighbour for one in found], (0,), np.int64)
     level = _joined([one.level for one in found], (0, 4), float)
     x = _joined([one.x for one in found], (0, cycles, 4), float)
     columns |= {f"level_{base}": level[:, c] for c, base in enumerate(model.bases)}
@@ -300,8 +302,11 @@ def _arrays(reads: pd.DataFrame, model: ReadModel) -> dict[str, np.ndarray]:
     level = reads[[f"level_{base}" for base in model.bases]].to_numpy(float)
     keys = [name for name in ("plate", "well", "tile", "cell") if name in reads.columns]
     number = reads.groupby(keys, sort=True).ngroup().to_numpy() if len(reads) else np.zeros(0, np.int64)
-    inside = reads["inside"].to_numpy(bool)
-    return {"x": x, "level": level, "cell": number, "inside": inside}
+    # A neighbour is known by its number only if it has reads itself.
+    numbers = reads[keys].assign(number=number).drop_duplicates(keys)
+    beyond = reads[[*keys[:-1], "neighbour"]].rename(columns={"neighbour": "cell"})
+    beyond = beyond.merge(numbers, on=keys, how="left")["number"].fillna(-1).to_numpy(np.int64)
+    return {"x": x, "level": level, "cell": number, "neighbour": beyond}
 
 
 def _joined(parts: list[np.ndarray], empty: tuple[int, ...], dtype: type) -> np.ndarray:

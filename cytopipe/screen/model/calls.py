@@ -58,6 +58,8 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     """Each read alone, under every entry that may explain it."""
     from cytopipe.screen.model.estimate import debris_of, variances
 
+    # Arrays of one layout: the loops are compiled once.
+    level = np.ascontiguousarray(level, dtype=np.float64)
     vary, still = variances(level, model.noise, model.static, x.shape[1])
     return Likelihoods(
         *kernels.reads_under_library(
@@ -85,7 +87,8 @@ def cell_posteriors(
     Parameters
     ----------
     reads : dict
-        ``x`` (n, T, 4), ``level`` (n, 4), ``cell`` (n,), ``inside`` (n,).
+        ``x`` (n, T, 4), ``level`` (n, 4), ``cell`` (n,), ``neighbour`` (n,) with -1
+        where no other cell is near.
     """
     told = told or read_likelihoods(reads["x"], reads["level"], model, entries)
     shares = model.shares
@@ -98,15 +101,31 @@ def cell_posteriors(
     names, starts = np.unique(cell[order], return_index=True)
     starts = np.append(starts, len(cell))
     odds = np.full(len(cell), shares["own"] / rest)
-    best, probability, none, two, support, owned = kernels.call_cells(
-        starts, order, odds, told.entry, told.likelihood, told.count, others,
-        entries.log_share(model.counts), model.prior_none, model.prior_two, PAIRED,
+    share = entries.log_share(model.counts)
+    weigh = lambda against: kernels.call_cells(  # noqa: E731
+        starts, order, odds, told.entry, told.likelihood, told.count, against, share, model.prior_none,
+        model.prior_two, PAIRED,
     )  # fmt: skip
+    best, probability = weigh(others)[:2]
+    # A read at a border may be a spot of the cell beyond it: that cell's barcodes are known by now.
+    beyond = np.searchsorted(names, reads["neighbour"])
+    beyond = np.where(np.isin(reads["neighbour"], names), beyond, -1)
+    stray = np.full(len(cell), -np.inf)
+    for k in (0, 1):
+        is_it = (told.entry == best[beyond, k][:, None]) & (beyond >= 0)[:, None] & (told.entry >= 0)
+        some, where = np.nonzero(is_it)
+        chance = np.log(np.maximum(probability[beyond[some], k], 1e-12))
+        stray[some] = np.logaddexp(stray[some], told.likelihood[some, where] + chance)
+    stray += np.log(shares["spill"]) + np.log(odds)
+    best, probability, none, two, support, owned = weigh(np.logaddexp(others, stray))
     n_reads = np.diff(starts)
     # What the reads of cells with a barcode are: the cell's own, or one of three other things.
     carries = np.empty(len(cell))
     carries[order] = np.repeat(1 - none, n_reads)
-    kind = np.exp(other - others) * (carries * (1 - owned))
+    kind = np.exp(other - np.logaddexp(others, stray)) * (carries * (1 - owned))
+    border = beyond >= 0
+    strayed = float((np.exp(stray - np.logaddexp(others, stray)) * (1 - owned))[border].sum())
+    spill = (strayed + 2) / (float(owned[border].sum()) + 20)
     amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array([0.6, 0.25, 0.12, 0.03])
     amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.005))
     amounts = amounts / amounts.sum()
@@ -117,7 +136,8 @@ def cell_posteriors(
             name = str(entries.names[one])
             counts[name] = counts.get(name, 0) + 1
     learned = model.replace(
-        shares=dict(zip(("own", "noise", "sequence", "entry"), map(float, amounts), strict=True)),
+        shares=dict(zip(("own", "noise", "sequence", "entry"), map(float, amounts), strict=True))
+        | {"spill": min(spill, 0.5)},
         prior_none=float(np.clip((none.sum() + 2) / (len(none) + 20), 0.01, 0.9)),
         prior_two=float(np.clip((two.sum() + 1) / (len(two) + 20), 0.005, 0.3)),
         counts=dict(sorted(counts.items())),

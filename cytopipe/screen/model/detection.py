@@ -10,7 +10,18 @@ import numpy as np
 
 from cytopipe.screen.model import kernels
 
-__all__ = ["BLOCK", "HALO", "Found", "blocks", "drift_of", "filtered", "near_cells", "noise_of", "spots"]
+__all__ = [
+    "BLOCK",
+    "HALO",
+    "Found",
+    "blocks",
+    "drift_of",
+    "filtered",
+    "leads_of",
+    "near_cells",
+    "noise_of",
+    "spots",
+]
 
 #: Sides of the squares that are worked on at a time, and what is seen around them, px.
 BLOCK, HALO = 512, 16
@@ -30,8 +41,8 @@ class Found:
         Row and column, px.
     cell : array (n,)
         Label at the spot, or of the nearest cell within the margin.
-    inside : array (n,)
-        Whether the spot lies on its cell and no other is within the margin.
+    neighbour : array (n,)
+        Label of the nearest other cell within the margin, 0 where there is none.
     x : array (n, T, 4), float64
         Filtered values.
     level : array (n, 4)
@@ -43,7 +54,7 @@ class Found:
     i: np.ndarray
     j: np.ndarray
     cell: np.ndarray
-    inside: np.ndarray
+    neighbour: np.ndarray
     x: np.ndarray
     level: np.ndarray
     strength: np.ndarray
@@ -92,7 +103,7 @@ def drift_of(bases: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.nda
     """
     found = []
     for planes, mask in zip(bases, masks, strict=True):
-        inside, outside = planes[:, :, mask][:, :, ::5], planes[:, :, ~mask][:, :, ::5]
+        inside, outside = (_some(planes, pixels) for pixels in (mask, ~mask))
         if inside.shape[2] < 50 or outside.shape[2] < 50:
             continue
         # The median pixel of a cell shows no spot; what lies outside of cells is taken off.
@@ -109,6 +120,13 @@ def drift_of(bases: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.nda
     return np.where(np.isfinite(above), np.clip(above, 0.3, 3.0), 1.0)
 
 
+def _some(planes: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Values (T, 4, n) of up to some 2000 pixels, evenly over a mask."""
+    at = np.flatnonzero(mask.ravel())
+    at = at[:: max(1, len(at) // 2000)]
+    return planes.reshape(*planes.shape[:2], -1)[:, :, at]
+
+
 def blocks(shape: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
     """Squares of an image with what surrounds them: the wide one, and its own part within the wide one."""
     height, width = shape
@@ -118,6 +136,13 @@ def blocks(shape: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], tuple[
             down, right = min(height, y + BLOCK), min(width, x + BLOCK)
             wide = (slice(top, min(height, down + HALO)), slice(left, min(width, right + HALO)))
             yield wide, (slice(y - top, down - top), slice(x - left, right - left))
+
+
+def leads_of(
+    values: np.ndarray, level: np.ndarray, noise: np.ndarray, static: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """`kernels.leads`, in single precision."""
+    return kernels.leads(values, level, *(np.asarray(one, np.float32) for one in (noise, static, weight)))
 
 
 def near_cells(labels: np.ndarray, margin: int) -> np.ndarray:
@@ -198,10 +223,10 @@ def spots(
     low_j, high_j = own[1].start + BORDER * at_border[2], own[1].stop - BORDER * at_border[3]
     kept = (i >= low_i) & (i < high_i) & (j >= low_j) & (j < high_j)
     i, j = i[kept], j[kept]
-    cell, inside = kernels.owners(labels, i, j, margin)
+    cell, neighbour = kernels.owners(labels, i, j, margin)
     x = values[:, :, i, j].transpose(2, 0, 1).astype(np.float64)
     return Found(
-        i - own[0].start, j - own[1].start, cell, inside, x, level[:, i, j].T.astype(float), strength[i, j]
+        i - own[0].start, j - own[1].start, cell, neighbour, x, level[:, i, j].T.astype(float), strength[i, j]
     )
 
 

@@ -17,7 +17,7 @@ from cytopipe.screen.parameters import ReadModelSettings
 __all__ = ["estimate_model"]
 
 #: Shares of what a read in a cell is, before anything is known.
-_SHARES = {"own": 0.6, "noise": 0.25, "sequence": 0.12, "entry": 0.03}
+_SHARES = {"own": 0.6, "noise": 0.25, "sequence": 0.12, "entry": 0.03, "spill": 0.1}
 _PRIOR_NONE, _PRIOR_TWO = 0.1, 0.05
 
 
@@ -58,7 +58,7 @@ def sample(
             if filled[k] == 0 or (len(kept) == settings.sample_squares and order >= kept[-1].order):
                 break
             part = parts[k]
-            kept.append(_Square(order, bases[:, :, part[0], part[1]].copy(), labels[part].copy()))
+            kept.append(_Square(order, bases[:, :, part[0], part[1]].copy(), labels[part].astype(np.int64)))
             kept.sort(key=lambda one: one.order)
             del kept[settings.sample_squares :]
     return kept
@@ -106,8 +106,9 @@ class _Sampled:
             cycles, _, height, width = values.shape
             still = np.zeros((cycles, 2), np.int64)
             moved = np.column_stack([rng.integers(12, max(13, n - 12), cycles) for n in (height, width)])
+            lead = detection.leads_of(values, level, self.noise, self.static, weight)
             for shifts, into in ((still, real), (moved, chance)):
-                image = kernels.statistic(values, level, mask, self.noise, self.static, weight, shifts)
+                image = kernels.statistic(lead, mask, shifts)
                 i, j = kernels.peaks(image, self.settings.peak_radius_px, 0.0, 0)
                 into.append(image[i, j])
                 if into is real:
@@ -130,11 +131,11 @@ class _Sampled:
                 values, level, labels, whole, (True,) * 4, image, least,
                 self.settings.peak_radius_px, self.settings.read_margin_px,
             )  # fmt: skip
-            names, number = np.unique(spots.cell, return_inverse=True)
-            found.append((spots.x, spots.level, number + first, spots.inside))
-            first += len(names)
-        x, level, cell, inside = (np.concatenate(one) for one in zip(*found, strict=True))
-        return {"x": x, "level": level, "cell": cell, "inside": inside}
+            neighbour = np.where(spots.neighbour > 0, spots.neighbour + first, -1)
+            found.append((spots.x, spots.level, spots.cell + first, neighbour))
+            first += int(labels.max()) + 1
+        x, level, cell, neighbour = (np.concatenate(one) for one in zip(*found, strict=True))
+        return {"x": x, "level": level, "cell": cell, "neighbour": neighbour}
 
 
 def variances(

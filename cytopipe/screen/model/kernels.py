@@ -15,6 +15,7 @@ __all__ = [
     "LAGS_AHEAD",
     "LAGS_BACK",
     "call_cells",
+    "leads",
     "owners",
     "peaks",
     "reads_under_library",
@@ -29,82 +30,101 @@ _SPLIT = 0.6
 
 
 @njit(cache=True)
-def statistic(filtered, level, mask, noise, static, weight, shifts):
-    """How much a pixel looks like a spot that shows one base per cycle.
+def leads(filtered, level, noise, static, weight):
+    """By how much one channel leads in each cycle, in units of noise: (T, H, W).
 
     The part of a channel that does not change (mean of its lowest values over cycles) is subtracted as far as
-    such structure is known to reach, so that a base that never changes keeps the rest. Of every cycle counts
-    the leading channel less half of the second; the two largest cycles count no more than the third.
+    such structure is known to reach, so that a base that never changes keeps the rest. What counts is the
+    leading channel less half of the second. Loops run along rows, so that they become vector instructions.
 
     Parameters
     ----------
     filtered : array (T, C, H, W), float32
     level : array (C, H, W), float32
         Local brightness, which tells the noise.
-    mask : array (H, W), bool
-        Elsewhere the result is 0.
-    noise : array (C, 2)
+    noise : array (C, 2), float32
         Variance = noise[c, 0] * level + noise[c, 1].
-    static : array (C, 3)
+    static : array (C, 3), float32
         Variance of static structure = static[c, 0] * max(level - static[c, 2], 0)**2 + static[c, 1].
-    weight : array (T, C)
+    weight : array (T, C), float32
         Of a channel in a cycle: its signal over its noise, mean 1.
-    shifts : array (T, 2), int
-        By which each cycle is rolled: zeros, or anything else to see what chance makes.
     """
     cycles, channels, height, width = filtered.shape
-    out = np.zeros((height, width), np.float32)
+    out = np.empty((cycles, height, width), np.float32)
     low = max(1, (cycles + 1) // 3)
-    values = np.empty(cycles)
-    base = np.empty(channels)
-    spread = np.empty(channels)
-    lead = np.empty(cycles)
+    lowest = np.empty((low, width), np.float32)
+    base, spread = np.empty(width, np.float32), np.empty(width, np.float32)
+    first, second = np.empty((cycles, width), np.float32), np.empty((cycles, width), np.float32)
+    zero, half, few = np.float32(0), np.float32(0.5), np.float32(1 / low)
+    for i in range(height):
+        first[:] = np.float32(-1e30)
+        second[:] = np.float32(-1e30)
+        for c in range(channels):
+            lowest[:] = np.float32(1e30)
+            for t in range(cycles):
+                row = filtered[t, c, i]
+                for k in range(low):
+                    if k == 0:
+                        spread[:] = row
+                    for j in range(width):
+                        v, kept = spread[j], lowest[k, j]
+                        lowest[k, j] = v if v < kept else kept
+                        spread[j] = kept if v < kept else v
+            base[:] = zero
+            for k in range(low):
+                for j in range(width):
+                    base[j] += lowest[k, j]
+            for j in range(width):
+                m = level[c, i, j]
+                over = m - static[c, 2]
+                over = over if over > zero else zero
+                reach = np.float32(2.5) * np.sqrt(static[c, 0] * over * over + static[c, 1])
+                one = base[j] * few
+                one = one if one < reach else reach
+                base[j] = one if one > -reach else -reach
+                vary = noise[c, 0] * m + noise[c, 1]
+                spread[j] = np.float32(1) / np.sqrt(vary if vary > np.float32(1e-6) else np.float32(1e-6))
+            for t in range(cycles):
+                row, w = filtered[t, c, i], weight[t, c]
+                for j in range(width):
+                    y, top = (row[j] - base[j]) * spread[j] * w, first[t, j]
+                    less = y if y < top else top
+                    first[t, j] = top if y < top else y
+                    second[t, j] = less if less > second[t, j] else second[t, j]
+        for t in range(cycles):
+            for j in range(width):
+                rival = second[t, j] if second[t, j] > zero else zero
+                out[t, i, j] = first[t, j] - half * rival
+    return out
+
+
+@njit(cache=True)
+def statistic(lead, mask, shifts):
+    """How much a pixel looks like a spot that shows one base per cycle: (H, W).
+
+    The mean over cycles of `lead`; the two largest cycles count no more than the third. `shifts` (T, 2) rolls
+    each cycle: zeros, or anything else to see what chance makes.
+    """
+    cycles, height, width = lead.shape
+    out = np.zeros((height, width), np.float32)
     for i in range(height):
         for j in range(width):
             if not mask[i, j]:
                 continue
+            one, two, three = -1e30, -1e30, -1e30
+            total = 0.0
             for t in range(cycles):
-                a, b = (i + shifts[t, 0]) % height, (j + shifts[t, 1]) % width
-                first, second = -1e30, -1e30
-                for c in range(channels):
-                    # What is static is taken from the cycle's own place, so that chance has no structure.
-                    if t == 0 or shifts[t, 0] != 0 or shifts[t, 1] != 0:
-                        m = level[c, a, b]
-                        spread[c] = 1 / np.sqrt(max(noise[c, 0] * m + noise[c, 1], 1e-6))
-                        for k in range(cycles):
-                            v = filtered[k, c, a, b]
-                            at = k
-                            while at > 0 and values[at - 1] > v:
-                                values[at] = values[at - 1]
-                                at -= 1
-                            values[at] = v
-                        total = 0.0
-                        for k in range(low):
-                            total += values[k]
-                        over = max(m - static[c, 2], 0.0)
-                        reach = 2.5 * np.sqrt(static[c, 0] * over * over + static[c, 1])
-                        base[c] = min(max(total / low, -reach), reach)
-                    y = (filtered[t, c, a, b] - base[c]) * spread[c] * weight[t, c]
-                    if y > first:
-                        first, second = y, first
-                    elif y > second:
-                        second = y
-                lead[t] = first - 0.5 * max(second, 0.0)
+                a, b = i + shifts[t, 0], j + shifts[t, 1]
+                v = lead[t, a if a < height else a - height, b if b < width else b - width]
+                total += v
+                if v > one:
+                    one, two, three = v, one, two
+                elif v > two:
+                    two, three = v, two
+                elif v > three:
+                    three = v
             if cycles > 3:
-                one, two, three = -1e30, -1e30, -1e30
-                for t in range(cycles):
-                    v = lead[t]
-                    if v > one:
-                        one, two, three = v, one, two
-                    elif v > two:
-                        two, three = v, two
-                    elif v > three:
-                        three = v
-                total = 2 * three - one - two
-            else:
-                total = 0.0
-            for t in range(cycles):
-                total += lead[t]
+                total += 2 * three - one - two
             out[i, j] = total / cycles
     return out
 
@@ -136,32 +156,26 @@ def peaks(image, radius, least, border):
 
 @njit(cache=True)
 def owners(labels, rows, columns, margin):
-    """Label at each place, or the nearest within `margin` px; and whether no other label is that near.
+    """Label at each place, or the nearest within `margin` px; and the nearest other one, 0 if none is near.
 
     Of two that are equally near the smaller label counts.
     """
     n = len(rows)
-    cell, alone = np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    found = np.zeros((n, 2), np.int64)
     for k in range(n):
         i, j = rows[k], columns[k]
-        found = labels[i, j]
-        nearest = 0 if found else (margin + 1) ** 2
-        other = False
-        for a in range(max(0, i - margin), min(labels.shape[0], i + margin + 1)):
-            for b in range(max(0, j - margin), min(labels.shape[1], j + margin + 1)):
-                label = labels[a, b]
-                distance = (a - i) ** 2 + (b - j) ** 2
-                if label == 0 or distance > margin * margin:
-                    continue
-                if labels[i, j] == 0 and (distance < nearest or (distance == nearest and label < found)):
-                    if found != 0 and label != found:
-                        other = True
-                    found, nearest = label, distance
-                elif label != found:
-                    other = True
-        cell[k] = found
-        alone[k] = labels[i, j] != 0 and not other
-    return cell, alone
+        for which in range(2):
+            label, nearest = 0, margin * margin + 1
+            for a in range(max(0, i - margin), min(labels.shape[0], i + margin + 1)):
+                for b in range(max(0, j - margin), min(labels.shape[1], j + margin + 1)):
+                    one = labels[a, b]
+                    if one == 0 or (which and one == found[k, 0]):
+                        continue
+                    distance = (a - i) ** 2 + (b - j) ** 2
+                    if distance < nearest or (distance == nearest and one < label):
+                        label, nearest = one, distance
+            found[k, which] = label
+    return found[:, 0], found[:, 1]
 
 
 @njit(cache=True)

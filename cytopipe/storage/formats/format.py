@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -120,6 +121,16 @@ class SetFormat(Format):
         `folder` holds the files as they are before.
         """
         return {}
+
+    def alone(self, folder: Path) -> AbstractContextManager[None]:
+        """Keep out others who work for long in a folder of such sets; held while a set is written.
+
+        Raises
+        ------
+        BusyError
+            Somebody is at work there.
+        """
+        return nullcontext()
 
     def accepted(self, name: str, found: SetState, folder: Path) -> Mapping[str, bytes]:
         """The files of a set that was edited by hand, as they are to be published: as the person left them.

@@ -50,22 +50,19 @@ def format_tsv(table: pd.DataFrame | Mapping[str, Sequence]) -> bytes:
     InputError
         A column name or value holds a tab or a line break, or two columns share a name.
     """
-    import pandas as pd
-
-    table = pd.DataFrame(table)
     return _header(table) + _rows(table)
 
 
-def _header(table: pd.DataFrame) -> bytes:
-    names = [str(name) for name in table.columns]
+def _header(table: pd.DataFrame | Mapping[str, Sequence]) -> bytes:
+    names = [str(name) for name in table]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two columns share the name {twice[0]!r}")
     return ("\t".join(_checked("header", names)) + "\n").encode()
 
 
-def _rows(table: pd.DataFrame) -> bytes:
-    columns = [_checked(str(name), _as_text(table[name])) for name in table.columns]
+def _rows(table: pd.DataFrame | Mapping[str, Sequence]) -> bytes:
+    columns = [_checked(str(name), _as_text(table[name])) for name in table]
     return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)).encode()
 
 
@@ -291,12 +288,22 @@ def check_columns(found: Sequence[str], required: Sequence[str], where: str) -> 
         )
 
 
-def _as_text(column: pd.Series) -> list[str]:
+def _as_text(column: pd.Series | Sequence) -> list[str]:
+    """Texts of a column; numbers of a list are floats where one of them is, or is missing."""
     import numpy as np
 
-    missing = column.isna().to_numpy()
+    if hasattr(column, "isna"):
+        values, missing = column.to_numpy(), column.isna().to_numpy()
+    else:  # importing pandas for a few lists costs more than writing them
+        values = list(column)
+        missing = [one is None or (isinstance(one, (float, np.floating)) and one != one) for one in values]
+        kinds = {type(one) for one, absent in zip(values, missing, strict=True) if not absent}
+        numbers = all(issubclass(kind, (int, float, np.number)) and kind is not bool for kind in kinds)
+        broken = any(missing) or any(issubclass(kind, (float, np.floating)) for kind in kinds)
+        if isinstance(column, (list, tuple)) and numbers and broken:
+            values = [0.0 if absent else float(one) for one, absent in zip(values, missing, strict=True)]
     texts = []
-    for value, absent in zip(column.to_numpy(), missing, strict=True):
+    for value, absent in zip(values, missing, strict=True):
         if absent:
             texts.append("")
         elif isinstance(value, (bool, np.bool_)):

@@ -1,4 +1,4 @@
-"""A set of sequences in, its clusters out: the one place that knows the rules of partition.
+"""A set of sequences in, its clusters out: the one place that knows how they are split.
 
 The default rule joins by median distance (`linkage`) in five steps: what is within `min_split` is represented
 by a leader; leaders that a search calls similar are compared; those linked within `max_lump` form components;
@@ -25,7 +25,7 @@ from cytopipe.decompose.leaders import absorb, pairs_between_groups, representat
 from cytopipe.decompose.linkage import median_linkage
 from cytopipe.decompose.parameters import Parameters
 
-__all__ = ["DENSE", "Partitioned", "partition"]
+__all__ = ["DENSE", "Split", "split"]
 
 #: Sequences up to which all their distances are computed: 1,500 are 1.1 million pairs.
 DENSE = 1_500
@@ -42,8 +42,8 @@ CUTS_TRIED = 8
 
 
 @dataclass(frozen=True)
-class Partitioned:
-    """A partition and its gaps.
+class Split:
+    """Clusters and their gaps.
 
     Attributes
     ----------
@@ -61,14 +61,14 @@ class Partitioned:
     gaps: tuple[float, ...]
 
 
-def partition(
+def split(
     indices: Iterable[int],
     distances: Distances,
     parameters: Parameters,
     among: Candidates | None = None,
     cut: float | None = None,
-) -> Partitioned:
-    """Partition the sequences at `indices`.
+) -> Split:
+    """Split the sequences at `indices`.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def partition(
 
     Returns
     -------
-    Partitioned
+    Split
     """
     members = np.array(sorted(map(int, indices)), np.int64)
     if parameters.gap_decides and len(members) <= DENSE:
@@ -114,7 +114,7 @@ def partition(
         joined = _by_median(joined, measured, distances, parameters, cut)
     clusters = in_order(joined, members.tolist())
     gaps = _gaps(clusters, low, high, distances, parameters.target_percentile)
-    return Partitioned(clusters, min(gaps, default=0.0), gaps)
+    return Split(clusters, min(gaps, default=0.0), gaps)
 
 
 @dataclass(frozen=True)
@@ -209,7 +209,7 @@ def _measured(
 
 def _by_gap(
     members: np.ndarray, leader_of: np.ndarray, distances: Distances, parameters: Parameters
-) -> Partitioned:
+) -> Split:
     """Clusters by the gap core, over representatives where there are more sequences than fit."""
     if len(members) <= DENSE:
         leader_of = members
@@ -233,10 +233,10 @@ def _by_gap(
     grouped = [members[np.isin(at, cluster)].tolist() for cluster in clusters]
     ordered = in_order(grouped, members.tolist())
     if len(members) > DENSE:
-        return Partitioned(ordered, gap, (gap,) * len(ordered))
+        return Split(ordered, gap, (gap,) * len(ordered))
     low, high = np.triu_indices(len(members), 1)
     gaps = _gaps(ordered, members[low], members[high], distances, parameters.target_percentile)
-    return Partitioned(ordered, gap, gaps)
+    return Split(ordered, gap, gaps)
 
 
 def _gaps(
