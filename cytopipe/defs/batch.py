@@ -18,6 +18,7 @@ from __future__ import annotations
 import inspect
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -171,11 +172,12 @@ class Batch:
                 else:
                     to_make.setdefault(key, []).append(asset)
         began = time.monotonic()
-        for number, (asset, key, outcome, reads) in enumerate(
-            self._outcomes(step, to_make, engine, stop), start=1
-        ):
+        asked = Counter(asset for some in to_make.values() for asset in some)
+        ended: Counter[str] = Counter()
+        for asset, key, outcome, reads in self._outcomes(step, to_make, engine, stop):
             seconds, began = time.monotonic() - began, time.monotonic()
-            progress.partition(asset, key, number, len(to_make))
+            ended[asset] += 1
+            progress.partition(asset, key, ended[asset], asked[asset])
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
