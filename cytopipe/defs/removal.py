@@ -108,7 +108,6 @@ def remove(
     ledger: Ledger,
     places: Sequence[tuple[str, str]],
     running: Callable[[], Mapping[tuple[str, str], str]],
-    progress: Callable[[int], None] = lambda done: None,
 ) -> list[CytopipeError]:
     """Remove what :func:`survey` found; what could not be removed, and why.
 
@@ -118,8 +117,6 @@ def remove(
     places : sequence of (asset, key)
     running : callable
         What live runs are at, with their ids.
-    progress : callable
-        Called with the number of places that were looked at.
 
     Raises
     ------
@@ -145,7 +142,6 @@ def remove(
                     ledger.archive.remove(ledger.places.place(event.asset, event.key))
                 except CytopipeError as error:
                     problems.append(error)
-        progress(begin + len(some))
     return problems
 
 

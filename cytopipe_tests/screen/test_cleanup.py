@@ -116,10 +116,10 @@ def test_temporary_tiffs_go_and_count_as_made(made: Lab) -> None:
 def test_what_was_removed_is_made_again_where_a_parameter_needs_it(made: Lab) -> None:
     before = versions(made)
     assert clean(made, "--yes").code == 0
-    edit(made, ("    sbs:\n", "    sbs:\n      reads: {method: median, normalize_bases_first: false}\n"))
+    edit(made, ("{method: median}", "{method: median, normalize_bases_first: false}"))
     plan = cytopipe("materialize", "screen/sbs/reads", "--dry-run", at=made.directory)
     assert (
-        f"again   screen/sbs/peaks  [{TILES[0]}]  was {REMOVED}, and screen/sbs/bases is to be made"
+        f"again   screen/sbs/peaks  [{TILES[0]}]  was {REMOVED}, and screen/sbs/reads is to be made"
         in plan.out
     )
     assert "again   screen/sbs/standard_deviation" in plan.out, "what that one needs is made again, too"
