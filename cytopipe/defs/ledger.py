@@ -365,8 +365,13 @@ class Ledger:
                 touched,
             )
             return
+        by_a_run = receipt.provenance is not None and receipt.provenance.run_id
         is_same = record is not None and record.version == receipt.version
-        if is_same and "removed" not in record.facts:
+        if record is not None and (
+            (is_same and "removed" not in record.facts)
+            # What a run left before another one had nothing to make is no work from outside.
+            or ("nothing" in record.facts and by_a_run and not edited)
+        ):
             self._mark(asset, key, "", touched)
             return
         counts = format.counts(self.archive.get(place, format)) if isinstance(format, SetFormat) else {}

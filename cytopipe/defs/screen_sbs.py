@@ -520,7 +520,8 @@ def cell_barcodes(
         from cytopipe.screen.model import call_cells_model, read_model_from_json
 
         known = _named_for_model(library, library_settings)
-        table = call_cells_model(reads, read_model_from_json(read_model), known, model_settings)
+        in_cells = reads[reads["cell"] > 0].reset_index(drop=True)
+        table = call_cells_model(in_cells, read_model_from_json(read_model), known, model_settings)
     elif read_method.method == "zscore" and library is not None:
         from cytopipe.screen.zscore import match_cells
 

@@ -43,7 +43,7 @@ def _by_number(name: str) -> list[tuple[int, int | str]]:
 
 
 class Tiffs(DirectoryFormat):
-    """A directory with the suffix ``.tiffs``; its value is a mapping of name to `Image`, or an iterable of pairs.
+    """A directory with the suffix ``.tiffs``; its value is a mapping of name to `Image`, or pairs of these.
 
     Parameters
     ----------
