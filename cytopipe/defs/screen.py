@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from cytopipe.defs.artifact import Graph
 from cytopipe.defs.screen_merge import MEMBERS as MERGE
+from cytopipe.defs.screen_omezarr import MEMBERS as OMEZARR
 from cytopipe.defs.screen_phenotype import MEMBERS as PHENOTYPE
 from cytopipe.defs.screen_sbs import MEMBERS as SBS
 
 __all__ = ["SCREEN"]
 
-SCREEN = Graph(*SBS, *PHENOTYPE, *MERGE)
+SCREEN = Graph(*SBS, *PHENOTYPE, *MERGE, *OMEZARR)

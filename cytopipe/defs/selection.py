@@ -167,15 +167,20 @@ def _tail(domain: str, by: Partitions | None) -> str:
 
 
 def _assets(graph: Graph, names: Sequence[str]) -> list[str]:
-    """The assets that names mean, in the order of the flow."""
-    known = [*graph.domains, *graph.makers]
+    """The assets that names mean, in the order of the flow: an asset's own, or that of all below it
+    (``screen``, ``screen/sbs``).
+    """
+    named = {asset: {asset[:at] for at, one in enumerate(asset) if one == "/"} for asset in graph.makers}
+    groups = dict.fromkeys(group for some in named.values() for group in sorted(some))
+    known = [*groups, *graph.makers]
     if unknown := [name for name in names if name not in known]:
         raise UserError(
             f"no asset or domain '{unknown[0]}'",
-            expected=", ".join(known),
+            expected=f"{', '.join(groups)}, or one asset of these",
             next=did_you_mean(unknown[0], known),
         )
-    return [one for one in graph.makers if not names or one in names or one.split("/")[0] in names]
+    wanted = set(names)
+    return [one for one in graph.makers if not wanted or one in wanted or named[one] & wanted]
 
 
 def _made_from(ledger: Ledger, places: set[tuple[str, str]]) -> set[tuple[str, str]]:

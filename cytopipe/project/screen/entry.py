@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from cytopipe.parameters import contradiction
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
+from cytopipe.project.screen.exports import OmeZarrExport, with_flat_keys
 from cytopipe.project.screen.tiles import (
     Images,
     TileName,
@@ -38,6 +39,7 @@ from cytopipe.screen.parameters import (
     SegmentationSettings,
     StitchingSettings,
 )
+from cytopipe.screen.stages import STAGES, Stage
 
 __all__ = ["Acquisition", "Phenotype", "Screen", "ScreenPart", "Sequencing"]
 
@@ -75,12 +77,38 @@ class Acquisition(BaseModel):
     positions: FilePath | None = None
     """TSV or CSV table of where the stage stood: plate, well, tile, x_pos, y_pos (micrometres)."""
 
+    input_format: Literal["tiff", "omezarr"] = "tiff"
+    """What later stages read: TIFFs, or OME-Zarr exports where they were made from these TIFFs. The results
+    are the same; where only one of them is kept, that one is read."""
+
+    omezarr: OmeZarrExport = Field(default_factory=OmeZarrExport)
+    """Which images are exported as OME-Zarr, and how."""
+
     stitching: StitchingSettings = Field(default_factory=StitchingSettings)
     """How the tiles of a well are put together."""
 
     has_cycles: ClassVar[bool] = False
+    name: ClassVar[str]
 
     _found: tuple[Path, Images] | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_reference_writes_it(cls, written: object) -> object:
+        return with_flat_keys(written)
+
+    @model_validator(mode="after")
+    def _exports_its_own_images(self) -> Self:
+        for one in self.omezarr.stages:
+            if not STAGES[one].asset.startswith(f"screen/{self.name}/"):
+                own = [name for name, stage in STAGES.items() if self._makes(stage)]
+                raise contradiction(
+                    f"{one} is no stage of {self.name}", "omezarr", expected=", ".join(own), found=one
+                )
+        return self
+
+    def _makes(self, stage: Stage) -> bool:
+        return stage.is_image and stage.asset.startswith(f"screen/{self.name}/")
 
     @model_validator(mode="after")
     def _one_way_to_name_files(self) -> Self:
@@ -137,6 +165,7 @@ class Sequencing(Acquisition):
     """The imaging that reads barcodes: one base per cycle."""
 
     has_cycles: ClassVar[bool] = True
+    name: ClassVar[str] = "sbs"
 
     dapi_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
     """Cycle whose DAPI shows the nuclei that are segmented, counted from 1."""
@@ -168,6 +197,8 @@ class Sequencing(Acquisition):
 
 class Phenotype(Acquisition):
     """The imaging of the stained cells."""
+
+    name: ClassVar[str] = "phenotype"
 
     illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
     """How uneven light is measured and taken out."""
@@ -206,6 +237,9 @@ class Screen(Entry):
     """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them
     and say which."""
 
+    omezarr_export_default: bool = False
+    """Whether images are exported as OME-Zarr where an acquisition does not say it."""
+
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
         if self.sbs is None and self.phenotype is None:
@@ -217,6 +251,11 @@ class Screen(Entry):
         """Those that it has, by name."""
         some = {"sbs": self.sbs, "phenotype": self.phenotype}
         return {name: one for name, one in some.items() if one is not None}
+
+    def exported(self, acquisition: str) -> tuple[str, ...]:
+        """The stages of an acquisition that are exported as OME-Zarr."""
+        one = self.acquisitions.get(acquisition)
+        return () if one is None else one.omezarr.stages_of(acquisition, self.omezarr_export_default)
 
     def place(self, key: str) -> str:
         return ""  # places of artifacts are named after plates, wells and tiles
@@ -241,6 +280,10 @@ class Screen(Entry):
             of: {well: [one[2] for one in some] for well, some in _by_well(images).items()}
             for of, images in found.items()
         }
+        by_tile = {
+            of: [self._tile(name, one, files) for one, files in images.tiles.items()]
+            for of, images in found.items()
+        }
         return {
             "screens": [(name, ScreenPart(self, name))],
             "screen_plates": [(f"{name}.{plate}", ScreenPart(self, name, plate)) for plate in plates],
@@ -251,10 +294,8 @@ class Screen(Entry):
                 )
                 for plate, well in wells
             ],
-            **{
-                f"{of}_tiles": [self._tile(name, one, files) for one, files in images.tiles.items()]
-                for of, images in found.items()
-            },
+            **{f"{of}_tiles": some for of, some in by_tile.items()},
+            **{f"{of}_omezarr": some for of, some in by_tile.items() if self.exported(of)},
         }
 
     def _tile(
