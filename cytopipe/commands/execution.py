@@ -21,7 +21,14 @@ from cytopipe.errors import Interrupted
 
 __all__ = ["carry_out", "show_held", "show_plan", "verify_archive"]
 
-_MARKS = {"done": "done", "missing": "make", "stale": "again", "failed": "retry", "interrupted": "go on"}
+_MARKS = {
+    "done": "done",
+    "missing": "make",
+    "stale": "again",
+    "needed": "again",
+    "failed": "retry",
+    "interrupted": "go on",
+}
 _PATHS_SHOWN = 50
 _HELD_SHOWN = 10
 
@@ -163,7 +170,7 @@ def _account(
 
 def _tell_failed_checks(judged: Iterable[Status]) -> bool:
     """Tell which artifacts are done although a check that does not block failed; whether there are any."""
-    failed = [one for one in judged if one.state == "done" and one.reasons]
+    failed = [one for one in judged if one.warns]
     for one in failed:
         click.echo(f"cytopipe: {named(one.asset, one.key)}: {'; '.join(one.reasons)}", err=True)
     return bool(failed)
@@ -171,7 +178,7 @@ def _tell_failed_checks(judged: Iterable[Status]) -> bool:
 
 def _left(made: Iterable[Status]) -> bool:
     """Whether something that was asked for was not made: what it is made from failed."""
-    return any(one.state in ("missing", "stale") for one in made)
+    return any(one.state in ("missing", "stale", "needed") for one in made)
 
 
 def _shown_path(opened: Opened, one: Status) -> str:

@@ -14,8 +14,8 @@ from cytopipe.errors import UserError
 
 __all__ = ["history", "status"]
 
-_COLOURS = {"done": "green", "stale": "yellow", "missing": "cyan", "held": "magenta"}
-_COLOURS |= dict.fromkeys(("failed", "broken"), "red")
+_COLOURS = {"done": "green", "missing": "cyan", "held": "magenta"}
+_COLOURS |= dict.fromkeys(("stale", "needed"), "yellow") | dict.fromkeys(("failed", "broken"), "red")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 _ROWS = 200
 
@@ -58,9 +58,7 @@ def status(
             for one in opened.noticed:
                 click.echo(f"noticed  {_named(one.asset, one.key)}: {one.what}")
             _table(judged, everything=everything)
-    return int(
-        any(one.state in ("failed", "broken") or (one.state == "done" and one.reasons) for one in judged)
-    )
+    return int(any(one.state in ("failed", "broken") or one.warns for one in judged))
 
 
 @click.command()

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from cytopipe.defs.artifact import Artifact, Described, Nothing, Partitions, artifact
 from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES, SCREENS, WELLS, settings_of
+from cytopipe.defs.screen_twins import twins_of
 from cytopipe.project import DataSet
+from cytopipe.screen.omezarr import stacked
 from cytopipe.screen.stages import STAGES, Stage
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -25,7 +27,7 @@ from cytopipe.storage.formats.tiffs import ImageFiles
 if TYPE_CHECKING:
     from cytopipe.project.screen.exports import OmeZarrExport
 
-__all__ = ["MEMBERS", "PHENOTYPE_EXPORTS", "SBS_EXPORTS"]
+__all__ = ["MEMBERS", "PHENOTYPE_EXPORTS", "SBS_EXPORTS", "export_of"]
 
 _OFF = "the project file exports no images of this stage"
 
@@ -66,18 +68,14 @@ def _acquisition(stage: Stage) -> str:
     return stage.asset.split("/")[1]
 
 
-def _folder(stage: Stage) -> str:
-    return "segmentation" if len(stage.assets) > 1 else stage.info
+def export_of(stage: Stage) -> str:
+    """The asset that holds the images of a stage as OME-Zarr."""
+    return f"screen/{_acquisition(stage)}/omezarr/{stage.omezarr_folder}"
 
 
-def _place(stage: Stage) -> str:
-    of, folder = _acquisition(stage), _folder(stage)
-    below = f"preprocess/omezarr/{of}" if stage.module == "preprocess" else f"{of}/omezarr/{folder}"
-    tile = "" if stage.by == WELLS.name else "_T-{tile}"
-    return f"screen/{{screen}}/{below}/P-{{plate}}_W-{{well}}{tile}__{folder}.ome.zarr"
-
-
-def _laid_out(image: Image, settings: OmeZarrExport) -> LaidOut:
+def _laid_out(
+    image: Image, settings: OmeZarrExport, files: Mapping[str, tuple[str, ...]] | None = None
+) -> LaidOut:
     layout = OmeZarr(
         ngff=settings.ngff_version,
         chunk_shape=settings.chunk_shape,
@@ -85,22 +83,7 @@ def _laid_out(image: Image, settings: OmeZarrExport) -> LaidOut:
         max_levels=settings.max_levels,
         shard=settings.shard,
     )
-    return LaidOut(image, layout)
-
-
-def _stacked(files: ImageFiles, channels: tuple[str, ...]) -> Image:
-    """Cycles of a tile over each other, read when they are written; behind each other where they differ."""
-    import dask.array as da
-
-    images = list(files.values())
-    lazy = [
-        da.from_array(one.pixels, chunks=(1, *one.shape[-2:]), asarray=False, name=False) for one in images
-    ]
-    same = len({one.shape for one in images}) == 1
-    if same:
-        return Image(da.stack(lazy), "TCYX", channels, pixel_size_um=images[0].pixel_size_um)
-    names = [f"cycle {k} {name}" for k, one in enumerate(images, 1) for name in one.channel_names]
-    return Image(da.concatenate(lazy), "CYX", tuple(names), pixel_size_um=images[0].pixel_size_um)
+    return LaidOut(image, layout, files or {})
 
 
 def _channels(image: Image | ImageFiles, stage: Stage) -> tuple[str, ...]:
@@ -122,18 +105,20 @@ def _export_of(stage: Stage) -> Artifact:
         found = image.load()
         names = _channels(found, stage)
         if isinstance(found, ImageFiles):
-            return Described(_laid_out(_stacked(found, names), settings))
+            own = {name: one.channel_names for name, one in found.items()}
+            return Described(_laid_out(stacked(found, names), settings, own))
         return Described(_laid_out(replace(found, channel_names=names), settings))
 
     exported.__doc__ = (
         f"The image of {stage.name} as OME-Zarr: the TIFF's pixels, and coarser levels for viewers."
     )
     return artifact(
-        f"screen/{of}/omezarr/{_folder(stage)}",
+        export_of(stage),
         OME_ZARR,
         by=WELLS if stage.by == WELLS.name else _BY[of],
-        place=_place(stage),
+        place=f"screen/{{screen}}/{stage.omezarr_place}",
         inputs={"image": stage.asset, "settings": f"screen/{of}/omezarr_settings"},
+        twins=twins_of(stage),
     )(exported)
 
 
@@ -162,15 +147,16 @@ def _labelled_export_of(stage: Stage, shown: str, masks: tuple[str, ...]) -> Art
 
     exported.__doc__ = f"The image of {shown}, with {' and '.join(masks)} as labels, as OME-Zarr."
     return artifact(
-        f"screen/{of}/omezarr/{_folder(stage)}",
+        export_of(stage),
         OME_ZARR,
         by=_BY[of],
-        place=_place(stage),
+        place=f"screen/{{screen}}/{stage.omezarr_place}",
         inputs={
             "image": f"screen/{of}/{shown}",
             **{one: f"screen/{of}/{one}" for one in masks},
             "settings": f"screen/{of}/omezarr_settings",
         },
+        twins=twins_of(stage, masks),
     )(exported)
 
 

@@ -471,8 +471,8 @@ class QualitySettings(ParameterSet):
     """Share of cells with a barcode in a tile, as a fraction of the usual one of its well."""
 
     most_base_difference: Fraction = 0.15
-    """How far the frequency of a base in a cycle may be from the library's, on top of three standard deviations
-    for unequal abundance (fraction)."""
+    """How far the frequency of a base in a cycle may be from the library's, on top of three standard
+    deviations for unequal abundance (fraction)."""
 
 
 class MontageSettings(ParameterSet):

@@ -102,6 +102,10 @@ class Acquisition(BaseModel):
     positions: FilePath | None = None
     """TSV or CSV table of where the stage stood: plate, well, tile, x_pos, y_pos (micrometres)."""
 
+    input_format: Literal["tiff", "omezarr"] = "tiff"
+    """What later stages read: TIFFs, or OME-Zarr exports where they were made from these TIFFs. The results
+    are the same; where only one of them is kept, that one is read."""
+
     omezarr: OmeZarrExport = Field(default_factory=OmeZarrExport)
     """Which images are exported as OME-Zarr, and how."""
 
