@@ -31,6 +31,7 @@ __all__ = [
 BASES = "ACGT"
 _BLOCK = 4096  # reads compared with the library at once
 _FEWEST_CELLS = 50  # of a well, for a rate to say something
+_READS_PER_CELL = 5
 
 
 def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.DataFrame:
@@ -46,7 +47,8 @@ def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.Data
     Returns
     -------
     DataFrame
-        ``cycle`` (from 1), ``base``, ``observed``, ``expected`` (fractions; NaN where there are no reads).
+        ``cycle`` (from 1), ``base``, ``observed``, ``expected`` (fractions; NaN where there are no reads),
+        ``n_reads``.
     """
     import pandas as pd
 
@@ -58,6 +60,7 @@ def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.Data
             "base": list(BASES) * length,
             "observed": observed.ravel(),
             "expected": expected.ravel(),
+            "n_reads": len(barcodes),
         }
     )
 
@@ -278,7 +281,9 @@ def _rates(tiles: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
 
 def _unbalanced(bases: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
     for row in bases.itertuples():
-        if abs(row.observed - row.expected) > settings.most_base_difference:
+        # The reads of a cell are alike, so chance is that of fewer.
+        chance = (row.expected * (1 - row.expected) * _READS_PER_CELL / max(row.n_reads, 1)) ** 0.5
+        if abs(row.observed - row.expected) > settings.most_base_difference + 3 * chance:
             read, known = f"{row.observed:.0%} of the reads", f"{row.expected:.0%} of the library"
             words = f"cycle {row.cycle}: {row.base} in {read}, in {known}"
             yield Fault("bases_as_in_library", -1, words)
