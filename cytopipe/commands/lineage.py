@@ -53,8 +53,8 @@ def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> No
     if as_json:
         click.echo(json.dumps(root.as_json(), indent=2))
         return
-    for above, node in walk(root):
-        click.echo(_line(above, node))
+    for above, node, again in walk(root):
+        click.echo(_line(above, node) + ("  (made from: see above)" if again else ""))
 
 
 def _meant(ledger: Ledger, what: str) -> tuple[str, str]:

@@ -49,7 +49,7 @@ def provenance_report(project: Project, root: Node) -> bytes:
     """The report of an artifact and all it was made from, as UTF-8 HTML."""
     title = f"Provenance of {named(root.asset, root.key)}"
     seen: dict[tuple[str, str, str], Node] = {}
-    for _, node in walk(root):
+    for _, node, _ in walk(root):
         seen.setdefault((node.asset, node.key, node.version), node)
     changed = [node for node in seen.values() if node.now != "same"]
     intro = f"Project <code>{_text(project.directory.name)}</code>. " + (
@@ -60,7 +60,7 @@ def provenance_report(project: Project, root: Node) -> bytes:
     page = _PAGE.format(
         title=_text(title),
         intro=intro,
-        tree="\n".join(_tree_line(len(above), node) for above, node in walk(root)),
+        tree="\n".join(_tree_line(len(above), node) for above, node, _ in walk(root)),
         sections="\n".join(_section(node) for node in seen.values()),
         software=_software(),
     )

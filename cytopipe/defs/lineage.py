@@ -80,15 +80,23 @@ def lineage(ledger: Ledger, asset: str, key: str) -> Node:
     return _node(ledger, asset, key, record.version, {})
 
 
-def walk(node: Node) -> Iterator[tuple[tuple[bool, ...], Node]]:
-    """The node and all below it, parents before inputs; for each level above, whether more follow there."""
-    yield from _walk(node, ())
+def walk(node: Node) -> Iterator[tuple[tuple[bool, ...], Node, bool]]:
+    """The node and all below it, parents before inputs; for each level above, whether more follow there; and
+    whether its inputs were given above already, which are then left out: tiles of a well share most of them.
+    """
+    yield from _walk(node, (), set())
 
 
-def _walk(node: Node, above: tuple[bool, ...]) -> Iterator[tuple[tuple[bool, ...], Node]]:
-    yield above, node
+def _walk(
+    node: Node, above: tuple[bool, ...], told: set[int]
+) -> Iterator[tuple[tuple[bool, ...], Node, bool]]:
+    again = id(node) in told
+    yield above, node, again
+    if again or not node.inputs:
+        return
+    told.add(id(node))
     for number, one in enumerate(node.inputs, start=1):
-        yield from _walk(one, (*above, number < len(node.inputs)))
+        yield from _walk(one, (*above, number < len(node.inputs)), told)
 
 
 def _node(

@@ -12,6 +12,7 @@ from dagster import DagsterInstance
 
 from cytopipe.defs import batch
 from cytopipe.defs.event import MADE
+from cytopipe.defs.lineage import lineage, walk
 from cytopipe.defs.selection import choose, plan_runs
 from cytopipe.provenance import Input, Provenance, counting_digests, sha256_file
 from cytopipe_tests.graph.examples import branches, screen
@@ -225,6 +226,17 @@ def test_tiles_that_take_long_are_made_by_workers_and_one_that_fails_there_fails
         here[tiles[0]],
         here[tiles[2]],
     }
+
+
+def test_a_lineage_tells_once_what_tiles_of_a_well_share(lab: Lab) -> None:
+    lab.make_all()
+    told = [
+        (node.asset, node.key, again)
+        for _, node, again in walk(lineage(lab.ledger(), "example/cells", "P1-A1"))
+    ]
+    wells = [again for asset, _, again in told if asset == "example/illumination"]
+    assert wells == [False, True, True]
+    assert len([1 for asset, _, again in told if asset == "example/aligned" and not again]) == 3
 
 
 def test_no_artifact_is_digested_twice_by_the_run_that_makes_it(lab: Lab) -> None:

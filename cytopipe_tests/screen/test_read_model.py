@@ -127,3 +127,16 @@ def test_a_cell_called_with_a_probability_is_right_as_often(screen, called):
     best = sure["cell_barcode_best"]
     right = (best == sure["barcode_0"]) | (best == sure["barcode_1"])
     assert abs(right.mean() - sure["cell_barcode_probability_0"].mean()) < 0.03
+
+
+def test_reads_do_not_depend_on_the_blocks_in_which_a_tile_is_worked_on(screen, monkeypatch):
+    from cytopipe.screen.model import detection
+
+    aligned, labels = tiles_of(screen)[0]
+    model = estimate_read_model([(aligned, labels)], screen.library)
+    whole = detect_reads(aligned, labels, model)
+    monkeypatch.setattr(detection, "BLOCK", 100)
+    parts = detect_reads(aligned, labels, model)
+    order = ["i", "j"]
+    whole, parts = (one.sort_values(order, ignore_index=True).drop(columns="read") for one in (whole, parts))
+    pd.testing.assert_frame_equal(whole, parts, rtol=1e-4)

@@ -135,7 +135,9 @@ def detect_reads(
     height, width = labels.shape
     found = []
     mask = detection.near_cells(labels, settings.read_margin_px)
-    for wide, own in detection.blocks(labels.shape) if np.isfinite(model.threshold) else ():
+    # A filter reaches four sigma, a peak its radius.
+    halo = int(np.ceil(4 * max(model.background_sigma_px, model.spot_sigma_px))) + settings.peak_radius_px + 2
+    for wide, own in detection.blocks(labels.shape, halo) if np.isfinite(model.threshold) else ():
         if not mask[wide].any():
             continue
         values, level = detection.filtered(

@@ -12,7 +12,6 @@ from cytopipe.screen.model import kernels
 
 __all__ = [
     "BLOCK",
-    "HALO",
     "Found",
     "blocks",
     "drift_of",
@@ -23,8 +22,8 @@ __all__ = [
     "spots",
 ]
 
-#: Sides of the squares that are worked on at a time, and what is seen around them, px.
-BLOCK, HALO = 512, 16
+#: Side of the squares that are worked on at a time, px.
+BLOCK = 512
 #: A spot nearer to the border of the tile than this is not read: half of its surroundings are missing.
 BORDER = 3
 #: Bins of brightness in which noise is measured.
@@ -127,14 +126,14 @@ def _some(planes: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return planes.reshape(*planes.shape[:2], -1)[:, :, at]
 
 
-def blocks(shape: tuple[int, int]) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Squares of an image with what surrounds them: the wide one, and its own part within the wide one."""
+def blocks(shape: tuple[int, int], halo: int) -> Iterator[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Squares of an image with `halo` px around them: the wide one, and its own part within the wide one."""
     height, width = shape
     for y in range(0, height, BLOCK):
         for x in range(0, width, BLOCK):
-            top, left = max(0, y - HALO), max(0, x - HALO)
+            top, left = max(0, y - halo), max(0, x - halo)
             down, right = min(height, y + BLOCK), min(width, x + BLOCK)
-            wide = (slice(top, min(height, down + HALO)), slice(left, min(width, right + HALO)))
+            wide = (slice(top, min(height, down + halo)), slice(left, min(width, right + halo)))
             yield wide, (slice(y - top, down - top), slice(x - left, right - left))
 
 
