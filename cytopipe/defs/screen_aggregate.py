@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.defs.artifact import Described, Nothing, artifact
+from cytopipe.defs.artifact import Check, CheckResult, Described, Nothing, artifact
 from cytopipe.defs.screen_sources import PLATES, SCREENS, settings_of
 from cytopipe.project import DataSet
 from cytopipe.screen.quality.files import MONTAGES
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cytopipe.screen.parameters import AggregateSettings, MontageSettings
+    from cytopipe.storage.formats.files import ResultFiles
 
 __all__ = ["MEMBERS"]
 
@@ -38,6 +39,29 @@ SOURCES = (
 )
 
 
+def _each_once(what: str, *columns: str) -> Check:
+    """The check that a table has one row for each value of some columns."""
+
+    def evaluate(table: pd.DataFrame) -> CheckResult:
+        twice = int(table.duplicated([name for name in columns if name in table]).sum())
+        return CheckResult((f"{twice} rows are second ones",) if twice else (), {"rows": len(table)})
+
+    return Check(name=f"each_{what}_once", description=f"Every {what} has one row.", evaluate=evaluate)
+
+
+def _pictures_complete(found: ResultFiles) -> CheckResult:
+    names = [name.removesuffix(".tiff") for name in found if name.endswith(".tiff")]
+    lost = [name for name in names if f"{name}.png" not in found]
+    return CheckResult(tuple(f"{name} has no picture" for name in lost), {"montages": len(names)})
+
+
+PICTURES_COMPLETE = Check(
+    name="pictures_complete",
+    description="Every montage has a TIFF and a picture.",
+    evaluate=_pictures_complete,
+)
+
+
 @artifact(
     {
         "screen/aggregate/perturbations": PARQUET,
@@ -51,6 +75,11 @@ SOURCES = (
         "screen/aggregate/perturbations": "screen/{screen}/aggregate/parquets/perturbations.parquet",
         "screen/aggregate/profiles": "screen/{screen}/aggregate/parquets/profiles.parquet",
         "screen/aggregate/skipped": "screen/{screen}/aggregate/tsvs/skipped_wells.tsv",
+    },
+    checks={
+        "screen/aggregate/perturbations": (_each_once("perturbation", "perturbation"),),
+        "screen/aggregate/profiles": (_each_once("profile", "plate", "well", "perturbation", "replicate"),),
+        "screen/aggregate/skipped": (_each_once("well", "plate", "well"),),
     },
 )
 def aggregate(
@@ -109,6 +138,7 @@ def _strengths(screen: DataSet, table: pd.DataFrame) -> bytes:
         "montage_settings": "screen/montage_settings",
     },
     place="screen/{screen}/montage#P-{plate}_",
+    checks=(PICTURES_COMPLETE,),
 )
 def montages(
     plate: DataSet,

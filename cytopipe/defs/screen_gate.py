@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cytopipe.defs.artifact import Source, artifact
+from cytopipe.defs.artifact import Check, CheckResult, Source, artifact
 from cytopipe.defs.screen_sources import WELLS
 from cytopipe.project import DataSet
 from cytopipe.storage.formats.document import JSON
@@ -32,6 +32,17 @@ GATE = Source(
 )
 
 
+def _of_its_well(approval: dict[str, object], data: DataSet) -> CheckResult:
+    meant = (data.entry.plate, data.entry.well)
+    found = (approval.get("plate"), approval.get("well"))
+    return CheckResult(() if found == meant else (f"approves {found} instead of {meant}",))
+
+
+OF_ITS_WELL = Check(
+    name="of_its_well", description="It approves the well that it is named after.", evaluate=_of_its_well
+)
+
+
 @artifact(
     "screen/qc/approval",
     JSON,
@@ -39,6 +50,7 @@ GATE = Source(
     inputs={"gate": GATE.asset},
     place="screen/{screen}/qc/approval/P-{plate}_W-{well}__approval.json",
     held=lambda well: well.entry.hold,
+    checks=(OF_ITS_WELL,),
 )
 def approval(well: DataSet, gate: ScreenPart) -> dict[str, object]:
     """The well goes on: to the cells of the phenotype, their features, the merge.

@@ -62,6 +62,19 @@ def _checks(*kinds: str) -> tuple[Check, ...]:
     return tuple(_check(kind) for kind in kinds)
 
 
+def _each_once(name: str, description: str, *columns: str) -> Check:
+    """The check that a table has one row for each value of some columns."""
+
+    def evaluate(table: DataFrame) -> CheckResult:
+        twice = int(table.duplicated(list(columns)).sum())
+        return CheckResult((f"{twice} rows are second ones",) if twice else (), {"rows": len(table)})
+
+    return Check(name=name, description=description, evaluate=evaluate)
+
+
+EACH_PLANE_ONCE = _each_once("each_plane_once", "Every plane of a tile has one row.", "cycle", "channel")
+EACH_CYCLE_ONCE = _each_once("each_cycle_once", "Every cycle of a tile has one row.", "cycle")
+
 # ---------------------------------------------------------------------- what it is made from
 
 
@@ -114,7 +127,13 @@ SOURCES = (
 # ---------------------------------------------------------------------- a tile
 
 
-@artifact("screen/qc/sbs_planes", PARQUET, by=SBS_TILES, inputs={"images": "screen/sbs/images"})
+@artifact(
+    "screen/qc/sbs_planes",
+    PARQUET,
+    by=SBS_TILES,
+    inputs={"images": "screen/sbs/images"},
+    checks=(EACH_PLANE_ONCE,),
+)
 def sbs_planes(tile: DataSet, images: ImageFiles) -> Described:
     """Sharpness, contrast and saturation of every plane of a tile, and a digest that tells planes apart."""
     import pandas as pd
@@ -129,7 +148,11 @@ def sbs_planes(tile: DataSet, images: ImageFiles) -> Described:
 
 
 @artifact(
-    "screen/qc/phenotype_planes", PARQUET, by=PHENOTYPE_TILES, inputs={"images": "screen/phenotype/images"}
+    "screen/qc/phenotype_planes",
+    PARQUET,
+    by=PHENOTYPE_TILES,
+    inputs={"images": "screen/phenotype/images"},
+    checks=(EACH_PLANE_ONCE,),
 )
 def phenotype_planes(tile: DataSet, images: Image) -> Described:
     """Sharpness, contrast and saturation of every channel of a tile, and a digest that tells planes apart."""
@@ -147,6 +170,7 @@ def phenotype_planes(tile: DataSet, images: Image) -> Described:
         "images": "screen/sbs/images",
         "alignment_settings": "screen/sbs/alignment_settings",
     },
+    checks=(EACH_CYCLE_ONCE,),
 )
 def sbs_alignment(
     tile: DataSet, aligned: Image, images: Handle, alignment_settings: CycleAlignmentSettings

@@ -32,6 +32,7 @@ BASES = "ACGT"
 _BLOCK = 4096  # reads compared with the library at once
 _SPREADS = 3
 _FEWEST_CELLS = 50  # of a well, for a rate to say something
+_READS_PER_CELL = 5
 
 
 def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.DataFrame:
@@ -48,20 +49,22 @@ def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.Data
     -------
     DataFrame
         ``cycle`` (from 1), ``base``, ``observed``, ``expected`` (fractions; NaN where there are no reads),
-        ``spread``: standard deviation of what is expected, since the barcodes of a library are not equally
-        abundant, and a small library has few of them.
+        ``n_reads``, ``spread``: the standard deviation of what is expected, for barcodes that are not equally
+        abundant and reads that are alike within a cell.
     """
     import pandas as pd
 
     length = len(barcodes[0]) if len(barcodes) else min(map(len, library), default=0)
     observed, expected = _frequencies(_letters(barcodes, length)), _frequencies(_letters(library, length))
+    chance = 1 / max(len(library), 1) + _READS_PER_CELL / max(len(barcodes), 1)
     return pd.DataFrame(
         {
             "cycle": np.repeat(np.arange(1, length + 1), 4),
             "base": list(BASES) * length,
             "observed": observed.ravel(),
             "expected": expected.ravel(),
-            "spread": np.sqrt(expected * (1 - expected) / max(len(library), 1)).ravel(),
+            "n_reads": len(barcodes),
+            "spread": np.sqrt(expected * (1 - expected) * chance).ravel(),
         }
     )
 
