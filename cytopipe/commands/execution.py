@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import click
@@ -18,7 +19,7 @@ from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, plan_runs
 from cytopipe.errors import Interrupted
 
-__all__ = ["carry_out", "show_plan", "verify_archive"]
+__all__ = ["carry_out", "show_held", "show_plan", "verify_archive"]
 
 _MARKS = {
     "done": "done",
@@ -29,6 +30,7 @@ _MARKS = {
     "interrupted": "go on",
 }
 _PATHS_SHOWN = 50
+_HELD_SHOWN = 10
 
 
 def show_plan(opened: Opened, chosen: list[Status], *, as_json: bool) -> None:
@@ -51,6 +53,15 @@ def show_plan(opened: Opened, chosen: list[Status], *, as_json: bool) -> None:
         click.echo(f"{counted(steps, 'partition')} of assets in {counted(len(runs), 'run')}")
     else:
         click.echo("nothing to do")
+
+
+def show_held(held: list[Status]) -> None:
+    """Print what a person has to approve before the rest can be made, and how much waits for it."""
+    numbers = Counter(reason for one in held for reason in one.reasons[:1])
+    for reason, number in list(numbers.items())[:_HELD_SHOWN]:
+        click.echo(f"held    {counted(number, 'partition')} of assets: {reason}")
+    if len(numbers) > _HELD_SHOWN:
+        click.echo(f"held    and for {len(numbers) - _HELD_SHOWN} more reasons; see: cytopipe status")
 
 
 def carry_out(

@@ -21,6 +21,7 @@ _ENTRY = """\
     description: {description}
     library: {folder}library.tsv
     library_columns: {{barcode_column: barcode, gene_columns: [gene]}}
+    aggregate: {{min_cells: 1, min_control_cells: 3}}  # so few cells as a small screen has
     sbs:
       images: {folder}sbs/P-{{plate}}_W-{{well}}_T-{{tile}}_C-{{cycle}}__image.tiff
       channels: [DAPI, G, T, A, C]

@@ -62,11 +62,13 @@ def materialize(
             "nothing was chosen", next="Name assets or a domain, data sets with -p, or say --all."
         )
     with open_project(options, quiet=quiet) as opened:
-        from cytopipe.commands.execution import carry_out, show_plan
+        from cytopipe.commands.execution import carry_out, show_held, show_plan
         from cytopipe.defs.ledger import Status
-        from cytopipe.defs.selection import broken, choose
+        from cytopipe.defs.selection import broken, choose, held
 
         chosen = choose(opened.ledger, assets, partitions, only=only, again=again)
+        if not as_json:
+            show_held([one for one in held(opened.ledger, assets, partitions) if one not in chosen])
         chosen += [] if partitions else [one for one in broken(opened.ledger) if _is_meant(one.asset, assets)]
         if dry_run:
             show_plan(opened, opened.with_running(chosen), as_json=as_json)

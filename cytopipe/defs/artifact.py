@@ -269,6 +269,7 @@ class Artifact:
     one_pass: Callable[[DataSet], str] | None = None
     twins: tuple[Twin, ...] = ()
     made_by: str = ""
+    held: Callable[[DataSet], str] | None = None
     minutes: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -325,6 +326,7 @@ def artifact(
     one_pass: Callable[[DataSet], str] | None = None,
     twins: Sequence[Twin] = (),
     made_by: str = "",
+    held: Callable[[DataSet], str] | None = None,
     minutes: str = "",
 ) -> Callable[[Callable[..., Any]], Artifact]:
     """Make an :class:`Artifact` of a function.
@@ -360,6 +362,10 @@ def artifact(
         Inputs of which it holds the value, too.
     made_by : str
         ``a person``, where only people make it: then it is never planned as missing.
+    held : callable, optional
+        ``held(data_set)``: what a person has to do before this partition, and all that is made from it, goes
+        on; empty text where it is made like any other. Materialized alone, it is made all the same: that is
+        how a person approves.
     minutes : str
         Expected duration, in words.
     """
@@ -390,6 +396,7 @@ def artifact(
             one_pass=one_pass,
             twins=tuple(twins),
             made_by=made_by,
+            held=held,
             minutes=minutes,
         )
 

@@ -167,6 +167,8 @@ class Batch:
             for asset in assets:
                 if self.ledger.status(asset, key).state == "done":
                     yield from self._say_again(step, asset, key)
+                elif self.ledger.status(asset, key).state == "held" and not self._is_approval(step):
+                    self._fail(asset, key, NotReady("; ".join(self.ledger.status(asset, key).reasons)))
                 elif self.ledger.is_edited(asset, key):
                     self._fail(asset, key, _over_an_edit(self.ledger, asset, key))
                 else:
@@ -193,6 +195,16 @@ class Batch:
                 self.ledger.archive.forget(recipe)
         self._scratch.clear()
         self.ledger.catch_up()
+
+    def _is_approval(self, step: Artifact) -> bool:
+        """Whether a person asked for what this artifact makes and for nothing else."""
+        if step.held is None:
+            return False
+        number = self.context.run.tags.get("dagster/backfill")
+        backfill = self.context.instance.get_backfill(number) if number else None
+        of_run = self.context.job_def.asset_layer.selected_asset_keys
+        chosen = (backfill.asset_selection if backfill else None) or of_run
+        return set(chosen) <= {asset_key(asset) for asset in step.makes}
 
     # ------------------------------------------------------------------ calling the function
 

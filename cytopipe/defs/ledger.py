@@ -7,6 +7,7 @@
     missing      never made
     waiting      never made, and a person has to make it, or what it is made from; or there is nothing to make
                  it from
+    held         a person has to approve first, it or what it is made from; the reason says how
     failed       the last attempt raised
     interrupted  the last attempt ended at a checkpoint
 
@@ -550,11 +551,15 @@ class Ledger:
     def judge(self, asset: str, key: str) -> Status:
         """Judge one partition against the records and states of its inputs."""
         step, record = self.graph.makers[asset], self.book.record(asset, key, MADE)
+        unmade = [self._unmade(step, name, key) for name in step.inputs]
+        held = self._held(step, key, [one for some in unmade for one in some])
+        changed = record is None or any(unmade) or self.book.content(asset, key)
+        if held and (changed or any(self._changes(step, asset, key, record))):
+            return Status(asset, key, "held", held, record)
         attempt = self.book.newest(asset, key, (FAILED, CHECKPOINT))
         if attempt is not None and (record is None or attempt.storage_id > record.storage_id):
             state = "failed" if attempt.kind == FAILED else "interrupted"
             return Status(asset, key, state, (attempt.words,), record)
-        unmade = [self._unmade(step, name, key) for name in step.inputs]
         waits = [words for some in unmade for words in _told_unmade(some, key)]
         if record is None:
             if step.made_by:
@@ -572,6 +577,16 @@ class Ledger:
         failed = record.facts.get("failed_checks")
         notes = [f"a check failed: {failed}"] * bool(failed) + [REMOVED] * ("removed" in record.facts)
         return Status(asset, key, "done", tuple(notes), record)
+
+    def _held(self, step: Artifact, key: str, unmade: Sequence[Status]) -> tuple[str, ...]:
+        """What a person has to do before a partition can be made, in the words of what holds it."""
+        words: dict[str, None] = {}
+        if step.held is not None and step.by is not None:
+            words |= dict.fromkeys([step.held(self.project.data_set(step.by.name, key))])
+        for one in unmade:
+            if one.state == "held":
+                words |= dict.fromkeys(self.book.state_and_reasons(one.asset, one.key)[1])
+        return tuple(one for one in words if one)[:3]
 
     def _unmade(self, step: Artifact, name: str, key: str) -> list[Status]:
         """The parts of an input that are to be made first."""

@@ -13,7 +13,7 @@ from cytopipe.defs.ledger import WANTED, Ledger, Status
 from cytopipe.errors import UserError
 from cytopipe.project.findings import did_you_mean
 
-__all__ = ["Run", "broken", "choose", "neighbours", "operations", "plan_runs", "select"]
+__all__ = ["Run", "broken", "choose", "held", "neighbours", "operations", "plan_runs", "select"]
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,24 @@ def choose(
     """
     states = () if again else (*WANTED, "broken")
     if not partitions and not assets:
-        return list(ledger.statuses(ledger.graph.makers, states))
+        return _not_held(ledger.statuses(ledger.graph.makers, states))
     wanted = {(one.asset, one.key) for one in select(ledger, assets, partitions)}
     if not only:
         wanted |= _made_from(ledger, wanted)
-    return [one for one in ledger.statuses(ledger.graph.makers, states) if (one.asset, one.key) in wanted]
+    if len(assets) == 1 and (step := ledger.graph.makers.get(assets[0])) and step.held:
+        named = select(ledger, assets, partitions)  # alone: a person approves
+        return [one for one in named if again or one.state != "done"]
+    found = (one for one in ledger.statuses(ledger.graph.makers, states) if (one.asset, one.key) in wanted)
+    return _not_held(found)
+
+
+def held(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()) -> list[Status]:
+    """Of what these names mean, what waits for a person to approve; errors as :func:`choose`."""
+    return [one for one in select(ledger, assets, partitions) if one.state == "held"]
+
+
+def _not_held(found: Iterable[Status]) -> list[Status]:
+    return [one for one in found if one.state != "held"]
 
 
 def select(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()) -> list[Status]:

@@ -27,6 +27,7 @@ _MEANING = {
     "stale": "made from something that has changed since",
     "needed": "removed after use, and needed again",
     "missing": "never made",
+    "held": "waits for a person to approve",
     "done": "made, and up to date",
 }
 

@@ -31,6 +31,9 @@ DOMAIN = Domain(
                 "Feature",
                 "Stitching",
                 "Merge",
+                "Aggregate",
+                "Quality",
+                "Montage",
             )
         ),
     ),

@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from cytopipe.parameters import contradiction
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
@@ -26,6 +34,7 @@ from cytopipe.project.screen.tiles import (
     read_samples,
 )
 from cytopipe.screen.parameters import (
+    AggregateSettings,
     CellCallSettings,
     CycleAlignmentSettings,
     FeatureSettings,
@@ -33,7 +42,9 @@ from cytopipe.screen.parameters import (
     IlluminationSettings,
     LibrarySettings,
     MergeSettings,
+    MontageSettings,
     PhenotypeAlignmentSettings,
+    QualitySettings,
     ReadModelSettings,
     ReadSettings,
     SegmentationSettings,
@@ -53,6 +64,20 @@ def _channels(value: object) -> object:
 
 
 Channels = Annotated[list[str], BeforeValidator(_channels), Field(min_length=1, max_length=32)]
+
+
+def _approved(value: object) -> object:
+    names = value if isinstance(value, list) else [value]
+    if any(not isinstance(one, str | int) or isinstance(one, bool) for one in names):
+        raise ValueError("expected a list of plates and wells, such as [1, 2-A1], or all")
+    return [str(one) for one in names]
+
+
+Approved = Annotated[
+    list[str],
+    BeforeValidator(_approved),
+    WithJsonSchema({"type": ["array", "string", "integer"], "items": {"type": ["string", "integer"]}}),
+]
 
 
 class Acquisition(BaseModel):
@@ -233,6 +258,9 @@ class Screen(Entry):
     merge: MergeSettings = Field(default_factory=MergeSettings)
     """How sequenced cells are found among the stained ones."""
 
+    aggregate: AggregateSettings = Field(default_factory=AggregateSettings)
+    """How features of cells become profiles of perturbations."""
+
     missing_tiles: Literal["refuse", "report"] = "refuse"
     """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them
     and say which."""
@@ -240,10 +268,29 @@ class Screen(Entry):
     omezarr_export_default: bool = False
     """Whether images are exported as OME-Zarr where an acquisition does not say it."""
 
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+    """What is told as a fault of images, reads and cells."""
+
+    stop_after: Literal["sbs_qc"] | None = None
+    """Hold cells of the phenotype, and all that is made from them, until a person has looked at the quality
+    of the sequencing and approved it; none: nothing is held."""
+
+    approved: Approved = Field(default_factory=list)
+    """What a person has approved: plates (1), wells (1-A1), or all (stop_after)."""
+
+    montage: MontageSettings = Field(default_factory=MontageSettings)
+    """How pictures of single cells are put together."""
+
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
         if self.sbs is None and self.phenotype is None:
             raise contradiction("neither sbs nor phenotype is given", "sbs", expected="at least one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_look_at(self) -> Self:
+        if self.stop_after and self.sbs is None:
+            raise contradiction("stop_after is sbs_qc, and there is no sbs", "stop_after", expected="sbs")
         return self
 
     @property
@@ -251,6 +298,17 @@ class Screen(Entry):
         """Those that it has, by name."""
         some = {"sbs": self.sbs, "phenotype": self.phenotype}
         return {name: one for name, one in some.items() if one is not None}
+
+    @property
+    def aggregation(self) -> AggregateSettings:
+        """How cells become profiles; their perturbations are named by the library's first column of genes,
+        where no other column is chosen.
+        """
+        gene = (*self.library_columns.gene_columns, "gene_symbol")[0]
+        usual = {"perturbation_column": f"{gene}_0", "second_column": f"{gene}_1"}
+        return self.aggregate.replace(
+            **{name: one for name, one in usual.items() if name not in self.aggregate.model_fields_set}
+        )
 
     def exported(self, acquisition: str) -> tuple[str, ...]:
         """The stages of an acquisition that are exported as OME-Zarr."""
@@ -268,6 +326,12 @@ class Screen(Entry):
                 )
         if self.library is not None:
             yield from absent_file(base, self.library, ("library",))
+        wells = {one[:2] for of in self.acquisitions.values() for one in of.find(base).tiles}
+        known = {"all", *(plate for plate, _ in wells), *("-".join(one) for one in wells)}
+        for number, name in enumerate(self.approved):
+            if name not in known:
+                shown = ", ".join(sorted(known, key=natural)[:10])
+                yield Problem(("approved", number), "no such plate or well", expected=shown, found=name)
 
     def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ScreenPart]]]:
         found = {of: one.find(base) for of, one in self.acquisitions.items()}
@@ -362,6 +426,20 @@ class ScreenPart:
     @property
     def well_key(self) -> str:
         return f"{self.screen}.{self.plate}-{self.well}"
+
+    @property
+    def hold(self) -> str:
+        """What a person has to do before the cells of a well go on; empty text where nothing is held."""
+        screen, well = self.settings, f"{self.plate}-{self.well}"
+        if screen.stop_after is None or not self.tiles.get("sbs"):
+            return ""
+        if {"all", self.plate, well} & set(screen.approved):
+            return ""
+        return (
+            f"stop_after: {screen.stop_after}. Look at screen/qc/plate [{self.plate_key}], then materialize "
+            f"screen/qc/approval [{self.well_key}] alone, or add {self.plate}, {well} or all to approved: "
+            "in the project file"
+        )
 
     @property
     def wildcards(self) -> dict[str, Any]:
