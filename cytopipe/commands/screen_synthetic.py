@@ -28,6 +28,8 @@ _ENTRY = """\
       pixel_size_um: 1.3
       positions: {folder}sbs_metadata.tsv
       segmentation: {{threshold_dapi: 2500}}
+      omezarr_export: true
+      omezarr_stages: [segment_sbs]  # images with nuclei and cells, which a viewer shows as a plate
 """
 _PHENOTYPE = """\
     phenotype:

@@ -29,7 +29,7 @@ UNSEEN = "unseen"
 
 _VERSION = "2"
 _CHUNK = 500  # SQLite takes so many variables in a statement
-_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "failed_checks")
+_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "wanted", "failed_checks")
 _TABLES = """
 create table meta (name text primary key, value text) without rowid;
 create table record (

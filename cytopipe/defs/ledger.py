@@ -2,7 +2,7 @@
 
     done         the newest materialization has today's code version and today's inputs, and its files stand
                  or were removed after use; a reason says so, or which check failed that does not block
-    needed       removed after use, and something that is to be made reads it
+    needed       removed after use, and something that is to be made reads it, or a person wants it again
     stale        one of them differs, or an input is to be made again
     missing      never made
     waiting      never made, and a person has to make it, or what it is made from; or there is nothing to make
@@ -64,6 +64,9 @@ class Events(Protocol):
 
     def write(self, events: Sequence[Event]) -> None:
         """Append events that no run of Dagster's made."""
+
+    def event(self, asset: str, key: str, version: str) -> Event | None:
+        """The newest entry that made or saw a version of a partition."""
 
     def is_live(self, run_id: str) -> bool:
         """Whether a run has not ended."""
@@ -495,11 +498,9 @@ class Ledger:
                     state, version = self.book.state(asset, key)
                     if state not in ("done", NEEDED):
                         continue
-                    reader = self._reader_of(asset, key)
-                    reasons = self.judge(asset, key).reasons
-                    if reader:
-                        reasons = (f"was {REMOVED}, and {reader} is to be made from it",)
-                    self.book.keep_state(asset, key, NEEDED if reader else "done", reasons, version)
+                    why = self._why_again(asset, key)
+                    reasons = (f"was {REMOVED}, and {why}",) if why else self.judge(asset, key).reasons
+                    self.book.keep_state(asset, key, NEEDED if why else "done", reasons, version)
                     self._ask_parents(asset, key, removed, asked)
 
     def _ask_parents(
@@ -510,8 +511,13 @@ class Ledger:
             if upstream in removed:
                 asked.setdefault(upstream, set()).update(self.relations.parents(step, name, key))
 
-    def _reader_of(self, asset: str, key: str) -> str:
-        """Something that is to be made from a removed artifact and cannot read its twin, in words."""
+    def _why_again(self, asset: str, key: str) -> str:
+        """Why a removed artifact is to be made again: a person wants it, or something that is to be made from
+        it cannot read its twin; empty where it is not.
+        """
+        record = self.book.record(asset, key, MADE)
+        if record is not None and "wanted" in record.facts:
+            return "is wanted again"
         twin = self.twin(asset, key)
         for step, name in self.graph.consumers[asset]:
             if twin is not None and twin[0] not in step.makes:
@@ -520,7 +526,7 @@ class Ledger:
                 states = self.book.states(made, self.relations.children(step, name, key))
                 for child, state in states.items():
                     if state in WANTED:
-                        return named(made, child) if child != key else made
+                        return f"{named(made, child) if child != key else made} is to be made from it"
         return ""
 
     def twin(self, asset: str, key: str) -> tuple[str, str, Twin] | None:

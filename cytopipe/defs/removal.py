@@ -19,7 +19,7 @@ from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.stamps import stamp_of_place
 from cytopipe.errors import BusyError, CytopipeError, Finding
 
-__all__ = ["Removal", "remove", "survey"]
+__all__ = ["Removal", "remove", "survey", "want_again"]
 
 _AT_ONCE = 50  # removals between which other processes may look
 
@@ -145,6 +145,15 @@ def remove(
     return problems
 
 
+def want_again(ledger: Ledger, chosen: Iterable[tuple[str, str]]) -> None:
+    """Have what was removed made again, although nothing needs it; what stands stays as it is."""
+    removed = ledger.book.removed()
+    some = [(asset, key) for asset, key in chosen if key in removed.get(asset, ())]
+    if some:
+        with ledger.telling(lambda: [_event(ledger, *one, wanted="by a person") for one in some]):
+            pass
+
+
 def _refuse_while_running(places: Iterable[tuple[str, str]], running: Mapping[tuple[str, str], str]) -> None:
     domains = {asset.split("/")[0] for asset, _ in places}
     live = {run: named(*one) for one, run in running.items() if one[0].split("/")[0] in domains}
@@ -160,16 +169,20 @@ def _refuse_while_running(places: Iterable[tuple[str, str]], running: Mapping[tu
         )
 
 
-def _event(ledger: Ledger, asset: str, key: str) -> Event:
-    """The event that tells the removal of what stands."""
+def _event(ledger: Ledger, asset: str, key: str, **facts: str) -> Event:
+    """The event that tells a removal."""
     step, record = ledger.graph.makers[asset], ledger.book.record(asset, key, MADE)
     assert record is not None
     receipt = ledger.archive.receipt(ledger.places.place(asset, key))
     made = receipt.provenance if receipt is not None else None
-    metadata: dict[str, object] = {"removed": "after use", "sha256": record.version, "how": REMOVED}
+    metadata: dict[str, object] = {"removed": "after use", "sha256": record.version, "how": REMOVED, **facts}
     if "failed_checks" in record.facts:
         metadata["failed_checks"] = record.facts["failed_checks"]
-    if made is not None:
+    if made is None:  # removed before: its history says from what it was made
+        before = ledger.events.event(asset, key, record.version)
+        told = before.metadata if before is not None else {}
+        metadata |= {name: told[name] for name in ("parameters", "inputs") if name in told}
+    else:
         metadata["parameters"] = dict(made.parameters)
         metadata["inputs"] = [
             {"asset": one.asset, "partition": one.partition, "sha256": one.sha256} for one in made.inputs

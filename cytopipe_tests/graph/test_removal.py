@@ -16,7 +16,7 @@ from dagster import DagsterInstance
 
 from cytopipe.defs.event import MADE, REMOVED
 from cytopipe.defs.lineage import lineage
-from cytopipe.defs.removal import remove, survey
+from cytopipe.defs.removal import remove, survey, want_again
 from cytopipe.errors import BusyError
 from cytopipe.storage import Store
 from cytopipe_tests.graph.examples import screen
@@ -166,6 +166,21 @@ def test_what_is_put_back_by_hand_stands_again(lab: Lab) -> None:
     assert lab.reasons(CORRECTED, TILES[0]) == ()
     assert lab.changes == [f"{CORRECTED} [{TILES[0]}] stands again"]
     assert lab.reasons(CORRECTED, TILES[1]) == (REMOVED,)
+    assert not_done(lab) == {}
+
+
+def test_what_a_person_wants_again_is_made_again_with_what_it_needs(lab: Lab) -> None:
+    clean(lab, CORRECTED, TILES)
+    clean(lab, ALIGNED, TILES)
+    want_again(lab.ledger(), [(CORRECTED, TILES[0]), (CELLS, "P1-A1")])
+    assert not_done(lab) == {ALIGNED: {TILES[0]: "needed"}, CORRECTED: {TILES[0]: "needed"}}
+    assert lab.reasons(CORRECTED, TILES[0]) == (f"was {REMOVED}, and is wanted again",)
+    assert [one.asset for one in lineage(lab.ledger(), CORRECTED, TILES[0]).inputs] == [
+        ALIGNED,
+        "example/illumination",
+    ]
+    assert lab.make(ALIGNED, CORRECTED, keys=TILES[:1]).success
+    assert file(lab, CORRECTED, TILES[0]).is_file()
     assert not_done(lab) == {}
 
 

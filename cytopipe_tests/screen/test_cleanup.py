@@ -133,6 +133,15 @@ def test_what_was_removed_is_made_again_where_a_parameter_needs_it(made: Lab) ->
     assert same["screen/sbs/peaks", TILES[0]] == before["screen/sbs/peaks", TILES[0]]
 
 
+def test_a_removed_image_that_is_named_is_made_again(made: Lab) -> None:
+    assert clean(made, "--yes").code == 0
+    asked = ("materialize", "screen/sbs/max_filtered", "-p", TILES[0], "-q")
+    assert "nothing to do" in cytopipe(*asked, at=made.directory).out
+    assert cytopipe(*asked, "--again", at=made.directory).code == 0
+    assert place(made, "sbs/max_filtered", TILES[0]).is_file()
+    assert not place(made, "sbs/max_filtered", TILES[1]).exists() and wanted(made) == {}
+
+
 def test_what_an_export_has_not_consumed_is_refused_and_all_is_told(made: Lab) -> None:
     edit(made, ("max_filter, ", "max_filter, find_peaks, "))
     done = clean(made, "--stage", "find_peaks", "--stage", "log_filter", "--yes")
