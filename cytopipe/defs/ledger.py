@@ -376,7 +376,8 @@ class Ledger:
             self._mark(asset, key, "", touched)
             return
         counts = format.counts(self.archive.get(place, format)) if isinstance(format, SetFormat) else {}
-        what = f"{EDITED}: {found.words}" if edited else "made outside Dagster, taken up as it is"
+        taken_up = "stands again" if is_same else "made outside Dagster, taken up as it is"
+        what = f"{EDITED}: {found.words}" if edited else taken_up
         inputs = (
             self._inputs_of_receipt(step, key, receipt.inputs)
             if record is None or not (edited or is_same)

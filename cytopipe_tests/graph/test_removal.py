@@ -164,6 +164,7 @@ def test_what_is_put_back_by_hand_stands_again(lab: Lab) -> None:
     for path, data in kept.items():
         path.write_bytes(data)
     assert lab.reasons(CORRECTED, TILES[0]) == ()
+    assert lab.changes == [f"{CORRECTED} [{TILES[0]}] stands again"]
     assert lab.reasons(CORRECTED, TILES[1]) == (REMOVED,)
     assert not_done(lab) == {}
 
