@@ -26,6 +26,9 @@ __all__ = [
     "well_figure",
 ]
 
+_MAP_INCHES = 4.6  # of a map, so that it is legible at the width of a page
+_WRITTEN_INCHES = 0.32  # of a square of a map that has room for its value
+
 #: Of the bases, as sequencing software has them.
 _COLORS = {"A": "#2a9d3f", "C": "#2b6cb0", "G": "#333333", "T": "#c53030"}
 
@@ -151,17 +154,18 @@ def _heat_map(
     grid: np.ndarray, title: str, label: str, rows: list[str], columns: list[str], most: float | None
 ) -> Figure:
     height, width = grid.shape
-    cell = min(0.6, 9 / max(height, width))
+    cell = min(0.6, _MAP_INCHES / max(height, width))
+    most = most or np.nanmax(grid, initial=0.0, where=np.isfinite(grid)) or 1.0
     figure, axes = _figure(max(5.0, width * cell + 1.8), max(2.6, height * cell + 1.1))
     shown = axes.imshow(grid, cmap="viridis", aspect="equal", interpolation="nearest", vmin=0, vmax=most)
     axes.set_xticks(range(len(columns)), columns, fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
-    if width * height <= 100:
-        middle = np.nanmean(grid[np.isfinite(grid)]) if np.isfinite(grid).any() else 0
+    if cell >= _WRITTEN_INCHES:
+        bright = 0.6 * most
         for (row, column), value in np.ndenumerate(grid):
             if np.isfinite(value):
                 text = f"{value:.0f}" if abs(value) >= 10 or value == int(value) else f"{value:.2f}"
-                color = "black" if value > middle else "white"
+                color = "black" if value > bright else "white"
                 axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
     axes.set_title(literal(title), fontsize=10)
     figure.colorbar(shown, ax=axes, label=label, fraction=0.046)
