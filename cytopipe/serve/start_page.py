@@ -47,7 +47,7 @@ def _body(state: ProjectState) -> Iterator[str]:
         yield f'<h2 class="failed">The project file needs a correction</h2><ul>{listed}</ul>'
     yield _cards()
     if state.artifacts:
-        yield '<p class="soft">A row is a data set, a column a step of the work; or a row a step. A click shows '
+        yield '<p class="soft">A row is a data set and a column a step, or a row a step. A click shows '
         yield "what was made, from what, and when.</p>"
     for domain in dict.fromkeys(artifact.domain for artifact in state.artifacts):
         yield from _domain(domain, [one for one in state.artifacts if one.domain == domain], state)
@@ -106,7 +106,8 @@ def _steps(artifacts: Sequence[ArtifactState]) -> Iterator[str]:
     by_asset: dict[str, list[ArtifactState]] = {}
     for one in artifacts:
         by_asset.setdefault(one.asset, []).append(one)
-    yield '<div class="scroll"><table><thead><tr><th>Step</th><th>State</th><th>Results</th></tr></thead><tbody>'
+    heads = "".join(f"<th>{name}</th>" for name in ("Step", "State", "Results"))
+    yield f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>'
     for asset, some in by_asset.items():
         counts = Counter(one.state for one in some)
         page = f"/assets/{quote(asset)}?view=partitions"
