@@ -20,7 +20,6 @@ EXPECTED = {
     "cytopipe --project trial status": "screen/sbs/well_cells",
     "cytopipe --project trial lineage": "screen/sbs/raw",
     "cytopipe screen stages": "align_sbs",
-    "cytopipe --project trial screen cleanup": "",
     "cytopipe screen export": "ngff 0.",
 }
 
