@@ -14,6 +14,7 @@ from numba import njit
 __all__ = [
     "LAGS_AHEAD",
     "LAGS_BACK",
+    "SPLIT",
     "call_cells",
     "leads",
     "owners",
@@ -26,7 +27,7 @@ __all__ = [
 #: A cycle shows strands that are up to so many bases behind or ahead.
 LAGS_BACK, LAGS_AHEAD = 3, 2
 #: Of the reads that a cell with one barcode shows, each of two shows so many.
-_SPLIT = 0.6
+SPLIT = 0.6
 
 
 @njit(cache=True)
@@ -155,27 +156,31 @@ def peaks(image, radius, least, border):
 
 
 @njit(cache=True)
-def owners(labels, rows, columns, margin):
-    """Label at each place, or the nearest within `margin` px; and the nearest other one, 0 if none is near.
+def owners(labels, rows, columns, margin, reach):
+    """Label at each place, or the nearest within `margin` px; and the nearest two others within `reach` px.
 
-    Of two that are equally near the smaller label counts.
+    Of two that are equally near the smaller label counts. Returns labels (n, 3), 0 where none is near, and
+    distances (n, 3), px.
     """
     n = len(rows)
-    found = np.zeros((n, 2), np.int64)
+    found, away = np.zeros((n, 3), np.int64), np.zeros((n, 3))
     for k in range(n):
         i, j = rows[k], columns[k]
-        for which in range(2):
-            label, nearest = 0, margin * margin + 1
-            for a in range(max(0, i - margin), min(labels.shape[0], i + margin + 1)):
-                for b in range(max(0, j - margin), min(labels.shape[1], j + margin + 1)):
+        for which in range(3):
+            far = reach if which else margin
+            label, nearest = 0, far * far + 1
+            for a in range(max(0, i - far), min(labels.shape[0], i + far + 1)):
+                for b in range(max(0, j - far), min(labels.shape[1], j + far + 1)):
                     one = labels[a, b]
-                    if one == 0 or (which and one == found[k, 0]):
+                    if one == 0 or (which and one == found[k, 0]) or (which == 2 and one == found[k, 1]):
                         continue
                     distance = (a - i) ** 2 + (b - j) ** 2
                     if distance < nearest or (distance == nearest and one < label):
                         label, nearest = one, distance
-            found[k, which] = label
-    return found[:, 0], found[:, 1]
+            found[k, which], away[k, which] = label, np.sqrt(nearest) if label else 0.0
+            if label == 0:
+                break
+    return found, away
 
 
 @njit(cache=True)
@@ -481,25 +486,44 @@ def reads_under_library(
 
 
 @njit(cache=True)
-def call_cells(
-    starts, order, odds, entries, likelihood, count, other, log_share, prior_none, prior_two, most
-):
+def _chance(ratio, e, f, rates, split):
+    """Log likelihood of reads in a cell that carries e (and f, unless negative) against one without any."""
+    n, kinds = len(ratio), len(rates)
+    total = 0.0
+    for k in range(kinds):
+        for m in range(kinds if f >= 0 else 1):
+            first = rates[k] * (split if f >= 0 else 1.0)
+            second = rates[m] * split if f >= 0 else 0.0
+            log_sum, product = -first - second, 1.0
+            for q in range(n):
+                product *= 1 + first * ratio[q, e] + (second * ratio[q, f] if f >= 0 else 0.0)
+                if product > 1e100:
+                    log_sum += np.log(product)
+                    product = 1.0
+            log_sum += np.log(product)
+            total = log_sum if k == 0 and m == 0 else _log_add(total, log_sum)
+    return total - np.log(kinds * (kinds if f >= 0 else 1))
+
+
+@njit(cache=True)
+def call_cells(starts, order, rates, entries, likelihood, count, other, log_share, priors, most):
     """What each cell carries, given its reads.
 
     Parameters
     ----------
     starts : array (cells + 1,), order : array (reads,)
         Reads of cell k are ``order[starts[k]:starts[k + 1]]``.
-    odds : array (reads,)
-        Reads that show the barcode of a cell that carries one, per read of any other kind. Other reads come
-        whether or not a cell carries a barcode, so they say nothing about it.
+    rates : array (k,)
+        Numbers of reads that show the barcode of a cell that carries one, all equally probable. A cell with
+        fewer reads of a barcode than usual is less likely to carry it.
     entries, likelihood, count
         As `reads_under_library` gives them.
     other : array (reads,)
-        Log likelihood of a read that does not show the cell's barcode.
+        Log of the number of reads per cell that are like this one and do not show the cell's barcode. They
+        come whether or not a cell carries a barcode, so they say nothing about it.
     log_share : array (m,)
-    prior_none, prior_two : float
-        Share of cells with no and with two barcodes.
+    priors : array (3,)
+        Logarithms of the shares of cells with no, one and two barcodes.
     most : int
         Entries of a cell that are weighed in pairs.
 
@@ -514,7 +538,8 @@ def call_cells(
     best = np.full((cells, 2), -1, np.int32)
     probability = np.zeros((cells, 2))
     none, two = np.ones(cells), np.zeros(cells)
-    support, owned = np.zeros((cells, 2)), np.zeros(len(odds))
+    support, owned = np.zeros((cells, 2)), np.zeros(len(other))
+    usual = rates.mean()
     for k in range(cells):
         reads = order[starts[k] : starts[k + 1]]
         n = len(reads)
@@ -538,35 +563,25 @@ def call_cells(
                 ratio[q, where] = np.exp(min(likelihood[r, c] - other[r], 60.0))
         single = np.empty(len(named))
         for e in range(len(named)):
-            score = 0.0
-            for q in range(n):
-                score += np.log(1 + odds[reads[q]] * ratio[q, e])
-            single[e] = score + log_share[named[e]]
+            single[e] = _chance(ratio, e, -1, rates, SPLIT) + log_share[named[e]]
         ranked = np.argsort(-single, kind="mergesort")[:most]
-        log_one = np.log(max(1 - prior_none - prior_two, 1e-9))
-        log_two = np.log(max(prior_two, 1e-12)) + np.log(2.0)
-        sums = np.log(max(prior_none, 1e-9))
-        every = -1e30
+        sums = priors[0]
         for e in range(len(named)):
-            every = _log_add(every, single[e] + log_one)
-        sums = _log_add(sums, every)
+            sums = _log_add(sums, single[e] + priors[1])
         pairs = np.full((len(ranked), len(ranked)), -1e30)
         both = -1e30
         for e in range(len(ranked)):
             for f in range(e + 1, len(ranked)):
-                score = 0.0
-                for q in range(n):
-                    mixed = _SPLIT * (ratio[q, ranked[e]] + ratio[q, ranked[f]])
-                    score += np.log(1 + odds[reads[q]] * mixed)
-                score += log_share[named[ranked[e]]] + log_share[named[ranked[f]]] + log_two
+                score = _chance(ratio, ranked[e], ranked[f], rates, SPLIT) + priors[2] + np.log(2.0)
+                score += log_share[named[ranked[e]]] + log_share[named[ranked[f]]]
                 pairs[e, f] = score
                 both = _log_add(both, score)
         sums = _log_add(sums, both)
-        none[k] = np.exp(np.log(max(prior_none, 1e-9)) - sums)
+        none[k] = np.exp(priors[0] - sums)
         two[k] = np.exp(both - sums)
         carries = np.empty(len(ranked))
         for e in range(len(ranked)):
-            value = np.exp(single[ranked[e]] + log_one - sums)
+            value = np.exp(single[ranked[e]] + priors[1] - sums)
             for f in range(len(ranked)):
                 if f != e:
                     value += np.exp(pairs[min(e, f), max(e, f)] - sums)
@@ -579,8 +594,8 @@ def call_cells(
         # A read speaks for the barcode that explains it better, against all that is not the cell's own.
         for q in range(n):
             r = reads[q]
-            first = odds[r] * ratio[q, ranked[top[0]]] * probability[k, 0]
-            second = odds[r] * ratio[q, ranked[top[1]]] * probability[k, 1] if len(top) > 1 else 0.0
+            first = usual * ratio[q, ranked[top[0]]] * probability[k, 0]
+            second = usual * ratio[q, ranked[top[1]]] * probability[k, 1] if len(top) > 1 else 0.0
             owned[r] = (first + second) / (1 + first + second)
             support[k, 0] += first / (1 + first + second)
             support[k, 1] += second / (1 + first + second)
