@@ -24,9 +24,11 @@ __all__ = ["Posteriors", "best_entries", "cell_posteriors", "cell_table", "read_
 MOST, PAIRED = 48, 8
 #: Nats below the best sequence at which an entry no longer explains a read.
 WITHIN = 18.0
-#: Reads at 1, 2, ... px from another cell that are a spot of that cell, per spot that it shows, before anything
-#: is known.
+#: Reads at 1, 2, ... px from another cell that are a spot of that cell, per spot that it shows, before
+#: anything is known.
 SPILL = 0.1 * np.exp(-np.arange(REACH) / 1.5)
+#: Standard deviation of the light of a cell's barcode that leaks into its other reads, per usual amplitude.
+LEAK = 0.2
 #: Mean and shape of the number of reads per barcode, before anything is known.
 OWN_READS = (4.0, 2.0)
 
@@ -85,6 +87,20 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     )
 
 
+def leaked_likelihoods(
+    x: np.ndarray, level: np.ndarray, first: np.ndarray, told: Likelihoods, model: ReadModel, entries: Entries
+) -> tuple[np.ndarray, np.ndarray]:
+    """Likelihoods of reads into which light of the entries `first` leaks (`kernels.leaked`)."""
+    from cytopipe.screen.model.estimate import debris_of, variances
+
+    vary, still = variances(np.ascontiguousarray(level, dtype=float), model.noise, model.static, x.shape[1])
+    return kernels.leaked(
+        np.ascontiguousarray(x, dtype=float), vary, still, debris_of(model.amplitude), model.lagged(),
+        model.amplitude, model.jitter, entries.codes, told.codes, told.amplitude, first, told.entry,
+        told.count, LEAK * float(np.exp(model.amplitude[0])),
+    )  # fmt: skip
+
+
 def cell_posteriors(
     reads: dict[str, np.ndarray], model: ReadModel, entries: Entries, told: Likelihoods | None = None
 ) -> Posteriors:
@@ -115,15 +131,20 @@ def cell_posteriors(
     one = max(1 - model.prior_none - model.prior_two, 1e-9)
     priors = np.log(np.maximum([model.prior_none, one, model.prior_two], 1e-9))
     priors -= np.log1p(-unseen * np.array([1.0, silent, silent_two]))
-    weigh = lambda against: kernels.call_cells(  # noqa: E731
-        starts, order, rates, told.entry, told.likelihood, told.count, against, share, priors, PAIRED
+    weigh = lambda against, *leak: kernels.call_cells(  # noqa: E731
+        starts, order, rates, told.entry, told.likelihood, told.count, against, *leak, share, priors, PAIRED
     )
-    best, probability, none, two, support, owned = weigh(others)
+    nobody = np.full(len(names), -1, np.int32)
+    best, probability, none, two, support, owned = weigh(others, told.likelihood, others, nobody)
     # A read near another cell may be a spot of that cell, whose barcodes are known by now.
     apart = np.clip(np.ceil(reads["neighbour_px"]).astype(int), 1, REACH) - 1
     known = np.isin(reads["neighbour"], names) & (reads["neighbour"] >= 0)
     beyond = np.where(known, np.searchsorted(names, reads["neighbour"]), -1)
     strays = np.full((beyond.shape[1], len(cell)), -np.inf)
+    unseen_strays = strays.copy()
+    # Priors are shares of cells with reads; of cells without any, so many carry a barcode.
+    carrying = one * silent / (1 - unseen * silent)
+    unknown = carrying / (carrying + model.prior_none / (1 - unseen))
     for near in range(beyond.shape[1]):
         at = beyond[:, near]
         for k in (0, 1):
@@ -133,8 +154,25 @@ def cell_posteriors(
             strays[near, some] = np.logaddexp(
                 strays[near, some], told.likelihood[some, where] + np.log(np.maximum(much, 1e-12))
             )
+        # That cell may also carry a barcode of which nothing else is seen.
+        there = reads["neighbour_px"][:, near] > 0
+        empty = np.where(at >= 0, none[at], 1.0)
+        hidden = empty * unknown + (1 - empty) * model.prior_two * silent
+        much = hidden[there] * model.own_reads[0] * model.spill[apart[there, near]]
+        unseen_strays[near, there] = told.any_entry[there] + np.log(np.maximum(much, 1e-12))
+    strays = np.logaddexp(strays, unseen_strays)
     against = np.logaddexp.reduce(np.vstack([others, strays]), axis=0)
-    best, probability, none, two, support, owned = weigh(against)
+    # A second barcode has to be more than the light of the first.
+    first = np.where((probability[:, 0] > 0.5) & (support[:, 0] > 0.5), best[:, 0], -1).astype(np.int32)
+    of_read = np.empty(len(cell), np.int32)
+    of_read[order] = np.repeat(first, n_reads)
+    leaking, nothing = leaked_likelihoods(reads["x"], reads["level"], of_read, told, model, entries)
+    with_leak = np.where(told.entry >= 0, leaking + share[told.entry], -np.inf)
+    gained = np.where(of_read >= 0, np.logaddexp.reduce(with_leak, axis=1) - told.any_entry, 0.0)
+    gained = np.where(told.count > 0, np.maximum(gained, 0.0), nothing)
+    leaked_other = np.vstack([other[0] + nothing, other[1:] + gained, strays + gained])
+    leaked_other = np.logaddexp.reduce(leaked_other, axis=0)
+    best, probability, none, two, support, owned = weigh(against, leaking, leaked_other, first)
     # What the reads of cells with a barcode are: the cell's own, or one of three other things.
     carries = np.empty(len(cell))
     carries[order] = np.repeat(1 - none, n_reads)
@@ -146,8 +184,10 @@ def cell_posteriors(
         strayed = sum(float(stray[near][there[:, near]].sum()) for near in range(len(stray)))
         kept = sum(float(owned[there[:, near]].sum()) for near in range(len(stray)))
         spill[px] = min((strayed + 20 * SPILL[px]) / (kept + 20), 0.5)
-    amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array([0.6, 0.25, 0.12, 0.03])
-    amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.002))
+    amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array(
+        [0.6, 0.275, 0.12, 0.005]
+    )
+    amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.0002))
     amounts = amounts / amounts.sum()
     counts: dict[str, int] = {}
     for which in (0, 1):
