@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable
 
 import click
@@ -18,10 +19,18 @@ from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, plan_runs
 from cytopipe.errors import Interrupted
 
-__all__ = ["carry_out", "show_plan", "verify_archive"]
+__all__ = ["carry_out", "show_held", "show_plan", "verify_archive"]
 
-_MARKS = {"done": "done", "missing": "make", "stale": "again", "failed": "retry", "interrupted": "go on"}
+_MARKS = {
+    "done": "done",
+    "missing": "make",
+    "stale": "again",
+    "needed": "again",
+    "failed": "retry",
+    "interrupted": "go on",
+}
 _PATHS_SHOWN = 50
+_HELD_SHOWN = 10
 
 
 def show_plan(opened: Opened, chosen: list[Status], *, as_json: bool) -> None:
@@ -44,6 +53,15 @@ def show_plan(opened: Opened, chosen: list[Status], *, as_json: bool) -> None:
         click.echo(f"{counted(steps, 'partition')} of assets in {counted(len(runs), 'run')}")
     else:
         click.echo("nothing to do")
+
+
+def show_held(held: list[Status]) -> None:
+    """Print what a person has to approve before the rest can be made, and how much waits for it."""
+    numbers = Counter(reason for one in held for reason in one.reasons[:1])
+    for reason, number in list(numbers.items())[:_HELD_SHOWN]:
+        click.echo(f"held    {counted(number, 'partition')} of assets: {reason}")
+    if len(numbers) > _HELD_SHOWN:
+        click.echo(f"held    and for {len(numbers) - _HELD_SHOWN} more reasons; see: cytopipe status")
 
 
 def carry_out(
@@ -152,7 +170,7 @@ def _account(
 
 def _tell_failed_checks(judged: Iterable[Status]) -> bool:
     """Tell which artifacts are done although a check that does not block failed; whether there are any."""
-    failed = [one for one in judged if one.state == "done" and one.reasons]
+    failed = [one for one in judged if one.warns]
     for one in failed:
         click.echo(f"cytopipe: {named(one.asset, one.key)}: {'; '.join(one.reasons)}", err=True)
     return bool(failed)
@@ -160,7 +178,7 @@ def _tell_failed_checks(judged: Iterable[Status]) -> bool:
 
 def _left(made: Iterable[Status]) -> bool:
     """Whether something that was asked for was not made: what it is made from failed."""
-    return any(one.state in ("missing", "stale") for one in made)
+    return any(one.state in ("missing", "stale", "needed") for one in made)
 
 
 def _shown_path(opened: Opened, one: Status) -> str:

@@ -14,7 +14,8 @@ from cytopipe.errors import UserError
 
 __all__ = ["history", "status"]
 
-_COLOURS = {"done": "green", "stale": "yellow", "missing": "cyan", "failed": "red", "broken": "red"}
+_COLOURS = {"done": "green", "missing": "cyan", "held": "magenta"}
+_COLOURS |= dict.fromkeys(("stale", "needed"), "yellow") | dict.fromkeys(("failed", "broken"), "red")
 _JSON = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 _ROWS = 200
 
@@ -32,7 +33,7 @@ _ROWS = 200
 def status(
     options: Options, assets: tuple[str, ...], partitions: tuple[str, ...], everything: bool, as_json: bool
 ) -> int:
-    """What is done, stale, missing, interrupted, running or failed, and why.
+    """What is done, stale, missing, held, interrupted, running or failed, and why.
 
     Inputs and hand edits that changed outside are taken up first. Of a large project, what is done is counted
     and the rest is listed. Exit code 1 if anything failed, or if a check that does not block did.
@@ -57,9 +58,7 @@ def status(
             for one in opened.noticed:
                 click.echo(f"noticed  {_named(one.asset, one.key)}: {one.what}")
             _table(judged, everything=everything)
-    return int(
-        any(one.state in ("failed", "broken") or (one.state == "done" and one.reasons) for one in judged)
-    )
+    return int(any(one.state in ("failed", "broken") or one.warns for one in judged))
 
 
 @click.command()

@@ -15,6 +15,14 @@ COMMANDS: dict[str, Command] = {
     ),
     "export": Command("cytopipe.commands.screen_images:export", "Write a TIFF as an OME-Zarr image."),
     "view": Command("cytopipe.commands.screen_images:view", "Look at an image in the browser."),
+    "export-tree": Command(
+        "cytopipe.commands.screen_tree:export_tree",
+        "Write the images of a Brieflow output folder as OME-Zarr.",
+    ),
+    "cleanup": Command(
+        "cytopipe.commands.screen_cleanup:cleanup",
+        "Remove images that were needed only on the way.",
+    ),
     "stages": Command(
         "cytopipe.commands.screen_synthetic:stages",
         "List every stage, the asset that it makes, and its files.",

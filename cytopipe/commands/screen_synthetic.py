@@ -21,12 +21,15 @@ _ENTRY = """\
     description: {description}
     library: {folder}library.tsv
     library_columns: {{barcode_column: barcode, gene_columns: [gene]}}
+    aggregate: {{min_cells: 1, min_control_cells: 3}}  # so few cells as a small screen has
     sbs:
       images: {folder}sbs/P-{{plate}}_W-{{well}}_T-{{tile}}_C-{{cycle}}__image.tiff
       channels: [DAPI, G, T, A, C]
       pixel_size_um: 1.3
       positions: {folder}sbs_metadata.tsv
       segmentation: {{threshold_dapi: 2500}}
+      omezarr_export: true
+      omezarr_stages: [segment_sbs]  # images with nuclei and cells, which a viewer shows as a plate
 """
 _PHENOTYPE = """\
     phenotype:

@@ -22,7 +22,9 @@ _JSON = click.option("--json", "as_json", is_flag=True, help="With --dry-run: th
 @click.option("--all", "everything", is_flag=True, help="Everything that is missing, stale or failed.")
 @click.option("--only", is_flag=True, help="Exactly the assets named, not what they are made from.")
 @click.option(
-    "--again", is_flag=True, help="Also what is done: it is looked at again, and told as up to date."
+    "--again",
+    is_flag=True,
+    help="Also what is done: it is told as up to date; an asset that is named and was removed is made again.",
 )
 @_DRY
 @_JSON
@@ -62,11 +64,18 @@ def materialize(
             "nothing was chosen", next="Name assets or a domain, data sets with -p, or say --all."
         )
     with open_project(options, quiet=quiet) as opened:
-        from cytopipe.commands.execution import carry_out, show_plan
+        from cytopipe.commands.execution import carry_out, show_held, show_plan
         from cytopipe.defs.ledger import Status
-        from cytopipe.defs.selection import broken, choose
+        from cytopipe.defs.removal import want_again
+        from cytopipe.defs.selection import broken, choose, held, select
 
+        named = [asset for asset in assets if asset in opened.ledger.graph.makers]
+        if again and named and not dry_run:
+            wanted = select(opened.ledger, named, partitions)
+            want_again(opened.ledger, [(one.asset, one.key) for one in wanted])
         chosen = choose(opened.ledger, assets, partitions, only=only, again=again)
+        if not as_json:
+            show_held([one for one in held(opened.ledger, assets, partitions) if one not in chosen])
         chosen += [] if partitions else [one for one in broken(opened.ledger) if _is_meant(one.asset, assets)]
         if dry_run:
             show_plan(opened, opened.with_running(chosen), as_json=as_json)

@@ -43,6 +43,7 @@ __all__ = [
     "Nothing",
     "Partitions",
     "Source",
+    "Twin",
     "Work",
     "arrives",
     "artifact",
@@ -232,6 +233,27 @@ class Work:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Twin:
+    """That an artifact holds the value of one of its inputs, too, in another format; what reads the input may
+    read the twin.
+
+    Parameters
+    ----------
+    of : str
+        The asset whose value it holds.
+    format : Format
+        Reads that value, equal in every byte, from the artifact; it writes nothing.
+    is_preferred : callable
+        ``is_preferred(data_set)``: whether it is read while both stand. Where `of` was removed it is read
+        anyway.
+    """
+
+    of: str
+    format: Format
+    is_preferred: Callable[[DataSet], bool]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Artifact:
     """A function and the artifacts it makes; see :func:`artifact`."""
 
@@ -245,7 +267,9 @@ class Artifact:
     optional: frozenset[str] = frozenset()
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] = field(default_factory=dict)
     one_pass: Callable[[DataSet], str] | None = None
+    twins: tuple[Twin, ...] = ()
     made_by: str = ""
+    held: Callable[[DataSet], str] | None = None
     minutes: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -300,7 +324,9 @@ def artifact(
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] | None = None,
     checks: Sequence[Check] | Mapping[str, Sequence[Check]] = (),
     one_pass: Callable[[DataSet], str] | None = None,
+    twins: Sequence[Twin] = (),
     made_by: str = "",
+    held: Callable[[DataSet], str] | None = None,
     minutes: str = "",
 ) -> Callable[[Callable[..., Any]], Artifact]:
     """Make an :class:`Artifact` of a function.
@@ -332,8 +358,14 @@ def artifact(
     one_pass : callable, optional
         ``one_pass(data_set)`` names the group of partitions that one call serves. The function is then given
         a mapping of key to data set, and yields ``(asset, key, value)``.
+    twins : sequence of Twin
+        Inputs of which it holds the value, too.
     made_by : str
         ``a person``, where only people make it: then it is never planned as missing.
+    held : callable, optional
+        ``held(data_set)``: what a person has to do before this partition, and all that is made from it, goes
+        on; empty text where it is made like any other. Materialized alone, it is made all the same: that is
+        how a person approves.
     minutes : str
         Expected duration, in words.
     """
@@ -362,7 +394,9 @@ def artifact(
             optional=frozenset(optional),
             chosen=chosen or {},
             one_pass=one_pass,
+            twins=tuple(twins),
             made_by=made_by,
+            held=held,
             minutes=minutes,
         )
 
@@ -407,6 +441,11 @@ class Graph:
             if one.by is not None:
                 found |= dict.fromkeys((*one.by.within, one.by))
         return tuple(found)
+
+    @cached_property
+    def twins(self) -> Mapping[str, tuple[Artifact, Twin]]:
+        """For an asset, the artifact that holds its value in another format."""
+        return {twin.of: (one, twin) for one in self.artifacts for twin in one.twins}
 
     @cached_property
     def consumers(self) -> Mapping[str, tuple[tuple[Artifact, str], ...]]:

@@ -17,6 +17,9 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     BackfillPolicy,
+    DimensionPartitionMapping,
+    IdentityPartitionMapping,
+    MultiPartitionMapping,
     MultiPartitionsDefinition,
     MultiToSingleDimensionPartitionMapping,
     PartitionMapping,
@@ -87,6 +90,13 @@ class GraphAssets:
         if of is upstream:
             return None
         finer, coarser = (of, upstream) if upstream in of.within else (upstream, of)
+        if finer.dimensions is not None and finer.dimensions == coarser.dimensions:
+            return MultiPartitionMapping(
+                {
+                    name: DimensionPartitionMapping(name, IdentityPartitionMapping())
+                    for name in finer.dimensions
+                }
+            )
         if finer.dimensions is not None and coarser.name in finer.dimensions:
             return MultiToSingleDimensionPartitionMapping(partition_dimension_name=coarser.name)
         if finer.dimensions is not None:

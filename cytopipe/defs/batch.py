@@ -18,7 +18,8 @@ from __future__ import annotations
 import inspect
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -48,10 +49,10 @@ from cytopipe.defs.artifact import (
     Work,
     arrives,
 )
-from cytopipe.defs.calls import Call, carry_out
+from cytopipe.defs.calls import Call, carry_out, is_sendable
 from cytopipe.defs.dead_runs import claim
 from cytopipe.defs.describe import described, picture_of
-from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, Event, named
+from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, Event, named
 from cytopipe.defs.history import as_dagster, asset_key, metadata_value, one_connection, tags_of
 from cytopipe.defs.inputs import Inputs, NotReady
 from cytopipe.defs.ledger import Ledger, Read
@@ -166,16 +167,19 @@ class Batch:
             for asset in assets:
                 if self.ledger.status(asset, key).state == "done":
                     yield from self._say_again(step, asset, key)
+                elif self.ledger.status(asset, key).state == "held" and not self._is_approval(step):
+                    self._fail(asset, key, NotReady("; ".join(self.ledger.status(asset, key).reasons)))
                 elif self.ledger.is_edited(asset, key):
                     self._fail(asset, key, _over_an_edit(self.ledger, asset, key))
                 else:
                     to_make.setdefault(key, []).append(asset)
-        began, total = time.monotonic(), sum(map(len, to_make.values()))
-        for number, (asset, key, outcome, reads) in enumerate(
-            self._outcomes(step, to_make, engine, stop), start=1
-        ):
+        began = time.monotonic()
+        asked = Counter(asset for some in to_make.values() for asset in some)
+        ended: Counter[str] = Counter()
+        for asset, key, outcome, reads in self._outcomes(step, to_make, engine, stop):
             seconds, began = time.monotonic() - began, time.monotonic()
-            progress.partition(asset, key, number, total)
+            ended[asset] += 1
+            progress.partition(asset, key, ended[asset], asked[asset])
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
@@ -191,6 +195,16 @@ class Batch:
                 self.ledger.archive.forget(recipe)
         self._scratch.clear()
         self.ledger.catch_up()
+
+    def _is_approval(self, step: Artifact) -> bool:
+        """Whether a person asked for what this artifact makes and for nothing else."""
+        if step.held is None:
+            return False
+        number = self.context.run.tags.get("dagster/backfill")
+        backfill = self.context.instance.get_backfill(number) if number else None
+        of_run = self.context.job_def.asset_layer.selected_asset_keys
+        chosen = (backfill.asset_selection if backfill else None) or of_run
+        return set(chosen) <= {asset_key(asset) for asset in step.makes}
 
     # ------------------------------------------------------------------ calling the function
 
@@ -231,7 +245,7 @@ class Batch:
                 outcome = error
             seconds = time.monotonic() - began
             yield from _by_asset(step, to_make[key], key, outcome, reads)
-            some = seconds > _WORTH_A_WORKER_S and engine.workers > 1 and not step.wants_work
+            some = seconds > _WORTH_A_WORKER_S and engine.workers > 1 and is_sendable(step)
             if some and len(keys) - number > 1:
                 yield from self._over_engine(step, {one: to_make[one] for one in keys[number:]}, engine, stop)
                 return
@@ -386,13 +400,12 @@ class Batch:
     def _evaluated(
         self, step: Artifact, check: Check, key: str, value: Any, reads: Mapping[str, Read]
     ) -> CheckResult:
-        named_inputs = list(inspect.signature(check.evaluate).parameters)[1:]
         given = {
-            name: self._inputs.partition(step, key)
-            if name == "data"
-            else self._inputs.value(step, name, reads[name], arrives(check.evaluate, name))
-            for name in named_inputs
+            name: self._inputs.value(step, name, reads[name], arrives(check.evaluate, name))
+            for name in _read_by([check])
         }
+        if "data" in inspect.signature(check.evaluate).parameters:
+            given["data"] = self._inputs.partition(step, key)
         return check.evaluate(value, **given)
 
     def _provenance(
@@ -474,14 +487,15 @@ class Batch:
         it.
         """
         made = next(one for one in self.ledger.events.events(asset, key) if one.kind == MADE)
-        reads = self._inputs.reads(step, key)
+        reads = {name: self.ledger.read(step, name, key) for name in step.inputs}
         checks: Mapping[str, CheckResult] = {}
-        if len(self._keys) == 1 and step.checks.get(asset) and "nothing" not in made.metadata:
+        if len(self._keys) == 1 and step.checks.get(asset) and made.stamp:
             format, place = step.makes[asset], self.ledger.places.place(asset, key)
-            checks = self._checked(step, asset, key, self.ledger.archive.get(place, format), reads)
+            if self._inputs.stand(step, key, _read_by(step.checks[asset])):
+                checks = self._checked(step, asset, key, self.ledger.archive.get(place, format), reads)
         cursors = {step.inputs[name]: read.cursor for name, read in reads.items()}
         how = str(made.metadata.get("how", ""))
-        again = how if how.startswith(EDITED) else "up to date, not made again"
+        again = how if how.startswith((EDITED, REMOVED)) else "up to date, not made again"
         metadata = {**made.metadata, "how": again}
         yield from self._told(step, replace(made, cursors=cursors, metadata=metadata), checks)
 
@@ -518,7 +532,14 @@ class Batch:
     def _standing_keys(self, step: Artifact, asset: str) -> list[str]:
         """The partitions of the run that were made; all that were, where the run names none."""
         keys = self._keys if self._is_partitioned or step.by is None else self.ledger.relations.keys(step.by)
-        return [key for key in keys if self.ledger.book.record(asset, key, MADE) is not None]
+        records = {key: self.ledger.book.record(asset, key, MADE) for key in keys}
+        return [
+            key
+            for key, record in records.items()
+            if record is not None
+            and "removed" not in record.facts
+            and self._inputs.stand(step, key, _read_by(step.checks[asset]))
+        ]
 
     def _checked_again(
         self, step: Artifact, asset: str, checks: list[Check], key: str
@@ -614,6 +635,12 @@ def _by_asset(
     values = outcome if is_several else {step.asset: outcome}
     for asset in assets:
         yield asset, key, values.get(asset, outcome), reads
+
+
+def _read_by(checks: Iterable[Check]) -> list[str]:
+    """The inputs that checks are given."""
+    names = (name for one in checks for name in list(inspect.signature(one.evaluate).parameters)[1:])
+    return [name for name in dict.fromkeys(names) if name != "data"]
 
 
 def _over_an_edit(ledger: Ledger, asset: str, key: str) -> CytopipeError:

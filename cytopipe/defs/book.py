@@ -22,17 +22,22 @@ from pathlib import Path
 
 from cytopipe.defs.event import MADE, Event
 
-__all__ = ["Book", "Record"]
+__all__ = ["UNSEEN", "Book", "Record"]
 
-_VERSION = "1"
+UNSEEN = "unseen"
+"""In place of the stamp of a folder that is to be looked at; one that is absent has the empty stamp."""
+
+_VERSION = "2"
 _CHUNK = 500  # SQLite takes so many variables in a statement
-_FACTS = ("path", "size_bytes", "how", "nothing", "failed_checks")
+_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "wanted", "failed_checks")
 _TABLES = """
 create table meta (name text primary key, value text) without rowid;
 create table record (
     asset text, key text, kind text, storage_id integer, run_id text, timestamp real, version text,
-    code_version text, inputs text, stamp text, words text, facts text, primary key (asset, key, kind)
+    code_version text, inputs text, stamp text, words text, facts text, is_removed integer,
+    primary key (asset, key, kind)
 ) without rowid;
+create index record_removed on record (asset, key) where is_removed;
 create table state (
     asset text, key text, position integer, state text, reasons text, version text, primary key (asset, key)
 ) without rowid;
@@ -159,7 +164,7 @@ class Book:
     def keep_record(self, event: Event) -> None:
         facts = {name: event.metadata[name] for name in _FACTS if name in event.metadata}
         self._db.execute(
-            "insert or replace into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "insert or replace into record values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 event.asset,
                 event.key,
@@ -173,6 +178,7 @@ class Book:
                 event.stamp,
                 event.words,
                 json.dumps(facts),
+                int("removed" in facts),
             ),
         )
         if event.kind == MADE:
@@ -214,6 +220,13 @@ class Book:
                 (asset, kind, *some),
             )
         }
+
+    def removed(self) -> dict[str, set[str]]:
+        """The partitions whose files were removed after use, by asset."""
+        found: dict[str, set[str]] = {}
+        for asset, key in self._db.execute("select asset, key from record where is_removed"):
+            found.setdefault(asset, set()).add(key)
+        return found
 
     # ------------------------------------------------------------------ states
 
@@ -278,7 +291,9 @@ class Book:
         if not is_set:
             folders = {(row[2],) for row in rows}
             self._db.executemany(
-                "insert into folder values (?, '') on conflict (path) do update set stamp=''", folders
+                f"insert into folder values (?, '{UNSEEN}') on conflict (path) "
+                f"do update set stamp='{UNSEEN}'",
+                folders,
             )
 
     def watch_files(self, asset: str, files: Mapping[str, Sequence[str]]) -> None:

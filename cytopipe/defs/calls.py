@@ -17,7 +17,7 @@ from cytopipe.defs.artifact import Artifact
 from cytopipe.project import DataSet
 from cytopipe.storage.formats import Format
 
-__all__ = ["Call", "Stored", "carry_out"]
+__all__ = ["Call", "Stored", "carry_out", "is_sendable"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Call:
     @classmethod
     def of(cls, step: Artifact, data: DataSet | None, given: Mapping[str, Any]) -> Call:
         return cls(step.function.__module__, step.function.__qualname__, data, given)
+
+
+def is_sendable(step: Artifact) -> bool:
+    """Whether a worker finds the function by its name, and it needs nothing of the run."""
+    return not step.wants_work and "<locals>" not in step.function.__qualname__
 
 
 def carry_out(call: Call) -> Any:

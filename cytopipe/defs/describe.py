@@ -17,6 +17,7 @@ __all__ = ["address", "described", "picture_of"]
 
 _PICTURE_PX = 520
 _INPUTS_SHOWN = 200
+_VIEWED = (".tiff", ".ome.zarr")
 
 
 def described(
@@ -52,6 +53,9 @@ def described(
         if picture is not None:
             full = ledger.project.output / picture_path(asset, key)
             metadata["full_picture"] = MetadataValue.url(address(ledger.project.output, full))
+        if format.suffix in _VIEWED:
+            there = address(ledger.project.output, receipt.path, "/view/")
+            metadata["view"] = MetadataValue.url(there)
         metadata["open"] = MetadataValue.url(address(ledger.project.output, receipt.path))
         metadata["path"] = MetadataValue.path(ledger.project.relative(receipt.path))
         metadata["size_bytes"] = receipt.size_bytes
@@ -85,6 +89,6 @@ def picture_path(asset: str, key: str) -> str:
     return f"pictures/{asset}" + (f"/{slug(key)}.png" if key else ".png")
 
 
-def address(output: Path, path: Path) -> str:
+def address(output: Path, path: Path, under: str = "/artifacts/") -> str:
     """Where our web server shows a file of the output root."""
-    return f"/artifacts/{quote(path.relative_to(output).as_posix())}"
+    return f"{under}{quote(path.relative_to(output).as_posix())}"

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["CHECKPOINT", "EDITED", "FAILED", "MADE", "SEEN", "Event", "named"]
+__all__ = ["CHECKPOINT", "EDITED", "FAILED", "MADE", "REMOVED", "SEEN", "Event", "named"]
 
 MADE, SEEN, FAILED, CHECKPOINT = "made", "seen", "failed", "checkpoint"
 EDITED = "edited by hand"
 """How the telling of an edit begins, in the ``how`` of its metadata."""
+REMOVED = "removed after use"
+"""How a removal is told: a materialization of the same version without files, ``removed`` in its metadata."""
 
 
 @dataclass(frozen=True, kw_only=True)

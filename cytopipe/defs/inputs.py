@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cytopipe.defs.artifact import Artifact, arrives, hint_of
 from cytopipe.defs.calls import Stored
-from cytopipe.defs.event import MADE, named
+from cytopipe.defs.event import MADE, REMOVED, named
 from cytopipe.defs.ledger import Ledger, Read
+from cytopipe.defs.stamps import stamp_of_place
 from cytopipe.project import DataSet
+from cytopipe.storage.archive import Handle
 
 __all__ = ["Inputs", "NotReady"]
 
 
 class NotReady(Exception):
-    """An input was never made, and nothing in this run makes it."""
+    """An input was never made, or was removed, and nothing in this run makes it."""
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,30 @@ class Inputs:
                 source.load(self.ledger.project.data_set(source.by.name, part))  # says itself what is wrong
         absent = [named(upstream, part) for upstream, part in lacking]
         if absent:
-            shown = ", ".join(absent[:5]) + (f" and {len(absent) - 5} more" if len(absent) > 5 else "")
             raise NotReady(
-                f"made from {shown}, which was never made. "
+                f"made from {_some(absent)}, which was never made. "
                 f"Materialize {absent[0]} first, or choose it together with {step.asset}."
             )
+        if gone := list(self._gone(step, reads)):
+            raise NotReady(
+                f"made from {_some(gone)}, which was {REMOVED}. "
+                f"Materialize {gone[0]} again, together with {step.asset}."
+            )
         return reads
+
+    def stand(self, step: Artifact, key: str, names: Iterable[str]) -> bool:
+        """Whether the files of these inputs of a partition can be read."""
+        return not list(self._gone(step, {name: self.ledger.read(step, name, key) for name in names}))
+
+    def _gone(self, step: Artifact, reads: Mapping[str, Read]) -> Iterator[str]:
+        """Inputs, in words, whose files were removed, and that no twin stands for."""
+        for name, read in reads.items():
+            upstream = step.inputs[name]
+            for part in read.parts if upstream in self.ledger.graph.makers else ():
+                if self._is_removed(upstream, part):
+                    twin = self.ledger.twin(upstream, part)
+                    if twin is None or twin[0] in step.makes:
+                        yield named(upstream, part)
 
     def value(self, step: Artifact, name: str, read: Read, arrives: str) -> Any:
         """One input as a function wants it; see `cytopipe.defs.artifact.arrives`."""
@@ -57,9 +77,8 @@ class Inputs:
             data_sets = self.ledger.project.data_sets.get(source.by.name, {}) if source.by else {}
             loaded = {part: source.load(data_sets[part]) for part in read.parts}
             return loaded if arrives == "handles" else next(iter(loaded.values()))
-        format = self.ledger.graph.makers[upstream].makes[upstream]
         handles = {
-            part: self.ledger.archive.handle(self.ledger.places.place(upstream, part), format)
+            part: self._handle(step, upstream, part)
             for part in read.parts
             if not self._is_nothing(upstream, part)
         }
@@ -89,6 +108,23 @@ class Inputs:
         """Whether every partition of a pass has an input of its own, rather than one of the whole group."""
         return self.ledger.graph.by_asset[step.inputs[name]].by is step.by
 
+    def _handle(self, step: Artifact, upstream: str, part: str) -> Handle:
+        """An input where it lies: of an artifact with a twin, the one that is preferred, or stands."""
+        archive, places, maker = self.ledger.archive, self.ledger.places, self.ledger.graph.makers[upstream]
+        found = self.ledger.twin(upstream, part)
+        if found is not None and found[0] not in step.makes:
+            asset, key, twin = found
+            if twin.is_preferred(self.partition(maker, part)) or self._is_removed(upstream, part):
+                return archive.handle(places.place(asset, key), twin.format)
+        return archive.handle(places.place(upstream, part), maker.makes[upstream])
+
+    def _is_removed(self, asset: str, key: str) -> bool:
+        record = self.ledger.book.record(asset, key, MADE)
+        if record is None or "removed" not in record.facts:
+            return False
+        place, format = self.ledger.places.place(asset, key), self.ledger.graph.makers[asset].makes[asset]
+        return not stamp_of_place(self.ledger.archive.root, place, format)
+
     def _is_nothing(self, asset: str, key: str) -> bool:
         record = self.ledger.book.record(asset, key, MADE)
         return record is not None and "nothing" in record.facts
@@ -99,3 +135,7 @@ class Inputs:
         for read in reads.values():
             found |= self.ledger.book.values(read.version) or {}
         return found
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

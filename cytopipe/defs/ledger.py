@@ -1,11 +1,13 @@
 """The ledger: which partition of which asset is fresh, and why not.
 
-    done         the newest materialization has today's code version and today's inputs, and its files stand;
-                 a reason says which check failed that does not block
+    done         the newest materialization has today's code version and today's inputs, and its files stand
+                 or were removed after use; a reason says so, or which check failed that does not block
+    needed       removed after use, and something that is to be made reads it, or a person wants it again
     stale        one of them differs, or an input is to be made again
     missing      never made
     waiting      never made, and a person has to make it, or what it is made from; or there is nothing to make
                  it from
+    held         a person has to approve first, it or what it is made from; the reason says how
     failed       the last attempt raised
     interrupted  the last attempt ended at a checkpoint
 
@@ -27,13 +29,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from cytopipe.defs.artifact import Artifact, Graph, Source
-from cytopipe.defs.book import Book, Record
-from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, SEEN, Event, named
+from cytopipe.defs.artifact import Artifact, Graph, Source, Twin
+from cytopipe.defs.book import UNSEEN, Book, Record
+from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, SEEN, Event, named
 from cytopipe.defs.places import Places
 from cytopipe.defs.relations import Relations
 from cytopipe.defs.stamps import stamp_of_file, stamp_of_files, stamp_of_place
@@ -43,9 +46,10 @@ from cytopipe.provenance import Input
 from cytopipe.storage.archive import Archive, Place
 from cytopipe.storage.formats import SetFormat
 
-__all__ = ["WANTED", "Change", "Events", "Ledger", "Read", "Status"]
+__all__ = ["NEEDED", "WANTED", "Change", "Events", "Ledger", "Read", "Status"]
 
-WANTED = ("stale", "missing", "failed", "interrupted")
+NEEDED = "needed"
+WANTED = ("stale", "missing", "failed", "interrupted", NEEDED)
 """States in which materializing would do something."""
 
 
@@ -60,6 +64,9 @@ class Events(Protocol):
 
     def write(self, events: Sequence[Event]) -> None:
         """Append events that no run of Dagster's made."""
+
+    def event(self, asset: str, key: str, version: str) -> Event | None:
+        """The newest entry that made or saw a version of a partition."""
 
     def is_live(self, run_id: str) -> bool:
         """Whether a run has not ended."""
@@ -107,6 +114,11 @@ class Status:
     def wanted(self) -> bool:
         """Whether materializing would do something."""
         return self.state in WANTED
+
+    @property
+    def warns(self) -> bool:
+        """Whether it is done, and a check failed that does not block."""
+        return self.state == "done" and any(one != REMOVED for one in self.reasons)
 
 
 class Ledger:
@@ -175,8 +187,25 @@ class Ledger:
     def catch_up(self) -> None:
         """Take in events that were written since, and judge what they touched; the disk is not looked at."""
         with self.book.transaction():
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        touched: dict[str, set[str]] = {}
+        self._read_events(self.events.newest(), touched)
+        self._judge_touched(touched)
+
+    @contextmanager
+    def telling(self, events: Callable[[], Sequence[Event]]) -> Iterator[Sequence[Event]]:
+        """Write events, do what they tell within the block, and judge; no other refresh looks meanwhile.
+
+        `events` is called with the history taken in.
+        """
+        with self.book.transaction():
+            self._catch_up()
+            self.events.write(told := events())
             touched: dict[str, set[str]] = {}
             self._read_events(self.events.newest(), touched)
+            yield told
             self._judge_touched(touched)
 
     def _declaration(self) -> str:
@@ -270,7 +299,9 @@ class Ledger:
             if record is not None and record.stamp == stamp:
                 self._mark(asset, key, "", touched)
             elif self._is_being_made(place):
-                self.book.keep_folder(place.path.rpartition("/")[0], "")  # its run will say so; look again
+                self.book.keep_folder(
+                    place.path.rpartition("/")[0], UNSEEN
+                )  # its run will say so; look again
                 continue
             else:
                 try:
@@ -339,18 +370,20 @@ class Ledger:
             )
             return
         by_a_run = receipt.provenance is not None and receipt.provenance.run_id
+        is_same = record is not None and record.version == receipt.version
         if record is not None and (
-            record.version == receipt.version
+            (is_same and "removed" not in record.facts)
             # What a run left before another one had nothing to make is no work from outside.
             or ("nothing" in record.facts and by_a_run and not edited)
         ):
             self._mark(asset, key, "", touched)
             return
         counts = format.counts(self.archive.get(place, format)) if isinstance(format, SetFormat) else {}
-        what = f"{EDITED}: {found.words}" if edited else "made outside Dagster, taken up as it is"
+        taken_up = "stands again" if is_same else "made outside Dagster, taken up as it is"
+        what = f"{EDITED}: {found.words}" if edited else taken_up
         inputs = (
             self._inputs_of_receipt(step, key, receipt.inputs)
-            if not edited or record is None
+            if record is None or not (edited or is_same)
             else record.inputs
         )
         yield (
@@ -359,9 +392,9 @@ class Ledger:
                 key=key,
                 kind=MADE,
                 version=receipt.version,
-                code_version=record.code_version if edited and record else step.code_version,
+                code_version=record.code_version if record and (edited or is_same) else step.code_version,
                 inputs=inputs,
-                cursors=self._cursors(step, key, inputs),
+                cursors=self.cursors(step, key, inputs),
                 stamp=stamp,
                 words=what,
                 metadata={**counts, "path": str(place), "how": what, "size_bytes": receipt.size_bytes},
@@ -395,7 +428,7 @@ class Ledger:
             )
         return found
 
-    def _cursors(self, step: Artifact, key: str, inputs: Mapping[str, str]) -> dict[str, int]:
+    def cursors(self, step: Artifact, key: str, inputs: Mapping[str, str]) -> dict[str, int]:
         """From where Dagster compares: after what stands of an input, or before it where that is not the
         version that was used.
         """
@@ -430,6 +463,7 @@ class Ledger:
 
     def _judge_touched(self, touched: dict[str, set[str]]) -> None:
         """Judge what was touched, in the order of the flow, and what is made from what came out otherwise."""
+        judged: list[tuple[str, str]] = []
         for asset in self.graph.sources:
             for key in touched.pop(asset, ()):
                 self._touch_consumers(asset, key, touched)
@@ -437,12 +471,80 @@ class Ledger:
             for asset in step.makes:
                 declared = self.relations.declared[step.by]
                 for key in sorted(touched.pop(asset, set()) & declared):
-                    before = self.book.state(asset, key)
+                    state, version = self.book.state(asset, key)
                     status = self.judge(asset, key)
                     after = (status.state, self._version(asset, key))
                     self.book.keep_state(asset, key, status.state, status.reasons, after[1])
-                    if before != after:
+                    judged.append((asset, key))
+                    if ("done" if state == NEEDED else state, version) != after:
                         self._touch_consumers(asset, key, touched)
+        self._judge_removed(judged)
+
+    def _judge_removed(self, judged: Iterable[tuple[str, str]]) -> None:
+        """Judge what was removed after use, against the flow: is something to be made that reads it?
+
+        What follows never waits for it: else both would call each other stale for ever.
+        """
+        removed = self.book.removed()
+        if not removed:
+            return
+        asked: dict[str, set[str]] = {}
+        for asset, key in judged:
+            asked.setdefault(asset, set()).add(key)
+            self._ask_parents(asset, key, removed, asked)
+        for step in reversed(self.graph.artifacts):
+            for asset in step.makes:
+                for key in sorted(asked.get(asset, set()) & removed.get(asset, set())):
+                    state, version = self.book.state(asset, key)
+                    if state not in ("done", NEEDED):
+                        continue
+                    why = self._why_again(asset, key)
+                    reasons = (f"was {REMOVED}, and {why}",) if why else self.judge(asset, key).reasons
+                    self.book.keep_state(asset, key, NEEDED if why else "done", reasons, version)
+                    self._ask_parents(asset, key, removed, asked)
+
+    def _ask_parents(
+        self, asset: str, key: str, removed: Mapping[str, set[str]], asked: dict[str, set[str]]
+    ) -> None:
+        step = self.graph.makers[asset]
+        for name, upstream in step.inputs.items():
+            if upstream in removed:
+                asked.setdefault(upstream, set()).update(self.relations.parents(step, name, key))
+
+    def _why_again(self, asset: str, key: str) -> str:
+        """Why a removed artifact is to be made again: a person wants it, or something that is to be made from
+        it cannot read its twin; empty where it is not.
+        """
+        record = self.book.record(asset, key, MADE)
+        if record is not None and "wanted" in record.facts:
+            return "is wanted again"
+        twin = self.twin(asset, key)
+        for step, name in self.graph.consumers[asset]:
+            if twin is not None and twin[0] not in step.makes:
+                continue
+            for made in step.makes:
+                states = self.book.states(made, self.relations.children(step, name, key))
+                for child, state in states.items():
+                    if state in WANTED:
+                        return f"{named(made, child) if child != key else made} is to be made from it"
+        return ""
+
+    def twin(self, asset: str, key: str) -> tuple[str, str, Twin] | None:
+        """The artifact that holds the present value of another one in another format: asset, key, how to
+        read it; none where it does not stand, or was made from another version.
+        """
+        if asset not in self.graph.twins:
+            return None
+        maker, twin = self.graph.twins[asset]
+        record = self.book.record(asset, key, MADE)
+        for name, upstream in maker.inputs.items():
+            for child in self.relations.children(maker, name, key) if upstream == asset else ():
+                of = self.book.record(maker.asset, child, MADE)
+                if of is None or record is None or of.inputs.get(asset) != record.version:
+                    continue
+                if not {"nothing", "removed"} & set(of.facts) and not self.book.content(maker.asset, child):
+                    return maker.asset, child, twin
+        return None
 
     def _touch_consumers(self, asset: str, key: str, touched: dict[str, set[str]]) -> None:
         for step, name in self.graph.consumers[asset]:
@@ -456,11 +558,15 @@ class Ledger:
     def judge(self, asset: str, key: str) -> Status:
         """Judge one partition against the records and states of its inputs."""
         step, record = self.graph.makers[asset], self.book.record(asset, key, MADE)
+        unmade = [self._unmade(step, name, key) for name in step.inputs]
+        held = self._held(step, key, [one for some in unmade for one in some])
+        changed = record is None or any(unmade) or self.book.content(asset, key)
+        if held and (changed or any(self._changes(step, asset, key, record))):
+            return Status(asset, key, "held", held, record)
         attempt = self.book.newest(asset, key, (FAILED, CHECKPOINT))
         if attempt is not None and (record is None or attempt.storage_id > record.storage_id):
             state = "failed" if attempt.kind == FAILED else "interrupted"
             return Status(asset, key, state, (attempt.words,), record)
-        unmade = [self._unmade(step, name, key) for name in step.inputs]
         waits = [words for some in unmade for words in _told_unmade(some, key)]
         if record is None:
             if step.made_by:
@@ -473,16 +579,28 @@ class Ledger:
         reasons = [*self._changes(step, asset, key, record), *waits]
         if content := self.book.content(asset, key):
             reasons.insert(0, content)
-        if not reasons and (failed := record.facts.get("failed_checks")):
-            return Status(asset, key, "done", (f"a check failed: {failed}",), record)
-        return Status(asset, key, "stale" if reasons else "done", tuple(reasons), record)
+        if reasons:
+            return Status(asset, key, "stale", tuple(reasons), record)
+        failed = record.facts.get("failed_checks")
+        notes = [f"a check failed: {failed}"] * bool(failed) + [REMOVED] * ("removed" in record.facts)
+        return Status(asset, key, "done", tuple(notes), record)
+
+    def _held(self, step: Artifact, key: str, unmade: Sequence[Status]) -> tuple[str, ...]:
+        """What a person has to do before a partition can be made, in the words of what holds it."""
+        words: dict[str, None] = {}
+        if step.held is not None and step.by is not None:
+            words |= dict.fromkeys([step.held(self.project.data_set(step.by.name, key))])
+        for one in unmade:
+            if one.state == "held":
+                words |= dict.fromkeys(self.book.state_and_reasons(one.asset, one.key)[1])
+        return tuple(one for one in words if one)[:3]
 
     def _unmade(self, step: Artifact, name: str, key: str) -> list[Status]:
         """The parts of an input that are to be made first."""
         upstream = step.inputs[name]
         if upstream in self.graph.sources:
             return []
-        passed = ("done", "missing", "waiting", "failed") if name in step.optional else ("done",)
+        passed = ("done", NEEDED, *(("missing", "waiting", "failed") if name in step.optional else ()))
         states = self.book.states(upstream, self.relations.parents(step, name, key))
         return [Status(upstream, part, state) for part, state in states.items() if state not in passed]
 

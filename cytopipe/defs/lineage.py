@@ -35,7 +35,8 @@ class Node:
     inputs : tuple of Node
         What it was made from.
     now : str
-        ``same``, ``changed`` or ``gone``: what stands today, compared with `version`.
+        ``same``, ``changed``, ``removed`` (after use) or ``gone``: what stands today, compared with
+        `version`.
     """
 
     asset: str
@@ -116,6 +117,8 @@ def _looked_up(
     now = "same" if standing else "changed" if record is not None else "gone"
     if standing and asset in ledger.graph.makers and ledger.book.content(asset, key):
         now = "changed"
+    elif standing and record and "removed" in record.facts:
+        now = "removed"
     event = None if standing else ledger.events.event(asset, key, version)
     inputs, parameters = _recipe(ledger, asset, key, version, event if event else record)
     return Node(

@@ -25,7 +25,7 @@ from dagster import (
 from cytopipe.defs.artifact import Artifact, Graph
 from cytopipe.defs.history import History, asset_key
 from cytopipe.defs.jobs import MAINTENANCE_JOB, job_name
-from cytopipe.defs.ledger import Ledger, Status
+from cytopipe.defs.ledger import NEEDED, Ledger, Status
 from cytopipe.defs.resources import project_of
 from cytopipe.defs.running import range_tags
 from cytopipe.defs.selection import operations, plan_runs
@@ -33,6 +33,7 @@ from cytopipe.errors import CytopipeError
 
 __all__ = ["schedules_of"]
 
+_TO_MAKE = ("missing", "stale", "interrupted", NEEDED)
 _NOT_ENDED = [
     DagsterRunStatus.QUEUED,
     DagsterRunStatus.NOT_STARTED,
@@ -77,7 +78,7 @@ def _nightly(graph: Graph, name: str, steps: tuple[Artifact, ...], zone: str) ->
             yield SkipReason("runs that it asked for before are not finished")
             return
         ledger.refresh()
-        wanted = ledger.statuses(own, ("missing", "stale", "interrupted"))
+        wanted = ledger.statuses(own, _TO_MAKE)
         ready = [one for one in wanted if _is_ready(ledger, one, own)]
         night = f"{context.scheduled_execution_time:%Y-%m-%d}"
         requests = [
@@ -100,7 +101,7 @@ def _is_ready(ledger: Ledger, one: Status, own: set[str]) -> bool:
         if upstream in own or upstream in ledger.graph.sources:
             continue
         states = ledger.book.states(upstream, ledger.relations.parents(step, name, one.key))
-        if any(state in ("missing", "stale", "running", "interrupted") for state in states.values()):
+        if any(state in (*_TO_MAKE, "running") for state in states.values()):
             return False
         if name not in step.optional and any(state != "done" for state in states.values()):
             return False

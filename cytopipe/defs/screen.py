@@ -8,10 +8,14 @@ each acquisition, tiles (``crop.1-A1|7``). Files lie as the field's reference pi
 from __future__ import annotations
 
 from cytopipe.defs.artifact import Graph
+from cytopipe.defs.screen_aggregate import MEMBERS as AGGREGATE
+from cytopipe.defs.screen_gate import MEMBERS as GATE
 from cytopipe.defs.screen_merge import MEMBERS as MERGE
+from cytopipe.defs.screen_omezarr import MEMBERS as OMEZARR
 from cytopipe.defs.screen_phenotype import MEMBERS as PHENOTYPE
+from cytopipe.defs.screen_quality import MEMBERS as QUALITY
 from cytopipe.defs.screen_sbs import MEMBERS as SBS
 
 __all__ = ["SCREEN"]
 
-SCREEN = Graph(*SBS, *PHENOTYPE, *MERGE)
+SCREEN = Graph(*GATE, *SBS, *PHENOTYPE, *MERGE, *QUALITY, *AGGREGATE, *OMEZARR)

@@ -205,11 +205,15 @@ def _names_left(names: tuple[str, ...], settings: PhenotypeAlignmentSettings) ->
         "screen/phenotype/cells": (LABELS_CONSECUTIVE, same_size("aligned")),
         "screen/phenotype/segmentation": (COUNTS_FALL,),
     },
+    inputs={"approval": "screen/qc/approval"},
 )
 def segmentation(
-    tile: DataSet, aligned: Image, segmentation_settings: SegmentationSettings
+    tile: DataSet, aligned: Image, segmentation_settings: SegmentationSettings, approval: Handle
 ) -> dict[str, object]:
-    """Nuclei and cells as labels, a cell numbered like its nucleus, and counts of every step."""
+    """Nuclei and cells as labels, a cell numbered like its nucleus, and counts of every step.
+
+    From here on a screen may wait for a person to approve the quality of its sequencing.
+    """
     from cytopipe.screen.segmentation import segment
     from cytopipe.screen.thumbnails import outlined, png
 

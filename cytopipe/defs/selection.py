@@ -13,7 +13,7 @@ from cytopipe.defs.ledger import WANTED, Ledger, Status
 from cytopipe.errors import UserError
 from cytopipe.project.findings import did_you_mean
 
-__all__ = ["Run", "broken", "choose", "neighbours", "operations", "plan_runs", "select"]
+__all__ = ["Run", "broken", "choose", "held", "neighbours", "operations", "plan_runs", "select"]
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,24 @@ def choose(
     """
     states = () if again else (*WANTED, "broken")
     if not partitions and not assets:
-        return list(ledger.statuses(ledger.graph.makers, states))
+        return _not_held(ledger.statuses(ledger.graph.makers, states))
     wanted = {(one.asset, one.key) for one in select(ledger, assets, partitions)}
     if not only:
         wanted |= _made_from(ledger, wanted)
-    return [one for one in ledger.statuses(ledger.graph.makers, states) if (one.asset, one.key) in wanted]
+    if len(assets) == 1 and (step := ledger.graph.makers.get(assets[0])) and step.held:
+        named = select(ledger, assets, partitions)  # alone: a person approves
+        return [one for one in named if again or one.state != "done"]
+    found = (one for one in ledger.statuses(ledger.graph.makers, states) if (one.asset, one.key) in wanted)
+    return _not_held(found)
+
+
+def held(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()) -> list[Status]:
+    """Of what these names mean, what waits for a person to approve; errors as :func:`choose`."""
+    return [one for one in select(ledger, assets, partitions) if one.state == "held"]
+
+
+def _not_held(found: Iterable[Status]) -> list[Status]:
+    return [one for one in found if one.state != "held"]
 
 
 def select(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()) -> list[Status]:
@@ -167,15 +180,20 @@ def _tail(domain: str, by: Partitions | None) -> str:
 
 
 def _assets(graph: Graph, names: Sequence[str]) -> list[str]:
-    """The assets that names mean, in the order of the flow."""
-    known = [*graph.domains, *graph.makers]
+    """The assets that names mean, in the order of the flow: an asset's own, or that of all below it
+    (``screen``, ``screen/sbs``).
+    """
+    named = {asset: {asset[:at] for at, one in enumerate(asset) if one == "/"} for asset in graph.makers}
+    groups = dict.fromkeys(group for some in named.values() for group in sorted(some))
+    known = [*groups, *graph.makers]
     if unknown := [name for name in names if name not in known]:
         raise UserError(
             f"no asset or domain '{unknown[0]}'",
-            expected=", ".join(known),
+            expected=f"{', '.join(groups)}, or one asset of these",
             next=did_you_mean(unknown[0], known),
         )
-    return [one for one in graph.makers if not names or one in names or one.split("/")[0] in names]
+    wanted = set(names)
+    return [one for one in graph.makers if not wanted or one in wanted or named[one] & wanted]
 
 
 def _made_from(ledger: Ledger, places: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -1,15 +1,23 @@
-"""Pictures of single cells: crops that may reach beyond the image, set in a grid; and a logarithmic scale."""
+"""Pictures of single cells: which cells, their crops, a grid; and a logarithmic scale."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cytopipe.errors import InputError, ParameterError
 
-__all__ = ["create_montage", "image_log_scale", "subimage"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cytopipe.screen.parameters import MontageSettings
+
+__all__ = ["choose_cells", "create_montage", "image_log_scale", "montage_picture", "subimage"]
+
+_BETWEEN_PX = 18  # channels of a picture, with their names
 
 
 def subimage(stack: np.ndarray, bbox: Sequence[int], pad: int = 0) -> np.ndarray:
@@ -105,6 +113,62 @@ def image_log_scale(
     bottom = np.percentile(known, bottom_percentile)
     floor = np.log10(floor_threshold)
     return np.maximum(np.log10(np.maximum(values, bottom) - bottom + 1), floor) - floor
+
+
+def choose_cells(cells: pd.DataFrame, column: str, settings: MontageSettings) -> pd.DataFrame:
+    """Some cells of the perturbations that have most of them.
+
+    Parameters
+    ----------
+    cells : DataFrame
+        A row per cell.
+    column : str
+        Names the perturbation; cells without one are left out.
+    settings : MontageSettings
+
+    Returns
+    -------
+    DataFrame
+        Rows of `cells`: perturbations with most cells first, at most `n_cells` of each, drawn by the seed
+        whatever else the table holds, in the order of the table.
+    """
+    import zlib
+
+    counts = cells[column].value_counts().sort_index(key=lambda names: names.astype(str))
+    counts = counts.sort_values(ascending=False, kind="stable")
+    chosen = []
+    for name in counts.index[: settings.most_perturbations]:
+        rows = np.flatnonzero((cells[column] == name).to_numpy())
+        rng = np.random.default_rng([settings.seed, zlib.crc32(str(name).encode())])
+        chosen.append(np.sort(rng.permutation(rows)[: settings.n_cells]))
+    return cells.iloc[np.concatenate(chosen)] if chosen else cells.iloc[:0]
+
+
+def montage_picture(montage: np.ndarray, channels: Sequence[str]) -> np.ndarray:
+    """The channels of a montage in grey, two in a row with their names, each from its minimum to its maximum.
+
+    Parameters
+    ----------
+    montage : (C, Y, X) numbers
+    channels : sequence of str
+
+    Returns
+    -------
+    (Y', X', 3) uint8
+    """
+    import cv2
+
+    panels = []
+    for plane, name in zip(montage, channels, strict=True):
+        low, high = float(plane.min()), float(plane.max())
+        grey = np.clip((plane.astype(np.float32) - low) / max(high - low, 1e-12) * 255, 0, 255)
+        panel = np.full((plane.shape[0] + _BETWEEN_PX, plane.shape[1]), 30, np.uint8)
+        panel[_BETWEEN_PX:] = grey.astype(np.uint8)
+        text = name.encode("ascii", "replace").decode()
+        cv2.putText(panel, text, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, 255, 1, cv2.LINE_AA)
+        panels.append(np.pad(panel, 1, constant_values=30))
+    columns = min(2, len(panels))
+    return np.repeat(create_montage(panels, (-1, columns))[..., None], 3, axis=2)
 
 
 def _grid(n: int, shape: tuple[int, int] | None) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from cytopipe.errors import InputError
 if TYPE_CHECKING:
     from cytopipe.storage.formats.image import Image
 
-__all__ = ["export_tiff_to_omezarr", "labelled_image", "read_image"]
+__all__ = ["export_tiff_to_omezarr", "labelled_image", "read_image", "stacked"]
 
 
 def export_tiff_to_omezarr(
@@ -122,6 +122,24 @@ def labelled_image(image: Image, labels: Mapping[str, Path | str | np.ndarray]) 
             )
         below[name] = Image(pixels, "YX", pixel_size_um=image.pixel_size_um, is_labels=True)
     return replace(image, labels=below) if below else image
+
+
+def stacked(images: Mapping[str, Image], channels: tuple[str, ...]) -> Image:
+    """Cycles over each other as one image, (T, C, Y, X), its channels named `channels`; of different shapes,
+    their channels behind each other, (C, Y, X). Pixels are read when they are written.
+    """
+    import dask.array as da
+
+    from cytopipe.storage.formats.image import Image
+
+    some = list(images.values())
+    lazy = [da.from_array(one.pixels, chunks=(1, *one.shape[-2:]), asarray=False, name=False) for one in some]
+    if len({one.shape for one in some}) == 1:
+        pixels, axes, names = da.stack(lazy), "TCYX", channels
+    else:
+        pixels, axes = da.concatenate(lazy), "CYX"
+        names = tuple(f"cycle {k} {name}" for k, one in enumerate(some, 1) for name in one.channel_names)
+    return Image(pixels, axes, names, pixel_size_um=some[0].pixel_size_um)
 
 
 def read_image(path: Path | str, *, level: int = 0) -> np.ndarray:

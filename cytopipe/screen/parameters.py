@@ -19,6 +19,7 @@ __all__ = [
     "IlluminationSettings",
     "LibrarySettings",
     "MergeSettings",
+    "MontageSettings",
     "OmeZarrSettings",
     "PhenotypeAlignmentSettings",
     "PhenotypeAlignmentStep",
@@ -470,7 +471,24 @@ class QualitySettings(ParameterSet):
     """Share of cells with a barcode in a tile, as a fraction of the usual one of its well."""
 
     most_base_difference: Fraction = 0.15
-    """How far the frequency of a base in a cycle may be from the library's (fraction)."""
+    """How far the frequency of a base in a cycle may be from the library's, on top of three standard
+    deviations for unequal abundance (fraction)."""
+
+
+class MontageSettings(ParameterSet):
+    """How pictures of single cells are put together, one for each perturbation."""
+
+    crop_px: Annotated[int, Field(ge=8, le=1024)] = 80
+    """Side of the square around each cell (pixels)."""
+
+    n_cells: Annotated[int, Field(ge=1, le=400)] = 25
+    """Cells of a perturbation that are shown at most."""
+
+    most_perturbations: Annotated[int, Field(ge=1, le=10_000)] = 24
+    """Perturbations of a plate that are shown at most: those with most cells."""
+
+    seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
+    """Decides which cells are shown."""
 
 
 class ReadModelSettings(ParameterSet):
@@ -576,7 +594,7 @@ class AggregateSettings(ParameterSet):
     """How the features of cells become profiles of perturbations."""
 
     perturbation_column: Annotated[str, Field(min_length=1)] = "gene_symbol_0"
-    """Column that names what was done to a cell."""
+    """Column that names what was done to a cell; in a project by default the first of gene_columns."""
 
     replicate_column: Annotated[str, Field(min_length=1)] | None = "cell_barcode_0"
     """Column whose values are separate profiles of a perturbation, such as the guide; none: one per well."""

@@ -58,6 +58,19 @@ class Stage:
     def is_image(self) -> bool:
         return self.channels != "none"
 
+    @property
+    def omezarr_folder(self) -> str:
+        """What its OME-Zarr images are called: masks of one pass lie in one image, ``segmentation``."""
+        return "segmentation" if len(self.assets) > 1 else self.info
+
+    @property
+    def omezarr_place(self) -> str:
+        """Where its OME-Zarr images lie below a screen's folder, as a template of plate, well and tile."""
+        of, folder = self.asset.split("/")[1], self.omezarr_folder
+        below = f"preprocess/omezarr/{of}" if self.module == "preprocess" else f"{of}/omezarr/{folder}"
+        tile = "" if self.by == "screen_wells" else "_T-{tile}"
+        return f"{below}/P-{{plate}}_W-{{well}}{tile}__{folder}.ome.zarr"
+
     def channel_names(self, channels: tuple[str, ...]) -> tuple[str, ...]:
         """Names of the channels of its images, given those of the acquisition."""
         match self.channels:

@@ -17,12 +17,14 @@ _COLOURS = np.array(
 )
 
 
-def png(rgb: np.ndarray) -> bytes:
+def png(rgb: np.ndarray, most_bytes: int | None = _LARGEST_BYTES) -> bytes:
     """An RGB picture as PNG of at most 100 kB: made smaller until it fits.
 
     Parameters
     ----------
     rgb : (Y, X, 3) uint8
+    most_bytes : int, optional
+        None: it is written as it is.
     """
     import cv2
 
@@ -30,9 +32,9 @@ def png(rgb: np.ndarray) -> bytes:
         done, data = cv2.imencode(".png", rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
         if not done:
             raise InputError("a picture cannot be written", found=str(rgb.shape))
-        if data.nbytes <= _LARGEST_BYTES or min(rgb.shape[:2]) < 16:
+        if most_bytes is None or data.nbytes <= most_bytes or min(rgb.shape[:2]) < 16:
             return data.tobytes()
-        scale = 0.95 * np.sqrt(_LARGEST_BYTES / data.nbytes)
+        scale = 0.95 * np.sqrt(most_bytes / data.nbytes)
         rgb = _resized(rgb, max(8, int(max(rgb.shape[:2]) * scale)))
 
 

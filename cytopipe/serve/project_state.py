@@ -34,7 +34,8 @@ class ArtifactState:
     ----------
     asset, partition : str
     state : str
-        ``done``, ``stale``, ``missing``, ``failed``, ``interrupted``, ``running`` or ``broken``.
+        ``done``, ``stale``, ``needed``, ``missing``, ``held``, ``failed``, ``interrupted``, ``running`` or
+        ``broken``.
     reasons : tuple of str
     result : str
         The path of what was made, relative to the output root; empty if nothing was.

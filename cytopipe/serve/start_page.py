@@ -25,7 +25,9 @@ _MEANING = {
     "interrupted": "stopped at a checkpoint; materializing goes on from there",
     "running": "being made now",
     "stale": "made from something that has changed since",
+    "needed": "removed after use, and needed again",
     "missing": "never made",
+    "held": "waits for a person to approve",
     "done": "made, and up to date",
 }
 

@@ -28,6 +28,7 @@ from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
 from cytopipe.storage.receipts import Receipt
 from cytopipe.storage.remembered import Remembered, status_key
+from cytopipe.storage.removal import files_of
 from cytopipe.storage.sets import owned
 from cytopipe.storage.store import Published, Store
 
@@ -197,6 +198,14 @@ class Archive:
         if isinstance(format, SetFormat):
             return format.parse(place.set_name, self._read_set(place), self.root / place.path)
         return format.read(self.verified_path(place, format))
+
+    def remove(self, place: Place) -> None:
+        """Take back the file or directory that was published at a place."""
+        self.store.remove(place.path)
+
+    def files_of(self, place: Place) -> list[Path]:
+        """The files that a removal would take away."""
+        return files_of(self.root / place.path)
 
     def handle(self, place: Place, format: Format) -> Handle:
         return Handle(self, place, format)

@@ -40,6 +40,7 @@ __all__ = [
     "commit_file",
     "current_manifest",
     "match_bytes",
+    "put_sidecar",
     "sidecar_of",
     "standing_manifest",
     "verified_bytes",
@@ -76,11 +77,11 @@ def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync
             written_at=now(),
             provenance=provenance,
         )
-        _put_sidecar(draft, target, [new, old], sync)
+        put_sidecar(draft, target, [new, old], sync)
         flush_folder(target.parent, sync)
         replace(staged, target)
         flush_commit(target.parent, sync)
-        _put_sidecar(draft, target, [new], sync)
+        put_sidecar(draft, target, [new], sync)
     return new
 
 
@@ -121,7 +122,8 @@ def _versions(target: Path) -> list[Manifest | None]:
     return read_manifests(sidecar_of(target), "file", target.name)
 
 
-def _put_sidecar(draft: Draft, target: Path, versions: list[Manifest | None], sync: Sync) -> None:
+def put_sidecar(draft: Draft, target: Path, versions: list[Manifest | None], sync: Sync) -> None:
+    """Replace a sidecar by one that lists these versions."""
     sidecar = sidecar_of(target)
     staged = draft / sidecar.name
     staged.write_bytes(format_manifests(versions))

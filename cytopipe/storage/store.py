@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from cytopipe.errors import DamagedError, ResumeError, StorageError
 from cytopipe.faults import explained, reason_of
-from cytopipe.storage import edits, files, janitor, journal, receipts, sets, trees
+from cytopipe.storage import edits, files, janitor, journal, receipts, removal, sets, trees
 from cytopipe.storage.draft import STAGING, drafting, write_draft
 from cytopipe.storage.edits import SetState
 from cytopipe.storage.filesystem import FileSystem, Sync, kind_at, make_folder, probe, walk
@@ -230,6 +230,26 @@ class Store:
                 sync=self.sync,
             )
         return _published(directory, manifest, sets.set_manifest_path(directory, name))
+
+    def remove(self, path: Path | str) -> None:
+        """Take back a published file or directory; where nothing stands, that is no error.
+
+        Raises
+        ------
+        RefusedError
+            What stands there was not published.
+        StorageError
+            The disk is read-only or failing; what was published stands, or nothing does.
+        """
+        target = self._target(path)
+        with explained("removing", target):
+            if kind_at(target.parent) is None:
+                return
+            if kind_at(target) == "link" or kind_at(trees.versions_of(target)) is not None:
+                removal.remove_directory(target, self.sync)
+                return
+            with drafting(self.root / STAGING) as draft:
+                removal.remove_file(draft, target, self.sync)
 
     # ----------------------------------------------------------------- read
 

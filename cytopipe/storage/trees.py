@@ -43,6 +43,7 @@ from cytopipe.storage.manifest import (
 
 __all__ = [
     "commit_tree",
+    "current_version",
     "resolve_tree",
     "retire",
     "tree_manifest",
@@ -77,7 +78,7 @@ def commit_tree(draft: Draft, staged: Path, target: Path, provenance, sync: Sync
     versions = versions_of(target)
     version = versions / f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{uuid.uuid4().hex[:8]}"
     with locked(target.parent):
-        old = _current(target)
+        old = current_version(target)
         if old is not None:
             with suppress(DamagedError):
                 before = tree_manifest(old)
@@ -103,7 +104,7 @@ def retire(version: Path) -> None:
         retired_path(version).touch(exist_ok=True)
 
 
-def _current(target: Path) -> Path | None:
+def current_version(target: Path) -> Path | None:
     """The version a link of ours names; refuse to replace anything that is not one."""
     kind = kind_at(target)
     if kind is None:
@@ -136,7 +137,7 @@ def resolve_tree(target: Path) -> Path:
     RefusedError
         What stands there is not a link of ours.
     """
-    version = _current(target)
+    version = current_version(target)
     if version is None:
         raise StorageError("there is no such artifact", where=str(target))
     if kind_at(version) != "directory":
@@ -178,12 +179,22 @@ def verified_tree(target: Path) -> tuple[Path, Manifest]:
 
 
 def verify_tree(target: Path) -> list[Difference]:
-    """Differences between the current version and its manifest."""
+    """Differences between the current version and its manifest; none where all versions are retired and no
+    link is left, as after a removal.
+    """
     try:
         return _examined(target)[2]
     except OSError as error:
+        if kind_at(target) is None and _is_retired(target):
+            return []
         kind = "manifest" if "manifest" in str(error) else "missing"
         return [Difference(kind, target, "a published directory", reason_of(error))]
+
+
+def _is_retired(target: Path) -> bool:
+    versions = versions_of(target)
+    standing = list(versions.iterdir()) if kind_at(versions) == "directory" else []
+    return all(kind_at(retired_path(one)) is not None for one in standing if kind_at(one) == "directory")
 
 
 def _examined(target: Path) -> tuple[Path, Manifest, list[Difference]]:

@@ -155,6 +155,8 @@ def make_library(n_barcodes: int = 600, cycles: int = 9, seed: int = 0) -> pd.Da
     weight = rng.lognormal(0.0, 0.7, n_barcodes)
     genes = np.array([f"GENE{k // 4:04d}" for k in range(n_barcodes)], object)
     genes[rng.random(n_barcodes) < 0.05] = "nontargeting"
+    if "nontargeting" not in genes:
+        genes[-1] = "nontargeting"
     return pd.DataFrame(
         {
             "sgRNA": [

@@ -211,6 +211,12 @@ def test_a_folder_that_is_gone_makes_stale_all_that_lay_in_it(lab: Lab) -> None:
     assert lab.states(ALIGNED)["P1-A1|1"] == "done"
 
 
+def test_a_folder_that_is_gone_is_noticed_also_where_the_project_file_changed_meanwhile(lab: Lab) -> None:
+    shutil.rmtree(lab.directory / "out" / "example" / "cells")
+    lab.declare = partial(screen.screen_project, P1=2)
+    assert set(lab.states(CELLS).values()) == {"stale"}
+
+
 def test_files_that_vanish_before_the_first_look_are_noticed(tmp_path: Path) -> None:
     (tmp_path / "history").mkdir()
     with DagsterInstance.local_temp(str(tmp_path / "history")) as instance:

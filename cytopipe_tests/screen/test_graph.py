@@ -21,8 +21,9 @@ OF_TILE = ["images", "aligned", "log_filtered", "standard_deviation", "peaks", "
 OF_WELLS_TILES = ["corrected", "nuclei", "cells", "segmentation", "bases", "reads", "cell_barcodes"]
 OF_WELL = ["ic_fields", "read_model", "well_reads", "positions", "well_info", "well_cells"]
 MERGED = [f"merge/{asset}" for asset in ("cells", "tiles", "transform", "features")]
-FROM_CELLS = {"sbs/cell_barcodes": TILES, "sbs/well_cells": WELLS, **dict.fromkeys(MERGED, WELLS)}
-FROM_READS = {"sbs/reads": TILES, "sbs/well_reads": WELLS, **FROM_CELLS}
+QUALITY = {"qc/cells": WELLS, "qc/plate": ["s.1"]}
+FROM_CELLS = {"sbs/cell_barcodes": TILES, "sbs/well_cells": WELLS, **dict.fromkeys(MERGED, WELLS), **QUALITY}
+FROM_READS = {"sbs/reads": TILES, "sbs/well_reads": WELLS, "qc/reads": WELLS, **FROM_CELLS}
 
 FROM_BASES = {"sbs/bases": TILES, **FROM_READS}
 
@@ -112,6 +113,9 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
         **{f"sbs/{asset}": FIRST for asset in OF_WELLS_TILES},
         **{f"sbs/{asset}": ["s.1-A1"] for asset in OF_WELL},
         **{asset: ["s.1-A1"] for asset in MERGED},
+        **{f"qc/{asset}": ["s.1-A1|1"] for asset in ("sbs_planes", "sbs_alignment")},
+        **{f"qc/{asset}": ["s.1-A1"] for asset in ("sbs_images", "reads", "cells")},
+        "qc/plate": ["s.1"],
     }
     # Dagster itself marks what is made from another version now, edge by edge.
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
@@ -121,6 +125,8 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
         "screen/sbs/aligned": ["s.1-A1|1"],
         "screen/sbs/ic_fields": ["s.1-A1"],
+        "screen/qc/sbs_planes": ["s.1-A1|1"],
+        "screen/qc/sbs_alignment": ["s.1-A1|1"],
     }
     path.write_bytes(before)
     assert made.make("screen/sbs/images", keys=["s.1-A1|1"]).success

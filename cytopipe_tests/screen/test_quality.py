@@ -8,12 +8,15 @@ import pytest
 
 from cytopipe.screen.parameters import QualitySettings
 from cytopipe.screen.quality import figures
+from cytopipe.screen.quality.alignment import measure_alignment
 from cytopipe.screen.quality.images import image_findings, measure_planes
 from cytopipe.screen.quality.layout import plate_grid, tile_grid
 from cytopipe.screen.quality.reads import (
+    base_faults,
     base_frequencies,
     base_order,
     cells_of_tiles,
+    distances,
     mapping_by_quality,
     mapping_by_threshold,
     mismatches_by_cycle,
@@ -73,6 +76,56 @@ def test_a_cycle_out_of_place_is_named():
     residuals = pd.DataFrame({"tile": [0, 1], "cycle": [2, 2], "residual_px": [0.1, 3.25]})
     (finding,) = image_findings(measured(), SETTINGS, residuals)
     assert finding.startswith("tile 1, cycle 2: 3.25 px out of place")
+
+
+def test_what_is_left_of_shifts_is_measured_to_a_part_of_a_pixel():
+    import cv2
+
+    rng = np.random.default_rng(3)
+    spots = np.zeros((4, 240, 240), np.float32)
+    for base, y, x in zip(rng.integers(0, 4, 300), *rng.integers(8, 232, (2, 300)), strict=True):
+        spots[base, y, x] = 5000
+    spots = np.stack([cv2.GaussianBlur(one, (0, 0), 1.3) for one in spots])
+
+    def moved(planes, dy: float, dx: float) -> np.ndarray:
+        matrix = np.array([[1, 0, dx], [0, 1, dy]], float)
+        return np.stack([cv2.warpAffine(one, matrix, (240, 240)) for one in planes])
+
+    shifts = [(0, 0), (0.4, -0.3), (0, 0), (-3.2, 1.6)]
+    cycles = [moved(np.roll(spots, k, axis=0), *shift) for k, shift in enumerate(shifts)]  # other bases
+    stack = rng.poisson(np.stack(cycles) + 400).astype(np.uint16)
+    stack[2] = rng.poisson(400, stack[2].shape)  # nothing in common
+    table = measure_alignment(stack, [1, 3, 4, 7], reference_cycle=1, plate="1", well="A1", tile=5)
+    assert table["cycle"].tolist() == [3, 4, 7] and set(table["tile"]) == {5}
+    np.testing.assert_allclose(table["residual_px"], [0.5, np.nan, np.hypot(3.2, 1.6)], atol=0.1)
+
+
+def test_one_soft_channel_is_a_fault_only_where_it_is_far_softer():
+    tables = measured(cycles=1)
+    soft = pd.concat([tables.assign(channel=name) for name in "GTA"], ignore_index=True)
+    one = (soft["tile"] == 2) & (soft["channel"] == "T")
+    usual = soft["focus"].median()
+    for share, found in ((0.4, 0), (0.1, 1)):
+        soft.loc[one, "focus"] = share * usual
+        words = [one for one in image_findings(soft, SETTINGS) if "out of focus" in one]
+        assert len(words) == found
+
+
+def test_reads_are_counted_by_the_distance_to_two_nearest_barcodes():
+    table = distances(["AAAA", "AAAA", "AAAC", "CCCC"], ["AAAA", "AACC", "GGGG"])
+    counted = {(row.best, row.second): row.n_reads for row in table.itertuples()}
+    assert counted == {(0, 2): 2, (1, 1): 1, (2, 4): 1}
+    assert distances(["AAAA"], ["AAAA"]).to_numpy().tolist() == [[0, 4, 1]]
+    assert len(distances([], LIBRARY)) == 0
+
+
+def test_few_reads_say_nothing_of_base_frequencies():
+    of_one_base = [one for one in LIBRARY if one.startswith("A")]
+    order = base_order(LIBRARY, LIBRARY)
+    for times, told in ((0, False), (200, True)):
+        reads = of_one_base[:3] + of_one_base * times
+        faults = base_faults(base_frequencies(reads, LIBRARY), order, SETTINGS)
+        assert any(one.words.startswith("cycle 1: A in 100% of the reads") for one in faults) == told
 
 
 def test_focus_does_not_depend_on_brightness_and_falls_with_blur():

@@ -4,6 +4,8 @@ from cytopipe.project.domain import Domain
 
 __all__ = ["DOMAIN"]
 
+_GRIDS = ("sbs_tiles", "phenotype_tiles", "sbs_omezarr", "phenotype_omezarr")
+
 DOMAIN = Domain(
     name="screen",
     help="Read barcodes and features of cells from optical pooled screens.",
@@ -29,9 +31,12 @@ DOMAIN = Domain(
                 "Feature",
                 "Stitching",
                 "Merge",
+                "Aggregate",
+                "Quality",
+                "Montage",
             )
         ),
     ),
-    sets=("screens", "screen_plates", "screen_wells", "sbs_tiles", "phenotype_tiles"),
-    grids=("sbs_tiles", "phenotype_tiles"),
+    sets=("screens", "screen_plates", "screen_wells", *_GRIDS),
+    grids=_GRIDS,
 )

@@ -12,10 +12,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    WithJsonSchema,
+    model_validator,
+)
 
 from cytopipe.parameters import contradiction
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
+from cytopipe.project.screen.exports import OmeZarrExport, with_flat_keys
 from cytopipe.project.screen.tiles import (
     Images,
     TileName,
@@ -25,6 +34,7 @@ from cytopipe.project.screen.tiles import (
     read_samples,
 )
 from cytopipe.screen.parameters import (
+    AggregateSettings,
     CellCallSettings,
     CycleAlignmentSettings,
     FeatureSettings,
@@ -32,12 +42,15 @@ from cytopipe.screen.parameters import (
     IlluminationSettings,
     LibrarySettings,
     MergeSettings,
+    MontageSettings,
     PhenotypeAlignmentSettings,
+    QualitySettings,
     ReadModelSettings,
     ReadSettings,
     SegmentationSettings,
     StitchingSettings,
 )
+from cytopipe.screen.stages import STAGES, Stage
 
 __all__ = ["Acquisition", "Phenotype", "Screen", "ScreenPart", "Sequencing"]
 
@@ -51,6 +64,20 @@ def _channels(value: object) -> object:
 
 
 Channels = Annotated[list[str], BeforeValidator(_channels), Field(min_length=1, max_length=32)]
+
+
+def _approved(value: object) -> object:
+    names = value if isinstance(value, list) else [value]
+    if any(not isinstance(one, str | int) or isinstance(one, bool) for one in names):
+        raise ValueError("expected a list of plates and wells, such as [1, 2-A1], or all")
+    return [str(one) for one in names]
+
+
+Approved = Annotated[
+    list[str],
+    BeforeValidator(_approved),
+    WithJsonSchema({"type": ["array", "string", "integer"], "items": {"type": ["string", "integer"]}}),
+]
 
 
 class Acquisition(BaseModel):
@@ -75,12 +102,38 @@ class Acquisition(BaseModel):
     positions: FilePath | None = None
     """TSV or CSV table of where the stage stood: plate, well, tile, x_pos, y_pos (micrometres)."""
 
+    input_format: Literal["tiff", "omezarr"] = "tiff"
+    """What later stages read: TIFFs, or OME-Zarr exports where they were made from these TIFFs. The results
+    are the same; where only one of them is kept, that one is read."""
+
+    omezarr: OmeZarrExport = Field(default_factory=OmeZarrExport)
+    """Which images are exported as OME-Zarr, and how."""
+
     stitching: StitchingSettings = Field(default_factory=StitchingSettings)
     """How the tiles of a well are put together."""
 
     has_cycles: ClassVar[bool] = False
+    name: ClassVar[str]
 
     _found: tuple[Path, Images] | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_reference_writes_it(cls, written: object) -> object:
+        return with_flat_keys(written)
+
+    @model_validator(mode="after")
+    def _exports_its_own_images(self) -> Self:
+        for one in self.omezarr.stages:
+            if not STAGES[one].asset.startswith(f"screen/{self.name}/"):
+                own = [name for name, stage in STAGES.items() if self._makes(stage)]
+                raise contradiction(
+                    f"{one} is no stage of {self.name}", "omezarr", expected=", ".join(own), found=one
+                )
+        return self
+
+    def _makes(self, stage: Stage) -> bool:
+        return stage.is_image and stage.asset.startswith(f"screen/{self.name}/")
 
     @model_validator(mode="after")
     def _one_way_to_name_files(self) -> Self:
@@ -137,6 +190,7 @@ class Sequencing(Acquisition):
     """The imaging that reads barcodes: one base per cycle."""
 
     has_cycles: ClassVar[bool] = True
+    name: ClassVar[str] = "sbs"
 
     dapi_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
     """Cycle whose DAPI shows the nuclei that are segmented, counted from 1."""
@@ -168,6 +222,8 @@ class Sequencing(Acquisition):
 
 class Phenotype(Acquisition):
     """The imaging of the stained cells."""
+
+    name: ClassVar[str] = "phenotype"
 
     illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
     """How uneven light is measured and taken out."""
@@ -202,9 +258,28 @@ class Screen(Entry):
     merge: MergeSettings = Field(default_factory=MergeSettings)
     """How sequenced cells are found among the stained ones."""
 
+    aggregate: AggregateSettings = Field(default_factory=AggregateSettings)
+    """How features of cells become profiles of perturbations."""
+
     missing_tiles: Literal["refuse", "report"] = "refuse"
     """What happens to a well of which tiles are missing or cannot be made: refuse it, or make it without them
     and say which."""
+
+    omezarr_export_default: bool = False
+    """Whether images are exported as OME-Zarr where an acquisition does not say it."""
+
+    quality: QualitySettings = Field(default_factory=QualitySettings)
+    """What is told as a fault of images, reads and cells."""
+
+    stop_after: Literal["sbs_qc"] | None = None
+    """Hold cells of the phenotype, and all that is made from them, until a person has looked at the quality
+    of the sequencing and approved it; none: nothing is held."""
+
+    approved: Approved = Field(default_factory=list)
+    """What a person has approved: plates (1), wells (1-A1), or all (stop_after)."""
+
+    montage: MontageSettings = Field(default_factory=MontageSettings)
+    """How pictures of single cells are put together."""
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
@@ -212,11 +287,33 @@ class Screen(Entry):
             raise contradiction("neither sbs nor phenotype is given", "sbs", expected="at least one of them")
         return self
 
+    @model_validator(mode="after")
+    def _something_to_look_at(self) -> Self:
+        if self.stop_after and self.sbs is None:
+            raise contradiction("stop_after is sbs_qc, and there is no sbs", "stop_after", expected="sbs")
+        return self
+
     @property
     def acquisitions(self) -> dict[str, Acquisition]:
         """Those that it has, by name."""
         some = {"sbs": self.sbs, "phenotype": self.phenotype}
         return {name: one for name, one in some.items() if one is not None}
+
+    @property
+    def aggregation(self) -> AggregateSettings:
+        """How cells become profiles; their perturbations are named by the library's first column of genes,
+        where no other column is chosen.
+        """
+        gene = (*self.library_columns.gene_columns, "gene_symbol")[0]
+        usual = {"perturbation_column": f"{gene}_0", "second_column": f"{gene}_1"}
+        return self.aggregate.replace(
+            **{name: one for name, one in usual.items() if name not in self.aggregate.model_fields_set}
+        )
+
+    def exported(self, acquisition: str) -> tuple[str, ...]:
+        """The stages of an acquisition that are exported as OME-Zarr."""
+        one = self.acquisitions.get(acquisition)
+        return () if one is None else one.omezarr.stages_of(acquisition, self.omezarr_export_default)
 
     def place(self, key: str) -> str:
         return ""  # places of artifacts are named after plates, wells and tiles
@@ -229,6 +326,12 @@ class Screen(Entry):
                 )
         if self.library is not None:
             yield from absent_file(base, self.library, ("library",))
+        wells = {one[:2] for of in self.acquisitions.values() for one in of.find(base).tiles}
+        known = {"all", *(plate for plate, _ in wells), *("-".join(one) for one in wells)}
+        for number, name in enumerate(self.approved):
+            if name not in known:
+                shown = ", ".join(sorted(known, key=natural)[:10])
+                yield Problem(("approved", number), "no such plate or well", expected=shown, found=name)
 
     def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ScreenPart]]]:
         found = {of: one.find(base) for of, one in self.acquisitions.items()}
@@ -241,6 +344,10 @@ class Screen(Entry):
             of: {well: [one[2] for one in some] for well, some in _by_well(images).items()}
             for of, images in found.items()
         }
+        by_tile = {
+            of: [self._tile(name, one, files) for one, files in images.tiles.items()]
+            for of, images in found.items()
+        }
         return {
             "screens": [(name, ScreenPart(self, name))],
             "screen_plates": [(f"{name}.{plate}", ScreenPart(self, name, plate)) for plate in plates],
@@ -251,10 +358,8 @@ class Screen(Entry):
                 )
                 for plate, well in wells
             ],
-            **{
-                f"{of}_tiles": [self._tile(name, one, files) for one, files in images.tiles.items()]
-                for of, images in found.items()
-            },
+            **{f"{of}_tiles": some for of, some in by_tile.items()},
+            **{f"{of}_omezarr": some for of, some in by_tile.items() if self.exported(of)},
         }
 
     def _tile(
@@ -321,6 +426,20 @@ class ScreenPart:
     @property
     def well_key(self) -> str:
         return f"{self.screen}.{self.plate}-{self.well}"
+
+    @property
+    def hold(self) -> str:
+        """What a person has to do before the cells of a well go on; empty text where nothing is held."""
+        screen, well = self.settings, f"{self.plate}-{self.well}"
+        if screen.stop_after is None or not self.tiles.get("sbs"):
+            return ""
+        if {"all", self.plate, well} & set(screen.approved):
+            return ""
+        return (
+            f"stop_after: {screen.stop_after}. Look at screen/qc/plate [{self.plate_key}], then materialize "
+            f"screen/qc/approval [{self.well_key}] alone, or add {self.plate}, {well} or all to approved: "
+            "in the project file"
+        )
 
     @property
     def wildcards(self) -> dict[str, Any]:

@@ -244,6 +244,7 @@ def call_cells_model(
     """
     from cytopipe.screen.model.calls import cell_table
 
+    reads = reads[reads["cell"] > 0]
     return cell_table(
         reads, _arrays(reads, model), model, library, settings or ReadModelSettings(), GENE_COLUMNS
     )

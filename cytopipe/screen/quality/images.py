@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cytopipe.screen.parameters import QualitySettings
+from cytopipe.screen.quality.faults import Fault
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "image_findings", "measure_planes"]
+__all__ = ["COLUMNS", "image_faults", "image_findings", "measure_planes", "relative_focus"]
 
 COLUMNS = (
     "plate",
@@ -33,6 +34,7 @@ COLUMNS = (
 )
 _SAMPLE = 1 << 16  # pixels of which percentiles are taken
 _FEWEST_TILES = 4  # to say what is usual
+_ALONE = 0.4  # of the least sharpness, where the other channels of an image are sharp
 
 
 def measure_planes(
@@ -46,7 +48,7 @@ def measure_planes(
     channels : sequence of str
         The name of each.
     plate, well, tile, cycle
-        Written into the table.
+        Written into the table; cycle 0 where there is one alone.
 
     Returns
     -------
@@ -97,6 +99,13 @@ def _focus(plane: np.ndarray, median: float) -> float:
 def image_findings(
     planes: pd.DataFrame, settings: QualitySettings, residuals: pd.DataFrame | None = None
 ) -> list[str]:
+    """What is wrong with the images of a well, in words; see :func:`image_faults`."""
+    return [fault.words for fault in image_faults(planes, settings, residuals)]
+
+
+def image_faults(
+    planes: pd.DataFrame, settings: QualitySettings, residuals: pd.DataFrame | None = None
+) -> list[Fault]:
     """What is wrong with the images of a well, in words that name tile, cycle and channel.
 
     Parameters
@@ -105,65 +114,83 @@ def image_findings(
         What `measure_planes` gave, of every tile of the well.
     settings : QualitySettings
     residuals : DataFrame, optional
-        ``tile, cycle, residual_px``: how far a cycle is from the first one after alignment.
+        ``tile, cycle, residual_px``: how far a cycle is from the reference after alignment; NaN where the
+        two show nothing in common.
     """
-    findings = [*_blank(planes, settings), *_saturated(planes, settings)]
+    faults = [*_blank(planes, settings), *_saturated(planes, settings)]
     sound = (planes["contrast"] >= settings.least_contrast) & (planes["saturated"] <= settings.most_saturated)
-    findings += _out_of_focus(planes[sound], settings)
-    findings += [*_repeated(planes), *_absent_cycles(planes)]
+    faults += _out_of_focus(planes[sound], settings)
+    faults += [*_repeated(planes), *_absent_cycles(planes)]
     if residuals is not None:
-        for row in residuals.itertuples():
-            if not row.residual_px <= settings.most_residual_px:
-                findings.append(
-                    f"tile {row.tile}, cycle {row.cycle}: {row.residual_px:.2f} px out of place after "
-                    f"alignment (at most {settings.most_residual_px:g})"
-                )
-    return findings
+        faults += _out_of_place(residuals, settings)
+    return faults
 
 
-def _blank(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[str]:
+def relative_focus(planes: pd.DataFrame) -> pd.Series:
+    """Sharpness of each plane over the median of its well, cycle and channel."""
+    usual = planes.groupby(["well", "cycle", "channel"])["focus"].transform("median")
+    return planes["focus"] / usual.where(usual > 0)
+
+
+def _blank(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
     for row in planes[planes["contrast"] < settings.least_contrast].itertuples():
-        yield (
-            f"tile {row.tile}, cycle {row.cycle}, {row.channel}: blank (contrast {row.contrast:.0f}, "
-            f"at least {settings.least_contrast:g})"
-        )
+        words = f"blank (contrast {row.contrast:.0f}, at least {settings.least_contrast:g})"
+        yield Fault("not_blank", row.tile, f"{_place(row)}: {words}")
 
 
-def _saturated(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[str]:
+def _saturated(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
     for row in planes[planes["saturated"] > settings.most_saturated].itertuples():
-        yield (
-            f"tile {row.tile}, cycle {row.cycle}, {row.channel}: {row.saturated:.1%} of the pixels are "
-            f"saturated (at most {settings.most_saturated:.1%})"
-        )
+        words = f"{row.saturated:.1%} of the pixels are saturated (at most {settings.most_saturated:.1%})"
+        yield Fault("not_saturated", row.tile, f"{_place(row)}: {words}")
 
 
-def _out_of_focus(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[str]:
-    for (cycle, channel), tiles in planes.groupby(["cycle", "channel"], sort=True):
+def _out_of_focus(planes: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
+    """A blurred image has all of its channels soft. One channel alone may just show other cells, so it has to
+    be far softer."""
+    share = relative_focus(planes).groupby([planes["tile"], planes["cycle"]]).transform("median")
+    soft = share < settings.least_focus
+    for _, tiles in planes.groupby(["cycle", "channel"], sort=True):
         if len(tiles) < _FEWEST_TILES:
             continue
         usual = float(tiles["focus"].median())
-        for row in tiles[tiles["focus"] < settings.least_focus * usual].itertuples():
-            yield (
-                f"tile {row.tile}, cycle {cycle}, {channel}: out of focus ({row.focus / usual:.0%} of the "
-                f"well's usual sharpness, at least {settings.least_focus:.0%})"
-            )
+        least = usual * settings.least_focus * np.where(soft[tiles.index], 1.0, _ALONE)
+        for row in tiles[tiles["focus"] < least].itertuples():
+            told = f"{row.focus / usual:.0%} of the well's usual sharpness"
+            words = f"out of focus ({told}, at least {settings.least_focus:.0%})"
+            yield Fault("in_focus", row.tile, f"{_place(row)}: {words}")
 
 
-def _repeated(planes: pd.DataFrame) -> Iterator[str]:
+def _repeated(planes: pd.DataFrame) -> Iterator[Fault]:
     """Planes with the same pixels as another one that are not blank: a file was copied or named wrongly."""
     telling = planes[planes["contrast"] > 0]
     for _, same in telling.groupby("digest", sort=False):
         if len(same) > 1:
             first, *others = same.itertuples()
             for row in others:
-                yield (
-                    f"tile {row.tile}, cycle {row.cycle}, {row.channel}: the same pixels as "
-                    f"tile {first.tile}, cycle {first.cycle}, {first.channel}"
-                )
+                words = f"{_place(row)}: the same pixels as {_place(first)}"
+                yield Fault("taken_once", row.tile, words)
 
 
-def _absent_cycles(planes: pd.DataFrame) -> Iterator[str]:
+def _absent_cycles(planes: pd.DataFrame) -> Iterator[Fault]:
     cycles = set(planes["cycle"])
     for tile, rows in planes.groupby("tile", sort=True):
         if missing := sorted(cycles - set(rows["cycle"])):
-            yield f"tile {tile}: lacks cycle {', '.join(map(str, missing))}"
+            words = f"tile {tile}: lacks cycle {', '.join(map(str, missing))}"
+            yield Fault("all_cycles", tile, words)
+
+
+def _out_of_place(residuals: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
+    most = settings.most_residual_px
+    for row in residuals.itertuples():
+        if row.residual_px <= most:
+            continue
+        words = f"{row.residual_px:.2f} px out of place after alignment (at most {most:g})"
+        if np.isnan(row.residual_px):
+            words = "shows nothing in common with the reference cycle after alignment"
+        yield Fault("cycles_in_place", row.tile, f"tile {row.tile}, cycle {row.cycle}: {words}")
+
+
+def _place(row) -> str:
+    """Tile, cycle and channel of a plane; where there is one cycle alone, it is 0 and not told."""
+    cycle = f", cycle {row.cycle}" if row.cycle else ""
+    return f"tile {row.tile}{cycle}, {row.channel}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["plate_grid", "tile_grid"]
+__all__ = ["plate_grid", "plate_wells", "tile_grid"]
 
 _WELL = re.compile(r"([A-Za-z]{1,2})0*([0-9]{1,3})")
 
@@ -77,3 +77,52 @@ def _steps(places: np.ndarray) -> np.ndarray:
     gaps = np.diff(np.sort(places))
     wide = gaps[gaps > 0.25 * gaps.max()] if gaps.max() > 0 else np.array([1.0])
     return np.rint((places - places.min()) / np.median(wide)).astype(int)
+
+
+def plate_wells(
+    names: Sequence[str], found: Mapping[str, Mapping[str, Mapping[str, pd.DataFrame]]]
+) -> pd.DataFrame:
+    """A row per well of what its tables say.
+
+    Parameters
+    ----------
+    names : sequence of str
+        The wells of the plate.
+    found : mapping of kind to mapping of well to mapping of file to DataFrame
+        Of the kinds ``sbs_images, phenotype_images, reads, cells``; each has ``faults.tsv``.
+
+    Returns
+    -------
+    DataFrame
+        ``well, n_tiles_sbs, n_tiles_phenotype, n_cells, n_with_reads, n_called, called, n_reads, n_mapped,
+        mapped, focus, residual_px, n_faults``; missing where a well lacks the table.
+    """
+    import pandas as pd
+
+    rows = []
+    for well in names:
+        row: dict[str, object] = {"well": well}
+        for of in ("sbs", "phenotype"):
+            tiles = found.get(f"{of}_images", {}).get(well, {}).get("tiles.tsv")
+            row[f"n_tiles_{of}"] = 0 if tiles is None else len(tiles)
+        cells = found.get("cells", {}).get(well, {}).get("tiles.tsv")
+        for name in ("n_cells", "n_with_reads", "n_called", "n_reads", "n_mapped"):
+            row[name] = pd.NA if cells is None else int(cells[name].sum())
+        row["called"] = _share(row["n_called"], row["n_cells"])
+        row["mapped"] = _share(row["n_mapped"], row["n_reads"])
+        tiles = found.get("sbs_images", {}).get(well, {}).get("tiles.tsv")
+        row["focus"] = np.nan if tiles is None else float(tiles["focus"].median())
+        has = tiles is not None and "worst_residual_px" in tiles
+        row["residual_px"] = float(tiles["worst_residual_px"].median()) if has else np.nan
+        row["n_faults"] = sum(len(some[well]["faults.tsv"]) for some in found.values() if well in some)
+        rows.append(row)
+    columns = (
+        "well n_tiles_sbs n_tiles_phenotype n_cells n_with_reads n_called called n_reads n_mapped mapped"
+    )
+    table = pd.DataFrame(rows, columns=[*columns.split(), "focus", "residual_px", "n_faults"])
+    numbers = [name for name in table if name.startswith("n_")]
+    return table.astype(dict.fromkeys(numbers, "Int64"))
+
+
+def _share(part: object, whole: object) -> float:
+    return float(part) / float(whole) if isinstance(whole, int) and whole > 0 else np.nan

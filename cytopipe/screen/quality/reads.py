@@ -9,23 +9,30 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cytopipe.screen.parameters import QualitySettings
+from cytopipe.screen.quality.faults import Fault
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "base_faults",
     "base_frequencies",
     "base_order",
     "cells_of_tiles",
+    "distances",
     "mapping_by_quality",
     "mapping_by_threshold",
     "mismatches_by_cycle",
+    "rate_faults",
+    "read_faults",
     "read_findings",
 ]
 
 BASES = "ACGT"
 _BLOCK = 4096  # reads compared with the library at once
+_SPREADS = 3
 _FEWEST_CELLS = 50  # of a well, for a rate to say something
+_READS_PER_CELL = 5
 
 
 def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.DataFrame:
@@ -41,18 +48,23 @@ def base_frequencies(barcodes: Sequence[str], library: Sequence[str]) -> pd.Data
     Returns
     -------
     DataFrame
-        ``cycle`` (from 1), ``base``, ``observed``, ``expected`` (fractions; NaN where there are no reads).
+        ``cycle`` (from 1), ``base``, ``observed``, ``expected`` (fractions; NaN where there are no reads),
+        ``n_reads``, ``spread``: the standard deviation of what is expected, for barcodes that are not equally
+        abundant and reads that are alike within a cell.
     """
     import pandas as pd
 
     length = len(barcodes[0]) if len(barcodes) else min(map(len, library), default=0)
     observed, expected = _frequencies(_letters(barcodes, length)), _frequencies(_letters(library, length))
+    chance = 1 / max(len(library), 1) + _READS_PER_CELL / max(len(barcodes), 1)
     return pd.DataFrame(
         {
             "cycle": np.repeat(np.arange(1, length + 1), 4),
             "base": list(BASES) * length,
             "observed": observed.ravel(),
             "expected": expected.ravel(),
+            "n_reads": len(barcodes),
+            "spread": np.sqrt(expected * (1 - expected) * chance).ravel(),
         }
     )
 
@@ -159,6 +171,39 @@ def mismatches_by_cycle(barcodes: Sequence[str], library: Sequence[str], most: i
     )
 
 
+def distances(barcodes: Sequence[str], library: Sequence[str]) -> pd.DataFrame:
+    """How far reads are from their nearest and from their second nearest barcode.
+
+    A screen is read well where the nearest is at 0 and the second far away.
+
+    Parameters
+    ----------
+    barcodes, library : sequence of str
+
+    Returns
+    -------
+    DataFrame
+        ``best``, ``second`` (differing bases), ``n_reads``; one row for each pair that occurs. Without a
+        second barcode, ``second`` is the length of the reads.
+    """
+    import pandas as pd
+
+    length = len(barcodes[0]) if len(barcodes) else 0
+    known = np.unique(_letters(sorted({one[:length] for one in library}), length), axis=0)
+    letters, times = np.unique(_letters(barcodes, length), axis=0, return_counts=True)
+    counts = np.zeros((length + 1, length + 1), np.int64)
+    for start in range(0, len(letters) if len(known) else 0, _BLOCK):
+        block = letters[start : start + _BLOCK]
+        distance = np.zeros((len(block), len(known)), np.int8)
+        for k in range(length):
+            distance += block[:, k, None] != known[None, :, k]
+        two = np.partition(distance, 1, axis=1)[:, :2] if len(known) > 1 else np.c_[distance, distance]
+        two[:, 1] = two[:, 1] if len(known) > 1 else length
+        np.add.at(counts, (two[:, 0], two[:, 1]), times[start : start + _BLOCK])
+    best, second = np.nonzero(counts)
+    return pd.DataFrame({"best": best, "second": second, "n_reads": counts[best, second]})
+
+
 def cells_of_tiles(cells: pd.DataFrame, reads: pd.DataFrame, library: Sequence[str]) -> pd.DataFrame:
     """Cells and reads of every tile.
 
@@ -193,6 +238,13 @@ def cells_of_tiles(cells: pd.DataFrame, reads: pd.DataFrame, library: Sequence[s
 def read_findings(
     tiles: pd.DataFrame, bases: pd.DataFrame, order: pd.DataFrame, settings: QualitySettings
 ) -> list[str]:
+    """What is wrong with the reads of a well, in words; see :func:`read_faults`."""
+    return [fault.words for fault in read_faults(tiles, bases, order, settings)]
+
+
+def read_faults(
+    tiles: pd.DataFrame, bases: pd.DataFrame, order: pd.DataFrame, settings: QualitySettings
+) -> list[Fault]:
     """What is wrong with the reads of a well, in words that name tiles and cycles.
 
     Parameters
@@ -203,40 +255,52 @@ def read_findings(
         Of `base_frequencies` and `base_order`.
     settings : QualitySettings
     """
-    return [*_rates(tiles, settings), *_unbalanced(bases, settings), *_misnamed(order)]
+    return [*rate_faults(tiles, settings), *base_faults(bases, order, settings)]
 
 
-def _rates(tiles: pd.DataFrame, settings: QualitySettings) -> Iterator[str]:
+def rate_faults(tiles: pd.DataFrame, settings: QualitySettings) -> list[Fault]:
+    """Those of them that are of cells; `tiles` of `cells_of_tiles`."""
+    return list(_rates(tiles, settings))
+
+
+def base_faults(bases: pd.DataFrame, order: pd.DataFrame, settings: QualitySettings) -> list[Fault]:
+    """Those of them that are of reads; `bases` and `order` of `base_frequencies` and `base_order`."""
+    return [*_unbalanced(bases, settings), *_misnamed(order)]
+
+
+def _rates(tiles: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
     n, called = int(tiles["n_cells"].sum()), int(tiles["n_called"].sum())
     if n >= _FEWEST_CELLS and called / n < settings.least_called:
         least = f"at least {settings.least_called:.0%}"
-        yield f"{called / n:.0%} of {n:,} cells have a barcode of the library ({least})"
+        words = f"{called / n:.0%} of {n:,} cells have a barcode of the library ({least})"
+        yield Fault("cells_called", -1, words)
     usual = float(tiles["called"].median())
     for row in tiles.itertuples():
         if row.n_cells == 0:
-            yield f"tile {row.tile}: no cells"
+            yield Fault("cells_called", row.tile, f"tile {row.tile}: no cells")
         elif len(tiles) > 2 and row.called < settings.least_of_usual * usual:
-            yield f"tile {row.tile}: {row.called:.0%} of the cells have a barcode, in the well {usual:.0%}"
+            words = f"tile {row.tile}: {row.called:.0%} of the cells have a barcode, in the well {usual:.0%}"
+            yield Fault("cells_called", row.tile, words)
 
 
-def _unbalanced(bases: pd.DataFrame, settings: QualitySettings) -> Iterator[str]:
+def _unbalanced(bases: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
     for row in bases.itertuples():
-        if abs(row.observed - row.expected) > settings.most_base_difference:
-            yield (
-                f"cycle {row.cycle}: {row.base} in {row.observed:.0%} of the reads, "
-                f"in {row.expected:.0%} of the library"
-            )
+        if abs(row.observed - row.expected) > settings.most_base_difference + _SPREADS * row.spread:
+            read, known = f"{row.observed:.0%} of the reads", f"{row.expected:.0%} of the library"
+            words = f"cycle {row.cycle}: {row.base} in {read}, in {known}"
+            yield Fault("bases_as_in_library", -1, words)
 
 
-def _misnamed(order: pd.DataFrame) -> Iterator[str]:
+def _misnamed(order: pd.DataFrame) -> Iterator[Fault]:
     if not len(order):
         return
     best, as_named = order.iloc[0], order[order["order"] == BASES].iloc[0]
     if best["order"] != BASES and best["mapped"] > 0.1 and best["mapped"] > 2 * as_named["mapped"]:
-        yield (
+        words = (
             f"the channels seem to be named in the wrong order: {best['mapped']:.0%} of the reads are in the "
             f"library when A, C, G, T are read as {', '.join(best['order'])}; {as_named['mapped']:.0%} as is"
         )
+        yield Fault("channels_in_order", -1, words)
 
 
 def _letters(barcodes: Sequence[str], length: int) -> np.ndarray:

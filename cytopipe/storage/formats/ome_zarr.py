@@ -16,8 +16,8 @@ expect; labels do not.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,17 @@ from cytopipe.storage.formats.zarr_array import (
 from cytopipe.storage.guard.zarr_store import survey_zarr
 from cytopipe.storage.state import read_json
 
-__all__ = ["OME_ZARR", "OmeZarr", "omero_windows", "read_ome_zarr", "read_plate_fields"]
+__all__ = [
+    "OME_ZARR",
+    "LaidOut",
+    "OmeZarr",
+    "omero_windows",
+    "read_files",
+    "read_ome_zarr",
+    "read_plate_fields",
+]
 
+_OURS = "cytopipe"  # attributes of our own, beside those of NGFF
 _WINDOW_SAMPLES = 1 << 18  # intensities of a channel from which its window is made
 
 
@@ -97,24 +106,30 @@ class OmeZarr(DirectoryFormat):
     def version(self) -> str:
         """1, and the options that are not the usual ones and change the bytes."""
         changed = [
-            f"{field.name}={getattr(self, field.name)}"
-            for field in fields(self)
-            if field.name != "threads" and getattr(self, field.name) != field.default
+            f"{one.name}={getattr(self, one.name)}"
+            for one in fields(self)
+            if one.name != "threads" and getattr(self, one.name) != one.default
         ]
         return " ".join(["1", *changed])
 
     # ----------------------------------------------------------------- write
 
-    def write(self, draft: Path, value: Image) -> None:
+    def write(self, draft: Path, value: Image | LaidOut) -> None:
         """Write an image and its labels, or a label image alone."""
+        if isinstance(value, LaidOut):
+            value.layout._write(draft, value.image, value.files)
+            return
         if not isinstance(value, Image):
             raise InputError(f"an OME-Zarr holds an Image, not a {type(value).__name__}")
+        self._write(draft, value, {})
+
+    def _write(self, draft: Path, value: Image, files: Mapping[str, Sequence[str]]) -> None:
         title = draft.name.removesuffix(self.suffix)
         with Chunker(self.threads or available_cores()) as chunks:
             if value.is_labels:
                 self._write_labels(draft, title, value, chunks, source=False)
                 return
-            self._write_image(draft, title, value, chunks)
+            self._write_image(draft, title, value, chunks, files)
             if not value.labels:
                 return
             labels = ome.labels_attributes(self.ngff, list(value.labels))
@@ -122,7 +137,9 @@ class OmeZarr(DirectoryFormat):
             for name, image in value.labels.items():
                 self._write_labels(draft / "labels" / name, name, image, chunks, source=True)
 
-    def _write_image(self, folder: Path, title: str, image: Image, chunks: Chunker) -> None:
+    def _write_image(
+        self, folder: Path, title: str, image: Image, chunks: Chunker, files: Mapping[str, Sequence[str]]
+    ) -> None:
         axes = "".join(axis for axis in AXES if axis in image.axes or axis == "C")
         window = _Window(image, axes)
         levels = self._write_levels(folder, image, axes, chunks, window)
@@ -137,6 +154,8 @@ class OmeZarr(DirectoryFormat):
             channel_colors=image.channel_colors,
             windows=window.of_channels(),
         )
+        if files:
+            attributes = {**attributes, _OURS: {"files": {name: list(own) for name, own in files.items()}}}
         write_documents(folder, group_files(attributes, self._zarr_format))
 
     def _write_labels(self, folder: Path, title: str, image: Image, chunks: Chunker, *, source: bool) -> None:
@@ -212,6 +231,24 @@ class OmeZarr(DirectoryFormat):
         told = describe_image(image)
         told |= {"levels": len(attributes["multiscales"][0]["datasets"]), "ngff": version}
         return told | ({"labels": ", ".join(image.labels)} if image.labels else {})
+
+
+@dataclass(frozen=True)
+class LaidOut:
+    """An image with how it is to be written, where that is chosen for each image.
+
+    Parameters
+    ----------
+    image : Image
+    layout : OmeZarr
+    files : mapping of str to sequence of str
+        Of an image that was put together from several files: their names, with the channels of each, in the
+        order in which they lie along the first axis. See :func:`read_files`.
+    """
+
+    image: Image
+    layout: OmeZarr
+    files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 OME_ZARR = OmeZarr()
@@ -330,6 +367,17 @@ def read_ome_zarr(path: Path | str, *, level: int = 0, complete: bool = True) ->
     return Image(**{**vars(image), "labels": labels})
 
 
+def read_files(path: Path) -> dict[str, list[str]]:
+    """The files that an image was put together from, with the channels of each; empty where it was one."""
+    name = "zarr.json" if (path / "zarr.json").is_file() else ".zattrs"
+    document = read_json(path / name)
+    attributes = document.get("attributes", {}) if name == "zarr.json" else document
+    files = (attributes.get(_OURS) or {}).get("files", {})
+    if not isinstance(files, dict) or not all(isinstance(one, list) for one in files.values()):
+        raise InputError("does not say from which files it was put together", where=str(path))
+    return {str(one): [str(channel) for channel in own] for one, own in files.items()}
+
+
 def omero_windows(path: Path) -> list[tuple[float, float]]:
     """Darkest and brightest intensity that the metadata propose for each channel; empty where they do not."""
     channels = (_attributes(path)[1].get("omero") or {}).get("channels", [])
@@ -399,6 +447,6 @@ def read_plate_fields(path: Path) -> list[str]:
         raise InputError(
             "is no plate", where=str(path), expected="wells and their images", found=repr(error)
         ) from None
-    for field in fields:
-        _below(path, field)
+    for one in fields:
+        _below(path, one)
     return fields

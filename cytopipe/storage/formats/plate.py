@@ -44,10 +44,13 @@ class Plate:
     fields : mapping of str to Path or Image
         ``row/column/field``, such as ``A/1/0``, each part letters and digits, to a published OME-Zarr image
         or to an image that is still to be written.
+    ngff : {'0.5', '0.4'}, optional
+        Version of the fields, where it is not the format's own.
     """
 
     name: str
     fields: Mapping[str, Path | Image]
+    ngff: str | None = None
 
 
 class OmeZarrPlate(DirectoryFormat):
@@ -68,7 +71,7 @@ class OmeZarrPlate(DirectoryFormat):
         """Write the plate's metadata and every field."""
         if not isinstance(value, Plate):
             raise InputError(f"a plate holds a Plate, not a {type(value).__name__}")
-        documents = plate_documents(value.name, value.fields, version=self.images.ngff)
+        documents = plate_documents(value.name, value.fields, version=value.ngff or self.images.ngff)
         for field, image in value.fields.items():
             target = draft / field
             target.parent.mkdir(parents=True, exist_ok=True)
