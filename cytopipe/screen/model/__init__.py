@@ -114,8 +114,8 @@ def detect_reads(
     -------
     DataFrame
         One row per spot: `read` (from 0), `cell`, `i, j` (px), the wildcards, `peak` (the statistic, in units
-        of noise), `neighbour_0, neighbour_1` (the nearest
-        other cells within some px, 0 if none), `neighbour_px_0, neighbour_px_1` (how far), ``level_G, ...`` (brightness
+        of noise), `neighbour_0, neighbour_1` (the nearest other cells
+        within some px, 0 if none), `neighbour_px_0, neighbour_px_1` (how far), ``level_G, ...`` (brightness
         around it) and ``x_1_G, x_1_T, ...`` (filtered values by cycle and base, counts).
     """
     import pandas as pd
