@@ -18,6 +18,7 @@ LOCATION = "cytopipe"
 """The name of the code location, as it stands in addresses of Dagster's pages."""
 
 _MOST_ROWS = 200
+_MOST_COLUMNS = 8
 _MOST_REASONS = 20
 _MEANING = {
     "failed": "could not be made when last tried",
@@ -46,7 +47,7 @@ def _body(state: ProjectState) -> Iterator[str]:
         yield f'<h2 class="failed">The project file needs a correction</h2><ul>{listed}</ul>'
     yield _cards()
     if state.artifacts:
-        yield '<p class="soft">A row is a data set, a column is a step of the work. A click on a state shows '
+        yield '<p class="soft">A row is a data set and a column a step, or a row a step. A click shows '
         yield "what was made, from what, and when.</p>"
     for domain in dict.fromkeys(artifact.domain for artifact in state.artifacts):
         yield from _domain(domain, [one for one in state.artifacts if one.domain == domain], state)
@@ -91,8 +92,33 @@ def _domain(domain: str, artifacts: Sequence[ArtifactState], state: ProjectState
     tables: dict[tuple[str, ...], list[str]] = {}
     for partition, row in rows.items():
         tables.setdefault(tuple(row), []).append(partition)
+    wide = [assets for assets in tables if len(assets) > _MOST_COLUMNS]
+    steps = {asset for assets in wide for asset in assets}
+    if steps:
+        yield from _steps([one for one in artifacts if one.asset in steps])
     for assets, partitions in tables.items():
-        yield from _table(assets, partitions, rows, state)
+        if assets not in wide:
+            yield from _table(assets, partitions, rows, state)
+
+
+def _steps(artifacts: Sequence[ArtifactState]) -> Iterator[str]:
+    """A row per step, for data sets that go through more steps than a page is wide."""
+    by_asset: dict[str, list[ArtifactState]] = {}
+    for one in artifacts:
+        by_asset.setdefault(one.asset, []).append(one)
+    heads = "".join(f"<th>{name}</th>" for name in ("Step", "State", "Results"))
+    yield f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>'
+    for asset, some in by_asset.items():
+        counts = Counter(one.state for one in some)
+        page = f"/assets/{quote(asset)}?view=partitions"
+        said = " ".join(
+            f'<a class="state {name}" href="{page}">{counts[name]:,} {name}</a>'
+            for name in _MEANING
+            if counts[name]
+        )
+        name = f"<b>{escape(asset.partition('/')[2])}</b>"
+        yield f'<tr><td class="name">{name}</td><td>{said}</td><td>{_results(some)}</td></tr>'
+    yield "</tbody></table></div>"
 
 
 def _table(

@@ -100,3 +100,17 @@ def test_the_state_is_worked_out_once_for_many_visitors(project, monkeypatch):
     with ThreadPoolExecutor(8) as pool:
         assert len({id(state) for state in pool.map(lambda _: read(), range(20))}) == 1
     assert len(asked) == 1
+
+
+def test_data_sets_with_many_steps_are_told_by_step_with_counts():
+    artifacts = [
+        ArtifactState(
+            f"screen/sbs/step_{step}", f"s.1-A1|{tile}", "failed" if step == tile == 0 else "done", ()
+        )
+        for step in range(12)
+        for tile in range(3)
+    ]
+    page = page_of(*artifacts)
+    assert page.count("<b>sbs/step_") == 12
+    assert "1 failed" in page and "2 done" in page and "3 done" in page
+    assert "s.1-A1|2" not in page.partition("<h2>To do")[0]
