@@ -140,3 +140,28 @@ def test_reads_do_not_depend_on_the_blocks_in_which_a_tile_is_worked_on(screen, 
     order = ["i", "j"]
     whole, parts = (one.sort_values(order, ignore_index=True).drop(columns="read") for one in (whole, parts))
     pd.testing.assert_frame_equal(whole, parts, rtol=1e-4)
+
+
+def test_barcodes_of_dense_cells_are_calibrated_and_second_ones_are_found():
+    screen = make_screen("dense", 302, tile_grid=(1, 1))
+    aligned, labels = zip(*tiles_of(screen), strict=True)
+    _, cells = call_barcodes(aligned, labels, screen.library)
+    truth = truth_of(screen)
+    score = score_calls(cells, truth)
+    assert score["wrong"] <= 0.5 and score["empty_called"] <= 4 and score["both"] > 50
+    joined = cells.merge(truth, left_on=["tile", "cell"], right_on=["tile", "label"])
+    second = joined[joined["cell_barcode_1"].notna()]
+    right = (second["cell_barcode_1"] == second["barcode_0"]) | (
+        second["cell_barcode_1"] == second["barcode_1"]
+    )
+    assert len(second) >= 10 and right.mean() > 0.85
+
+
+def test_the_nearest_two_other_cells_of_a_spot_are_known():
+    from cytopipe.screen.model import kernels
+
+    labels = np.zeros((9, 20), np.int64)
+    labels[:, :6], labels[:, 8:12], labels[:, 13:] = 1, 2, 3
+    found, away = kernels.owners(labels, np.array([4]), np.array([9]), 2, 6)
+    assert found.tolist() == [[2, 1, 3]] or found.tolist() == [[2, 3, 1]]
+    assert sorted(away[0, 1:]) == [4.0, 4.0]

@@ -114,8 +114,8 @@ def detect_reads(
     -------
     DataFrame
         One row per spot: `read` (from 0), `cell`, `i, j` (px), the wildcards, `peak` (the statistic, in units
-        of noise), `neighbour` (the nearest other cell within
-        the margin, 0 if none), ``level_G, ...`` (brightness
+        of noise), `neighbour_0, neighbour_1` (the nearest other cells
+        within some px, 0 if none), `neighbour_px_0, neighbour_px_1` (how far), ``level_G, ...`` (brightness
         around it) and ``x_1_G, x_1_T, ...`` (filtered values by cycle and base, counts).
     """
     import pandas as pd
@@ -161,7 +161,9 @@ def detect_reads(
         columns[name] = _joined([getattr(one, name) for one in found], (0,), np.int64)
     columns |= wildcards or {}
     columns["peak"] = _joined([one.strength for one in found], (0,), np.float32).astype(float)
-    columns["neighbour"] = _joined([one.neighbour for one in found], (0,), np.int64)
+    for name, dtype in (("neighbour", np.int64), ("neighbour_px", float)):
+        both = _joined([getattr(one, name) for one in found], (0, 2), dtype)
+        columns |= {f"{name}_{k}": both[:, k] for k in (0, 1)}
     level = _joined([one.level for one in found], (0, 4), float)
     x = _joined([one.x for one in found], (0, cycles, 4), float)
     columns |= {f"level_{base}": level[:, c] for c, base in enumerate(model.bases)}
@@ -307,9 +309,14 @@ def _arrays(reads: pd.DataFrame, model: ReadModel) -> dict[str, np.ndarray]:
     number = reads.groupby(keys, sort=True).ngroup().to_numpy() if len(reads) else np.zeros(0, np.int64)
     # A neighbour is known by its number only if it has reads itself.
     numbers = reads[keys].assign(number=number).drop_duplicates(keys)
-    beyond = reads[[*keys[:-1], "neighbour"]].rename(columns={"neighbour": "cell"})
-    beyond = beyond.merge(numbers, on=keys, how="left")["number"].fillna(-1).to_numpy(np.int64)
-    return {"x": x, "level": level, "cell": number, "neighbour": beyond}
+    beyond = []
+    for k in (0, 1):
+        one = reads[[*keys[:-1], f"neighbour_{k}"]].rename(columns={f"neighbour_{k}": "cell"})
+        beyond.append(one.merge(numbers, on=keys, how="left")["number"].fillna(-1).to_numpy(np.int64))
+    return {
+        "x": x, "level": level, "cell": number, "neighbour": np.column_stack(beyond),
+        "neighbour_px": reads[["neighbour_px_0", "neighbour_px_1"]].to_numpy(float),
+    }  # fmt: skip
 
 
 def _joined(parts: list[np.ndarray], empty: tuple[int, ...], dtype: type) -> np.ndarray:

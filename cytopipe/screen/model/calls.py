@@ -11,6 +11,7 @@ import numpy as np
 from cytopipe.errors import InputError
 from cytopipe.screen.model import kernels
 from cytopipe.screen.model.chemistry import ReadModel
+from cytopipe.screen.model.detection import REACH
 from cytopipe.screen.model.entries import Entries
 from cytopipe.screen.parameters import ReadModelSettings
 
@@ -23,6 +24,13 @@ __all__ = ["Posteriors", "best_entries", "cell_posteriors", "cell_table", "read_
 MOST, PAIRED = 48, 8
 #: Nats below the best sequence at which an entry no longer explains a read.
 WITHIN = 18.0
+#: Reads at 1, 2, ... px from another cell that are a spot of that cell, per spot that it shows, before
+#: anything is known.
+SPILL = 0.1 * np.exp(-np.arange(REACH) / 1.5)
+#: Standard deviation of the light of a cell's barcode that leaks into its other reads, per usual amplitude.
+LEAK = 0.2
+#: Mean and shape of the number of reads per barcode, before anything is known.
+OWN_READS = (4.0, 2.0)
 
 
 @dataclass
@@ -79,6 +87,20 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     )
 
 
+def leaked_likelihoods(
+    x: np.ndarray, level: np.ndarray, first: np.ndarray, told: Likelihoods, model: ReadModel, entries: Entries
+) -> tuple[np.ndarray, np.ndarray]:
+    """Likelihoods of reads into which light of the entries `first` leaks (`kernels.leaked`)."""
+    from cytopipe.screen.model.estimate import debris_of, variances
+
+    vary, still = variances(np.ascontiguousarray(level, dtype=float), model.noise, model.static, x.shape[1])
+    return kernels.leaked(
+        np.ascontiguousarray(x, dtype=float), vary, still, debris_of(model.amplitude), model.lagged(),
+        model.amplitude, model.jitter, entries.codes, told.codes, told.amplitude, first, told.entry,
+        told.count, LEAK * float(np.exp(model.amplitude[0])),
+    )  # fmt: skip
+
+
 def cell_posteriors(
     reads: dict[str, np.ndarray], model: ReadModel, entries: Entries, told: Likelihoods | None = None
 ) -> Posteriors:
@@ -87,47 +109,85 @@ def cell_posteriors(
     Parameters
     ----------
     reads : dict
-        ``x`` (n, T, 4), ``level`` (n, 4), ``cell`` (n,), ``neighbour`` (n,) with -1
-        where no other cell is near.
+        ``x`` (n, T, 4), ``level`` (n, 4), ``cell`` (n,), ``neighbour`` (n, 2) with -1
+        where no other cell is near, ``neighbour_px`` (n, 2).
     """
     told = told or read_likelihoods(reads["x"], reads["level"], model, entries)
     shares = model.shares
-    rest = 1 - shares["own"]
-    kinds = np.log(np.array([shares["noise"], shares["sequence"], shares["entry"]]) / rest)
+    per_cell = model.own_reads[0] / shares["own"]
+    kinds = np.log(per_cell * np.array([shares["noise"], shares["sequence"], shares["entry"]]))
     other = kinds[:, None] + np.stack([np.zeros(len(told.gain)), told.any_sequence, told.any_entry])
     others = np.logaddexp.reduce(other, axis=0)
     cell = reads["cell"]
     order = np.argsort(cell, kind="stable")
     names, starts = np.unique(cell[order], return_index=True)
     starts = np.append(starts, len(cell))
-    odds = np.full(len(cell), shares["own"] / rest)
-    share = entries.log_share(model.counts)
-    weigh = lambda against: kernels.call_cells(  # noqa: E731
-        starts, order, odds, told.entry, told.likelihood, told.count, against, share, model.prior_none,
-        model.prior_two, PAIRED,
-    )  # fmt: skip
-    best, probability = weigh(others)[:2]
-    # A read at a border may be a spot of the cell beyond it: that cell's barcodes are known by now.
-    beyond = np.searchsorted(names, reads["neighbour"])
-    beyond = np.where(np.isin(reads["neighbour"], names), beyond, -1)
-    stray = np.full(len(cell), -np.inf)
-    for k in (0, 1):
-        is_it = (told.entry == best[beyond, k][:, None]) & (beyond >= 0)[:, None] & (told.entry >= 0)
-        some, where = np.nonzero(is_it)
-        chance = np.log(np.maximum(probability[beyond[some], k], 1e-12))
-        stray[some] = np.logaddexp(stray[some], told.likelihood[some, where] + chance)
-    stray += np.log(shares["spill"]) + np.log(odds)
-    best, probability, none, two, support, owned = weigh(np.logaddexp(others, stray))
     n_reads = np.diff(starts)
+    share = entries.log_share(model.counts)
+    rates = _rates(model.own_reads)
+    # Cells without any read are not looked at.
+    unseen = np.exp(-per_cell * (1 - shares["own"]))
+    silent, silent_two = np.exp(-rates).mean(), np.exp(-kernels.SPLIT * rates).mean() ** 2
+    one = max(1 - model.prior_none - model.prior_two, 1e-9)
+    priors = np.log(np.maximum([model.prior_none, one, model.prior_two], 1e-9))
+    priors -= np.log1p(-unseen * np.array([1.0, silent, silent_two]))
+    weigh = lambda against, *leak: kernels.call_cells(  # noqa: E731
+        starts, order, rates, told.entry, told.likelihood, told.count, against, *leak, share, priors, PAIRED
+    )
+    nobody = np.full(len(names), -1, np.int32)
+    best, probability, none, two, support, owned = weigh(others, told.likelihood, others, nobody)
+    # A read near another cell may be a spot of that cell, whose barcodes are known by now.
+    apart = np.clip(np.ceil(reads["neighbour_px"]).astype(int), 1, REACH) - 1
+    known = np.isin(reads["neighbour"], names) & (reads["neighbour"] >= 0)
+    beyond = np.where(known, np.searchsorted(names, reads["neighbour"]), -1)
+    strays = np.full((beyond.shape[1], len(cell)), -np.inf)
+    unseen_strays = strays.copy()
+    # Priors are shares of cells with reads; of cells without any, so many carry a barcode.
+    carrying = one * silent / (1 - unseen * silent)
+    unknown = carrying / (carrying + model.prior_none / (1 - unseen))
+    for near in range(beyond.shape[1]):
+        at = beyond[:, near]
+        for k in (0, 1):
+            is_it = (told.entry == best[at, k][:, None]) & (at >= 0)[:, None] & (told.entry >= 0)
+            some, where = np.nonzero(is_it)
+            much = probability[at[some], k] * support[at[some], k] * model.spill[apart[some, near]]
+            strays[near, some] = np.logaddexp(
+                strays[near, some], told.likelihood[some, where] + np.log(np.maximum(much, 1e-12))
+            )
+        # That cell may also carry a barcode of which nothing else is seen.
+        there = reads["neighbour_px"][:, near] > 0
+        empty = np.where(at >= 0, none[at], 1.0)
+        hidden = empty * unknown + (1 - empty) * model.prior_two * silent
+        much = hidden[there] * model.own_reads[0] * model.spill[apart[there, near]]
+        unseen_strays[near, there] = told.any_entry[there] + np.log(np.maximum(much, 1e-12))
+    strays = np.logaddexp(strays, unseen_strays)
+    against = np.logaddexp.reduce(np.vstack([others, strays]), axis=0)
+    # A second barcode has to be more than the light of the first.
+    first = np.where((probability[:, 0] > 0.5) & (support[:, 0] > 0.5), best[:, 0], -1).astype(np.int32)
+    of_read = np.empty(len(cell), np.int32)
+    of_read[order] = np.repeat(first, n_reads)
+    leaking, nothing = leaked_likelihoods(reads["x"], reads["level"], of_read, told, model, entries)
+    with_leak = np.where(told.entry >= 0, leaking + share[told.entry], -np.inf)
+    gained = np.where(of_read >= 0, np.logaddexp.reduce(with_leak, axis=1) - told.any_entry, 0.0)
+    gained = np.where(told.count > 0, np.maximum(gained, 0.0), nothing)
+    leaked_other = np.vstack([other[0] + nothing, other[1:] + gained, strays + gained])
+    leaked_other = np.logaddexp.reduce(leaked_other, axis=0)
+    best, probability, none, two, support, owned = weigh(against, leaking, leaked_other, first)
     # What the reads of cells with a barcode are: the cell's own, or one of three other things.
     carries = np.empty(len(cell))
     carries[order] = np.repeat(1 - none, n_reads)
-    kind = np.exp(other - np.logaddexp(others, stray)) * (carries * (1 - owned))
-    border = beyond >= 0
-    strayed = float((np.exp(stray - np.logaddexp(others, stray)) * (1 - owned))[border].sum())
-    spill = (strayed + 2) / (float(owned[border].sum()) + 20)
-    amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array([0.6, 0.25, 0.12, 0.03])
-    amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.005))
+    kind = np.exp(other - against) * (carries * (1 - owned))
+    stray = np.exp(strays - against) * (1 - owned)
+    spill = np.empty(REACH)
+    for px in range(REACH):
+        there = (apart == px) & (beyond >= 0)
+        strayed = sum(float(stray[near][there[:, near]].sum()) for near in range(len(stray)))
+        kept = sum(float(owned[there[:, near]].sum()) for near in range(len(stray)))
+        spill[px] = min((strayed + 20 * SPILL[px]) / (kept + 20), 0.5)
+    amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array(
+        [0.6, 0.275, 0.12, 0.005]
+    )
+    amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.0002))
     amounts = amounts / amounts.sum()
     counts: dict[str, int] = {}
     for which in (0, 1):
@@ -136,13 +196,43 @@ def cell_posteriors(
             name = str(entries.names[one])
             counts[name] = counts.get(name, 0) + 1
     learned = model.replace(
-        shares=dict(zip(("own", "noise", "sequence", "entry"), map(float, amounts), strict=True))
-        | {"spill": min(spill, 0.5)},
+        shares=dict(zip(("own", "noise", "sequence", "entry"), map(float, amounts), strict=True)),
+        spill=spill,
+        own_reads=_own_reads(support[:, 0], probability[:, 0] * (1 - two)),
         prior_none=float(np.clip((none.sum() + 2) / (len(none) + 20), 0.01, 0.9)),
         prior_two=float(np.clip((two.sum() + 1) / (len(two) + 20), 0.005, 0.3)),
         counts=dict(sorted(counts.items())),
     )
     return Posteriors(names, best, probability, none, two, support, n_reads, learned)
+
+
+def _rates(own_reads: np.ndarray, kinds: int = 6) -> np.ndarray:
+    """Numbers of reads, equally probable, that stand for a gamma distribution of a mean and a shape."""
+    from scipy.stats import gamma
+
+    mean, shape = own_reads
+    rates = gamma.ppf((np.arange(kinds) + 0.5) / kinds, shape, scale=mean / shape)
+    return rates * (mean / rates.mean())
+
+
+def _own_reads(support: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Mean and shape of a gamma distribution of reads per barcode; barcodes without a read are not seen."""
+    from scipy.stats import nbinom
+
+    number = np.maximum(np.rint(support), 1).astype(int)
+    seen = np.bincount(number, weight)
+    at = np.flatnonzero(seen)
+    if seen.sum() < 10:
+        return np.array(OWN_READS)
+    least, found = np.inf, OWN_READS
+    for shape in (0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 8.0):
+        for mean in np.average(number, weights=weight) * np.linspace(0.5, 1.1, 13):
+            p = shape / (shape + mean)
+            log = nbinom.logpmf(at, shape, p) - np.log1p(-(p**shape))
+            cost = -float((seen[at] * log).sum())
+            if cost < least:
+                least, found = cost, (mean, shape)
+    return np.array(found, float)
 
 
 def best_entries(told: Likelihoods, model: ReadModel, entries: Entries) -> tuple[np.ndarray, np.ndarray]:

@@ -48,8 +48,11 @@ class ReadModel:
         Peaks above the threshold that chance makes, per peak found.
     shares : dict
         ``own, noise, sequence, entry``: what a read in a cell with a barcode is: the cell's barcode, noise,
-        any sequence or any entry of the library. ``spill``: reads at a border that show the barcode of the
-        cell beyond it, per read of the cell's own.
+        any sequence or any entry of the library.
+    spill : array (px,)
+        Reads at 1, 2, ... px from another cell that are a spot of that cell, per spot that it shows.
+    own_reads : array (2,)
+        Reads per barcode of a cell: mean, and shape of the gamma distribution between cells.
     prior_none, prior_two : float
         Share of cells with no and with two barcodes.
     counts : dict
@@ -73,6 +76,8 @@ class ReadModel:
     threshold: float
     false_share: float
     shares: dict[str, float]
+    spill: np.ndarray
+    own_reads: np.ndarray
     prior_none: float
     prior_two: float
     counts: dict[str, int] = field(repr=False)
@@ -93,7 +98,7 @@ class ReadModel:
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ReadModel:
         """The model that `as_json` wrote."""
-        arrays = ("drift", "noise", "static", "mix", "amplitude", "weight")
+        arrays = ("drift", "noise", "static", "mix", "amplitude", "weight", "spill", "own_reads")
         return cls(**{k: np.array(v, float) if k in arrays else v for k, v in document.items()})
 
     def replace(self, **changes: object) -> ReadModel:

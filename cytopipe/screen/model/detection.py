@@ -12,6 +12,7 @@ from cytopipe.screen.model import kernels
 
 __all__ = [
     "BLOCK",
+    "REACH",
     "Found",
     "blocks",
     "drift_of",
@@ -26,6 +27,8 @@ __all__ = [
 BLOCK = 512
 #: A spot nearer to the border of the tile than this is not read: half of its surroundings are missing.
 BORDER = 3
+#: Cells that a spot may belong to are sought up to so many px from it.
+REACH = 6
 #: Bins of brightness in which noise is measured.
 _BINS = 10
 
@@ -40,8 +43,8 @@ class Found:
         Row and column, px.
     cell : array (n,)
         Label at the spot, or of the nearest cell within the margin.
-    neighbour : array (n,)
-        Label of the nearest other cell within the margin, 0 where there is none.
+    neighbour, neighbour_px : array (n, 2)
+        Labels of the nearest two other cells within `REACH` px, 0 where there is none, and their distances.
     x : array (n, T, 4), float64
         Filtered values.
     level : array (n, 4)
@@ -54,6 +57,7 @@ class Found:
     j: np.ndarray
     cell: np.ndarray
     neighbour: np.ndarray
+    neighbour_px: np.ndarray
     x: np.ndarray
     level: np.ndarray
     strength: np.ndarray
@@ -222,10 +226,17 @@ def spots(
     low_j, high_j = own[1].start + BORDER * at_border[2], own[1].stop - BORDER * at_border[3]
     kept = (i >= low_i) & (i < high_i) & (j >= low_j) & (j < high_j)
     i, j = i[kept], j[kept]
-    cell, neighbour = kernels.owners(labels, i, j, margin)
+    near, away = kernels.owners(labels, i, j, margin, REACH)
     x = values[:, :, i, j].transpose(2, 0, 1).astype(np.float64)
     return Found(
-        i - own[0].start, j - own[1].start, cell, neighbour, x, level[:, i, j].T.astype(float), strength[i, j]
+        i - own[0].start,
+        j - own[1].start,
+        near[:, 0],
+        near[:, 1:],
+        away[:, 1:],
+        x,
+        level[:, i, j].T.astype(float),
+        strength[i, j],
     )
 
 

@@ -17,7 +17,7 @@ from cytopipe.screen.parameters import ReadModelSettings
 __all__ = ["estimate_model"]
 
 #: Shares of what a read in a cell is, before anything is known.
-_SHARES = {"own": 0.6, "noise": 0.25, "sequence": 0.12, "entry": 0.03, "spill": 0.1}
+_SHARES = {"own": 0.6, "noise": 0.25, "sequence": 0.12, "entry": 0.03}
 _PRIOR_NONE, _PRIOR_TWO = 0.1, 0.05
 
 
@@ -132,10 +132,10 @@ class _Sampled:
                 self.settings.peak_radius_px, self.settings.read_margin_px,
             )  # fmt: skip
             neighbour = np.where(spots.neighbour > 0, spots.neighbour + first, -1)
-            found.append((spots.x, spots.level, spots.cell + first, neighbour))
+            found.append((spots.x, spots.level, spots.cell + first, neighbour, spots.neighbour_px))
             first += int(labels.max()) + 1
-        x, level, cell, neighbour = (np.concatenate(one) for one in zip(*found, strict=True))
-        return {"x": x, "level": level, "cell": cell, "neighbour": neighbour}
+        names = ("x", "level", "cell", "neighbour", "neighbour_px")
+        return {name: np.concatenate(one) for name, one in zip(names, zip(*found, strict=True), strict=True)}
 
 
 def variances(
@@ -159,7 +159,7 @@ def estimate_model(
     bases: str,
 ) -> ReadModel:
     """See `cytopipe.screen.model.estimate_read_model`."""
-    from cytopipe.screen.model.calls import cell_posteriors
+    from cytopipe.screen.model.calls import OWN_READS, SPILL, cell_posteriors
 
     squares = sample(tiles, settings, len(bases))
     cycles = entries.cycles or (squares[0].bases.shape[0] if squares else 0)
@@ -179,6 +179,8 @@ def estimate_model(
         threshold=np.inf,
         false_share=0.0,
         shares=dict(_SHARES),
+        spill=np.array(SPILL),
+        own_reads=np.array(OWN_READS),
         prior_none=_PRIOR_NONE,
         prior_two=_PRIOR_TWO,
         counts={},

@@ -14,8 +14,10 @@ from numba import njit
 __all__ = [
     "LAGS_AHEAD",
     "LAGS_BACK",
+    "SPLIT",
     "call_cells",
     "leads",
+    "leaked",
     "owners",
     "peaks",
     "reads_under_library",
@@ -26,7 +28,7 @@ __all__ = [
 #: A cycle shows strands that are up to so many bases behind or ahead.
 LAGS_BACK, LAGS_AHEAD = 3, 2
 #: Of the reads that a cell with one barcode shows, each of two shows so many.
-_SPLIT = 0.6
+SPLIT = 0.6
 
 
 @njit(cache=True)
@@ -155,27 +157,31 @@ def peaks(image, radius, least, border):
 
 
 @njit(cache=True)
-def owners(labels, rows, columns, margin):
-    """Label at each place, or the nearest within `margin` px; and the nearest other one, 0 if none is near.
+def owners(labels, rows, columns, margin, reach):
+    """Label at each place, or the nearest within `margin` px; and the nearest two others within `reach` px.
 
-    Of two that are equally near the smaller label counts.
+    Of two that are equally near the smaller label counts. Returns labels (n, 3), 0 where none is near, and
+    distances (n, 3), px.
     """
     n = len(rows)
-    found = np.zeros((n, 2), np.int64)
+    found, away = np.zeros((n, 3), np.int64), np.zeros((n, 3))
     for k in range(n):
         i, j = rows[k], columns[k]
-        for which in range(2):
-            label, nearest = 0, margin * margin + 1
-            for a in range(max(0, i - margin), min(labels.shape[0], i + margin + 1)):
-                for b in range(max(0, j - margin), min(labels.shape[1], j + margin + 1)):
+        for which in range(3):
+            far = reach if which else margin
+            label, nearest = 0, far * far + 1
+            for a in range(max(0, i - far), min(labels.shape[0], i + far + 1)):
+                for b in range(max(0, j - far), min(labels.shape[1], j + far + 1)):
                     one = labels[a, b]
-                    if one == 0 or (which and one == found[k, 0]):
+                    if one == 0 or (which and one == found[k, 0]) or (which == 2 and one == found[k, 1]):
                         continue
                     distance = (a - i) ** 2 + (b - j) ** 2
                     if distance < nearest or (distance == nearest and one < label):
                         label, nearest = one, distance
-            found[k, which] = label
-    return found[:, 0], found[:, 1]
+            found[k, which], away[k, which] = label, np.sqrt(nearest) if label else 0.0
+            if label == 0:
+                break
+    return found, away
 
 
 @njit(cache=True)
@@ -481,25 +487,128 @@ def reads_under_library(
 
 
 @njit(cache=True)
-def call_cells(
-    starts, order, odds, entries, likelihood, count, other, log_share, prior_none, prior_two, most
+def _inner(u, v, inverse, shrink):
+    """Product of two signals over the variance of noise, with static parts projected out."""
+    total = 0.0
+    for c in range(4):
+        both, one, two = 0.0, 0.0, 0.0
+        for t in range(u.shape[0]):
+            w = inverse[t, c]
+            both += w * u[t, c] * v[t, c]
+            one += w * u[t, c]
+            two += w * v[t, c]
+        total += both - one * two * shrink[c]
+    return total
+
+
+@njit(cache=True)
+def leaked(
+    x, variance, static, debris, lagged, amplitude, jitter, library, codes, a, first, entries, count, leak
 ):
+    """Reads under the library where light of the cell's own barcode leaks into them, from spots close by.
+
+    A filter leaves a dark ring around a spot. There, the other bases of each cycle seem bright, in all such
+    places of a cell alike, which looks like a second barcode.
+
+    Parameters
+    ----------
+    x, variance, static, debris, lagged, amplitude, jitter, library
+        As `reads_under_library` takes them; `codes, a, entries, count` as it gives them.
+    first : array (n,)
+        The entry that leaks into each read, -1 for none.
+    leak : float
+        Standard deviation of the amplitude that leaks, of either sign.
+
+    Returns
+    -------
+    likelihood (n, most), nothing (n,)
+        Logarithms against no signal and no leak: of a read that shows an entry, and of one without a signal.
+    """
+    n, cycles = x.shape[0], x.shape[1]
+    likelihood = np.full(entries.shape, -1e30)
+    nothing = np.zeros(n)
+    inverse, shrink = np.empty((cycles, 4)), np.empty((2, 4))
+    wide = np.full(4, debris[1])
+    still = np.empty(2)
+    s, mine = np.empty((cycles, 4)), np.empty((cycles, 4))
+    xo, oo = np.empty(2), np.empty(2)
+    for r in range(n):
+        if first[r] < 0 or count[r] == 0:
+            continue
+        _signal(library[first[r]], lagged, mine)
+        _signal(codes[r], lagged, s)
+        for c in range(4):
+            varies = (debris[2] * np.median(x[r, :, c])) ** 2
+            for t in range(cycles):
+                inverse[t, c] = 1 / (variance[r, t, c] + varies + (jitter * a[r] * s[t, c]) ** 2)
+        still[0] = _still(x[r], inverse, static[r], shrink[0]) + np.log(1 - debris[0])
+        still[1] = _still(x[r], inverse, wide, shrink[1]) + np.log(debris[0])
+        zero = _log_add(still[0], still[1])
+        for some in range(2):
+            xo[some] = _inner(x[r], mine, inverse, shrink[some])
+            oo[some] = _inner(mine, mine, inverse, shrink[some])
+            still[some] += 0.5 * xo[some] ** 2 / (1 / leak**2 + oo[some]) - 0.5 * np.log1p(leak**2 * oo[some])
+        nothing[r] = _log_add(still[0], still[1]) - zero
+        for k in range(count[r]):
+            _signal(library[entries[r, k]], lagged, s)
+            both = -1e30
+            for some in range(2):
+                so = _inner(s, mine, inverse, shrink[some])
+                within = 1 / leak**2 + oo[some]
+                xs = _inner(x[r], s, inverse, shrink[some]) - xo[some] * so / within
+                ss = max(_inner(s, s, inverse, shrink[some]) - so * so / within, 1e-30)
+                gain = 0.5 * xs * xs / ss if xs > 0 else 0.0
+                terms = _amplitude_terms(max(xs / ss, 0.0), ss, amplitude)
+                both = _log_add(both, still[some] + gain + terms)
+            likelihood[r, k] = both - zero
+    return likelihood, nothing
+
+
+@njit(cache=True)
+def _chance(ratio, second_ratio, base, e, f, rates, split):
+    """Log likelihood of reads in a cell that carries e (and f, unless negative) against one without any."""
+    n, kinds = len(ratio), len(rates)
+    total = 0.0
+    for k in range(kinds):
+        for m in range(kinds if f >= 0 else 1):
+            first = rates[k] * (split if f >= 0 else 1.0)
+            second = rates[m] * split if f >= 0 else 0.0
+            log_sum, product = -first - second, 1.0
+            for q in range(n):
+                product *= base[q] + first * ratio[q, e] + (second * second_ratio[q, f] if f >= 0 else 0.0)
+                if product > 1e100 or product < 1e-100:
+                    log_sum += np.log(product)
+                    product = 1.0
+            log_sum += np.log(product)
+            total = log_sum if k == 0 and m == 0 else _log_add(total, log_sum)
+    return total - np.log(kinds * (kinds if f >= 0 else 1))
+
+
+@njit(cache=True)
+def call_cells(
+    starts, order, rates, entries, likelihood, count, other, leaking, leaked_other, known, log_share, priors,
+    most,
+):  # fmt: skip
     """What each cell carries, given its reads.
 
     Parameters
     ----------
     starts : array (cells + 1,), order : array (reads,)
         Reads of cell k are ``order[starts[k]:starts[k + 1]]``.
-    odds : array (reads,)
-        Reads that show the barcode of a cell that carries one, per read of any other kind. Other reads come
-        whether or not a cell carries a barcode, so they say nothing about it.
+    rates : array (k,)
+        Numbers of reads that show the barcode of a cell that carries one, all equally probable. A cell with
+        fewer reads of a barcode than usual is less likely to carry it.
     entries, likelihood, count
         As `reads_under_library` gives them.
     other : array (reads,)
-        Log likelihood of a read that does not show the cell's barcode.
+        Log of the number of reads per cell that are like this one and do not show the cell's barcode. They
+        come whether or not a cell carries a barcode, so they say nothing about it.
+    leaking, leaked_other, known
+        Likelihoods and `other` where light of a cell's entry ``known[cell]`` leaks into its reads: they count
+        where another entry is the second one of that cell. -1: no entry.
     log_share : array (m,)
-    prior_none, prior_two : float
-        Share of cells with no and with two barcodes.
+    priors : array (3,)
+        Logarithms of the shares of cells with no, one and two barcodes.
     most : int
         Entries of a cell that are weighed in pairs.
 
@@ -514,7 +623,8 @@ def call_cells(
     best = np.full((cells, 2), -1, np.int32)
     probability = np.zeros((cells, 2))
     none, two = np.ones(cells), np.zeros(cells)
-    support, owned = np.zeros((cells, 2)), np.zeros(len(odds))
+    support, owned = np.zeros((cells, 2)), np.zeros(len(other))
+    usual = rates.mean()
     for k in range(cells):
         reads = order[starts[k] : starts[k + 1]]
         n = len(reads)
@@ -530,43 +640,55 @@ def call_cells(
                 named[at] = entries[r, c]
                 at += 1
         named = np.unique(named)
-        ratio = np.full((n, len(named)), 0.0)
+        # Of each read, against that it is not the cell's: all in a unit in which the largest is at most e^60.
+        unit = np.zeros(n)
+        nothing = priors[0]
+        for q in range(n):
+            r = reads[q]
+            highest = 60.0
+            for c in range(count[r]):
+                highest = max(highest, likelihood[r, c] - other[r])
+                if known[k] >= 0:
+                    highest = max(highest, leaking[r, c] - leaked_other[r])
+            unit[q] = 60.0 - highest
+            nothing += unit[q]
+        base = np.exp(unit)
+        ratio, under_leak = np.zeros((n, len(named))), np.zeros((n, len(named)))
         for q in range(n):
             r = reads[q]
             for c in range(count[r]):
                 where = np.searchsorted(named, entries[r, c])
-                ratio[q, where] = np.exp(min(likelihood[r, c] - other[r], 60.0))
+                ratio[q, where] = np.exp(likelihood[r, c] - other[r] + unit[q])
+                if known[k] >= 0:
+                    under_leak[q, where] = np.exp(leaking[r, c] - leaked_other[r] + unit[q])
         single = np.empty(len(named))
         for e in range(len(named)):
-            score = 0.0
-            for q in range(n):
-                score += np.log(1 + odds[reads[q]] * ratio[q, e])
-            single[e] = score + log_share[named[e]]
+            single[e] = _chance(ratio, ratio, base, e, -1, rates, SPLIT) + log_share[named[e]]
         ranked = np.argsort(-single, kind="mergesort")[:most]
-        log_one = np.log(max(1 - prior_none - prior_two, 1e-9))
-        log_two = np.log(max(prior_two, 1e-12)) + np.log(2.0)
-        sums = np.log(max(prior_none, 1e-9))
-        every = -1e30
+        sums = nothing
         for e in range(len(named)):
-            every = _log_add(every, single[e] + log_one)
-        sums = _log_add(sums, every)
+            sums = _log_add(sums, single[e] + priors[1])
         pairs = np.full((len(ranked), len(ranked)), -1e30)
         both = -1e30
         for e in range(len(ranked)):
             for f in range(e + 1, len(ranked)):
-                score = 0.0
-                for q in range(n):
-                    mixed = _SPLIT * (ratio[q, ranked[e]] + ratio[q, ranked[f]])
-                    score += np.log(1 + odds[reads[q]] * mixed)
-                score += log_share[named[ranked[e]]] + log_share[named[ranked[f]]] + log_two
+                one, other_one, second_ratio = ranked[e], ranked[f], ratio
+                if named[other_one] == known[k]:
+                    one, other_one = other_one, one
+                if named[one] == known[k]:
+                    second_ratio = under_leak
+                score = (
+                    _chance(ratio, second_ratio, base, one, other_one, rates, SPLIT) + priors[2] + np.log(2.0)
+                )
+                score += log_share[named[ranked[e]]] + log_share[named[ranked[f]]]
                 pairs[e, f] = score
                 both = _log_add(both, score)
         sums = _log_add(sums, both)
-        none[k] = np.exp(np.log(max(prior_none, 1e-9)) - sums)
+        none[k] = np.exp(nothing - sums)
         two[k] = np.exp(both - sums)
         carries = np.empty(len(ranked))
         for e in range(len(ranked)):
-            value = np.exp(single[ranked[e]] + log_one - sums)
+            value = np.exp(single[ranked[e]] + priors[1] - sums)
             for f in range(len(ranked)):
                 if f != e:
                     value += np.exp(pairs[min(e, f), max(e, f)] - sums)
@@ -579,9 +701,9 @@ def call_cells(
         # A read speaks for the barcode that explains it better, against all that is not the cell's own.
         for q in range(n):
             r = reads[q]
-            first = odds[r] * ratio[q, ranked[top[0]]] * probability[k, 0]
-            second = odds[r] * ratio[q, ranked[top[1]]] * probability[k, 1] if len(top) > 1 else 0.0
-            owned[r] = (first + second) / (1 + first + second)
-            support[k, 0] += first / (1 + first + second)
-            support[k, 1] += second / (1 + first + second)
+            first = usual * ratio[q, ranked[top[0]]] * probability[k, 0]
+            second = usual * ratio[q, ranked[top[1]]] * probability[k, 1] if len(top) > 1 else 0.0
+            owned[r] = (first + second) / (max(base[q], 1e-300) + first + second)
+            support[k, 0] += first / (max(base[q], 1e-300) + first + second)
+            support[k, 1] += second / (max(base[q], 1e-300) + first + second)
     return best, probability, none, two, support, owned
