@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cytopipe.defs.artifact import Artifact, Described, Nothing, Partitions, artifact
+from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, Partitions, artifact
 from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES, SCREENS, WELLS, settings_of
 from cytopipe.defs.screen_twins import twins_of
 from cytopipe.project import DataSet
@@ -68,6 +68,32 @@ def _acquisition(stage: Stage) -> str:
     return stage.asset.split("/")[1]
 
 
+def _same_pixels(made: Image, image: Handle) -> CheckResult:
+    """The first plane stands for all: every chunk was decoded before, and planes are written alike."""
+    import numpy as np
+
+    of = image.load()
+    first = next(iter(of.values())) if isinstance(of, ImageFiles) else of
+    same = np.array_equal(next(made.planes()), next(first.planes())) and made.dtype == first.dtype
+    return CheckResult(() if same else ("the first plane is not that of the TIFF",))
+
+
+def _same_channels(made: Mapping[str, Image]) -> CheckResult:
+    kinds = {(one.channel_names, tuple(sorted(one.labels))) for one in made.values()}
+    words = (f"fields differ in channels or labels: {sorted(kinds)[:2]}",) if len(kinds) > 1 else ()
+    return CheckResult(words, {"n_fields": len(made)})
+
+
+SAME_PIXELS = Check(
+    name="same_pixels", description="Level 0 holds the pixels of the TIFF.", evaluate=_same_pixels
+)
+SAME_CHANNELS = Check(
+    name="same_channels",
+    description="Every field of the plate has the same channels and labels.",
+    evaluate=_same_channels,
+)
+
+
 def export_of(stage: Stage) -> str:
     """The asset that holds the images of a stage as OME-Zarr."""
     return f"screen/{_acquisition(stage)}/omezarr/{stage.omezarr_folder}"
@@ -118,6 +144,7 @@ def _export_of(stage: Stage) -> Artifact:
         by=WELLS if stage.by == WELLS.name else _BY[of],
         place=f"screen/{{screen}}/{stage.omezarr_place}",
         inputs={"image": stage.asset, "settings": f"screen/{of}/omezarr_settings"},
+        checks=(SAME_PIXELS,),
         twins=twins_of(stage),
     )(exported)
 
@@ -156,6 +183,7 @@ def _labelled_export_of(stage: Stage, shown: str, masks: tuple[str, ...]) -> Art
             **{one: f"screen/{of}/{one}" for one in masks},
             "settings": f"screen/{of}/omezarr_settings",
         },
+        checks=(SAME_PIXELS,),
         twins=twins_of(stage, masks),
     )(exported)
 
@@ -205,6 +233,7 @@ def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
             for name, one in zip(("first", "second", "third"), preferred, strict=True)
         },
         optional=("first", "second", "third"),
+        checks=(SAME_CHANNELS,),
     )(plate)
 
 

@@ -21,7 +21,8 @@ def made(tmp_path_factory) -> Path:
     """A project of atlases a and b, all of it made by one command; not to be changed."""
     folder = make_atlas_project(tmp_path_factory.mktemp("atlases"), "a", "b").directory
     said = cytopipe("materialize", "atlas", "--quiet", at=folder)
-    assert (said.code, "30 of 30 done in 4 runs" in said.out) == (0, True), said
+    assert (said.code, "30 of 30 done in 4 runs" in said.out) == (1, True), said
+    assert "activity_follows_expression" in said.err  # the example's data do not follow; it blocks nothing
     return folder
 
 
@@ -132,12 +133,12 @@ def test_the_comparison_is_made_by_name_with_what_it_is_made_from(atlases):
     assert re.search(rf"again +atlas/cross_atlas  atlas/activity \[a\.{COMPARED}\] is stale; ", shown)
     assert "7 partitions of assets in 3 runs" in shown
     said = cytopipe("materialize", "atlas/cross_atlas", "--quiet", at=atlases)
-    assert (said.code, "7 of 7 done in 3 runs" in said.out) == (0, True), said
+    assert (said.code, "7 of 7 done in 3 runs" in said.out) == (1, True), said
     assert "validation/cross_atlas" in said.out
     left = cytopipe("status", at=atlases).out
     assert "24 done, 6 stale" in left
     again = cytopipe("materialize", "atlas/cross_atlas", at=atlases)
-    assert (again.code, "up to date" in again.out) == (0, True)
+    assert (again.code, "up to date" in again.out) == (1, True), again  # the failed check is told again
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_a_comparison_that_is_refused_has_failed_and_can_be_resumed(atlases):
     assert re.search(r"^failed +atlas/cross_atlas", cytopipe("status", at=atlases).out, re.MULTILINE)
     assert "  failed      atlas/cross_atlas  " in cytopipe("history", "atlas/cross_atlas", at=atlases).out
     (atlases / "types.tsv").write_text(vocabulary)
-    assert cytopipe("materialize", "atlas", "--quiet", at=atlases).code == 0
+    assert "3 of 3 done" in cytopipe("materialize", "atlas", "--quiet", at=atlases).out
     assert cytopipe("status", at=atlases).out.endswith("30 done\n")
 
 

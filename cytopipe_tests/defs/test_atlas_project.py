@@ -230,7 +230,8 @@ def test_the_schema_follows_the_entry():
 
 def test_the_commented_example_of_a_new_project_is_valid_when_it_is_taken_up(tmp_path):
     file = start_project(tmp_path)
-    head, _, example = file.read_text().partition("\natlas:\n")
+    head, _, rest = file.read_text().partition("\natlas:\n")
+    example = re.split(r"(?m)^# \S", rest)[0]  # up to the words of the next domain
     file.write_text(head + "\natlas:\n" + re.sub(r"(?m)^#", "", example))
     for name in ("CIMA.h5ad", "mine.h5ad"):
         (tmp_path / "data").mkdir(exist_ok=True)

@@ -92,7 +92,7 @@ def test_inputs_are_those_of_the_partition_and_not_of_the_last_one(finished):
 
 def test_the_lineage_of_a_result_goes_back_to_its_file_and_knows_what_changed_since(finished):
     root = lineage(finished.ledger, "decompose/final", "meadow")
-    nodes = [node for _, node in walk(root)]
+    nodes = [node for _, node, _ in walk(root)]
     made = ["final", "refined", "deconflicted", "initial"]
     declared = ["sequences", "parameters", "thresholds", "targets"]
     assert {node.asset.split("/")[1] for node in nodes} == {*made, *declared}
@@ -102,7 +102,7 @@ def test_the_lineage_of_a_result_goes_back_to_its_file_and_knows_what_changed_si
     (finished.project.directory / "meadow.fasta").write_text(fasta("meadow", (5, 3)))
     finished.look()
     root = lineage(finished.ledger, "decompose/final", "meadow")
-    assert {node.asset: node.now for _, node in walk(root)}["decompose/sequences"] == "changed"
+    assert {node.asset: node.now for _, node, _ in walk(root)}["decompose/sequences"] == "changed"
 
 
 def test_a_changed_input_makes_its_own_data_set_stale_and_no_other(finished):

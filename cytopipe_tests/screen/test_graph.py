@@ -22,7 +22,15 @@ OF_WELLS_TILES = ["corrected", "nuclei", "cells", "segmentation", "bases", "read
 OF_WELL = ["ic_fields", "read_model", "well_reads", "positions", "well_info", "well_cells"]
 MERGED = [f"merge/{asset}" for asset in ("cells", "tiles", "transform", "features")]
 QUALITY = {"qc/cells": WELLS, "qc/plate": ["s.1"]}
-FROM_CELLS = {"sbs/cell_barcodes": TILES, "sbs/well_cells": WELLS, **dict.fromkeys(MERGED, WELLS), **QUALITY}
+OF_SCREEN = {f"aggregate/{asset}": ["s"] for asset in ("perturbations", "profiles", "skipped")}
+OF_SCREEN["montage/perturbations"] = ["s.1"]
+FROM_CELLS = {
+    "sbs/cell_barcodes": TILES,
+    "sbs/well_cells": WELLS,
+    **dict.fromkeys(MERGED, WELLS),
+    **QUALITY,
+    **OF_SCREEN,
+}
 FROM_READS = {"sbs/reads": TILES, "sbs/well_reads": WELLS, "qc/reads": WELLS, **FROM_CELLS}
 
 FROM_BASES = {"sbs/bases": TILES, **FROM_READS}
@@ -116,6 +124,8 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
         **{f"qc/{asset}": ["s.1-A1|1"] for asset in ("sbs_planes", "sbs_alignment")},
         **{f"qc/{asset}": ["s.1-A1"] for asset in ("sbs_images", "reads", "cells")},
         "qc/plate": ["s.1"],
+        "sbs/omezarr/ic_field": ["s.1-A1"],
+        **OF_SCREEN,
     }
     # Dagster itself marks what is made from another version now, edge by edge.
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
