@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -36,6 +37,19 @@ def render_tile(
     where : mapping of str to int
         Position along the axes T and Z.
     """
+    return _png(_rendered(pyramid, level, top, left, shown, labels, where))
+
+
+def _rendered(
+    pyramid: Pyramid,
+    level: int,
+    top: int,
+    left: int,
+    shown: Mapping[int, Channel],
+    labels: Sequence[str] = (),
+    where: Mapping[str, int] = MappingProxyType({}),
+) -> np.ndarray:
+    """The same as (rows, columns, 3) uint8, red first."""
     if pyramid.levels[0].is_labels:
         picture = _filled(pyramid.plane(level, where, top, left))
     else:
@@ -54,7 +68,7 @@ def render_tile(
         numbers = pyramid.labels(name, level, where, top, left)
         edges = _edges(numbers)
         picture[edges] = _filled(numbers)[edges]
-    return _png(picture)
+    return picture
 
 
 _SMALL_PX = 192
@@ -67,12 +81,10 @@ def render_small(pyramid: Pyramid) -> bytes:
 
     level = len(pyramid.levels) - 1
     channels = dict(enumerate(pyramid.channels[:_SHOWN_AT_ONCE]))
-    picture = cv2.imdecode(
-        np.frombuffer(render_tile(pyramid, level, 0, 0, channels, (), {}), np.uint8), cv2.IMREAD_COLOR
-    )
+    picture = _rendered(pyramid, level, 0, 0, channels)
     shrink = max(1.0, max(picture.shape[:2]) / _SMALL_PX)
     size = tuple(max(1, round(n / shrink)) for n in picture.shape[1::-1])
-    return _png(cv2.resize(picture, size, interpolation=cv2.INTER_AREA)[..., ::-1])
+    return _png(cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
 
 
 def _edges(numbers: np.ndarray) -> np.ndarray:
