@@ -109,9 +109,8 @@ def _view_in_browser(image: Path, port: int | None) -> None:
     from urllib.parse import quote
 
     from cytopipe.serve.fence import Fence, hosts_of
-    from cytopipe.serve.listener import server_of
+    from cytopipe.serve.listener import free_port, server_of
     from cytopipe.serve.viewer import PREFIX, Viewer
-    from cytopipe.serve.web_ui import free_port
 
     port = free_port(port)
     viewer = Fence(Viewer(image.parent, image.parent.name), hosts=hosts_of(port), post_paths=())

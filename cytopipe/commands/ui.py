@@ -23,7 +23,8 @@ def ui(options: Options, port: int | None, read_only: bool, token: bool, hosts: 
     ssh -L 3000:127.0.0.1:3000. On a machine with other users add --token.
     """
     from cytopipe.commands.opened import open_project
-    from cytopipe.serve.web_ui import Served, free_port, new_token, serve
+    from cytopipe.serve.listener import free_port
+    from cytopipe.serve.web_ui import Served, new_token, serve
 
     with open_project(options) as opened:
         served = Served(

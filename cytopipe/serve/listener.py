@@ -12,23 +12,45 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from cytopipe.errors import ParameterError
+from cytopipe.errors import ParameterError, UserError
 from cytopipe.serve.fence import App
 
-__all__ = ["MOST_CONNECTIONS", "REQUEST_S", "UNREAD_S", "server_of"]
+__all__ = ["LOOPBACK", "MOST_CONNECTIONS", "REQUEST_S", "UNREAD_S", "free_port", "server_of"]
 
+LOOPBACK = "127.0.0.1"
 REQUEST_S = 15.0
 UNREAD_S = 300.0
 MOST_CONNECTIONS = 128
 _LARGEST_HEAD_BYTES = 64 << 10
 
 
-def server_of(app: App, *, host: str = "127.0.0.1", port: int = 0) -> uvicorn.Server:
+def free_port(wanted: int | None) -> int:
+    """`wanted` if it is free; without a wish, 3000 or the next free one.
+
+    Raises
+    ------
+    UserError
+        If `wanted` is taken.
+    """
+    for port in [wanted] if wanted else range(3000, 3100):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+            except OSError:
+                continue
+            return port
+    ports = f"port {wanted} is" if wanted else "ports 3000 to 3099 are"
+    raise UserError(f"{ports} taken", where="--port", next="Name another, or leave it out.")
+
+
+def server_of(app: App, *, host: str = LOOPBACK, port: int = 0) -> uvicorn.Server:
     """A server of `app`; its ``run()`` serves until it is told to stop.
 
     Raises

@@ -38,10 +38,10 @@ from cytopipe.defs.serving import (
     workspace_context,
     workspace_text,
 )
-from cytopipe.errors import EngineError, UserError
+from cytopipe.errors import EngineError
 from cytopipe.project import Project
 from cytopipe.serve.fence import Fence, hosts_of
-from cytopipe.serve.listener import server_of
+from cytopipe.serve.listener import LOOPBACK, server_of
 from cytopipe.serve.only_one import only_one
 from cytopipe.serve.project_state import state_reader
 from cytopipe.serve.site import Site
@@ -49,11 +49,10 @@ from cytopipe.serve.site import Site
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
-__all__ = ["Served", "free_port", "new_token", "serve"]
+__all__ = ["Served", "new_token", "serve"]
 
 _START_S = 60.0
 _STOP_S = 20.0
-_LOOPBACK = "127.0.0.1"
 _POST_WHEN_READ_ONLY = ("/graphql",)  # Dagster's own read-only mode refuses mutations there
 
 
@@ -70,7 +69,7 @@ class Served:
     def address(self) -> str:
         """What a person opens; it leads to the start page."""
         query = f"?token={self.token}" if self.token else ""
-        return f"http://{_LOOPBACK}:{self.port}/{query}"
+        return f"http://{LOOPBACK}:{self.port}/{query}"
 
 
 def serve(project: Project, instance: DagsterInstance, served: Served, *, ready: Callable[[], None]) -> None:
@@ -107,26 +106,6 @@ def serve(project: Project, instance: DagsterInstance, served: Served, *, ready:
         if not served.read_only:
             stack.enter_context(_child(daemon_command(workspace), environment, log))
         _serve_web(project, instance, served, workspace, ready)
-
-
-def free_port(wanted: int | None) -> int:
-    """`wanted` if it is free; without a wish, 3000 or the next free one.
-
-    Raises
-    ------
-    UserError
-        If `wanted` is taken.
-    """
-    for port in [wanted] if wanted else range(3000, 3100):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((_LOOPBACK, port))
-            except OSError:
-                continue
-            return port
-    ports = f"port {wanted} is" if wanted else "ports 3000 to 3099 are"
-    raise UserError(f"{ports} taken", where="--port", next="Name another, or leave it out.")
 
 
 def new_token() -> str:

@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from cytopipe.errors import BusyError, UserError
+from cytopipe.serve.listener import free_port
 from cytopipe.serve.only_one import only_one
-from cytopipe.serve.web_ui import free_port
 from cytopipe_tests.cli.conftest import spawned
 from cytopipe_tests.defs.example import make_project
 from cytopipe_tests.ui.browser import ui_process
