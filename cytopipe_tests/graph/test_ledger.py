@@ -30,28 +30,6 @@ ALIGNED, CELLS, SUMMARY = "example/aligned", "example/cells", "example/summary"
 ASSETS = list(screen.GRAPH.makers)
 
 
-@pytest.fixture(scope="module")
-def finished_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small screen and its history, all of it made; not to be changed."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "history").mkdir()
-    with DagsterInstance.local_temp(str(folder / "history")) as instance:
-        lab = Lab(folder / "screen", screen.GRAPH, screen.screen_project, instance)
-        lab.make_all()
-        lab.ledger()
-    return folder
-
-
-@pytest.fixture
-def lab(finished_folder: Path, tmp_path: Path) -> Iterator[Lab]:
-    """A copy of it, to change."""
-    shutil.copytree(finished_folder, tmp_path / "copy", symlinks=True)
-    with DagsterInstance.local_temp(str(tmp_path / "copy" / "history")) as instance:
-        lab = Lab(tmp_path / "copy" / "screen", screen.GRAPH, screen.screen_project, instance)
-        lab.ledger()  # copies have other inodes; their bytes are looked at once
-        yield lab
-
-
 class Counting(Ledger):
     """A ledger that tells what it judged, and what it compared with the disk."""
 

@@ -7,12 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance
 
 from cytopipe.defs.event import MADE, REMOVED
 from cytopipe.defs.lineage import lineage
@@ -25,27 +23,6 @@ from cytopipe_tests.graph.examples.lab import Lab
 ALIGNED, CORRECTED, CELLS = "example/aligned", "example/corrected", "example/cells"
 ASSETS = list(screen.GRAPH.makers)
 TILES = [f"P1-A1|{tile}" for tile in range(3)]
-
-
-@pytest.fixture(scope="module")
-def finished_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "history").mkdir()
-    with DagsterInstance.local_temp(str(folder / "history")) as instance:
-        lab = Lab(folder / "screen", screen.GRAPH, screen.screen_project, instance)
-        lab.make_all()
-        lab.ledger()
-    return folder
-
-
-@pytest.fixture
-def lab(finished_folder: Path, tmp_path: Path) -> Iterator[Lab]:
-    """A copy of a screen of which all is made."""
-    shutil.copytree(finished_folder, tmp_path / "copy", symlinks=True)
-    with DagsterInstance.local_temp(str(tmp_path / "copy" / "history")) as instance:
-        lab = Lab(tmp_path / "copy" / "screen", screen.GRAPH, screen.screen_project, instance)
-        lab.ledger()
-        yield lab
 
 
 def file(lab: Lab, asset: str, key: str) -> Path:
