@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cytopipe.defs.artifact import Check, CheckResult, Described, Nothing, artifact
+from cytopipe.defs.screen_checks import each_once
 from cytopipe.defs.screen_sources import PLATES, SCREENS, settings_of
 from cytopipe.project import DataSet
 from cytopipe.screen.quality.files import MONTAGES
@@ -40,13 +41,7 @@ SOURCES = (
 
 
 def _each_once(what: str, *columns: str) -> Check:
-    """The check that a table has one row for each value of some columns."""
-
-    def evaluate(table: pd.DataFrame) -> CheckResult:
-        twice = int(table.duplicated([name for name in columns if name in table]).sum())
-        return CheckResult((f"{twice} rows are second ones",) if twice else (), {"rows": len(table)})
-
-    return Check(name=f"each_{what}_once", description=f"Every {what} has one row.", evaluate=evaluate)
+    return each_once(f"each_{what}_once", f"Every {what} has one row.", optional=columns)
 
 
 def _pictures_complete(found: ResultFiles) -> CheckResult:

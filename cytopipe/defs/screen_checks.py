@@ -29,6 +29,7 @@ __all__ = [
     "ONE_ROW_PER_READ",
     "PLACED",
     "READS_IN_PLACE",
+    "each_once",
     "same_size",
 ]
 
@@ -141,6 +142,17 @@ def _one_row(table: DataFrame, what: str) -> CheckResult:
     return CheckResult(
         (f"{twice} rows are a second one of their {what}",) if twice else (), {"rows": len(table)}
     )
+
+
+def each_once(name: str, description: str, *columns: str, optional: tuple[str, ...] = ()) -> Check:
+    """The check that a table has one row for each value of some columns, with the `optional` ones it has."""
+
+    def evaluate(table: DataFrame) -> CheckResult:
+        present = [*columns, *(one for one in optional if one in table)]
+        twice = int(table.duplicated(present).sum())
+        return CheckResult((f"{twice} rows are second ones",) if twice else (), {"rows": len(table)})
+
+    return Check(name=name, description=description, evaluate=evaluate)
 
 
 def _reads_in_place(reads: DataFrame, cells: Image) -> CheckResult:

@@ -1,4 +1,4 @@
-"""What the assets of both acquisitions of a screen share: images as values, tiles of a well, pictures."""
+"""What the assets of both acquisitions of a screen share: places, images as values, tiles, pictures."""
 
 from __future__ import annotations
 
@@ -19,22 +19,43 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from cytopipe.project.screen.entry import Acquisition
+    from cytopipe.screen.parameters import StitchingSettings
+    from cytopipe.screen.segmentation import Segmentation
 
 __all__ = [
+    "TILE_NAME",
+    "WELL_NAME",
     "as_labels",
     "as_like",
     "converted",
+    "counted_once",
     "field_of",
     "fields_of",
+    "image_place",
     "joined",
     "name_of",
     "noted",
+    "segmented",
     "stitched",
+    "table_place",
     "tiles_of",
 ]
 
+TILE_NAME = "P-{plate}_W-{well}_T-{tile}"
+WELL_NAME = "P-{plate}_W-{well}"
+
 _TOLD = 10
 _N_BASES = 4
+
+
+def image_place(of: str, info: str) -> str:
+    """Where the image of a tile lies."""
+    return f"screen/{{screen}}/{of}/images/{TILE_NAME}__{info}.tiff"
+
+
+def table_place(of: str, info: str, name: str = TILE_NAME) -> str:
+    """Where the table of a tile lies, or that of a well."""
+    return f"screen/{{screen}}/{of}/parquets/{name}__{info}.parquet"
 
 
 def name_of(part: DataSet, info: str, cycle: int = 0) -> str:
@@ -163,19 +184,58 @@ def tiles_of(
     return found, {"warning": words, "missing_tiles": list(missing)}
 
 
+def segmented(
+    of: str, found: Segmentation, image: Image, dapi: np.ndarray, body: np.ndarray
+) -> dict[str, object]:
+    """Nuclei, cells and counts as artifacts of an acquisition; outlined on `dapi` and `body`, both (Y, X)."""
+    from cytopipe.screen.thumbnails import outlined, png
+
+    nuclei, cells = (as_labels(one, image) for one in (found.nuclei, found.cells))
+    number = {"n_cells": int(found.cells.max(initial=0)), "n_nuclei": int(found.nuclei.max(initial=0))}
+    drawn = png(outlined(body, [found.cells, found.nuclei]))
+    return {
+        f"screen/{of}/nuclei": Described(nuclei, number, picture=png(outlined(dapi, [found.nuclei]))),
+        f"screen/{of}/cells": Described(cells, number, picture=drawn),
+        f"screen/{of}/segmentation": Described(found.stats, number),
+    }
+
+
+def counted_once(
+    cells: DataFrame,
+    positions: DataFrame,
+    tiles: Mapping[int, Handle],
+    shape: tuple[int, int],
+    settings: StitchingSettings,
+    reads: str | None = None,
+) -> tuple[DataFrame, dict[str, int], bytes]:
+    """The cells of a well, one row for each; what there is to count; and where they lie, as a picture."""
+    from cytopipe.screen.overlaps import count_cells_once
+    from cytopipe.screen.thumbnails import density, png
+
+    table, observations = count_cells_once(cells, positions, shape, settings, reads=reads)
+    counts = {"n_tiles": len(tiles), "n_cells": len(table), "n_counted_once": len(observations) - len(table)}
+    return table, counts, png(density(table["well_i"].to_numpy(), table["well_j"].to_numpy()))
+
+
 def stitched(
-    well: DataSet, of: str, tiles: Mapping[int, Handle], stage: DataFrame | None, settings
+    well: DataSet,
+    of: str,
+    made: Mapping[str, Handle],
+    stage: DataFrame | None,
+    settings: StitchingSettings,
 ) -> Described:
-    """Where the tiles of a well lie, from what their first channel shows in common.
+    """Where the tiles of a well that stand lie, from what their first channel shows in common.
 
     Raises
     ------
     InputError
-        The stage says nothing of a tile, and no grid is declared.
+        Tiles are missing and such a well is refused; or the stage says nothing of a tile, and no grid is
+        declared.
     """
     from cytopipe.screen.stitching import stitch_tiles
     from cytopipe.screen.thumbnails import density, png
 
+    tiles, missing = tiles_of(well, of, made)
     names = list(tiles)
     expected = None
     if settings.layout == "stage":
@@ -201,7 +261,7 @@ def stitched(
     used = found.pairs[found.pairs["used"]]
     notes = {"residual_px": round(float(used["residual_px"].median()), 3)} if len(used) else {}
     drawn = density(table["i"].to_numpy(), table["j"].to_numpy())
-    return Described(table, counts, notes, png(drawn))
+    return Described(table, counts, {**notes, **missing}, png(drawn))
 
 
 def noted(well: DataSet, tiles: Mapping[int, Handle]) -> DataFrame:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cytopipe.defs.artifact import Check, CheckResult, Described, Nothing, artifact
+from cytopipe.defs.screen_images import WELL_NAME
 from cytopipe.defs.screen_sources import WELLS, settings_of
 from cytopipe.project import DataSet
 from cytopipe.storage.formats.document import JSON
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from cytopipe.screen.parameters import MergeSettings
 
 __all__ = ["MEMBERS"]
-
-_WELL = "P-{plate}_W-{well}"
 
 
 def _one_to_one(cells: DataFrame) -> CheckResult:
@@ -82,9 +81,9 @@ _OF_SCREEN = {
     by=WELLS,
     inputs=_OF_SCREEN,
     place={
-        "screen/merge/cells": f"screen/{{screen}}/merge/parquets/{_WELL}__merge.parquet",
-        "screen/merge/tiles": f"screen/{{screen}}/merge/tsvs/{_WELL}__tiles.tsv",
-        "screen/merge/transform": f"screen/{{screen}}/merge/tsvs/{_WELL}__transform.json",
+        "screen/merge/cells": f"screen/{{screen}}/merge/parquets/{WELL_NAME}__merge.parquet",
+        "screen/merge/tiles": f"screen/{{screen}}/merge/tsvs/{WELL_NAME}__tiles.tsv",
+        "screen/merge/transform": f"screen/{{screen}}/merge/tsvs/{WELL_NAME}__transform.json",
     },
     checks={
         "screen/merge/cells": (ONE_TO_ONE,),
@@ -136,7 +135,7 @@ def merge(
     "screen/merge/features",
     PARQUET,
     by=WELLS,
-    place=f"screen/{{screen}}/merge/parquets/{_WELL}__merged_features.parquet",
+    place=f"screen/{{screen}}/merge/parquets/{WELL_NAME}__merged_features.parquet",
     inputs={
         "cells": "screen/merge/cells",
         "barcodes": "screen/sbs/well_cells",

@@ -8,7 +8,7 @@ raw -> images -> corrected -> aligned -> nuclei, cells -> cytoplasm --+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,16 +25,22 @@ from cytopipe.defs.screen_checks import (
     same_size,
 )
 from cytopipe.defs.screen_images import (
+    TILE_NAME,
+    WELL_NAME,
     as_labels,
     as_like,
     converted,
+    counted_once,
     field_of,
+    image_place,
     joined,
     noted,
+    segmented,
     stitched,
+    table_place,
     tiles_of,
 )
-from cytopipe.defs.screen_sources import PHENOTYPE_TILES, WELLS, Files, raw, settings_of, stage_of
+from cytopipe.defs.screen_sources import PHENOTYPE_TILES, WELLS, Files, raw, settings_in, stage_of
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -55,27 +61,10 @@ if TYPE_CHECKING:
 
 __all__ = ["MEMBERS"]
 
-_TILE = "P-{plate}_W-{well}_T-{tile}"
-_WELL = "P-{plate}_W-{well}"
-
-
-def _image(info: str) -> str:
-    return f"screen/{{screen}}/phenotype/images/{_TILE}__{info}.tiff"
-
-
-def _table(info: str, of: str = _TILE) -> str:
-    return f"screen/{{screen}}/phenotype/parquets/{of}__{info}.parquet"
-
+_image, _table = partial(image_place, "phenotype"), partial(table_place, "phenotype")
+_declared = settings_in("phenotype")
 
 # ---------------------------------------------------------------------- what it is made from
-
-
-def _declared(name: str, description: str, field: str, *names: str):
-    def read(screen):
-        one = screen.phenotype
-        return None if one is None else getattr(one, field) if field else one
-
-    return settings_of(f"screen/phenotype/{name}", description, read, *names)
 
 
 SOURCES = (
@@ -108,7 +97,7 @@ SOURCES = (
     "screen/phenotype/images",
     TIFF,
     by=PHENOTYPE_TILES,
-    place=f"screen/{{screen}}/preprocess/images/phenotype/{_TILE}__image.tiff",
+    place=f"screen/{{screen}}/preprocess/images/phenotype/{TILE_NAME}__image.tiff",
     checks=(CONVERTED,),
 )
 def images(tile: DataSet, raw: Files, acquisition: Phenotype) -> Described:
@@ -124,7 +113,7 @@ def images(tile: DataSet, raw: Files, acquisition: Phenotype) -> Described:
     TIFF,
     by=WELLS,
     optional=("images",),
-    place=f"screen/{{screen}}/preprocess/ic_fields/phenotype/{_WELL}__ic_field.tiff",
+    place=f"screen/{{screen}}/preprocess/ic_fields/phenotype/{WELL_NAME}__ic_field.tiff",
     checks=(FIELD_USABLE,),
 )
 def ic_fields(
@@ -198,7 +187,8 @@ def _names_left(names: tuple[str, ...], settings: PhenotypeAlignmentSettings) ->
     place={
         "screen/phenotype/nuclei": _image("nuclei"),
         "screen/phenotype/cells": _image("cells"),
-        "screen/phenotype/segmentation": f"screen/{{screen}}/phenotype/tsvs/{_TILE}__segmentation_stats.tsv",
+        "screen/phenotype/segmentation": "screen/{screen}/phenotype/tsvs/"
+        f"{TILE_NAME}__segmentation_stats.tsv",
     },
     checks={
         "screen/phenotype/nuclei": (LABELS_CONSECUTIVE, same_size("aligned")),
@@ -215,22 +205,13 @@ def segmentation(
     From here on a screen may wait for a person to approve the quality of its sequencing.
     """
     from cytopipe.screen.segmentation import segment
-    from cytopipe.screen.thumbnails import outlined, png
 
     pixels = aligned.load()
     found = segment(pixels, segmentation_settings)
-    nuclei, cells = (as_labels(one, aligned) for one in (found.nuclei, found.cells))
-    number = {"n_cells": int(found.cells.max(initial=0)), "n_nuclei": int(found.nuclei.max(initial=0))}
     dapi = pixels[segmentation_settings.dapi_index]
     rest = np.delete(pixels, segmentation_settings.dapi_index, axis=0)
     body = rest.max(axis=0) if len(rest) else dapi
-    return {
-        "screen/phenotype/nuclei": Described(nuclei, number, picture=png(outlined(dapi, [found.nuclei]))),
-        "screen/phenotype/cells": Described(
-            cells, number, picture=png(outlined(body, [found.cells, found.nuclei]))
-        ),
-        "screen/phenotype/segmentation": Described(found.stats, number),
-    }
+    return segmented("phenotype", found, aligned, dapi, body)
 
 
 @artifact(
@@ -288,7 +269,7 @@ def features(
     PARQUET,
     by=WELLS,
     optional=("features",),
-    place=_table("features", _WELL),
+    place=_table("features", WELL_NAME),
     checks=(ONE_ROW_PER_LABEL,),
 )
 def well_features(well: DataSet, features: Mapping[str, Handle]) -> Described | Nothing:
@@ -305,7 +286,7 @@ def well_features(well: DataSet, features: Mapping[str, Handle]) -> Described | 
     PARQUET,
     by=WELLS,
     optional=("aligned",),
-    place=_table("positions", _WELL),
+    place=_table("positions", WELL_NAME),
     checks=(PLACED,),
 )
 def positions(
@@ -319,9 +300,7 @@ def positions(
     """
     if not well.entry.tiles.get("phenotype"):
         return Nothing("the well has no phenotype images")
-    tiles, notes = tiles_of(well, "phenotype", aligned)
-    found = stitched(well, "phenotype", tiles, stage, stitching_settings)
-    return replace(found, notes={**found.notes, **notes})
+    return stitched(well, "phenotype", aligned, stage, stitching_settings)
 
 
 @artifact(
@@ -329,7 +308,7 @@ def positions(
     PARQUET,
     by=WELLS,
     optional=("nuclei",),
-    place=_table("minimal", _WELL),
+    place=_table("minimal", WELL_NAME),
     checks=(ONE_ROW_PER_CELL,),
 )
 def well_minimal(
@@ -341,17 +320,13 @@ def well_minimal(
     """Place, area and box of every nucleus of a well, one row for each: what matching with sequenced cells
     needs.
     """
-    from cytopipe.screen.overlaps import count_cells_once
-    from cytopipe.screen.thumbnails import density, png
-
     if positions is None:
         return Nothing("the well has no phenotype images")
     tiles, notes = tiles_of(well, "phenotype", nuclei)
     shape = next(iter(tiles.values())).load().shape[-2:]
-    table, observations = count_cells_once(noted(well, tiles), positions, shape, stitching_settings)
-    counts = {"n_tiles": len(tiles), "n_cells": len(table), "n_counted_once": len(observations) - len(table)}
-    drawn = density(table["well_i"].to_numpy(), table["well_j"].to_numpy())
-    return Described(table, counts, notes, png(drawn))
+    cells = noted(well, tiles)
+    table, counts, drawn = counted_once(cells, positions, tiles, shape, stitching_settings)
+    return Described(table, counts, notes, drawn)
 
 
 MEMBERS = (

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cytopipe.defs.artifact import Check, CheckResult, Described, Nothing, Source, artifact
+from cytopipe.defs.screen_checks import each_once
 from cytopipe.defs.screen_images import joined
 from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES, WELLS, settings_of
 from cytopipe.errors import InputError
@@ -62,18 +63,8 @@ def _checks(*kinds: str) -> tuple[Check, ...]:
     return tuple(_check(kind) for kind in kinds)
 
 
-def _each_once(name: str, description: str, *columns: str) -> Check:
-    """The check that a table has one row for each value of some columns."""
-
-    def evaluate(table: DataFrame) -> CheckResult:
-        twice = int(table.duplicated(list(columns)).sum())
-        return CheckResult((f"{twice} rows are second ones",) if twice else (), {"rows": len(table)})
-
-    return Check(name=name, description=description, evaluate=evaluate)
-
-
-EACH_PLANE_ONCE = _each_once("each_plane_once", "Every plane of a tile has one row.", "cycle", "channel")
-EACH_CYCLE_ONCE = _each_once("each_cycle_once", "Every cycle of a tile has one row.", "cycle")
+EACH_PLANE_ONCE = each_once("each_plane_once", "Every plane of a tile has one row.", "cycle", "channel")
+EACH_CYCLE_ONCE = each_once("each_cycle_once", "Every cycle of a tile has one row.", "cycle")
 
 # ---------------------------------------------------------------------- what it is made from
 

@@ -10,7 +10,7 @@ reads, cell_barcodes, nuclei of all tiles -> well_reads, well_cells, well_info
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,17 +32,31 @@ from cytopipe.defs.screen_checks import (
     same_size,
 )
 from cytopipe.defs.screen_images import (
-    as_labels,
+    TILE_NAME,
+    WELL_NAME,
     as_like,
     converted,
+    counted_once,
     fields_of,
+    image_place,
     joined,
     name_of,
     noted,
+    segmented,
     stitched,
+    table_place,
     tiles_of,
 )
-from cytopipe.defs.screen_sources import LIBRARY, SBS_TILES, WELLS, Files, raw, settings_of, stage_of
+from cytopipe.defs.screen_sources import (
+    LIBRARY,
+    SBS_TILES,
+    WELLS,
+    Files,
+    raw,
+    settings_in,
+    settings_of,
+    stage_of,
+)
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.document import JSON
@@ -69,30 +83,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MEMBERS"]
 
-_TILE = "P-{plate}_W-{well}_T-{tile}"
-_WELL = "P-{plate}_W-{well}"
-
-
-def _image(info: str) -> str:
-    return f"screen/{{screen}}/sbs/images/{_TILE}__{info}.tiff"
-
-
-def _table(info: str, of: str = _TILE) -> str:
-    return f"screen/{{screen}}/sbs/parquets/{of}__{info}.parquet"
-
+_image, _table = partial(image_place, "sbs"), partial(table_place, "sbs")
+_declared = settings_in("sbs")
 
 # ---------------------------------------------------------------------- what it is made from
 
 RAW = raw(
     "screen/sbs/raw", SBS_TILES, "Images of the microscope, one file per cycle of a tile; never written."
 )
-
-
-def _declared(name: str, description: str, field: str, *names: str, without: tuple[str, ...] = ()):
-    def read(screen):
-        return None if screen.sbs is None else getattr(screen.sbs, field) if field else screen.sbs
-
-    return settings_of(f"screen/sbs/{name}", description, read, *names, without=without)
 
 
 ACQUISITION = _declared(
@@ -143,7 +141,7 @@ SOURCES = (
     "screen/sbs/images",
     TIFFS,
     by=SBS_TILES,
-    place=f"screen/{{screen}}/preprocess/images/sbs/{_TILE}__image.tiffs",
+    place=f"screen/{{screen}}/preprocess/images/sbs/{TILE_NAME}__image.tiffs",
     checks=(CONVERTED,),
 )
 def images(tile: DataSet, raw: Files, acquisition: Sequencing) -> Described:
@@ -277,7 +275,7 @@ def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSetting
     TIFFS,
     by=WELLS,
     optional=("images",),
-    place=f"screen/{{screen}}/preprocess/ic_fields/sbs/{_WELL}__ic_field.tiffs",
+    place=f"screen/{{screen}}/preprocess/ic_fields/sbs/{WELL_NAME}__ic_field.tiffs",
     checks=(FIELDS_USABLE,),
 )
 def ic_fields(
@@ -333,7 +331,7 @@ def corrected(
     place={
         "screen/sbs/nuclei": _image("nuclei"),
         "screen/sbs/cells": _image("cells"),
-        "screen/sbs/segmentation": f"screen/{{screen}}/sbs/tsvs/{_TILE}__segmentation_stats.tsv",
+        "screen/sbs/segmentation": f"screen/{{screen}}/sbs/tsvs/{TILE_NAME}__segmentation_stats.tsv",
     },
     checks={
         "screen/sbs/nuclei": (LABELS_CONSECUTIVE,),
@@ -346,20 +344,11 @@ def segmentation(
 ) -> dict[str, object]:
     """Nuclei and cells as labels, a cell numbered like its nucleus, and counts of every step."""
     from cytopipe.screen.segmentation import segment
-    from cytopipe.screen.thumbnails import outlined, png
 
     pixels = corrected.load()
     found = segment(pixels, segmentation_settings)
-    nuclei, cells = (as_labels(one, corrected) for one in (found.nuclei, found.cells))
-    number = {"n_cells": int(found.cells.max(initial=0)), "n_nuclei": int(found.nuclei.max(initial=0))}
     dapi = pixels[segmentation_settings.dapi_index]
-    return {
-        "screen/sbs/nuclei": Described(nuclei, number, picture=png(outlined(dapi, [found.nuclei]))),
-        "screen/sbs/cells": Described(
-            cells, number, picture=png(outlined(pixels[1:].max(axis=0), [found.cells, found.nuclei]))
-        ),
-        "screen/sbs/segmentation": Described(found.stats, number),
-    }
+    return segmented("sbs", found, corrected, dapi, pixels[1:].max(axis=0))
 
 
 # ---------------------------------------------------------------------- reads of a tile
@@ -402,7 +391,7 @@ _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_set
     JSON,
     by=WELLS,
     optional=("aligned", "cells"),
-    place=f"screen/{{screen}}/sbs/models/{_WELL}__read_model.json",
+    place=f"screen/{{screen}}/sbs/models/{WELL_NAME}__read_model.json",
     checks=(MODEL_READABLE,),
     inputs=_LIBRARY,
 )
@@ -520,8 +509,7 @@ def cell_barcodes(
         from cytopipe.screen.model import call_cells_model, read_model_from_json
 
         known = _named_for_model(library, library_settings)
-        in_cells = reads[reads["cell"] > 0].reset_index(drop=True)
-        table = call_cells_model(in_cells, read_model_from_json(read_model), known, model_settings)
+        table = call_cells_model(reads, read_model_from_json(read_model), known, model_settings)
     elif read_method.method == "zscore" and library is not None:
         from cytopipe.screen.zscore import match_cells
 
@@ -547,7 +535,7 @@ def _mapped(table: DataFrame) -> dict[str, int]:
     PARQUET,
     by=WELLS,
     optional=("reads",),
-    place=_table("reads", _WELL),
+    place=_table("reads", WELL_NAME),
     checks=(ONE_ROW_PER_READ,),
 )
 def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothing:
@@ -564,7 +552,7 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
     PARQUET,
     by=WELLS,
     optional=("aligned",),
-    place=_table("positions", _WELL),
+    place=_table("positions", WELL_NAME),
     checks=(PLACED,),
 )
 def positions(
@@ -578,9 +566,7 @@ def positions(
     """
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
-    tiles, notes = tiles_of(well, "sbs", aligned)
-    found = stitched(well, "sbs", tiles, stage, stitching_settings)
-    return replace(found, notes={**found.notes, **notes})
+    return stitched(well, "sbs", aligned, stage, stitching_settings)
 
 
 @artifact(
@@ -588,7 +574,7 @@ def positions(
     PARQUET,
     by=WELLS,
     optional=("nuclei",),
-    place=_table("sbs_info", _WELL),
+    place=_table("sbs_info", WELL_NAME),
     checks=(ONE_ROW_PER_CELL,),
 )
 def well_info(well: DataSet, nuclei: Mapping[str, Handle]) -> Described | Nothing:
@@ -605,7 +591,7 @@ def well_info(well: DataSet, nuclei: Mapping[str, Handle]) -> Described | Nothin
     PARQUET,
     by=WELLS,
     optional=("cell_barcodes", "nuclei"),
-    place=_table("cells", _WELL),
+    place=_table("cells", WELL_NAME),
     checks=(ONE_ROW_PER_CELL,),
 )
 def well_cells(
@@ -621,9 +607,6 @@ def well_cells(
 
     `i, j` are px in the tile, `well_i, well_j` px in the well; a cell without reads has no barcode.
     """
-    from cytopipe.screen.overlaps import count_cells_once
-    from cytopipe.screen.thumbnails import density, png
-
     if well_info is None or positions is None:
         return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", cell_barcodes)
@@ -631,12 +614,9 @@ def well_cells(
     place = ["plate", "well", "tile", "cell"]
     cells = well_info.merge(barcodes, on=place, how="left", validate="one_to_one")
     shape = next(iter(nuclei.values())).load().shape[-2:]
-    table, observations = count_cells_once(
-        cells, positions, shape, stitching_settings, reads="n_reads" if "n_reads" in cells else None
-    )
-    counts = {"n_tiles": len(tiles), "n_cells": len(table), "n_counted_once": len(observations) - len(table)}
-    drawn = density(table["well_i"].to_numpy(), table["well_j"].to_numpy())
-    return Described(table, {**counts, **_mapped(table[table["cell_barcode_0"].notna()])}, notes, png(drawn))
+    reads = "n_reads" if "n_reads" in cells else None
+    table, counts, drawn = counted_once(cells, positions, tiles, shape, stitching_settings, reads)
+    return Described(table, {**counts, **_mapped(table[table["cell_barcode_0"].notna()])}, notes, drawn)
 
 
 MEMBERS = (

@@ -31,6 +31,7 @@ __all__ = [
     "WELLS",
     "Files",
     "raw",
+    "settings_in",
     "settings_of",
     "stage_of",
 ]
@@ -148,6 +149,21 @@ def settings_of(
         values=values,
         kinds=("yaml",),
     )
+
+
+def settings_in(of: str) -> Callable[..., Source]:
+    """`settings_of` for one acquisition: its field, or what it declares itself where none is named."""
+
+    def declared(
+        name: str, description: str, field: str, *names: str, without: tuple[str, ...] = ()
+    ) -> Source:
+        def read(screen: Screen) -> BaseModel | None:
+            one = screen.acquisitions.get(of)
+            return getattr(one, field) if one is not None and field else one
+
+        return settings_of(f"screen/{of}/{name}", description, read, *names, without=without)
+
+    return declared
 
 
 _STAGE = ("plate", "well", "tile", "y_pos", "x_pos")
