@@ -9,7 +9,7 @@ whatever their batches, threads and order. `cytopipe.commands.atlas_profiles` an
 
 from __future__ import annotations
 
-from importlib import import_module
+from cytopipe.on_demand import names_on_demand
 
 # Names are resolved on first use: numba, anndata and SciPy take longer to import than `--help` may take.
 _DOOR = {
@@ -46,15 +46,4 @@ _DOOR = {
 }
 
 __all__ = list(_DOOR)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _DOOR:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_DOOR[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = names_on_demand(__name__, _DOOR)

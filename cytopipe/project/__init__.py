@@ -7,7 +7,7 @@ A fault in one entry is a finding of that entry: its neighbours can still be use
 
 from __future__ import annotations
 
-from importlib import import_module
+from cytopipe.on_demand import names_on_demand
 
 # Names are resolved on first use: `cytopipe --help` lists the domains without pydantic and YAML.
 _DOOR = {
@@ -33,11 +33,4 @@ _DOOR = {
 }
 
 __all__ = list(_DOOR)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _DOOR:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_DOOR[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = names_on_demand(__name__, _DOOR)

@@ -5,7 +5,7 @@ Each family of measurements is a file; `catalogue` says what each is, `table` pu
 
 from __future__ import annotations
 
-from importlib import import_module
+from cytopipe.on_demand import names_on_demand
 
 # Names are resolved on first use: numba and SciPy take longer to import than `--help` may take.
 _DOOR = {
@@ -20,15 +20,4 @@ _DOOR = {
 }
 
 __all__ = list(_DOOR)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _DOOR:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_DOOR[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = names_on_demand(__name__, _DOOR)
