@@ -1,0 +1,178 @@
+"""The inner loops of the map: training cell by cell, and finding the nearest node.
+
+Codes lie transposed, markers x nodes, so that one instruction handles the same marker of several nodes, while
+the sum over the markers of a node keeps the order of the reference: distances, and therefore winners, are
+equal to the last bit. Rows of nodes are padded with infinite codes to a multiple of `LANES`; a padded node
+never wins. All kernels are generic in their types, which decide the arithmetic:
+
+    reference   codes and cells of one type (float64 or float32), distances and rates float64
+    float32     everything float32
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+__all__ = ["LANES", "TrainingState", "map_cells", "padded", "second_nearest", "train_online"]
+
+LANES = 16
+"""Nodes are padded to a multiple of this."""
+
+#: Fields of the state that one block of the training hands to the next.
+TrainingState = np.dtype(
+    [("step", np.int64), ("n_steps", np.int64), ("n_cells", np.int64), ("threshold", np.float64),
+     ("threshold_step", np.float64), ("alpha_start", np.float64), ("alpha_end", np.float64),
+     ("change", np.float64)]
+)  # fmt: skip
+
+
+def padded(codes: np.ndarray) -> np.ndarray:
+    """Codes (n_nodes, n_markers) transposed and padded: (n_markers, multiple of LANES)."""
+    n_nodes, n_markers = codes.shape
+    wide = np.full((n_markers, -(-n_nodes // LANES) * LANES), np.inf, codes.dtype)
+    wide[:, :n_nodes] = codes.T
+    return wide
+
+
+@njit(nogil=True, error_model="numpy")
+def _square_distances(row, codes, distance):
+    """Squared distance of one cell to every node, each sum in the order of the markers."""
+    n_markers, n_nodes = codes.shape
+    for node in range(n_nodes):
+        difference = row[0] - codes[0, node]
+        distance[node] = difference * difference
+    for marker in range(1, n_markers):
+        value = row[marker]
+        for node in range(n_nodes):
+            difference = value - codes[marker, node]
+            distance[node] += difference * difference
+
+
+@njit(nogil=True, error_model="numpy")
+def _smallest(distance, least):
+    """The smallest of `distance`; lane by lane, as `least` has room for."""
+    for lane in range(LANES):
+        least[lane] = distance[lane]
+    for start in range(LANES, len(distance), LANES):
+        for lane in range(LANES):
+            value = distance[start + lane]
+            least[lane] = value if value < least[lane] else least[lane]
+    smallest = least[0]
+    for lane in range(1, LANES):
+        smallest = least[lane] if least[lane] < smallest else smallest
+    return smallest
+
+
+@njit(nogil=True, error_model="numpy")
+def _first_at(distance, smallest):
+    """The first node whose distance has the root of `smallest`.
+
+    The reference compares roots, and two different squares may have one root: the first of them wins there.
+    """
+    root = math.sqrt(smallest)
+    reach = smallest * 1.000001
+    for node in range(len(distance)):
+        if distance[node] <= reach and math.sqrt(distance[node]) == root:
+            return node
+    return 0
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def train_online(rows, codes, x_dim, y_dim, rate, distance, state):
+    """Go on with the training of a map over the next cells.
+
+    Parameters
+    ----------
+    rows : ndarray, (n_rows, n_markers)
+        Cells in the order in which they are drawn.
+    codes : ndarray, (n_markers, n_padded)
+        Changed in place.
+    x_dim, y_dim : int
+        Node ``x * y_dim + y`` lies at (x, y) of the grid.
+    rate, distance : ndarray, (n_padded,)
+        Room; their types are those of the learning rate and of sums.
+    state : ndarray, (1,) TrainingState
+        Changed in place.
+    """
+    n_markers = codes.shape[0]
+    least = np.empty(LANES, distance.dtype)
+    now = state[0]
+    step, n_steps, n_cells = now.step, now.n_steps, now.n_cells
+    threshold, threshold_step, change = now.threshold, now.threshold_step, now.change
+    alpha_start, alpha_span = now.alpha_start, now.alpha_start - now.alpha_end
+    for i in range(len(rows)):
+        row = rows[i]
+        at = step
+        if step % n_cells == 0:
+            # The reference means to end here where a round changed nothing; it only lowers one rate.
+            if change < 1:
+                at = n_steps
+            change = 0.0
+        _square_distances(row, codes, distance)
+        winner = _first_at(distance, _smallest(distance, least))
+        if threshold < 1.0:
+            threshold = 0.5
+        alpha = alpha_start - alpha_span * at / n_steps
+        reach = np.int64(threshold)
+        x, y = winner // y_dim, winner % y_dim
+        first_x, last_x = max(x - reach, 0), min(x + reach, x_dim - 1)
+        first_y, last_y = max(y - reach, 0), min(y + reach, y_dim - 1)
+        if change < 1:
+            for near_x in range(first_x, last_x + 1):
+                for near_y in range(first_y, last_y + 1):
+                    for marker in range(n_markers):
+                        change += abs(row[marker] - codes[marker, near_x * y_dim + near_y])
+        if reach == 0:
+            rate[winner] = alpha
+            for marker in range(n_markers):
+                codes[marker, winner] += (row[marker] - codes[marker, winner]) * rate[winner]
+        else:
+            start, stop = first_x * y_dim, (last_x + 1) * y_dim
+            for node in range(start, stop):
+                rate[node] = 0
+            for near_x in range(first_x, last_x + 1):
+                for near_y in range(first_y, last_y + 1):
+                    rate[near_x * y_dim + near_y] = alpha
+            for marker in range(n_markers):
+                value = row[marker]
+                for node in range(start, stop):
+                    codes[marker, node] += (value - codes[marker, node]) * rate[node]
+        threshold -= threshold_step
+        step += 1
+    now.step, now.threshold, now.change = step, threshold, change
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def map_cells(rows, codes, distance, nodes, distances):
+    """The nearest node of every cell, the first of several, and the distance to it.
+
+    Parameters
+    ----------
+    rows : ndarray, (n_rows, n_markers)
+    codes : ndarray, (n_markers, n_padded)
+    distance : ndarray, (n_padded,)
+        Room; its type is that of sums.
+    nodes : ndarray, (n_rows,) int32
+        Filled.
+    distances : ndarray, (n_rows,) float64
+        Filled.
+    """
+    least = np.empty(LANES, distance.dtype)
+    for i in range(len(rows)):
+        _square_distances(rows[i], codes, distance)
+        winner = _first_at(distance, _smallest(distance, least))
+        nodes[i] = winner
+        distances[i] = math.sqrt(distance[winner])
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def second_nearest(rows, codes, distance, nodes, seconds):
+    """The nearest node of every cell beside the one in `nodes`; fills `seconds`, (n_rows,) int32."""
+    least = np.empty(LANES, distance.dtype)
+    for i in range(len(rows)):
+        _square_distances(rows[i], codes, distance)
+        distance[nodes[i]] = np.inf
+        seconds[i] = _first_at(distance, _smallest(distance, least))
