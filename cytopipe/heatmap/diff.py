@@ -195,6 +195,11 @@ class StateDiff:
             or self.shifts
         )
 
+    @property
+    def relation_in_words(self) -> str:
+        """Which cells both are about."""
+        return _RELATIONS[self.relation]
+
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         labels = None
@@ -251,7 +256,7 @@ class StateDiff:
             about = f" {_quoted(one['description'])}" if one["description"] else ""
             sizes = f"{one['n_clusters']:,} clusters, {one['n_markers']} markers"
             yield f"{name}  {one['id']}  {one_line(one['step_id'])}{about}, {sizes}"
-        yield _RELATIONS[self.relation]
+        yield self.relation_in_words
         if not self:
             yield "nothing differs"
             return

@@ -6,7 +6,7 @@
 //   act        in a notebook: { load(id), branch(id, choices), save(choices) }; absent on a page
 // All text from outside goes through textContent; nothing is ever put together as HTML.
 
-const WIDTH = 190, HEIGHT = 74, GAP_X = 46, GAP_Y = 18, MARGIN = 14;
+const WIDTH = 214, HEIGHT = 88, GAP_X = 46, GAP_Y = 18, MARGIN = 14;
 
 function make(tag, attributes = {}, ...children) {
   const svg = ["svg", "path"].includes(tag);
@@ -148,9 +148,9 @@ export function mount(root, source) {
       const card = make("button", {
         class: "ccb-card", title: "Click: details. Shift-click: compare with the one chosen.",
         onclick: (event) => choose(node.id, event.shiftKey),
-      }, make("b", { text: node.title }), make("span", { class: "ccb-soft", text: node.said }));
+      }, make("b", { text: node.step }), make("span", { text: node.branch }), make("span", { class: "ccb-soft", text: node.said }));
       const badges = make("span", { class: "ccb-badges" });
-      for (const badge of node.badges) badges.append(make("i", { text: badge.text, class: badge.mark ? `ccb-${badge.mark}` : null }));
+      for (const badge of node.badges) badges.append(make("i", { text: badge.text, title: badge.title, class: badge.mark ? `ccb-${badge.mark}` : null }));
       card.append(badges);
       if (node.thumbnail) { const small = make("canvas", { "aria-hidden": "true" }); paint(small, node.thumbnail, source.palette); card.prepend(small); }
       card.style.left = `${x(at)}px`; card.style.top = `${y(at)}px`; card.style.width = `${WIDTH}px`; card.style.height = `${HEIGHT}px`;
@@ -175,6 +175,7 @@ export function mount(root, source) {
   search.addEventListener("input", find);
 
   function mark() {
+    cards.get(chosen)?.scrollIntoView({ block: "nearest", inline: "nearest" });
     for (const [id, card] of cards) {
       card.setAttribute("aria-pressed", id === chosen || id === other);
       card.classList.toggle("ccb-loaded", id === source.loaded);
@@ -225,8 +226,10 @@ export function mount(root, source) {
     for (const field of fields) {
       const control = field.options
         ? make("select", { name: field.name, multiple: field.many, size: field.many ? 6 : null })
+        : field.lines ? make("textarea", { name: field.name, rows: field.lines, spellcheck: "false" })
         : make("input", { name: field.name, type: field.type ?? "text", value: field.value ?? "", list: field.list ? `${field.name}-list` : null });
       if (field.type === "checkbox") control.checked = field.value;
+      if (field.lines) control.value = field.value ?? "";
       for (const option of field.options ?? []) control.append(make("option", { value: option, text: option, selected: field.value === option }));
       const label = make("label", {}, make("span", { text: field.label }));
       if (field.many) {

@@ -15,7 +15,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from cytopipe.views.checkpoints.data import comparison_of, detail_of, node_of, palette, thumbnail_of
+from cytopipe.views.checkpoints.data import comparison_of, detail_of, node_of, palette
 
 if TYPE_CHECKING:
     from cytopipe.heatmap.state import HeatmapState
@@ -43,11 +43,10 @@ def history_page(states: Sequence[HeatmapState], *, title: str, names: Sequence[
     names : sequence of str, optional
         The file, or the branch and step, of each: what a person calls it.
     """
+    from cytopipe.heatmap.artifact import document_of
+
     names = names or [""] * len(states)
-    nodes = [
-        {**node_of(state, name), "thumbnail": thumbnail_of(state)}
-        for state, name in zip(states, names, strict=True)
-    ]
+    nodes = [node_of(document_of(state), name) for state, name in zip(states, names, strict=True)]
     data = {
         "nodes": nodes,
         "palette": palette(),
