@@ -24,7 +24,7 @@ from cytopipe.heatmap.state import UUID, Ancestor
 __all__ = ["MANIFEST", "Entry", "History", "open_history"]
 
 MANIFEST = ".checkpoints.json"
-_VERSION = 1
+_VERSION = 2
 _MAX_MANIFEST_BYTES = 256 << 20
 _MAX_FILES = 100_000
 _KEPT = ("checkpoint", "counts", "dendrogram_cut", "subset", "metaclusters", "thumbnail", "view")
@@ -315,11 +315,12 @@ def _entry(
         if fault := _unusable(kept, before):
             return Entry(path, size, modified, {}, fault), {}
         kept["view"] = {name: kept["view"][name] for name in ("orientation", "selected_channels")}
+        kept["parameters"] = {"branch": str(document["parameters"].get("branch") or "")[:200]}
     except CytopipeError as error:
         return Entry(path, size, modified, {}, error.findings[0].what), {}
     except KeyError as error:
         return Entry(path, size, modified, {}, f"its document has no {error.args[0]!r}"), {}
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return Entry(path, size, modified, {}, "its document is no JSON object"), {}
     return Entry(path, size, modified, kept), {one["id"]: Ancestor(**_settled(one)) for one in before}
 

@@ -1,7 +1,7 @@
 """Checkpoints as what `browser.js` shows: plain JSON values.
 
-A *node* is what the graph shows of a checkpoint, made from its document alone. A *section* is a titled table or
-heat map beside the graph. Matrices travel as one byte per value, an index into a palette of 256 colours.
+A *node* is what the graph shows of a checkpoint, made from its document alone. A *section* is a titled table
+or heat map beside the graph. Matrices travel as one byte per value, an index into a palette of 256 colours.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from cytopipe.heatmap.diff import StateDiff
+    from cytopipe.heatmap.index import History
     from cytopipe.heatmap.state import HeatmapState
 
-__all__ = ["comparison_of", "detail_of", "node_of", "palette"]
+__all__ = ["comparison_of", "detail_of", "node_of", "nodes_of", "palette"]
 
 _SHOWN = 60
 """Rows of a long table, such as medians that moved."""
@@ -29,6 +30,31 @@ def palette() -> list[list[int]]:
     from cytopipe.heatmap.render import colour_scale
 
     return (colour_scale("vlag")(np.arange(256))[:, :3] * 255).round().astype(int).tolist()
+
+
+def nodes_of(history: History) -> list[dict[str, Any]]:
+    """Every checkpoint of a folder, parents before children; those whose file was deleted, too."""
+    nodes = []
+    for one in history.ids:
+        entry = history.by_id.get(one)
+        nodes.append(node_of(entry.document, entry.path) if entry else _deleted(history, one))
+    return nodes
+
+
+def _deleted(history: History, one: str) -> dict[str, Any]:
+    ghost = history.deleted[one]
+    step = ghost.step_id.replace("_", " ") or "unknown step"
+    return {
+        "id": one,
+        "parents": list(ghost.parents),
+        "step": step,
+        "branch": "",
+        "title": f"{step} (deleted)",
+        "said": ghost.description or one[:8],
+        "file": "",
+        "badges": [{"text": "deleted", "title": "its file is gone; what was made from it remembers it"}],
+        "words": f"{step} {ghost.description} {one} deleted".lower()[:_MOST_WORDS],
+    }
 
 
 def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
@@ -59,10 +85,8 @@ def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
     z = np.frombuffer(base64.b64decode(document["thumbnail"]["z"]), np.uint8).reshape(rows, columns)
     if view["orientation"] == MARKERS_BY_CLUSTERS:
         z = z.T
-    words = " ".join(
-        [branch, str(number or ""), step, own["description"], file, own["id"], own["created_at"]]
-        + [*channels, *subset["kinds"], subset["filters_expr"], *document["metaclusters"]["names"].values()]
-    )
+    told = [branch, str(number or ""), step, file, own["description"], own["id"], own["created_at"]]
+    told += [*channels, *subset["kinds"], subset["filters_expr"], *document["metaclusters"]["names"].values()]
     return {
         "id": own["id"],
         "parents": list(own["parents"]),
@@ -73,7 +97,7 @@ def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
         "file": file,
         "badges": badges,
         "thumbnail": _map(z),
-        "words": words.lower()[:_MOST_WORDS],
+        "words": " ".join(told).lower()[:_MOST_WORDS],
     }
 
 
@@ -157,8 +181,13 @@ def _differences(found: StateDiff) -> Iterable[dict[str, Any]]:
             rows.append(["correlation", f"{one.correlation:.4f}"])
         yield _table("z-scores of common clusters and markers", None, rows)
     shifts = [
-        [one.cluster if one.cluster == one.now else f"{one.cluster} -> {one.now}", one.marker]
-        + [f"{one.before:.4g}", f"{one.after:.4g}", f"{one.by:+.3g}"]
+        [
+            one.cluster if one.cluster == one.now else f"{one.cluster} -> {one.now}",
+            one.marker,
+            f"{one.before:.4g}",
+            f"{one.after:.4g}",
+            f"{one.by:+.3g}",
+        ]
         for one in found.shifts
     ]
     if shifts:

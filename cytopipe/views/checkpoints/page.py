@@ -10,17 +10,17 @@ import base64
 import hashlib
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cytopipe.views.checkpoints.data import comparison_of, detail_of, node_of, palette
 
 if TYPE_CHECKING:
     from cytopipe.heatmap.state import HeatmapState
 
-__all__ = ["MOST_COMPARISONS", "history_page"]
+__all__ = ["MOST_COMPARISONS", "history_page", "page_of"]
 
 MOST_COMPARISONS = 300
 """Comparisons that a page holds at most: first of parents and children, then of the others in their order."""
@@ -51,10 +51,13 @@ def history_page(states: Sequence[HeatmapState], *, title: str, names: Sequence[
         "nodes": nodes,
         "palette": palette(),
         "details": {state.id: detail_of(state) for state in states},
-        "comparisons": {
-            f"{one.id} {other.id}": comparison_of(one, other) for one, other in _pairs(states)
-        },
+        "comparisons": {f"{one.id} {other.id}": comparison_of(one, other) for one, other in _pairs(states)},
     }
+    return page_of(data, title=title)
+
+
+def page_of(data: Mapping[str, Any], *, title: str) -> str:
+    """The page of nodes, details and comparisons that are made already."""
     script = files(__package__).joinpath("browser.js").read_text(encoding="utf-8") + _START
     style = files(__package__).joinpath("browser.css").read_text(encoding="utf-8") + _FRAME
     policy = (

@@ -18,15 +18,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.errors import CytopipeError, InputError, MissingPackageError
+from cytopipe.errors import CytopipeError, InputError, MissingToolError
 
 try:
     import anywidget
     import traitlets
 except ImportError:
-    raise MissingPackageError("the checkpoint browser", package="anywidget", extra="notebook") from None
+    raise MissingToolError(
+        "the checkpoint browser needs anywidget", next='Install it: pip install "cytopipe[notebook]"'
+    ) from None
 
-from cytopipe.views.checkpoints.data import comparison_of, detail_of, node_of, palette
+from cytopipe.views.checkpoints.data import comparison_of, detail_of, nodes_of, palette
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,13 +87,13 @@ class CheckpointBrowser(anywidget.AnyWidget):
 
     def refresh(self) -> None:
         """Look at the folder again."""
-        from cytopipe.heatmap.index import documents_in
+        from cytopipe.heatmap.index import open_history
 
-        found = documents_in(self.folder)
-        self._paths = {one["checkpoint"]["id"]: self.folder / path for path, one in found}
+        history = open_history(self.folder)
+        self._paths = {one: self.folder / entry.path for one, entry in history.by_id.items()}
         self.forms = self._forms()
         self.loaded = self.display.loaded_id if self.display is not None else ""
-        self.nodes = [node_of(one, path) for path, one in found]
+        self.nodes = nodes_of(history)
 
     def close(self) -> None:
         """Take the panel away; what was begun is still finished."""
@@ -133,7 +135,9 @@ class CheckpointBrowser(anywidget.AnyWidget):
 
         path = self._paths.get(checkpoint)
         if path is None:
-            raise InputError("there is no such checkpoint", found=checkpoint[:80], where=str(self.folder))
+            raise InputError(
+                "the file of this checkpoint is not there", found=checkpoint[:80], where=str(self.folder)
+            )
         return load_heatmap_state(path)
 
     # ------------------------------------------------------------------ the same, for a person who types
@@ -163,7 +167,8 @@ class CheckpointBrowser(anywidget.AnyWidget):
         self.forms = self._forms()
         if self.on_load is not None:
             self.on_load(self.display)
-        return f"Reloaded {self._paths[checkpoint].name}: {state.n_clusters} clusters x {state.n_markers} markers."
+        size = f"{state.n_clusters} clusters x {state.n_markers} markers"
+        return f"Reloaded {self._paths[checkpoint].name}: {size}."
 
     def save(
         self,
@@ -245,7 +250,7 @@ class CheckpointBrowser(anywidget.AnyWidget):
                 "label": "Choices (YAML)",
                 "lines": 6,
                 "value": "subset: {metaclusters: []}\nrevise: {}\n",
-                "help": "What a recipe says of a branch: subset, revise, flowsom, heatmap, markers, finalize.",
+                "help": "As in a recipe: subset, revise, flowsom, heatmap, markers, finalize.",
             },
         ]
         return {"save": save, "branch": branch}
