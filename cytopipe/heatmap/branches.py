@@ -31,6 +31,7 @@ __all__ = [
     "MERGED",
     "PARENTS_OF_STEP",
     "ROUTES",
+    "FILE",
     "Branch",
     "Branches",
     "Fault",
@@ -155,13 +156,18 @@ class Branch(ParameterSet):
 
 @dataclass(frozen=True, order=True)
 class Reference:
-    """A checkpoint of a branch: ``main.3``; step 0 is a merge."""
+    """A checkpoint of a branch: ``main.3``; step 0 is a merge, and `FILE` a checkpoint in a file."""
 
     branch: str
     step: int
 
     def __str__(self) -> str:
-        return f"{self.branch}.{self.step}" if self.step else self.branch
+        return f"{self.branch}.{self.step}" if self.step > 0 else self.branch
+
+
+FILE = -2
+"""Step of a reference whose branch is the path of a checkpoint."""
+_UNKNOWN = -1
 
 
 @dataclass(frozen=True)
@@ -230,10 +236,13 @@ class Branches(Mapping[str, Branch]):
     ----------
     branches : mapping of str to Branch
         In any order.
+    anywhere : bool
+        Whether a branch may begin at any checkpoint, be it a later step, a merge or a file, and a merge may take any.
+        An asset graph has an asset per step and no circle, so there a parent has a smaller number.
     """
 
-    def __init__(self, branches: Mapping[str, Branch]) -> None:
-        self._branches = dict(branches)
+    def __init__(self, branches: Mapping[str, Branch], *, anywhere: bool = False) -> None:
+        self._branches, self.anywhere = dict(branches), anywhere
 
     def __getitem__(self, name: str) -> Branch:
         return self._branches[name]
@@ -248,6 +257,8 @@ class Branches(Mapping[str, Branch]):
 
     def reference(self, text: str) -> Reference:
         """What ``main.3``, ``main.identify_mixed`` or ``main`` (its last step) names; it need not exist."""
+        if self.anywhere and text.endswith((".h5ad", ".zarr")):
+            return Reference(text, FILE)
         name, dot, step = text.rpartition(".")
         if not dot or text in self._branches:
             branch = self._branches.get(text)
@@ -255,7 +266,7 @@ class Branches(Mapping[str, Branch]):
         try:
             return Reference(name, step_number(step))
         except ValueError:
-            return Reference(name, -1)
+            return Reference(name, _UNKNOWN)
 
     def nodes(self) -> list[Node]:
         """Every checkpoint, each after those it is made from.
@@ -267,9 +278,22 @@ class Branches(Mapping[str, Branch]):
         """
         if faults := list(self.faults()):
             raise ParameterError([one.finding() for one in faults])
-        order = {name: number for number, name in enumerate(self._branches)}
-        found = [node for name in self._branches for node in self._of(name)]
-        return sorted(found, key=lambda node: (node.at.step or _AFTER_ALL, order[node.at.branch]))
+        waiting = [node for name in self._branches for node in self._of(name)]
+        if not self.anywhere:
+            order = {name: number for number, name in enumerate(self._branches)}
+            return sorted(waiting, key=lambda node: (node.at.step or _AFTER_ALL, order[node.at.branch]))
+        found: list[Node] = []
+        known: set[Reference] = set()
+        while waiting:
+            ready = [
+                node
+                for node in waiting
+                if all(one in known or one.step == FILE for one in node.parents)
+            ]
+            found += ready
+            known |= {node.at for node in ready}
+            waiting = [node for node in waiting if node.at not in known]
+        return found
 
     def node(self, at: Reference) -> Node:
         """One checkpoint with its parents."""
@@ -353,7 +377,7 @@ class Branches(Mapping[str, Branch]):
             yield Fault((name, "from"), *missing)
         elif at.branch == name:
             yield Fault((name, "from"), "a branch cannot begin at itself", found=branch.begins_at)
-        elif at.step not in PARENTS_OF_STEP[first]:
+        elif at.step not in PARENTS_OF_STEP[first] and not self.anywhere:
             what = "a merge" if not at.step else f"step {at.step}"
             yield Fault(
                 (name, "from"),
@@ -365,6 +389,8 @@ class Branches(Mapping[str, Branch]):
 
     def _missing(self, at: Reference, written: str) -> tuple[str, str, str, str] | None:
         """Why a checkpoint does not exist: what, expected, found, next."""
+        if at.step == FILE:
+            return None
         if at.branch not in self._branches:
             close = difflib.get_close_matches(at.branch, self._branches, n=1)
             hint = f"Did you mean {close[0]}.{at.step}?" if close else ""
@@ -385,13 +411,13 @@ class Branches(Mapping[str, Branch]):
             at, loc = self.reference(written), (name, "merge", number)
             if (missing := self._missing(at, written)) is not None:
                 yield Fault(loc, *missing)
-            elif at.step not in FINALS:
+            elif at.step not in FINALS and not self.anywhere:
                 what = "is a merge itself" if not at.step else f"is no final: {at.step} ({STEPS[at.step]})"
                 yield Fault(loc, what, "the steps 5, 9 and 11 of branches", written)
             elif at in known:
                 yield Fault(loc, "stands twice", found=written, next="Leave one out.")
             else:
-                for other in known:
+                for other in () if self.anywhere else known:
                     if self._both_have_all(at, other):
                         yield Fault(
                             loc,
@@ -408,21 +434,26 @@ class Branches(Mapping[str, Branch]):
 
     def _circles(self) -> Iterator[Fault]:
         for name in self._branches:
-            seen, at = [name], name
-            while True:
-                begins = self._branches[at].begins_at if at in self._branches else None
-                if begins is None:
-                    break
-                at = self.reference(begins).branch
-                if at == name and len(seen) > 1:
-                    yield Fault((name, "from"), f"goes in a circle: {' -> '.join([*seen, name])}")
-                if at in seen:
-                    break
-                seen.append(at)
+            way = self._way_back(name, name, ())
+            if way is not None and len(way) > 1:
+                yield Fault((name, "from"), f"goes in a circle: {' -> '.join([*way, name])}")
+
+    def _way_back(self, at: str, to: str, seen: tuple[str, ...]) -> tuple[str, ...] | None:
+        """The branches on a way from one back to another along what they are made from; None where none is."""
+        branch = self._branches.get(at)
+        if branch is None or at in seen:
+            return None
+        for text in (*filter(None, [branch.begins_at]), *branch.merge):
+            before = self.reference(text).branch
+            if before == to:
+                return (*seen, at)
+            if (way := self._way_back(before, to, (*seen, at))) is not None:
+                return way
+        return None
 
 
-def read_branches(written: object) -> tuple[Branches, list[Fault]]:
-    """The branches out of JSON or YAML values, and everything that is wrong with them.
+def read_branches(written: object, *, anywhere: bool = False) -> tuple[Branches, list[Fault]]:
+    """The branches out of JSON or YAML values, and everything that is wrong with them; `anywhere` as `Branches`.
 
     Branches that cannot be read are left out, so that faults of the others are told in the same breath.
     """
@@ -439,7 +470,7 @@ def read_branches(written: object) -> tuple[Branches, list[Fault]]:
             read[str(name)] = Branch.model_validate(dict(fields))
         except ValidationError as error:
             faults += [_explained(str(name), one) for one in error.errors()]
-    known = Branches(read)
+    known = Branches(read, anywhere=anywhere)
     broken = {str(name) for name in written} - set(read)
     faults += [one for one in known.faults() if not (broken and _names_one_of(one, known, broken))]
     return known, faults

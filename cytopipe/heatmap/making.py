@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from cytopipe.errors import InputError
-from cytopipe.heatmap.branches import Branch, Branches, Node, Reference, Workflow
+from cytopipe.heatmap.branches import FILE, Branch, Branches, Node, Reference, Workflow
 from cytopipe.heatmap.choices import MixedChoice, Revision
 from cytopipe.heatmap.merging import merge
 from cytopipe.heatmap.mixed import is_mixed
@@ -99,7 +99,8 @@ def make_all(
     cells: PreparedCells,
     *,
     data_set: str = "",
-    known: Callable[[Node], HeatmapState | None] = lambda node: None,
+    known: Callable[[Node, Sequence[HeatmapState]], HeatmapState | None] = lambda node, parents: None,
+    outside: Callable[[str], HeatmapState] | None = None,
     progress: Callable[[Node, str, int, int], None] = lambda node, what, done, total: None,
 ) -> Iterator[tuple[Node, HeatmapState | str]]:
     """Every checkpoint of a workflow, each after its parents; in words why, where there is nothing to make.
@@ -107,7 +108,9 @@ def make_all(
     Parameters
     ----------
     known : callable
-        ``known(node)``: a checkpoint that stands already, or None.
+        ``known(node, parents)``: the checkpoint, where it stands already; None where it is to be made.
+    outside : callable, optional
+        ``outside(path)``: a checkpoint in a file, where branches begin at files.
     progress : callable
         ``progress(node, what, done, total)``
 
@@ -120,6 +123,9 @@ def make_all(
     """
     made: dict[Reference, HeatmapState] = {}
     for node in branches.nodes():
+        for one in node.parents:
+            if one.step == FILE and one not in made and outside is not None:
+                made[one] = outside(one.branch)
         parents = [made[one] for one in node.parents if one in made]
         if node.parents and not parents:
             yield node, "what it is made from is empty"
@@ -127,7 +133,7 @@ def make_all(
         if nothing := has_nothing(node.at.step, parents):
             yield node, nothing
             continue
-        state = known(node)
+        state = known(node, parents)
         if state is None:
             branch = branches[node.at.branch]
             about = About(data_set, node.at.branch, branch.description)
