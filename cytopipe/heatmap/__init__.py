@@ -14,6 +14,7 @@ from cytopipe.on_demand import names_on_demand
 _DOOR = {
     # cells
     "CellTable": "cells.table",
+    "read_cells": "cells.reading",
     # clusters
     "FlowSOM": "flowsom.clustering",
     "cluster_cells": "flowsom.clustering",

@@ -18,7 +18,7 @@ from numba import njit
 
 __all__ = ["LANES", "TrainingState", "map_cells", "padded", "second_nearest", "train_online"]
 
-LANES = 16
+LANES = 8
 """Nodes are padded to a multiple of this."""
 
 #: Fields of the state that one block of the training hands to the next.
@@ -42,13 +42,45 @@ def _square_distances(row, codes, distance):
     """Squared distance of one cell to every node, each sum in the order of the markers."""
     n_markers, n_nodes = codes.shape
     for node in range(n_nodes):
-        difference = row[0] - codes[0, node]
-        distance[node] = difference * difference
-    for marker in range(1, n_markers):
-        value = row[marker]
+        distance[node] = 0
+    marker = 0
+    while marker + 4 <= n_markers:  # four at a time, so that sums are loaded and stored less often
+        value, value_1, value_2, value_3 = row[marker], row[marker + 1], row[marker + 2], row[marker + 3]
+        code, code_1, code_2, code_3 = (
+            codes[marker], codes[marker + 1], codes[marker + 2], codes[marker + 3]
+        )  # fmt: skip
         for node in range(n_nodes):
-            difference = value - codes[marker, node]
+            total = distance[node]
+            difference = value - code[node]
+            total += difference * difference
+            difference = value_1 - code_1[node]
+            total += difference * difference
+            difference = value_2 - code_2[node]
+            total += difference * difference
+            difference = value_3 - code_3[node]
+            total += difference * difference
+            distance[node] = total
+        marker += 4
+    while marker < n_markers:
+        value, code = row[marker], codes[marker]
+        for node in range(n_nodes):
+            difference = value - code[node]
             distance[node] += difference * difference
+        marker += 1
+
+
+@njit(nogil=True, error_model="numpy")
+def _move(row, codes, rate, start, stop):
+    """Move the nodes from `start` on towards a cell, each by its rate.
+
+    The views begin at `start`: a loop from a number that is not known to be positive is not vectorised.
+    """
+    rates = rate[start:stop]
+    for marker in range(codes.shape[0]):
+        value, code = row[marker], codes[marker, start:stop]
+        for node in range(stop - start):
+            before = code[node]
+            code[node] = before + (value - before) * rates[node]
 
 
 @njit(nogil=True, error_model="numpy")
@@ -136,10 +168,7 @@ def train_online(rows, codes, x_dim, y_dim, rate, distance, state):
             for near_x in range(first_x, last_x + 1):
                 for near_y in range(first_y, last_y + 1):
                     rate[near_x * y_dim + near_y] = alpha
-            for marker in range(n_markers):
-                value = row[marker]
-                for node in range(start, stop):
-                    codes[marker, node] += (value - codes[marker, node]) * rate[node]
+            _move(row, codes, rate, start, stop)
         threshold -= threshold_step
         step += 1
     now.step, now.threshold, now.change = step, threshold, change

@@ -50,9 +50,12 @@ def train_map(
     state["threshold_step"] = state["threshold"] / total
     state["alpha_start"], state["alpha_end"] = settings.alpha_start, settings.alpha_end
     generator = np.random.RandomState(settings.seed)
+    room = np.empty((min(_DRAWN_ROWS, total), values.shape[1]), values.dtype)
     for done in range(0, total, _DRAWN_ROWS):
         drawn = generator.randint(n_cells, size=min(_DRAWN_ROWS, total - done))
-        train_online(values[drawn], codes, settings.x_dim, settings.y_dim, rate, distance, state)
+        # Gathered before: the cells lie anywhere in memory, and one after the other they would be waited for.
+        rows = np.take(values, drawn, axis=0, out=room[: len(drawn)], mode="clip")
+        train_online(rows, codes, settings.x_dim, settings.y_dim, rate, distance, state)
         if progress:
             progress(done + len(drawn), total)
     return np.ascontiguousarray(codes[:, : settings.x_dim * settings.y_dim].T)
