@@ -37,6 +37,7 @@ from cytopipe.defs.heatmap_sources import (
     SUBSET,
     TRANSFORM,
 )
+from cytopipe.defs.heatmap_values import cells_in, state_in
 from cytopipe.defs.overview import overview_of
 from cytopipe.heatmap.state import STEPS as NAMES
 from cytopipe.project import DataSet
@@ -121,11 +122,12 @@ def _step(step: int, told: str, *chosen: Source) -> Artifact:
         **{name: asset_of_step(number) for name, number in parents.items()},
     }
 
-    def made(data: DataSet, *, work: Work, cells: Any, **given: Any) -> Described:
+    def made(data: DataSet, *, work: Work, cells: Handle, **given: Any) -> Described:
         return _made(step, data, cells, [given[name] for name in parents], work)
 
     made.__doc__ = told
     hints = {name: "Mapping[str, Handle]" if name in parents else "Any" for name in inputs}
+    hints["cells"] = "Handle"
     made.__signature__ = Signature(  # type: ignore[attr-defined]  # what the runner asks for inputs
         [
             Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
@@ -154,12 +156,10 @@ def _parents_of(step: int, number: int) -> Callable[[DataSet], Sequence[str]]:
 
 
 def _made(
-    step: int, data: DataSet, cells: Any, parents: Sequence[Mapping[str, Handle]], work: Work
+    step: int, data: DataSet, cells: Handle, parents: Sequence[Mapping[str, Handle]], work: Work
 ) -> Described:
     from cytopipe.heatmap.making import has_nothing, make_checkpoint
-    from cytopipe.heatmap.prepared import PreparedCells
     from cytopipe.heatmap.steps import About
-    from cytopipe.heatmap.stored_cells import as_cell_table
 
     part: BranchPart = data.entry
     states = _in_order(part, step, parents)
@@ -172,7 +172,7 @@ def _made(
         part.branch,
         part.settings,
         states,
-        PreparedCells(as_cell_table(cells), part.settings.transform),
+        cells_in(cells, part.settings.transform),
         about=About(part.data_set, part.name, part.branch.description),
         progress=work.progress,
     )
@@ -189,7 +189,7 @@ def _in_order(
         for key, handle in some.items()
     }
     wanted = [(one.step, f"{part.data_set}.{one.branch}") for one in part.parents(step)] if found else []
-    return [found[one].load() for one in wanted if one in found]
+    return [state_in(found[one]) for one in wanted if one in found]
 
 
 def _described(state: HeatmapState) -> Described:
@@ -313,7 +313,7 @@ _STEPS = (step_01, step_02, step_03, step_05, step_06, step_07, step_08, step_09
 )
 def cells_labelled(
     data: DataSet,
-    cells: Any,
+    cells: Handle,
     step_05: Mapping[str, Handle],
     step_09: Mapping[str, Handle],
     step_11: Mapping[str, Handle],
@@ -325,12 +325,11 @@ def cells_labelled(
     lineage, mixed.
     """
     from cytopipe.heatmap.labelled import label_cells
-    from cytopipe.heatmap.stored_cells import as_cell_table
 
     final = next((one for some in (step_05, step_09, step_11, merged) for one in some.values()), None)
     if final is None:
         return Described(Nothing("the branch is empty"))
-    table = label_cells(final.load(), as_cell_table(cells))
+    table = label_cells(state_in(final), cells_in(cells, data.entry.settings.transform).table)
     counts = {"n_cells": len(table), "n_names": int(table["name"].nunique())}
     shown = {str(name): int(count) for name, count in table["name"].value_counts().head(50).items()}
     return Described(table, counts=counts, notes={"cells_per_name": shown})
@@ -341,12 +340,12 @@ def _history() -> Artifact:
     inputs["merged"] = asset_of_step(0)
 
     def history(data: DataSet, **made: Mapping[str, Handle]) -> Described:
-        from cytopipe.heatmap.history import draw_history, history_table
+        from cytopipe.heatmap.format import read_document
+        from cytopipe.heatmap.history import draw_history, history_table, of_document
 
-        table = history_table(
-            {f"{key}|{name}": one.load() for name, some in made.items() for key, one in some.items()}
-        )
-        return Described(table, counts={"n_checkpoints": len(table)}, picture=draw_history(table))
+        known = [of_document(read_document(one.path), "") for some in made.values() for one in some.values()]
+        table = history_table(known)
+        return Described(table, counts={"n_checkpoints": len(table)}, picture=draw_history(known))
 
     history.__doc__ = """All checkpoints of a data set: from what each was made, and what it holds.
 

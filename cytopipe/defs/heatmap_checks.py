@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cytopipe.defs.artifact import Check, CheckResult
+from cytopipe.defs.heatmap_values import state_in
 
 if TYPE_CHECKING:
     from cytopipe.heatmap.state import HeatmapState
@@ -23,7 +24,7 @@ def cells_as_the_parents(step: int, names: tuple[str, ...]) -> Check:
     """The check that a checkpoint has cells of its parents alone, and, where the step narrows nothing, all."""
 
     def evaluate(state: HeatmapState, **inputs: Mapping[str, Handle]) -> CheckResult:
-        parents = [one.load() for name in names for one in inputs[name].values()]
+        parents = [state_in(one) for name in names for one in inputs[name].values()]
         if any(one.cell_cluster is None for one in (state, *parents)):
             return CheckResult(("says nothing of cells",))
         had = np.zeros(len(state.cell_cluster), bool)

@@ -1,100 +1,232 @@
-"""The checkpoints of a data set as a graph: a table, lines for a terminal, a picture."""
+"""The checkpoints of a data set as a graph: rows of a table, lines for a terminal, a picture."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cytopipe.errors import CytopipeError
 from cytopipe.heatmap.state import STEPS, HeatmapState
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["draw_history", "history_table"]
+__all__ = ["Known", "draw_history", "graph_lines", "history_table", "in_order", "known_in", "of_document", "of_state"]
 
-COLUMNS = (
-    "branch",
-    "step",
-    "step_name",
-    "checkpoint",
-    "parents",
-    "n_cells",
-    "n_clusters",
-    "n_metaclusters",
-    "subset",
-    "description",
-)
+_NUMBERS = {name: number for number, name in STEPS.items()}
 
 
-def history_table(states: Mapping[str, HeatmapState]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Known:
+    """What the history says of one checkpoint.
+
+    Parameters
+    ----------
+    checkpoint : str
+        Its identifier.
+    parents : tuple of str
+    branch, step_name, subset, description, created_at : str
+    step : int
+        0 for a merge, and for a step that a person named.
+    n_cells : int or None
+    n_clusters, n_metaclusters : int
+    path : str
+        Of its file, relative to where it was looked for; empty where it is no file.
+    """
+
+    checkpoint: str
+    parents: tuple[str, ...]
+    branch: str
+    step: int
+    step_name: str
+    n_cells: int | None
+    n_clusters: int
+    n_metaclusters: int
+    subset: str = ""
+    description: str = ""
+    created_at: str = ""
+    path: str = ""
+
+    @property
+    def name(self) -> str:
+        """``main.3``; of a merge its branch; of others their file."""
+        if self.branch and self.step:
+            return f"{self.branch}.{self.step}"
+        return self.branch if self.branch and self.step_name == "merged" else self.path or self.checkpoint[:8]
+
+
+def of_state(state: HeatmapState) -> Known:
+    """What the history says of a state."""
+    return Known(
+        checkpoint=state.id,
+        parents=tuple(state.parents),
+        branch=str(state.parameters.get("branch") or ""),
+        step=_NUMBERS.get(state.step_id, 0),
+        step_name=state.step_id,
+        n_cells=None if state.n_cells is None else int(state.n_cells.sum()),
+        n_clusters=state.n_clusters,
+        n_metaclusters=int((np.unique(state.label) >= 0).sum()),
+        subset=state.subset_filters_expr,
+        description=" ".join(state.description.split()),
+        created_at=state.created_at,
+    )
+
+
+def of_document(document: Mapping[str, Any], path: str) -> Known:
+    """What the history says of a checkpoint, from its document alone."""
+    own, counts = document["checkpoint"], document["counts"]
+    return Known(
+        checkpoint=own["id"],
+        parents=tuple(own["parents"]),
+        branch=str(document["parameters"].get("branch") or ""),
+        step=_NUMBERS.get(own["step_id"], 0),
+        step_name=own["step_id"],
+        n_cells=counts["n_cells"],
+        n_clusters=counts["n_clusters"],
+        n_metaclusters=counts["n_metaclusters"],
+        subset=document["subset"]["filters_expr"],
+        description=" ".join(own["description"].split()),
+        created_at=own["created_at"],
+        path=path,
+    )
+
+
+def known_in(folder: Path) -> tuple[list[Known], list[tuple[str, str]]]:
+    """The checkpoints in a folder and below it, each after its parents; and files that are none, with why."""
+    from cytopipe.heatmap.format import read_document
+
+    found: list[Known] = []
+    refused: list[tuple[str, str]] = []
+    for path in sorted(folder.rglob("*.h5ad")):
+        name = path.relative_to(folder).as_posix()
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        try:
+            found.append(of_document(read_document(path), name))
+        except (CytopipeError, KeyError, TypeError, AttributeError) as error:
+            refused.append((name, str(error)))
+    return in_order(found), refused
+
+
+def in_order(some: Iterable[Known]) -> list[Known]:
+    """Checkpoints, each after its parents; then by branch, step and identifier."""
+    some = list(some)
+    parents = {one.checkpoint: one.parents for one in some}
+    depth: dict[str, int] = {}
+    for one in some:  # without recursion: a history may be long, and a hostile one may be a circle
+        stack = [one.checkpoint]
+        while stack:
+            at = stack[-1]
+            open_ones = [p for p in parents[at] if p in parents and p not in depth and p not in stack]
+            if open_ones:
+                stack.append(open_ones[0])
+                continue
+            depth[at] = 1 + max((depth.get(p, -1) for p in parents[at]), default=-1)
+            stack.pop()
+    return sorted(some, key=lambda one: (depth[one.checkpoint], one.branch, one.step, one.checkpoint, one.path))
+
+
+def history_table(some: Iterable[Known]) -> pd.DataFrame:
     """One row per checkpoint, each after its parents; `parents` holds identifiers joined by spaces."""
     import pandas as pd
 
-    numbers = {name: number for number, name in STEPS.items()}
-    rows = [
-        {
-            "branch": str(one.parameters.get("branch", "")),
-            "step": numbers.get(one.step_id, 0),
-            "step_name": one.step_id,
-            "checkpoint": one.id,
-            "parents": " ".join(one.parents),
-            "n_cells": -1 if one.n_cells is None else int(one.n_cells.sum()),
-            "n_clusters": one.n_clusters,
-            "n_metaclusters": int((np.unique(one.label) >= 0).sum()),
-            "subset": one.subset_filters_expr,
-            "description": " ".join(one.description.split()),
-        }
-        for one in states.values()
-    ]
-    depth: dict[str, int] = {}
-    parents = {row["checkpoint"]: row["parents"].split() for row in rows}
-
-    def deep(one: str, seen: frozenset[str] = frozenset()) -> int:
-        if one not in depth:
-            known = [parent for parent in parents.get(one, ()) if parent in parents and parent not in seen]
-            depth[one] = 1 + max((deep(parent, seen | {one}) for parent in known), default=-1)
-        return depth[one]
-
-    rows.sort(key=lambda row: (deep(row["checkpoint"]), row["branch"], row["step"], row["checkpoint"]))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    rows = [{**asdict(one), "parents": " ".join(one.parents)} for one in in_order(some)]
+    columns = [name for name in Known.__dataclass_fields__ if name not in ("path", "created_at")]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.astype({"n_cells": "Int64"})
 
 
-def draw_history(table: pd.DataFrame) -> bytes:
+# ---------------------------------------------------------------------- in a terminal
+
+
+def graph_lines(some: Sequence[Known]) -> Iterator[tuple[str, Known]]:
+    """Lines of the graph: what stands before the checkpoint, and the checkpoint.
+
+    A branch follows the checkpoint at which it begins, a bar at its left; a merge stands at the end, and what is
+    made from it below it.
+    """
+    known = {one.checkpoint: one for one in some}
+    children: dict[str, list[Known]] = {}
+    roots: list[Known] = []
+    for one in some:
+        before = [parent for parent in one.parents if parent in known and parent != one.checkpoint]
+        if len(before) == 1:
+            children.setdefault(before[0], []).append(one)
+        else:
+            roots.append(one)
+    told: set[str] = set()
+    roots += [one for one in some if one not in roots]  # of circles, which no checkpoint of ours has
+    for root in roots:
+        pending: list[tuple[str, str, Known]] = [("", "", root)]
+        while pending:
+            first, rest, one = pending.pop()
+            if one.checkpoint in told:
+                continue
+            told.add(one.checkpoint)
+            yield first, one
+            below = [child for child in children.get(one.checkpoint, ()) if child.checkpoint not in told]
+            same = [child for child in below if child.branch == one.branch][:1]
+            others = [child for child in below if child not in same]
+            after = [(rest, rest, child) for child in same]
+            after += [(f"{rest}├─ ", f"{rest}│  ", child) for child in reversed(others)]
+            pending += after
+
+
+# ---------------------------------------------------------------------- a picture
+
+
+def draw_history(some: Iterable[Known]) -> bytes:
     """The graph as a PNG: a column per generation, a row per branch."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    parents = {row.checkpoint: row.parents.split() for row in table.itertuples()}
+    some = in_order(some)
     column: dict[str, int] = {}
-    for one, before in parents.items():
-        column[one] = 1 + max((column[parent] for parent in before if parent in column), default=-1)
-    lanes = {branch: lane for lane, branch in enumerate(dict.fromkeys(table["branch"]))}
-    figure = Figure(figsize=(2.3 + 1.7 * (1 + max(column.values(), default=0)), 0.8 + 0.8 * max(len(lanes), 1)))
+    for one in some:
+        column[one.checkpoint] = 1 + max((column[p] for p in one.parents if p in column), default=-1)
+    lanes = {branch: lane for lane, branch in enumerate(dict.fromkeys(one.branch for one in some))}
+    columns = 1 + max(column.values(), default=0)
+    figure = Figure(figsize=(min(1.2 + 1.35 * columns, 60), min(0.3 + 0.72 * max(len(lanes), 1), 60)))
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1))
-    place = {row.checkpoint: (column[row.checkpoint], -lanes[row.branch]) for row in table.itertuples()}
-    for one, before in parents.items():
-        for parent in before:
+    place = {one.checkpoint: (column[one.checkpoint], -lanes[one.branch]) for one in some}
+    for one in some:
+        x1, y1 = place[one.checkpoint]
+        for parent in one.parents:
             if parent in place:
-                (x0, y0), (x1, y1) = place[parent], place[one]
-                axes.plot([x0 + 0.36, x1 - 0.36], [y0, y1], color="#8a8f98", linewidth=1.2, zorder=1)
-    for row in table.itertuples():
-        x, y = place[row.checkpoint]
-        cells = f"\n{row.n_cells:,} cells" if row.n_cells >= 0 else ""
-        text = f"{row.step or ''} {row.step_name.replace('_', ' ')}".strip()
+                x0, y0 = place[parent]
+                axes.plot(*_line(x0, y0, x1, y1), color="#8a8f98", linewidth=1.1, zorder=1)
+    for one in some:
+        x, y = place[one.checkpoint]
+        cells = f"\n{one.n_cells:,} cells" if one.n_cells is not None else ""
+        text = f"{one.step or ''} {one.step_name.replace('_', ' ')}".strip()[:40].replace("$", r"\$")
         axes.text(
-            x, y, f"{text}\n{row.n_clusters} / {row.n_metaclusters}{cells}", ha="center", va="center",
+            x, y, f"{text}\n{one.n_clusters} > {one.n_metaclusters}{cells}", ha="center", va="center",
             fontsize=6.5, zorder=2,
             bbox={"boxstyle": "round,pad=0.35", "facecolor": "#eef3fb", "edgecolor": "#4a6fa5"},
         )  # fmt: skip
     for branch, lane in lanes.items():
-        axes.text(-1.25, -lane, branch[:24].replace("$", r"\$"), ha="left", va="center", fontsize=8, weight="bold")
-    axes.set_xlim(-1.3, 0.6 + max(column.values(), default=0))
-    axes.set_ylim(-len(lanes) + 0.4, 0.6)
+        name = branch[:18].replace("$", r"\$")
+        axes.text(-1.15, -lane, name, ha="left", va="center", fontsize=8, weight="bold")
+    axes.set_xlim(-1.2, columns - 0.4)
+    axes.set_ylim(-len(lanes) + 0.45, 0.55)
     axes.axis("off")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", dpi=150, metadata={"Software": None})
     return drawn.getvalue()
+
+
+def _line(x0: float, y0: float, x1: float, y1: float) -> tuple[list[float], list[float]]:
+    """From a box to another, between the rows and columns of boxes: no line crosses one."""
+    if y0 == y1 or x1 - x0 == 1:
+        return [x0 + 0.3, x0 + 0.5, x0 + 0.5, x1 - 0.3], [y0, y0, y1, y1]
+    between = y1 + 0.5 if y0 > y1 else y1 - 0.5
+    return (
+        [x0 + 0.3, x0 + 0.5, x0 + 0.5, x1 - 0.5, x1 - 0.5, x1 - 0.3],
+        [y0, y0, between, between, y1, y1],
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from cytopipe.errors import InputError
+from cytopipe.errors import InputError, UserError
 from cytopipe.heatmap.branches import FILE, Branch, Branches, Node, Reference, Workflow
 from cytopipe.heatmap.choices import MixedChoice, Revision
 from cytopipe.heatmap.merging import merge
@@ -102,8 +102,11 @@ def make_all(
     known: Callable[[Node, Sequence[HeatmapState]], HeatmapState | None] = lambda node, parents: None,
     outside: Callable[[str], HeatmapState] | None = None,
     progress: Callable[[Node, str, int, int], None] = lambda node, what, done, total: None,
-) -> Iterator[tuple[Node, HeatmapState | str]]:
-    """Every checkpoint of a workflow, each after its parents; in words why, where there is nothing to make.
+) -> Iterator[tuple[Node, HeatmapState | str | UserError]]:
+    """Every checkpoint of a workflow, each after its parents.
+
+    Where there is nothing to make, the words say why. A step that cannot be made gives its error, and so does what is
+    made from it; other branches go on.
 
     Parameters
     ----------
@@ -118,31 +121,39 @@ def make_all(
     ------
     ParameterError
         With all faults of the branches.
-    InputError
-        A step cannot be made; those before it were yielded.
     """
     made: dict[Reference, HeatmapState] = {}
+    failed: set[Reference] = set()
     for node in branches.nodes():
-        for one in node.parents:
-            if one.step == FILE and one not in made and outside is not None:
-                made[one] = outside(one.branch)
-        parents = [made[one] for one in node.parents if one in made]
-        if node.parents and not parents:
-            yield node, "what it is made from is empty"
+        if lost := [one for one in node.parents if one in failed]:
+            failed.add(node.at)
+            yield node, InputError(f"{lost[0]} could not be made", where=str(node.at))
             continue
-        if nothing := has_nothing(node.at.step, parents):
-            yield node, nothing
+        try:
+            for one in node.parents:
+                if one.step == FILE and one not in made and outside is not None:
+                    made[one] = outside(one.branch)
+            parents = [made[one] for one in node.parents if one in made]
+            if node.parents and not parents:
+                yield node, "what it is made from is empty"
+                continue
+            if nothing := has_nothing(node.at.step, parents):
+                yield node, nothing
+                continue
+            state = known(node, parents)
+            if state is None:
+                branch = branches[node.at.branch]
+                about = About(data_set, node.at.branch, branch.description)
+
+                def tell(what: str, done: int, total: int, node: Node = node) -> None:
+                    progress(node, what, done, total)
+
+                state = make_checkpoint(
+                    node.at.step, branch, workflow, parents, cells, about=about, progress=tell
+                )
+        except UserError as error:
+            failed.add(node.at)
+            yield node, error
             continue
-        state = known(node, parents)
-        if state is None:
-            branch = branches[node.at.branch]
-            about = About(data_set, node.at.branch, branch.description)
-
-            def tell(what: str, done: int, total: int, node: Node = node) -> None:
-                progress(node, what, done, total)
-
-            state = make_checkpoint(
-                node.at.step, branch, workflow, parents, cells, about=about, progress=tell
-            )
         made[node.at] = state
         yield node, state

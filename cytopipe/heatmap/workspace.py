@@ -12,7 +12,7 @@ parents is not made again; a checkpoint that a person saved in a place stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
-from cytopipe.errors import CytopipeError, Finding, InputError, ParameterError
+from cytopipe.errors import CytopipeError, Finding, InputError, ParameterError, UserError
 from cytopipe.heatmap.artifact import canonical_json, load_heatmap_state
 from cytopipe.heatmap.branches import Branches, Node, Reference, Workflow, read_branches, step_number
 from cytopipe.heatmap.making import make_all
@@ -34,7 +34,7 @@ from cytopipe.storage.formats import FORMATS
 from cytopipe.storage.names import slug
 from cytopipe.storage.strict_yaml import load_yaml
 
-__all__ = ["BY_HAND", "RECIPE", "Made", "Recipe", "Workspace", "place_of"]
+__all__ = ["BY_HAND", "RECIPE", "Made", "Recipe", "Workspace", "place_of", "read_recipe", "step_of"]
 
 RECIPE, CELLS = "recipe.yaml", "cells.h5ad"
 BY_HAND = "by hand"
@@ -105,13 +105,14 @@ def read_recipe(path: Path) -> Recipe:
 
 @dataclass(frozen=True)
 class Made:
-    """What became of one checkpoint of a run: `how` is made, kept, by hand or nothing (`words` say why)."""
+    """What became of one checkpoint of a run: `how` is made, kept, by hand, nothing (`words` say why) or failed."""
 
     node: Node
     how: str
     path: Path | None = None
     state: HeatmapState | None = None
     words: str = ""
+    error: UserError | None = None
 
 
 @dataclass
@@ -126,7 +127,6 @@ class Workspace:
 
     folder: Path
     recipe: Recipe
-    _kept: dict[Reference, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, folder: Path) -> Workspace:
@@ -264,6 +264,12 @@ class Workspace:
 
     # ------------------------------------------------------------------ running
 
+    def take_back(self, some: Sequence[Made]) -> None:
+        """Remove checkpoints that were made just now."""
+        for one in some:
+            if one.how == "made":
+                self.archive.remove(place_of(one.node.at))
+
     def plan(self) -> Iterator[tuple[Node, str]]:
         """Every checkpoint, and whether it stands: kept, by hand, stale or missing. Nothing is made."""
         fresh: dict[Reference, bool] = {}
@@ -287,10 +293,12 @@ class Workspace:
     ) -> Iterator[Made]:
         """Make what is missing or stale, each checkpoint after its parents.
 
+        A step that cannot be made is told with its error, and so is what is made from it; other branches go on.
+
         Raises
         ------
-        InputError, ParameterError
-            A step cannot be made; what was made before it stands.
+        ParameterError
+            With all faults of the branches.
         """
         found: dict[Reference, str] = {}
 
@@ -323,6 +331,9 @@ class Workspace:
             path = self.folder / place_of(node.at).path
             if isinstance(state, str):
                 yield Made(node, "nothing", words=state)
+                continue
+            if isinstance(state, UserError):
+                yield Made(node, "failed", error=state)
                 continue
             if node.at not in found:
                 versions = [self._version(one) for one in node.parents]
@@ -361,8 +372,6 @@ class Workspace:
         return self.folder / place_of(at).path
 
     def _put(self, at: Reference, state: HeatmapState, made: Provenance) -> None:
-        from dataclasses import replace
-
         self.archive.put(
             place_of(at), FORMATS["checkpoint"], state, replace(made, facts=_facts(state))
         )
@@ -440,4 +449,6 @@ def step_of(text: str) -> int:
     try:
         return step_number(text)
     except ValueError as error:
-        raise ParameterError("is no step", where="--steps", expected=str(error), found=text) from None
+        expected, _, hint = str(error).removeprefix("expected ").partition("; ")
+        hint = f"{hint[:1].upper()}{hint[1:]}"
+        raise ParameterError("is no step", where="--steps", expected=expected, found=text, next=hint) from None
