@@ -16,8 +16,12 @@ _TECHNICAL = re.compile(
     r"|hoechst.*|cis(platin|pt)?|(19[4568])?(pt|cisplatin)|live[ /_-]*dead.*|viab.*|.*_?empty|blank.*)",
     re.IGNORECASE,
 )
-_ISOTOPE_FIRST = re.compile(r"\d{2,3}[A-Z][a-z]?(?:Di|\(.*\))?[_-](?=\S)")  # 170Er_CD3
-_ISOTOPE = re.compile(r"(\d{2,3}[A-Z][a-z]?|[A-Z][a-z]?\d{2,3})(Di|Dd)?")  # 170Er, Er170Di
+# Elements that label antibodies; Ki67 is none of their isotopes.
+_ELEMENT = (
+    "(?:Y|Rh|Ru|Pd|Ag|Cd|In|Sn|Te|I|Xe|Cs|Ba|La|Ce|Pr|Nd|Sm|Eu|Gd|Tb|Dy|Ho|Er|Tm|Yb|Lu|Os|Ir|Pt|Au|Pb|Bi)"
+)
+_ISOTOPE_FIRST = re.compile(rf"\d{{2,3}}{_ELEMENT}(?:Di)?[_-](?=\S)")  # 170Er_CD3
+_ISOTOPE = re.compile(rf"(\d{{2,3}}{_ELEMENT}|{_ELEMENT}\d{{2,3}})(Di|Dd)?")  # 170Er, Er170Di
 
 # What tables of cells call what is no marker. Names are compared in small letters, without signs.
 _KNOWN = {
