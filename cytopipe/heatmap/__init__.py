@@ -18,8 +18,17 @@ _DOOR = {
     # clusters
     "FlowSOM": "flowsom.clustering",
     "cluster_cells": "flowsom.clustering",
+    # the heat map and its checkpoints
+    "HeatmapDisplay": "display",
+    "HeatmapState": "state",
+    "load_heatmap_state": "artifact",
+    "save_heatmap_state": "artifact",
+    "serialize_heatmap_state": "artifact",
+    "validate_artifact": "artifact",
     # parameters
     "FlowSOMSettings": "parameters",
+    "HeatmapSettings": "parameters",
+    "RenderSettings": "parameters",
     "TransformSettings": "parameters",
 }
 
