@@ -17,6 +17,11 @@ COMMANDS: dict[str, Command] = {
     "save": Command(f"{_RUN}:save", "Put a checkpoint made by hand in its place.", "Make"),
     "list": Command(f"{_LOOK}:list_", "List the checkpoints of a folder.", "Look"),
     "show": Command(f"{_LOOK}:show", "Draw the graph of the checkpoints.", "Look"),
+    "diff": Command("cytopipe.commands.heatmap_files:diff", "What differs between two checkpoints.", "Look"),
+    "render": Command("cytopipe.commands.heatmap_files:render", "Draw a heat map: PNG, SVG or PDF.", "Look"),
+    "validate": Command(
+        "cytopipe.commands.heatmap_files:validate", "Tell everything that is wrong with checkpoints.", "Look"
+    ),
     "load": Command(f"{_LOOK}:load", "Tell everything that a checkpoint holds.", "Look"),
 }
 

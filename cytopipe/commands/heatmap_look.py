@@ -116,8 +116,12 @@ def show(options: Options, folder: str, picture: Path | None) -> None:
 
 
 def _columns(rows: list[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:
+    """Rows as lines; names out of files may hold what moves a cursor."""
+    from cytopipe.heatmap.one_line import one_line
+
     if not rows:
         return []
+    rows = [tuple(one_line(cell) for cell in row) for row in rows]
     widths = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
     return [
         "  ".join(
@@ -144,6 +148,7 @@ def load(options: Options, checkpoint: str, clusters: bool, as_json: bool) -> No
     In Python: cytopipe.heatmap.load_heatmap_state(FILE).
     """
     from cytopipe.heatmap.artifact import document_of, load_heatmap_state
+    from cytopipe.heatmap.one_line import one_line
 
     path = checkpoint_file(options, checkpoint)
     state = load_heatmap_state(path)
@@ -153,7 +158,7 @@ def load(options: Options, checkpoint: str, clusters: bool, as_json: bool) -> No
         click.echo(json.dumps(document, indent=2, ensure_ascii=False))
         return
     for name, value in _about(state).items():
-        click.echo(f"{name:14}{value}")
+        click.echo(f"{name:14}{one_line(str(value))}")
     for row in _of_metaclusters(state):
         click.echo(row)
     if clusters:

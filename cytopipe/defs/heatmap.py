@@ -195,7 +195,11 @@ def _in_order(
 def _described(state: HeatmapState) -> Described:
     import numpy as np
 
-    names = {state.name_of(int(one)): int(state.n_cells[state.label == one].sum()) for one in np.unique(state.label)}
+    from cytopipe.heatmap.render import render_heatmap
+
+    names = {
+        state.name_of(int(one)): int(state.n_cells[state.label == one].sum()) for one in np.unique(state.label)
+    }
     notes: dict[str, object] = {
         "checkpoint": state.id,
         "parents": list(state.parents),
@@ -212,7 +216,7 @@ def _described(state: HeatmapState) -> Described:
         "n_clusters": state.n_clusters,
         "n_metaclusters": int((np.unique(state.label) >= 0).sum()),
     }
-    return Described(state, counts=counts, notes=notes)
+    return Described(state, counts=counts, notes=notes, picture=render_heatmap(state))
 
 
 step_01 = _step(

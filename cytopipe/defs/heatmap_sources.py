@@ -108,8 +108,11 @@ def _of_branch(name: str, description: str, values: Callable[[BranchPart], Mappi
     )
 
 
-def _json(value: Any) -> Any:
-    return None if value is None else value.as_json()
+def _named(name: str, value: Any) -> dict[str, Any]:
+    """The fields of a set of values under their own names, so that a reason tells the one that changed."""
+    if value is None:
+        return {name: None}
+    return {f"{name}.{field}": one for field, one in value.as_json().items()}
 
 
 READING = _of_data_set(
@@ -122,41 +125,42 @@ CLUSTERING = _of_branch(
     "clustering",
     "How a branch clusters its cells: settings of FlowSOM, and the markers.",
     lambda part: {
-        "flowsom": part.settings.flowsom_of(part.branch).as_json(),
+        **_named("flowsom", part.settings.flowsom_of(part.branch)),
         "markers": part.settings.markers_of(part.branch),
     },
 )
 DISPLAY = _of_branch(
     "display",
-    "How the heat maps of a branch are computed: z-scores, tree, cut.",
+    "How the heat maps of a branch are computed (z-scores, tree, cut), and what is said of it.",
     lambda part: {
-        "heatmap": part.settings.heatmap_of(part.branch).as_json(),
+        **_named("heatmap", part.settings.heatmap_of(part.branch)),
+        "description": part.branch.description,
     },
 )
 REVISION = _of_branch(
     "revision",
     "How a person revises the metaclusters of a branch: merges, names, moved clusters, colours.",
-    lambda part: {"revise": _json(part.branch.revise)},
+    lambda part: _named("revise", part.branch.revise),
 )
 MIXED = _of_branch(
     "mixed",
     "Which clusters a person calls mixed, by list or by rule.",
-    lambda part: {"mixed": _json(part.branch.mixed)},
+    lambda part: _named("mixed", part.branch.mixed),
 )
 SUBSET = _of_branch(
     "subset",
     "Which cells a person takes into a lineage: metaclusters, clusters, gates, an expression.",
-    lambda part: {"subset": _json(part.branch.subset)},
+    lambda part: _named("subset", part.branch.subset),
 )
 FINALIZATION = _of_branch(
     "finalization",
     "How the result of a branch is told.",
-    lambda part: {"finalize": part.branch.finalize.as_json()},
+    lambda part: _named("finalize", part.branch.finalize),
 )
 MERGING = _of_branch(
     "merging",
     "Which finals a person puts together, and how.",
-    lambda part: {"merge": list(part.branch.merge), "merging": part.branch.merging.as_json()},
+    lambda part: {"merge": list(part.branch.merge), **_named("merging", part.branch.merging)},
 )
 
 SOURCES = (

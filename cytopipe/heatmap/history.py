@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -182,8 +181,7 @@ def graph_lines(some: Sequence[Known]) -> Iterator[tuple[str, Known]]:
 
 def draw_history(some: Iterable[Known]) -> bytes:
     """The graph as a PNG: a column per generation, a row per branch."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    from cytopipe.storage.formats.figure import figure_bytes, literal, new_figure
 
     some = in_order(some)
     column: dict[str, int] = {}
@@ -191,8 +189,8 @@ def draw_history(some: Iterable[Known]) -> bytes:
         column[one.checkpoint] = 1 + max((column[p] for p in one.parents if p in column), default=-1)
     lanes = {branch: lane for lane, branch in enumerate(dict.fromkeys(one.branch for one in some))}
     columns = 1 + max(column.values(), default=0)
-    figure = Figure(figsize=(min(1.2 + 1.35 * columns, 60), min(0.3 + 0.72 * max(len(lanes), 1), 60)))
-    FigureCanvasAgg(figure)
+    figure = new_figure(min(1.2 + 1.35 * columns, 60), min(0.3 + 0.72 * max(len(lanes), 1), 60))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     place = {one.checkpoint: (column[one.checkpoint], -lanes[one.branch]) for one in some}
     for one in some:
@@ -204,21 +202,18 @@ def draw_history(some: Iterable[Known]) -> bytes:
     for one in some:
         x, y = place[one.checkpoint]
         cells = f"\n{one.n_cells:,} cells" if one.n_cells is not None else ""
-        text = f"{one.step or ''} {one.step_name.replace('_', ' ')}".strip()[:40].replace("$", r"\$")
+        text = literal(f"{one.step or ''} {one.step_name.replace('_', ' ')}".strip()[:40])
         axes.text(
             x, y, f"{text}\n{one.n_clusters} > {one.n_metaclusters}{cells}", ha="center", va="center",
             fontsize=6.5, zorder=2,
             bbox={"boxstyle": "round,pad=0.35", "facecolor": "#eef3fb", "edgecolor": "#4a6fa5"},
         )  # fmt: skip
     for branch, lane in lanes.items():
-        name = branch[:18].replace("$", r"\$")
-        axes.text(-1.15, -lane, name, ha="left", va="center", fontsize=8, weight="bold")
+        axes.text(-1.15, -lane, literal(branch[:18]), ha="left", va="center", fontsize=8, weight="bold")
     axes.set_xlim(-1.2, columns - 0.4)
     axes.set_ylim(-len(lanes) + 0.45, 0.55)
     axes.axis("off")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", dpi=150, metadata={"Software": None})
-    return drawn.getvalue()
+    return figure_bytes(figure, "png")
 
 
 def _line(x0: float, y0: float, x1: float, y1: float) -> tuple[list[float], list[float]]:

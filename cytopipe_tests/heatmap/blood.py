@@ -30,7 +30,7 @@ BRANCHES = {
     "t_cells": {
         "from": "main.3",
         "steps": [6, 7, 8, 9],
-        "subset": {"gates": {"CD3": {"above": 1.5}}},
+        "subset": {"gates": {"CD3": {"above": 2.5}}},
         "flowsom": {"x_dim": 3, "y_dim": 3, "n_metaclusters": 2},
         "revise": {},
     },
