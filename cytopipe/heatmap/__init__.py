@@ -21,7 +21,11 @@ _DOOR = {
     # the heat map and its checkpoints
     "HeatmapDisplay": "display",
     "HeatmapState": "state",
+    "diff_states": "diff",
+    "import_ueler": "ueler",
     "load_heatmap_state": "artifact",
+    "open_history": "index",
+    "render_heatmap": "render",
     "save_heatmap_state": "artifact",
     "serialize_heatmap_state": "artifact",
     "validate_artifact": "artifact",

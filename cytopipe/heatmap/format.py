@@ -78,7 +78,9 @@ class Checkpoint(_Checkpoint, FileFormat):
         from anndata.io import write_elem
 
         adata = _adata_of(value)
-        with h5py.File(draft, "w", libver=("v110", "v110")) as file:
+        # in memory first: HDF5 would write each of the hundred small objects by itself
+        options = {"driver": "core", "backing_store": False, "libver": ("v110", "v110")}
+        with h5py.File(draft.name, "w", **options) as file:
             file.attrs["encoding-type"], file.attrs["encoding-version"] = "anndata", "0.1.0"
             _write_array(file, "X", adata.X)
             for group in _GROUPS:
@@ -90,6 +92,9 @@ class Checkpoint(_Checkpoint, FileFormat):
                 write_elem(file, group, {key: mapping[key] for key in sorted(mapping) if key not in large})
                 for key in sorted(large):
                     _write_array(file[group], key, large[key])
+            file.flush()
+            image = file.id.get_file_image()
+        draft.write_bytes(image)
 
     def describe(self, path: Path) -> Mapping[str, int | float | str]:
         """Step, clusters, markers, metaclusters and cells."""

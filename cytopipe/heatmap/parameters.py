@@ -108,6 +108,10 @@ class FlowSOMSettings(ParameterSet):
     resample_fraction: Annotated[Fraction, Field(gt=0)] = 0.9
     """Share of the nodes in a resample of the consensus."""
 
+    min_node_share: Fraction = 0.1
+    """Nodes with fewer cells than this share of the average node take no part in the consensus and follow the
+    nearest node that does; 0: all nodes that have a cell take part (fraction)."""
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.n_metaclusters > self.x_dim * self.y_dim:

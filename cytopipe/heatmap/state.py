@@ -31,6 +31,7 @@ __all__ = [
     "UNASSIGNED",
     "UNASSIGNED_COLOUR",
     "UNASSIGNED_NAME",
+    "UUID",
     "Ancestor",
     "HeatmapState",
     "cluster_ids",
@@ -48,6 +49,9 @@ NOT_REVISED = -2
 
 CLUSTERS_BY_MARKERS, MARKERS_BY_CLUSTERS = "clusters_by_markers", "markers_by_clusters"
 """Orientations of the view: what stands in rows, by what stands in columns."""
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""How identifiers of checkpoints are written."""
 
 STEPS = {
     1: "initial_clustering",
@@ -537,7 +541,7 @@ def _faults(state: HeatmapState) -> Iterator[Finding]:
         if unknown := sorted(set(getattr(state, name)) - set(state.markers)):
             yield Finding(what="names markers that are not there", where=name, found=", ".join(unknown[:10]))
     for one in (state.id, *state.parents):
-        if not _is_uuid(one):
+        if not UUID.fullmatch(one):
             yield _wrong("id" if one == state.id else "parents", "is no UUID", "a UUID", one)
     if len(set(state.parents)) < len(state.parents) or state.id in state.parents:
         yield Finding(what="names a parent twice, or itself", where="parents")
@@ -579,7 +583,3 @@ def _texts_of(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
 
 def _wrong(where: str, what: str, expected: object, found: object) -> Finding:
     return Finding(what=what, where=where, expected=str(expected), found=str(found)[:200])
-
-
-def _is_uuid(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None

@@ -86,14 +86,14 @@ def open_hdf5(
     with file:
         try:
             survey = survey_hdf5(file, where)
+            counted = {name: size for name, size in survey.datasets.items() if not name.startswith(streamed)}
+            for name in counted:
+                if h5py.check_string_dtype(file[name].dtype) is not None:
+                    counted[name] = text_bytes(file[name])
         except CytopipeError:
             raise
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py's words for damage
             raise InputError(f"is a damaged HDF5 file: {error}", where=where) from None
-        counted = {name: size for name, size in survey.datasets.items() if not name.startswith(streamed)}
-        for name in counted:
-            if h5py.check_string_dtype(file[name].dtype) is not None:
-                counted[name] = text_bytes(file[name])
         allowed = budget_bytes() if budget is None else budget
         if sum(counted.values()) > allowed:
             raise BudgetError(
