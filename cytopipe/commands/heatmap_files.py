@@ -35,8 +35,8 @@ _KINDS = ("png", "svg", "pdf")
 def diff(options: Options, a: str, b: str, as_json: bool, picture: Path | None, lines: int) -> int:
     """Tell what differs between the checkpoints A and B.
 
-    Parameters, channels, markers and filters as sets, statistics of the matrix, cells whose label moved, medians that
-    shifted. Exit code 0 where nothing differs, 1 where something does.
+    Parameters, channels, markers and filters as sets, statistics of the matrix, cells whose label moved,
+    medians that shifted. Exit code 0 where nothing differs, 1 where something does.
     """
     from cytopipe.heatmap.artifact import load_heatmap_state
     from cytopipe.heatmap.diff import diff_states, draw_diff
@@ -64,7 +64,9 @@ def diff(options: Options, a: str, b: str, as_json: bool, picture: Path | None, 
     "  cytopipe heatmap render A.h5ad -o A.svg --z-limit 2 --palette viridis"
 )
 @click.argument("checkpoint", metavar="CHECKPOINT")
-@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="Of the picture: .png, .svg or .pdf.")
+@click.option(
+    "-o", "--output", type=PATH, required=True, metavar="FILE", help="Of the picture: .png, .svg or .pdf."
+)
 @parameter_options(RenderSettings)
 @click.pass_obj
 def render(options: Options, checkpoint: str, output: Path, **given: Any) -> None:

@@ -32,11 +32,11 @@ def _folder(options: Options, text: str) -> Path:
 
 def _known(options: Options, text: str) -> list[Known]:
     from cytopipe.heatmap.history import known_in
+    from cytopipe.heatmap.one_line import one_line
 
     found, refused = known_in(_folder(options, text))
     for name, why in refused:
-        if Path(name).name != "cells.h5ad":
-            click.echo(f"cytopipe: left out {name}: {why.splitlines()[0]}", err=True)
+        click.echo(f"cytopipe: left out {one_line(name)}: {one_line(why)}", err=True)
     return found
 
 
@@ -77,7 +77,9 @@ def list_(options: Options, folder: str, as_json: bool) -> None:
 
 
 @click.command(
-    epilog="\b\nExamples:\n  cytopipe heatmap show runs/blood\n  cytopipe heatmap show blood --picture graph.png"
+    epilog="\b\nExamples:\n"
+    "  cytopipe heatmap show runs/blood\n"
+    "  cytopipe heatmap show blood --picture graph.png"
 )
 @click.argument("folder", metavar="FOLDER")
 @click.option("--picture", type=PATH, metavar="FILE.png", help="Draw it into a picture as well.")
@@ -103,6 +105,7 @@ def show(options: Options, folder: str, picture: Path | None) -> None:
         if len(one.parents) > 1:
             step += f" of {', '.join(names.get(parent, parent[:8]) for parent in one.parents)}"
         counts = f"{one.n_clusters} clusters, {one.n_metaclusters} metaclusters"
+        counts = "deleted" if one.is_deleted else counts
         rows.append((f"{before}{one.name}", step, cells, counts, one.description or one.subset))
     for line in _columns(rows, right=(2,)):
         click.echo(line)
@@ -211,5 +214,7 @@ def _of_clusters(state: HeatmapState) -> list[str]:
         lineage = (state.subset_lineage or [None] * state.n_clusters)[row] or ""
         mixed = (state.subset_mixed or [None] * state.n_clusters)[row] or ""
         values = [f"{value:.2f}" for value in state.matrix[row]]
-        rows.append((state.cluster_ids[row], state.name_of(int(state.label[row])), cells, lineage, mixed, *values))
+        rows.append(
+            (state.cluster_ids[row], state.name_of(int(state.label[row])), cells, lineage, mixed, *values)
+        )
     return _columns(rows, right=(2, *range(5, 5 + state.n_markers)))

@@ -128,5 +128,5 @@ def checkpoint_file(options: Options, text: str) -> Path:
     raise InputError(
         "names no checkpoint",
         where=text,
-        expected="a file such as main/step_03_identify_mixed.h5ad, or FOLDER/main.3; in a project blood.main.3",
+        expected="a file such as main/step_03_identify_mixed.h5ad, FOLDER/main.3, or blood.main.3",
     )

@@ -74,9 +74,9 @@ def run(
 ) -> int:
     """Cluster CELLS by FlowSOM, and make every checkpoint of a recipe in a folder.
 
-    CELLS are FCS, CSV, TSV, Parquet or h5ad files, or folders (steinbock); all of them are one data set. Without a
-    recipe there is one branch with step 1. What stands and is up to date is not made again: after a change of the
-    recipe, or Ctrl-C, the same command goes on. Options go before what the recipe says.
+    CELLS are FCS, CSV, TSV, Parquet or h5ad files, or folders (steinbock); all of them are one data set.
+    Without a recipe there is one branch with step 1. What stands and is up to date is not made again: after
+    a change of the recipe, or Ctrl-C, the same command goes on. Options go before what the recipe says.
     """
     from cytopipe.errors import UserError
 
@@ -106,7 +106,9 @@ def run(
 
 
 def _recipe_of(output: Path, recipe: Path | None) -> Recipe:
-    """The recipe that was named, with the branches that the folder has besides; or the folder's; or a new one."""
+    """The recipe that was named, with the branches that the folder has besides; or the folder's; or a new
+    one.
+    """
     from cytopipe.heatmap.workspace import RECIPE, Recipe, read_recipe
 
     own = read_recipe(output / RECIPE) if (output / RECIPE).is_file() else None
@@ -168,7 +170,9 @@ def _carry_out(
         display.end("reading cells")
         markers = workspace.cells.markers
         if not quiet:
-            display.say(f"{len(workspace.cells):,} cells, {counted(len(markers), 'marker')}: {_some(markers)}")
+            display.say(
+                f"{len(workspace.cells):,} cells, {counted(len(markers), 'marker')}: {_some(markers)}"
+            )
         if dry_run:
             for node, how in workspace.plan():
                 click.echo(f"{_MARKS[how]:8}{node.at}")
@@ -235,24 +239,36 @@ def _some(names: Iterable[str]) -> str:
     epilog="\b\nExamples:\n"
     '  cytopipe heatmap branch runs/blood t_cells --from main.3 --steps 6,7,8,9 --metacluster "T cells"\n'
     '  cytopipe heatmap branch runs/blood b_cells --from main.3 --steps 6,9 --gate "CD19>2" --gate "CD3<1"\n'
-    "  cytopipe heatmap branch runs/blood named --from main.1 --steps 2,5 --rename \"0=B cells\" --join \"T cells=1,4\"\n"
+    '  cytopipe heatmap branch runs/blood named --from main.1 --steps 2,5 --rename "0=B" --join "T=1,4"\n'
     "  cytopipe heatmap branch runs/blood pairs --from main.3 --steps 10,11 --x-dim 4 --y-dim 4\n"
     "  cytopipe heatmap branch blood t_cells ...     a data set of a project: written in its file of branches"
 )
 @click.argument("folder", metavar="FOLDER")
 @click.argument("name")
-@click.option("--from", "begins_at", required=True, help="Where it begins: main.3, or a file of a checkpoint.")
+@click.option(
+    "--from", "begins_at", required=True, help="Where it begins: main.3, or a file of a checkpoint."
+)
 @click.option("--steps", required=True, metavar="6,7,9", help="Its steps, by number or name.")
 @click.option("--description", default="", help="A sentence for people.")
 @click.option("--metacluster", "metaclusters", multiple=True, help="Cells of this metacluster. Repeatable.")
 @click.option("--cluster", "clusters", multiple=True, help="Cells of this cluster. Repeatable.")
-@click.option("--gate", "gates", multiple=True, metavar="CD3>2", help="Threshold on transformed values. Repeatable.")
+@click.option(
+    "--gate", "gates", multiple=True, metavar="CD3>2", help="Threshold on transformed values. Repeatable."
+)
 @click.option("--where", default="", metavar="EXPR", help="Expression: \"sample in ['a'] and CD3 > 1.5\".")
 @click.option("--with-mixed", is_flag=True, help="Take cells of mixed clusters, too.")
-@click.option("--rename", "renames", multiple=True, metavar="OLD=NEW", help="New name of a metacluster. Repeatable.")
-@click.option("--join", "joins", multiple=True, metavar="NAME=3,7", help="Metaclusters that become one. Repeatable.")
-@click.option("--move", "moves", multiple=True, metavar="NAME=CLUSTER,..", help="Clusters that change. Repeatable.")
-@click.option("--exclusive", multiple=True, metavar="CD3,CD19", help="Markers no cell has together. Repeatable.")
+@click.option(
+    "--rename", "renames", multiple=True, metavar="OLD=NEW", help="New name of a metacluster. Repeatable."
+)
+@click.option(
+    "--join", "joins", multiple=True, metavar="NAME=3,7", help="Metaclusters that become one. Repeatable."
+)
+@click.option(
+    "--move", "moves", multiple=True, metavar="NAME=CLUSTER,..", help="Clusters that change. Repeatable."
+)
+@click.option(
+    "--exclusive", multiple=True, metavar="CD3,CD19", help="Markers no cell has together. Repeatable."
+)
 @click.option("--markers", metavar="A,B,C", help="Markers that its cells are clustered by.")
 @parameter_options(FlowSOMSettings)
 @_DRY
@@ -271,8 +287,8 @@ def branch(
 ) -> int:
     """Begin a branch NAME at any checkpoint of FOLDER, with choices and settings of its own.
 
-    The branch is added to the recipe of the folder, and its checkpoints are made. Choices that are more than a line
-    are better written in the recipe. In a project, FOLDER is the name of a data set.
+    The branch is added to the recipe of the folder, and its checkpoints are made. Choices that are more
+    than a line are better written in the recipe. In a project, FOLDER is the name of a data set.
     """
     from cytopipe.heatmap.workspace import step_of
 
@@ -374,8 +390,8 @@ def merge(
 ) -> int:
     """Put the checkpoints PARENTS of FOLDER together under NAME: the union of their cells.
 
-    Where two have the same cells, the one that was made from a subset of the other wins. Where neither was, the
-    merge is refused with the counts.
+    Where two have the same cells, the one that was made from a subset of the other wins. Where neither was,
+    the merge is refused with the counts.
     """
     target = target_of(options, folder)
     fields: dict[str, Any] = {"merge": list(parents)}
@@ -403,7 +419,9 @@ def _declared(target: Target, name: str, fields: dict[str, Any], *, dry_run: boo
     assert target.project is not None and target.data_set is not None
     data, written = target.data_set, dict(target.workspace.recipe.branches)
     if name in written:
-        raise ParameterError(f"there is a branch {name!r} already", where=data.key, next="Choose another name.")
+        raise ParameterError(
+            f"there is a branch {name!r} already", where=data.key, next="Choose another name."
+        )
     _, faults = read_branches({**written, name: fields})
     if faults:
         raise ParameterError([one.finding() for one in faults])
@@ -442,8 +460,8 @@ def _declared(target: Target, name: str, fields: dict[str, Any], *, dry_run: boo
 def save(options: Options, checkpoint: Path, folder: str, place: str, dry_run: bool) -> int:
     """Put a CHECKPOINT that was made by hand (in a notebook) in the place of one of FOLDER.
 
-    It must be about the same cells, and have cells of its parent alone. What is made from it is made from it then;
-    it is not made again while its parent stays as it is.
+    It must be about the same cells, and have cells of its parent alone. What is made from it is made from
+    it then; it is not made again while its parent stays as it is.
     """
     from cytopipe.heatmap.artifact import load_heatmap_state
 

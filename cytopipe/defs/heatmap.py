@@ -4,9 +4,9 @@
                               \\          \\         \\-> step_10 -> step_11 ---------/
                                \\---------\\--------> step_06 -> step_07 -> step_08 -> step_09
 
-A partition of a step is a branch that has it (``patients.t_cells``). A step is made from the branch's step before,
-or from the checkpoint at which the branch begins; always one with a smaller number. What a person has to choose and
-has not chosen holds the step, and says so.
+A partition of a step is a branch that has it (``patients.t_cells``). A step is made from the branch's step
+before, or from the checkpoint at which the branch begins; always one with a smaller number. What a person
+has to choose and has not chosen holds the step, and says so.
 """
 
 from __future__ import annotations
@@ -179,9 +179,7 @@ def _made(
     return _described(state)
 
 
-def _in_order(
-    part: BranchPart, step: int, parents: Sequence[Mapping[str, Handle]]
-) -> list[HeatmapState]:
+def _in_order(part: BranchPart, step: int, parents: Sequence[Mapping[str, Handle]]) -> list[HeatmapState]:
     """The parents as states, in the order in which the branch names them."""
     found = {
         (number, key): handle
@@ -198,7 +196,8 @@ def _described(state: HeatmapState) -> Described:
     from cytopipe.heatmap.render import render_heatmap
 
     names = {
-        state.name_of(int(one)): int(state.n_cells[state.label == one].sum()) for one in np.unique(state.label)
+        state.name_of(int(one)): int(state.n_cells[state.label == one].sum())
+        for one in np.unique(state.label)
     }
     notes: dict[str, object] = {
         "checkpoint": state.id,
@@ -223,8 +222,8 @@ step_01 = _step(
     1,
     """Step 1: all cells of a data set clustered by FlowSOM, and the heat map of the clusters.
 
-    A self-organising map gives every cell a cluster, a consensus over its nodes gives every cluster a metacluster.
-    X holds z-scores of the medians of each cluster, layers["median"] the medians.
+    A self-organising map gives every cell a cluster, a consensus over its nodes gives every cluster a
+    metacluster. X holds z-scores of the medians of each cluster, layers["median"] the medians.
     """,
     CLUSTERING,
 )
@@ -232,8 +231,8 @@ step_02 = _step(
     2,
     """Step 2: metaclusters as a person revised them: merged, renamed, joined by other clusters, coloured.
 
-    Held until the branch says `revise:` in the project file (`{}` keeps them as they are), or until somebody saves
-    a checkpoint in its place or materializes it alone.
+    Held until the branch says `revise:` in the project file (`{}` keeps them as they are), or until
+    somebody saves a checkpoint in its place or materializes it alone.
     """,
     REVISION,
 )
@@ -278,7 +277,8 @@ step_09 = _step(
 )
 step_10 = _step(
     10,
-    """Step 10: the cells of the mixed clusters clustered anew. Where no cluster is mixed, there is nothing to make.""",
+    """Step 10: the cells of the mixed clusters clustered anew. Where no cluster is mixed, there is nothing
+    to make.""",
     CLUSTERING,
 )
 step_11 = _step(
@@ -291,8 +291,9 @@ merged = _step(
     0,
     """Finals put together: the union of their cells, where the finer one wins.
 
-    A lineage is finer than the final of the branch at which it began. Finals that share cells, none of which is
-    finer, are refused with the counts. Clusters are called after their branch: `t_cells.cluster_004`.
+    A lineage is finer than the final of the branch at which it began. Finals that share cells, none of
+    which is finer, are refused with the counts. Clusters are called after their branch:
+    `t_cells.cluster_004`.
     """,
     MERGING,
 )
@@ -302,16 +303,17 @@ _STEPS = (step_01, step_02, step_03, step_05, step_06, step_07, step_08, step_09
 # ---------------------------------------------------------------------- tables
 
 
+def _final_of(number: int) -> Callable[[DataSet], Sequence[str]]:
+    return lambda data: [data.key] if data.entry.final.step == number else []
+
+
 @artifact(
     "heatmap/cells_labelled",
     FORMATS["parquet"],
     by=FINALS,
     version="1",
     place="heatmap/{data_set}/{branch}/cells.parquet",
-    chosen={
-        name: (lambda step: lambda data: [data.key] if data.entry.final.step == step else [])(step)
-        for name, step in (("step_05", 5), ("step_09", 9), ("step_11", 11), ("merged", 0))
-    },
+    chosen={f"step_{number:02d}": _final_of(number) for number in (5, 9, 11)} | {"merged": _final_of(0)},
     inputs={"step_05": asset_of_step(5), "step_09": asset_of_step(9), "step_11": asset_of_step(11)},
     checks=(ONE_ROW_PER_CELL,),
 )
@@ -325,8 +327,8 @@ def cells_labelled(
 ) -> Described:
     """One row per cell of a final: where it was measured, its cluster, metacluster and name.
 
-    Columns: cell (its row in heatmap/cells), everything that is known of it, cluster, metacluster (number), name,
-    lineage, mixed.
+    Columns: cell (its row in heatmap/cells), everything that is known of it, cluster, metacluster (number),
+    name, lineage, mixed.
     """
     from cytopipe.heatmap.labelled import label_cells
 
@@ -347,7 +349,7 @@ def _history() -> Artifact:
         from cytopipe.heatmap.format import read_document
         from cytopipe.heatmap.history import draw_history, history_table, of_document
 
-        known = [of_document(read_document(one.path), "") for some in made.values() for one in some.values()]
+        known = [of_document(read_document(one.path)) for some in made.values() for one in some.values()]
         table = history_table(known)
         return Described(table, counts={"n_checkpoints": len(table)}, picture=draw_history(known))
 

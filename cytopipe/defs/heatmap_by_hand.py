@@ -1,4 +1,6 @@
-"""A checkpoint that a person made, in its place: the ledger takes it up as what was made from today's parents."""
+"""A checkpoint that a person made, in its place: the ledger takes it up as what was made from today's
+parents.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ def save_by_hand(ledger: Ledger, data: DataSet, at: Reference, state: HeatmapSta
         data.entry.transform,
     ).check_of(state)
     parents = [
-        archive.handle(places.place(step.inputs[name], part), ledger.graph.makers[step.inputs[name]].makes[step.inputs[name]])
+        archive.handle(
+            places.place(step.inputs[name], part),
+            ledger.graph.makers[step.inputs[name]].makes[step.inputs[name]],
+        )
         for name in step.chosen
         for part in reads[name].parts
     ]

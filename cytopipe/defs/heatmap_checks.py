@@ -1,4 +1,6 @@
-"""Checks of heat maps before publication: no cell is lost, none is invented, and every cluster has a label."""
+"""Checks of heat maps before publication: no cell is lost, none is invented, and every cluster has a
+label.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ _ALL_OF_PARENT = (2, 3, 5, 7, 8, 9, 11, 0)
 
 
 def cells_as_the_parents(step: int, names: tuple[str, ...]) -> Check:
-    """The check that a checkpoint has cells of its parents alone, and, where the step narrows nothing, all."""
+    """The check that a checkpoint has cells of its parents alone, and, where the step narrows nothing,
+    all.
+    """
 
     def evaluate(state: HeatmapState, **inputs: Mapping[str, Handle]) -> CheckResult:
         parents = [state_in(one) for name in names for one in inputs[name].values()]
@@ -80,7 +84,9 @@ def _cells_usable(adata: Any) -> CheckResult:
         found.append(f"{bad:,} cells have a value that is missing or not finite")
     if twice := len(adata.var_names) - len(set(adata.var_names)):
         found.append(f"{twice} markers share a name")
-    constant = [name for name, spread in zip(adata.var_names, np.ptp(values, axis=0), strict=True) if not spread]
+    constant = [
+        name for name, spread in zip(adata.var_names, np.ptp(values, axis=0), strict=True) if not spread
+    ]
     return CheckResult(tuple(found), {"n_cells": len(values), "markers_without_signal": ", ".join(constant)})
 
 
@@ -91,7 +97,7 @@ def _one_row_per_cell(table: Any) -> CheckResult:
 
 LABELS_COVER = Check(
     name="labels_cover",
-    description="Every cluster has cells and a metacluster with a name and a colour; orders are permutations.",
+    description="Every cluster has cells, and a metacluster with name and colour; orders are permutations.",
     evaluate=_labels_cover,
 )
 CELLS_USABLE = Check(

@@ -1,7 +1,7 @@
 """What heat maps are made from: sets of partitions, the files of cells, and what a person chose.
 
-Choices are declared by branch and kept apart by the step that uses them, so that another name of a metacluster makes
-stale what is made from the revision, and no clustering.
+Choices are declared by branch and kept apart by the step that uses them, so that another name of a
+metacluster makes stale what is made from the revision, and no clustering.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _about_files(project: Project, data: DataSet) -> Mapping[str, object]:
 CELL_FILES = Source(
     asset="heatmap/cell_files",
     by=DATA_SETS,
-    description="The files of cells that the project file names (FCS, CSV, Parquet, h5ad, ...); never written.",
+    description="The files of cells that the project file names (FCS, CSV, h5ad, ...); never written.",
     load=lambda data: data.entry.files(data.base),
     files=_files,
     digest=_digest,
@@ -115,9 +115,7 @@ def _named(name: str, value: Any) -> dict[str, Any]:
     return {f"{name}.{field}": one for field, one in value.as_json().items()}
 
 
-READING = _of_data_set(
-    "reading", "How the files of cells are read.", lambda entry: {"format": entry.format}
-)
+READING = _of_data_set("reading", "How the files of cells are read.", lambda entry: {"format": entry.format})
 TRANSFORM = _of_data_set(
     "transform", "How measured values are transformed.", lambda entry: entry.transform.as_json()
 )

@@ -4,9 +4,9 @@
     lineage  6 subset_lineage -> 7 lineage_recluster -> 8 lineage_revise -> 9 lineage_finalize
     mixed    10 mixed_recluster -> 11 mixed_finalize
 
-Step 4 is the decision to begin another branch; it leaves no checkpoint. A branch has steps of one of the three
-routes, in their order; steps may be left out. It begins at a checkpoint of another branch, written ``main.3``, with
-choices of its own. A merge puts finals together. Everything that is wrong is told at once.
+Step 4 is the decision to begin another branch; it leaves no checkpoint. A branch has steps of one of the
+three routes, in their order; steps may be left out. It begins at a checkpoint of another branch, written
+``main.3``, with choices of its own. A merge puts finals together. Everything that is wrong is told at once.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -26,12 +27,12 @@ from cytopipe.heatmap.state import STEPS
 from cytopipe.parameters import ParameterSet
 
 __all__ = [
+    "FILE",
     "FINALS",
     "KEEPS_CLUSTERS",
     "MERGED",
     "PARENTS_OF_STEP",
     "ROUTES",
-    "FILE",
     "Branch",
     "Branches",
     "Fault",
@@ -237,8 +238,8 @@ class Branches(Mapping[str, Branch]):
     branches : mapping of str to Branch
         In any order.
     anywhere : bool
-        Whether a branch may begin at any checkpoint, be it a later step, a merge or a file, and a merge may take any.
-        An asset graph has an asset per step and no circle, so there a parent has a smaller number.
+        Whether a branch may begin at any checkpoint, be it a later step, a merge or a file, and a merge may
+        take any. An asset graph has an asset per step and no circle, so there a parent has a smaller number.
     """
 
     def __init__(self, branches: Mapping[str, Branch], *, anywhere: bool = False) -> None:
@@ -286,9 +287,7 @@ class Branches(Mapping[str, Branch]):
         known: set[Reference] = set()
         while waiting:
             ready = [
-                node
-                for node in waiting
-                if all(one in known or one.step == FILE for one in node.parents)
+                node for node in waiting if all(one in known or one.step == FILE for one in node.parents)
             ]
             found += ready
             known |= {node.at for node in ready}
@@ -357,7 +356,7 @@ class Branches(Mapping[str, Branch]):
             )
             return
         yield from self._faults_of_start(name, branch, steps[0])
-        for before, step in zip(steps, steps[1:], strict=False):
+        for before, step in pairwise(steps):
             if before not in PARENTS_OF_STEP[step]:
                 yield Fault((name, "steps"), f"step {step} cannot follow step {before}", _after(step))
         yield from _idle(name, branch)
@@ -439,7 +438,9 @@ class Branches(Mapping[str, Branch]):
                 yield Fault((name, "from"), f"goes in a circle: {' -> '.join([*way, name])}")
 
     def _way_back(self, at: str, to: str, seen: tuple[str, ...]) -> tuple[str, ...] | None:
-        """The branches on a way from one back to another along what they are made from; None where none is."""
+        """The branches on a way from one back to another along what they are made from; None where none
+        is.
+        """
         branch = self._branches.get(at)
         if branch is None or at in seen:
             return None
@@ -453,7 +454,8 @@ class Branches(Mapping[str, Branch]):
 
 
 def read_branches(written: object, *, anywhere: bool = False) -> tuple[Branches, list[Fault]]:
-    """The branches out of JSON or YAML values, and everything that is wrong with them; `anywhere` as `Branches`.
+    """The branches out of JSON or YAML values, and everything that is wrong with them; `anywhere` as
+    `Branches`.
 
     Branches that cannot be read are left out, so that faults of the others are told in the same breath.
     """
@@ -528,7 +530,11 @@ def _idle(name: str, branch: Branch) -> Iterator[Fault]:
 
 def _after(step: int) -> str:
     parents = PARENTS_OF_STEP[step]
-    return f"a checkpoint of step {' or '.join(map(str, parents))}, such as main.{parents[-1]}" if parents else ""
+    return (
+        f"a checkpoint of step {' or '.join(map(str, parents))}, such as main.{parents[-1]}"
+        if parents
+        else ""
+    )
 
 
 def _last_of(steps: list[int], route: str) -> int:

@@ -1,9 +1,10 @@
-"""What a person chose, as values: how metaclusters are revised, which clusters are mixed, which cells a lineage
-has.
+"""What a person chose, as values: how metaclusters are revised, which clusters are mixed, which cells a
+lineage has.
 
-A choice is data: it stands in the project file, in a recipe, in the checkpoint that it led to. So a branch can be
-computed again from its inputs. Names are those that people see: a metacluster by its name (``T cells``) or its
-number (``3``), a cluster by its identifier (``cluster_017``), a marker by its name (``CD3``).
+A choice is data: it stands in the project file, in a recipe, in the checkpoint that it led to. So a branch
+can be computed again from its inputs. Names are those that people see: a metacluster by its name (``T
+cells``) or its number (``3``), a cluster by its identifier (``cluster_017``), a marker by its name
+(``CD3``).
 """
 
 from __future__ import annotations
@@ -120,8 +121,8 @@ class MixedChoice(ParameterSet):
     """Metaclusters all clusters of which are mixed."""
 
     exclusive: list[Annotated[list[Name], Field(min_length=2, max_length=50)]] = Field(default_factory=list)
-    """Rule: groups of markers that no cell has together, [[CD3, CD19]]. A cluster that is high in two of a group
-    is mixed."""
+    """Rule: groups of markers that no cell has together, [[CD3, CD19]]. A cluster that is high in two of a
+    group is mixed."""
 
     high: float = 1.0
     """From which z-score on a cluster is high in a marker (exclusive)."""
@@ -237,5 +238,3 @@ class MergeChoice(ParameterSet):
     same_names: Literal["join", "keep"] = "join"
     """Metaclusters of one name in several parents become one (join), or stay apart under the names of their
     branches (keep)."""
-
-

@@ -1,7 +1,7 @@
 """Conditions on cells, as people write them: ``sample in ['a', 'b'] and CD3 > 1.5 and not (CD19 > 1)``.
 
-Parsed, never run as Python: names of columns and markers, numbers, text, comparisons, ``in``, ``and``, ``or``,
-``not`` and ``+ - * /``. A name that is none of Python's stands in backquotes: ```HLA-DR` > 1``.
+Parsed, never run as Python: names of columns and markers, numbers, text, comparisons, ``in``, ``and``,
+``or``, ``not`` and ``+ - * /``. A name that is none of Python's stands in backquotes: ```HLA-DR` > 1``.
 """
 
 from __future__ import annotations

@@ -7,15 +7,25 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cytopipe.errors import CytopipeError
-from cytopipe.heatmap.state import STEPS, HeatmapState
+from cytopipe.heatmap.index import open_history
+from cytopipe.heatmap.state import STEPS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Known", "draw_history", "graph_lines", "history_table", "in_order", "known_in", "of_document", "of_state"]
+__all__ = [
+    "CELLS",
+    "Known",
+    "draw_history",
+    "graph_lines",
+    "history_table",
+    "in_order",
+    "known_in",
+    "of_document",
+]
+
+CELLS = "cells.h5ad"
+"""The file of cells beside the checkpoints of a data set."""
 
 _NUMBERS = {name: number for number, name in STEPS.items()}
 
@@ -36,6 +46,8 @@ class Known:
     n_clusters, n_metaclusters : int
     path : str
         Of its file, relative to where it was looked for; empty where it is no file.
+    is_deleted : bool
+        Its file is gone; its children remember it.
     """
 
     checkpoint: str
@@ -43,13 +55,14 @@ class Known:
     branch: str
     step: int
     step_name: str
-    n_cells: int | None
-    n_clusters: int
-    n_metaclusters: int
+    n_cells: int | None = None
+    n_clusters: int = 0
+    n_metaclusters: int = 0
     subset: str = ""
     description: str = ""
     created_at: str = ""
     path: str = ""
+    is_deleted: bool = False
 
     @property
     def name(self) -> str:
@@ -59,30 +72,40 @@ class Known:
         return self.branch if self.branch and self.step_name == "merged" else self.path or self.checkpoint[:8]
 
 
-def of_state(state: HeatmapState) -> Known:
-    """What the history says of a state."""
-    return Known(
-        checkpoint=state.id,
-        parents=tuple(state.parents),
-        branch=str(state.parameters.get("branch") or ""),
-        step=_NUMBERS.get(state.step_id, 0),
-        step_name=state.step_id,
-        n_cells=None if state.n_cells is None else int(state.n_cells.sum()),
-        n_clusters=state.n_clusters,
-        n_metaclusters=int((np.unique(state.label) >= 0).sum()),
-        subset=state.subset_filters_expr,
-        description=" ".join(state.description.split()),
-        created_at=state.created_at,
-    )
+def known_in(folder: Path) -> tuple[list[Known], list[tuple[str, str]]]:
+    """The checkpoints in a folder and below it, each after its parents, deleted ones included as far as their
+    children remember them; and files that are none, with why.
+    """
+    history = open_history(folder)
+    found = [_of_document(entry.document, entry.branch, entry.path) for entry in history.by_id.values()]
+    found += [
+        Known(
+            checkpoint=one.id,
+            parents=tuple(one.parents),
+            branch="",
+            step=_NUMBERS.get(one.step_id, 0),
+            step_name=one.step_id,
+            description=one.description,
+            created_at=one.created_at,
+            is_deleted=True,
+        )
+        for one in history.deleted.values()
+    ]
+    faults = [(entry.path, entry.fault) for entry in history.faults if entry.path != CELLS]
+    return in_order(found), faults
 
 
-def of_document(document: Mapping[str, Any], path: str) -> Known:
-    """What the history says of a checkpoint, from its document alone."""
+def of_document(document: Mapping[str, Any]) -> Known:
+    """What the history says of a checkpoint, from its document."""
+    return _of_document(document, str(document["parameters"].get("branch") or ""), "")
+
+
+def _of_document(document: Mapping[str, Any], branch: str, path: str) -> Known:
     own, counts = document["checkpoint"], document["counts"]
     return Known(
         checkpoint=own["id"],
         parents=tuple(own["parents"]),
-        branch=str(document["parameters"].get("branch") or ""),
+        branch=branch,
         step=_NUMBERS.get(own["step_id"], 0),
         step_name=own["step_id"],
         n_cells=counts["n_cells"],
@@ -93,23 +116,6 @@ def of_document(document: Mapping[str, Any], path: str) -> Known:
         created_at=own["created_at"],
         path=path,
     )
-
-
-def known_in(folder: Path) -> tuple[list[Known], list[tuple[str, str]]]:
-    """The checkpoints in a folder and below it, each after its parents; and files that are none, with why."""
-    from cytopipe.heatmap.format import read_document
-
-    found: list[Known] = []
-    refused: list[tuple[str, str]] = []
-    for path in sorted(folder.rglob("*.h5ad")):
-        name = path.relative_to(folder).as_posix()
-        if any(part.startswith(".") for part in path.relative_to(folder).parts):
-            continue
-        try:
-            found.append(of_document(read_document(path), name))
-        except (CytopipeError, KeyError, TypeError, AttributeError) as error:
-            refused.append((name, str(error)))
-    return in_order(found), refused
 
 
 def in_order(some: Iterable[Known]) -> list[Known]:
@@ -127,7 +133,9 @@ def in_order(some: Iterable[Known]) -> list[Known]:
                 continue
             depth[at] = 1 + max((depth.get(p, -1) for p in parents[at]), default=-1)
             stack.pop()
-    return sorted(some, key=lambda one: (depth[one.checkpoint], one.branch, one.step, one.checkpoint, one.path))
+    return sorted(
+        some, key=lambda one: (depth[one.checkpoint], one.branch, one.step, one.checkpoint, one.path)
+    )
 
 
 def history_table(some: Iterable[Known]) -> pd.DataFrame:
@@ -135,7 +143,9 @@ def history_table(some: Iterable[Known]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [{**asdict(one), "parents": " ".join(one.parents)} for one in in_order(some)]
-    columns = [name for name in Known.__dataclass_fields__ if name not in ("path", "created_at")]
+    columns = [
+        name for name in Known.__dataclass_fields__ if name not in ("path", "created_at", "is_deleted")
+    ]
     table = pd.DataFrame(rows, columns=columns)
     return table.astype({"n_cells": "Int64"})
 
@@ -146,8 +156,8 @@ def history_table(some: Iterable[Known]) -> pd.DataFrame:
 def graph_lines(some: Sequence[Known]) -> Iterator[tuple[str, Known]]:
     """Lines of the graph: what stands before the checkpoint, and the checkpoint.
 
-    A branch follows the checkpoint at which it begins, a bar at its left; a merge stands at the end, and what is
-    made from it below it.
+    A branch follows the checkpoint at which it begins, a bar at its left; a merge stands at the end, and
+    what is made from it below it.
     """
     known = {one.checkpoint: one for one in some}
     children: dict[str, list[Known]] = {}

@@ -12,6 +12,7 @@ from cytopipe.heatmap.mixed import is_mixed
 from cytopipe.heatmap.prepared import PreparedCells
 from cytopipe.heatmap.state import HeatmapState
 from cytopipe.heatmap.steps import (
+    NOBODY,
     About,
     Progress,
     finalize,
@@ -43,7 +44,7 @@ def make_checkpoint(
     parents: Sequence[HeatmapState],
     cells: PreparedCells,
     *,
-    about: About = About(),
+    about: About = NOBODY,
     progress: Progress | None = None,
 ) -> HeatmapState:
     """The checkpoint that a step of a branch gives.
@@ -105,8 +106,8 @@ def make_all(
 ) -> Iterator[tuple[Node, HeatmapState | str | UserError]]:
     """Every checkpoint of a workflow, each after its parents.
 
-    Where there is nothing to make, the words say why. A step that cannot be made gives its error, and so does what is
-    made from it; other branches go on.
+    Where there is nothing to make, the words say why. A step that cannot be made gives its error, and so
+    does what is made from it; other branches go on.
 
     Parameters
     ----------

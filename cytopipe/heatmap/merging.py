@@ -1,8 +1,8 @@
 """Several checkpoints put together: the union of their cells, where the finer one wins.
 
-A checkpoint is finer than another if it was made from a subset of clusters that the other one still has: a lineage
-is finer than the final of the branch at which it began. Where two share cells and neither is finer, nobody can say
-whose label is right, and the merge is refused with the counts.
+A checkpoint is finer than another if it was made from a subset of clusters that the other one still has: a
+lineage is finer than the final of the branch at which it began. Where two share cells and neither is finer,
+nobody can say whose label is right, and the merge is refused with the counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cytopipe.heatmap.choices import MergeChoice
 from cytopipe.heatmap.parameters import HeatmapSettings
 from cytopipe.heatmap.prepared import PreparedCells
 from cytopipe.heatmap.state import NOT_REVISED, UNASSIGNED, HeatmapState
-from cytopipe.heatmap.steps import About, ancestry, heat_map
+from cytopipe.heatmap.steps import NOBODY, About, ancestry, heat_map
 
 __all__ = ["is_finer", "merge", "owners"]
 
@@ -26,7 +26,9 @@ __all__ = ["is_finer", "merge", "owners"]
 def is_finer(one: HeatmapState, other: HeatmapState) -> bool:
     """Whether `one` was made from a subset of clusters that `other` still has."""
     same = _same_clusters(other)
-    return other.id != one.id and bool(same & {a.id for a in one.ancestors}) and not same & _same_clusters(one)
+    return (
+        other.id != one.id and bool(same & {a.id for a in one.ancestors}) and not same & _same_clusters(one)
+    )
 
 
 def _same_clusters(state: HeatmapState) -> set[str]:
@@ -91,12 +93,13 @@ def merge(
     choice: MergeChoice,
     heatmap: HeatmapSettings,
     *,
-    about: About = About(),
+    about: About = NOBODY,
 ) -> HeatmapState:
     """Put several checkpoints of the same cells together.
 
-    Clusters are called ``branch.cluster_001`` after the branch they come from. A metacluster keeps its name; its
-    colour, too, unless another one has it. Metaclusters of one name become one, unless the choice says otherwise.
+    Clusters are called ``branch.cluster_001`` after the branch they come from. A metacluster keeps its
+    name; its colour, too, unless another one has it. Metaclusters of one name become one, unless the choice
+    says otherwise.
 
     Raises
     ------
@@ -117,12 +120,12 @@ def merge(
         ids += [f"{branches[k]}.{name}" for name in parent.cluster_ids]
         of += [(k, own) for own in range(parent.n_clusters)]
     with_cells = set(np.unique(row[row >= 0]).tolist())
-    numbers, names, colours = _metaclusters(parents, branches, choice, [of[one] for one in sorted(with_cells)])
+    numbers, names, colours = _metaclusters(
+        parents, branches, choice, [of[one] for one in sorted(with_cells)]
+    )
     label = np.array([numbers.get((k, int(parents[k].label[own])), 0) for k, own in of])
     choices = {"merge": choice.as_json()}
-    training = [
-        one for one in cells.markers if any(one in parent.training_markers for parent in parents)
-    ]
+    training = [one for one in cells.markers if any(one in parent.training_markers for parent in parents)]
     return heat_map(
         cells,
         row,
@@ -132,7 +135,10 @@ def merge(
         training=training,
         of_cluster={
             "revision": np.where(label == UNASSIGNED, UNASSIGNED, NOT_REVISED),
-            **{name: _column(parents, of, name) for name in ("subset_lineage", "subset_mixed", "subset_cohort")},
+            **{
+                name: _column(parents, of, name)
+                for name in ("subset_lineage", "subset_mixed", "subset_cohort")
+            },
         },
         names=names,
         colours=colours,

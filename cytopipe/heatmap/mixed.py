@@ -41,7 +41,9 @@ def mixed_clusters(state: HeatmapState, choice: MixedChoice) -> dict[str, list[s
     why: dict[int, list[str]] = {}
     for row in naming.rows("mixed.clusters", choice.clusters):
         why.setdefault(row, []).append("a person")
-    for row in np.flatnonzero(np.isin(state.label, naming.numbers("mixed.metaclusters", choice.metaclusters))):
+    for row in np.flatnonzero(
+        np.isin(state.label, naming.numbers("mixed.metaclusters", choice.metaclusters))
+    ):
         why.setdefault(int(row), []).append("a person")
     for group in choice.exclusive:
         for one, other in itertools.combinations(_columns(naming, state, group), 2):
@@ -61,9 +63,9 @@ def mixed_clusters(state: HeatmapState, choice: MixedChoice) -> dict[str, list[s
 def silhouettes(state: HeatmapState) -> np.ndarray:
     """How well each cluster fits its metacluster, by the z-scores of the training markers.
 
-    (b - a) / max(a, b), where a is the mean Euclidean distance to the other clusters of its metacluster, and b
-    the smallest mean distance to the clusters of another one (Rousseeuw 1987). 0 for a cluster alone, and where
-    there is one metacluster.
+    (b - a) / max(a, b), where a is the mean Euclidean distance to the other clusters of its metacluster,
+    and b the smallest mean distance to the clusters of another one (Rousseeuw 1987). 0 for a cluster alone,
+    and where there is one metacluster.
 
     Returns
     -------

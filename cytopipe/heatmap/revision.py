@@ -1,7 +1,7 @@
 """Metaclusters as a person revises them: merged, renamed, joined by other clusters, coloured.
 
-A metacluster is called by its name or its number, a cluster by its identifier. Every name that means nothing is
-told at once, with those that there are.
+A metacluster is called by its name or its number, a cluster by its identifier. Every name that means
+nothing is told at once, with those that there are.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ class Naming:
         """As `number`; a name that means nothing is a finding."""
         if (number := self.number(name)) is None:
             was = self.merged.get(int(name)) if name.isdecimal() and len(name) < 10 else None
-            what = f"no metacluster {name!r}" if was is None else f"metacluster {name} was merged into {was!r}"
+            what = (
+                f"no metacluster {name!r}" if was is None else f"metacluster {name} was merged into {was!r}"
+            )
             self._missing(what, where, name, sorted(self.names.values()))
         return number
 
@@ -84,9 +86,9 @@ class Naming:
 def revised(state: HeatmapState, revision: Revision) -> Mapping[str, object]:
     """The fields of a state that a revision changes, for `HeatmapState.replace`.
 
-    First the tree is cut anew, if it is; then metaclusters are merged, renamed, joined by clusters; then clusters
-    are unassigned; then colours are given. A merged metacluster keeps the number and the colour of its target, or
-    of the first one that it is made of.
+    First the tree is cut anew, if it is; then metaclusters are merged, renamed, joined by clusters; then
+    clusters are unassigned; then colours are given. A merged metacluster keeps the number and the colour of
+    its target, or of the first one that it is made of.
 
     Raises
     ------
@@ -120,9 +122,7 @@ def revised(state: HeatmapState, revision: Revision) -> Mapping[str, object]:
     for target, clusters in revision.move.items():
         number = naming.number(target)
         if number is None:
-            number = 1 + max(
-                *naming.names, *naming.merged, *map(int, state.metacluster), *map(int, names), 0
-            )
+            number = 1 + max(*naming.names, *naming.merged, *map(int, state.metacluster), *map(int, names), 0)
             _call(naming, names, number, target)
         label[naming.rows("revise.move", clusters)] = number
     label[naming.rows("revise.unassign", revision.unassign)] = UNASSIGNED

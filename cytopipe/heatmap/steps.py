@@ -1,7 +1,7 @@
 """The steps of the workflow, as functions from a checkpoint and the cells to the next checkpoint.
 
-Nothing is changed in place, and no clock is asked: the same parents, cells and choices give an equal state, its
-identifier included. Every child has cells of its parent alone.
+Nothing is changed in place, and no clock is asked: the same parents, cells and choices give an equal state,
+its identifier included. Every child has cells of its parent alone.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from cytopipe.heatmap.state import (
 from cytopipe.heatmap.subset import cells_of_subset
 
 __all__ = [
+    "NOBODY",
     "RESOLVED",
     "About",
     "ancestry",
@@ -68,6 +69,10 @@ class About:
     data_set: str = ""
     branch: str = ""
     description: str = ""
+
+
+NOBODY = About()
+"""Where nothing is said."""
 
 
 # ---------------------------------------------------------------------- clusters become a heat map
@@ -174,7 +179,7 @@ def initial_clustering(
     heatmap: HeatmapSettings,
     *,
     markers: Sequence[str] | None = None,
-    about: About = About(),
+    about: About = NOBODY,
     progress: Progress | None = None,
 ) -> HeatmapState:
     """Step 1: all cells clustered.
@@ -205,7 +210,7 @@ def revise(
     revision: Revision,
     *,
     step: int = 2,
-    about: About = About(),
+    about: About = NOBODY,
 ) -> HeatmapState:
     """Step 2, and 8 in a lineage: metaclusters renamed, merged, joined by clusters."""
     cells.check_of(parent)
@@ -214,7 +219,7 @@ def revise(
 
 
 def identify_mixed(
-    parent: HeatmapState, cells: PreparedCells, choice: MixedChoice, *, about: About = About()
+    parent: HeatmapState, cells: PreparedCells, choice: MixedChoice, *, about: About = NOBODY
 ) -> HeatmapState:
     """Step 3: which clusters hold cells of several kinds; the reasons stand in `parameters["mixed"]`."""
     cells.check_of(parent)
@@ -232,7 +237,7 @@ def finalize(
     *,
     step: int = 5,
     revision: Revision | None = None,
-    about: About = About(),
+    about: About = NOBODY,
 ) -> HeatmapState:
     """Steps 5, 9 and 11: the result of a branch.
 
@@ -255,7 +260,9 @@ def finalize(
     changes = dict(revised(parent, revision)) if revision is not None else {}
     state = parent.replace(**changes)
     findings = []
-    unnamed = [int(one) for one in np.unique(state.label) if one != UNASSIGNED and not state.names.get(int(one))]
+    unnamed = [
+        int(one) for one in np.unique(state.label) if one != UNASSIGNED and not state.names.get(int(one))
+    ]
     if choice.require_names and unnamed:
         findings.append(
             Finding(
@@ -287,9 +294,11 @@ def subset_lineage(
     choice: SubsetChoice,
     heatmap: HeatmapSettings,
     *,
-    about: About = About(),
+    about: About = NOBODY,
 ) -> HeatmapState:
-    """Step 6: the cells of a lineage, in the clusters of the parent; z-scores and tree are those of the subset."""
+    """Step 6: the cells of a lineage, in the clusters of the parent; z-scores and tree are those of the
+    subset.
+    """
     keep = cells_of_subset(parent, cells, choice)
     row = np.where(keep, cells.check_of(parent), -1)
     name = choice.name or about.branch or "lineage"
@@ -325,16 +334,14 @@ def recluster(
     heatmap: HeatmapSettings,
     *,
     markers: Sequence[str] | None = None,
-    about: About = About(),
+    about: About = NOBODY,
     progress: Progress | None = None,
 ) -> HeatmapState:
     """Step 7: the cells of a lineage clustered anew; parameters as `initial_clustering`."""
     keep = cells.check_of(parent) >= 0
     lineage = next((one for one in parent.subset_lineage or () if one is not None), None)
     of_cluster = {"subset_lineage": lineage}
-    return _clustered(
-        STEPS[7], cells, keep, [parent], flowsom, heatmap, markers, about, progress, of_cluster
-    )
+    return _clustered(STEPS[7], cells, keep, [parent], flowsom, heatmap, markers, about, progress, of_cluster)
 
 
 def recluster_mixed(
@@ -344,7 +351,7 @@ def recluster_mixed(
     heatmap: HeatmapSettings,
     *,
     markers: Sequence[str] | None = None,
-    about: About = About(),
+    about: About = NOBODY,
     progress: Progress | None = None,
 ) -> HeatmapState:
     """Step 10: the cells of the mixed clusters clustered anew; parameters as `initial_clustering`.
@@ -359,12 +366,21 @@ def recluster_mixed(
         raise InputError(
             "no cluster is marked as mixed",
             where=f"checkpoint {parent.id[:8]} of {parent.step_id}",
-            next="Name clusters or rules in the step that identifies mixed ones (3), or leave this branch out.",
+            next="Name clusters or rules in step 3 (mixed:), or leave this branch out.",
         )
     row = cells.check_of(parent)
     keep = (row >= 0) & np.append(mixed, False)[row]
     return _clustered(
-        STEPS[10], cells, keep, [parent], flowsom, heatmap, markers, about, progress, {"subset_mixed": RESOLVED}
+        STEPS[10],
+        cells,
+        keep,
+        [parent],
+        flowsom,
+        heatmap,
+        markers,
+        about,
+        progress,
+        {"subset_mixed": RESOLVED},
     )
 
 
@@ -452,7 +468,7 @@ def _enough_cells(n_cells: int, flowsom: FlowSOMSettings, parents: Sequence[Heat
             where="flowsom",
             expected=f"at least {flowsom.x_dim} x {flowsom.y_dim} = {n_nodes} cells",
             found=f"{n_cells:,}",
-            next=f"Choose a smaller map, such as x_dim: {side}, y_dim: {side}, n_metaclusters: {min(side, 5)}.",
+            next=f"Choose a smaller map: x_dim: {side}, y_dim: {side}, n_metaclusters: {min(side, 5)}.",
         )
 
 

@@ -20,8 +20,8 @@ __all__ = ["cells_of_subset"]
 def cells_of_subset(state: HeatmapState, cells: PreparedCells, choice: SubsetChoice) -> np.ndarray:
     """(n_cells,) bool: the cells of a state that meet every condition of a choice.
 
-    Conditions on clusters and metaclusters count together; gates and the expression narrow them. Cells of mixed
-    clusters are left out, unless the choice takes them or names their cluster.
+    Conditions on clusters and metaclusters count together; gates and the expression narrow them. Cells of
+    mixed clusters are left out, unless the choice takes them or names their cluster.
 
     Raises
     ------

@@ -5,8 +5,8 @@
     main/step_01_initial_clustering.h5ad    checkpoints, a folder for each branch
     all/merged.h5ad
 
-The folder of a data set in a project has the same layout. What stands and was made by today's recipe from today's
-parents is not made again; a checkpoint that a person saved in a place stays.
+The folder of a data set in a project has the same layout. What stands and was made by today's recipe from
+today's parents is not made again; a checkpoint that a person saved in a place stays.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pydantic import Field, ValidationError
 from cytopipe.errors import CytopipeError, Finding, InputError, ParameterError, UserError
 from cytopipe.heatmap.artifact import canonical_json, load_heatmap_state
 from cytopipe.heatmap.branches import Branches, Node, Reference, Workflow, read_branches, step_number
+from cytopipe.heatmap.history import CELLS
 from cytopipe.heatmap.making import make_all
 from cytopipe.heatmap.prepared import PreparedCells
 from cytopipe.heatmap.state import STEPS, HeatmapState
@@ -36,7 +37,7 @@ from cytopipe.storage.strict_yaml import load_yaml
 
 __all__ = ["BY_HAND", "RECIPE", "Made", "Recipe", "Workspace", "place_of", "read_recipe", "step_of"]
 
-RECIPE, CELLS = "recipe.yaml", "cells.h5ad"
+RECIPE = "recipe.yaml"
 BY_HAND = "by hand"
 """Code version of a checkpoint that a person saved."""
 
@@ -105,7 +106,9 @@ def read_recipe(path: Path) -> Recipe:
 
 @dataclass(frozen=True)
 class Made:
-    """What became of one checkpoint of a run: `how` is made, kept, by hand, nothing (`words` say why) or failed."""
+    """What became of one checkpoint of a run: `how` is made, kept, by hand, nothing (`words` say why) or
+    failed.
+    """
 
     node: Node
     how: str
@@ -293,7 +296,8 @@ class Workspace:
     ) -> Iterator[Made]:
         """Make what is missing or stale, each checkpoint after its parents.
 
-        A step that cannot be made is told with its error, and so is what is made from it; other branches go on.
+        A step that cannot be made is told with its error, and so is what is made from it; other branches go
+        on.
 
         Raises
         ------
@@ -372,9 +376,7 @@ class Workspace:
         return self.folder / place_of(at).path
 
     def _put(self, at: Reference, state: HeatmapState, made: Provenance) -> None:
-        self.archive.put(
-            place_of(at), FORMATS["checkpoint"], state, replace(made, facts=_facts(state))
-        )
+        self.archive.put(place_of(at), FORMATS["checkpoint"], state, replace(made, facts=_facts(state)))
 
     def _version(self, at: Reference) -> str:
         if at.step < 0:
@@ -451,4 +453,6 @@ def step_of(text: str) -> int:
     except ValueError as error:
         expected, _, hint = str(error).removeprefix("expected ").partition("; ")
         hint = f"{hint[:1].upper()}{hint[1:]}"
-        raise ParameterError("is no step", where="--steps", expected=expected, found=text, next=hint) from None
+        raise ParameterError(
+            "is no step", where="--steps", expected=expected, found=text, next=hint
+        ) from None

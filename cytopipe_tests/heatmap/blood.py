@@ -1,4 +1,6 @@
-"""A small made blood sample: six kinds of cells in two samples, and pairs of a T and a B cell in one droplet."""
+"""A small made blood sample: six kinds of cells in two samples, and pairs of a T and a B cell in one
+droplet.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def blood(n_cells: int = 1500, seed: int = 0) -> CellTable:
         "sample": np.where(np.arange(n_cells) % 2, "a", "b"),
         "kind": [KINDS[one] for one in kind],
     }
-    return CellTable(values, MARKERS, tuple(f"Ch{n}_{one}" for n, one in enumerate(MARKERS)), pd.DataFrame(known))
+    return CellTable(
+        values, MARKERS, tuple(f"Ch{n}_{one}" for n, one in enumerate(MARKERS)), pd.DataFrame(known)
+    )
 
 
 def prepared(**given) -> PreparedCells:
@@ -66,7 +70,9 @@ def workflow() -> Workflow:
 
 def branches(**changed: dict) -> Branches:
     """`BRANCHES` with other branches, or other fields of them; a branch that is None is left out."""
-    written = {name: {**BRANCHES.get(name, {}), **(changed.get(name) or {})} for name in {**BRANCHES, **changed}}
+    written = {
+        name: {**BRANCHES.get(name, {}), **(changed.get(name) or {})} for name in {**BRANCHES, **changed}
+    }
     written = {name: fields for name, fields in written.items() if changed.get(name, fields) is not None}
     found, faults = read_branches(written)
     assert not faults, faults

@@ -56,7 +56,9 @@ def test_checkpoints_of_a_folder_are_those_of_the_functions(made: Path) -> None:
     from cytopipe.heatmap.making import make_all
     from cytopipe_tests.heatmap.blood import branches, prepared, workflow
 
-    expected = {str(node.at): state for node, state in make_all(workflow(), branches(), prepared(), data_set="blood")}
+    expected = {
+        str(node.at): state for node, state in make_all(workflow(), branches(), prepared(), data_set="blood")
+    }
     found = load_heatmap_state(made / "runs/blood/all/merged.h5ad")
     assert np.array_equal(found.cell_label, expected["all"].cell_label)
     assert found.cluster_ids == expected["all"].cluster_ids
@@ -166,7 +168,10 @@ def test_a_checkpoint_saved_by_hand_stays_and_what_follows_is_made_from_it(folde
     path = folder / "runs/blood/main/step_02_revise_metaclusters.h5ad"
     state = load_heatmap_state(path)
     by_hand = state.replace(
-        **revised(state, Revision(rename={"0": "by hand"})), id=new_id(), created_at=now(), parents=state.parents
+        **revised(state, Revision(rename={"0": "by hand"})),
+        id=new_id(),
+        created_at=now(),
+        parents=state.parents,
     )
     save_heatmap_state(by_hand, folder / "mine.h5ad")
     said = cytopipe("heatmap", "save", "mine.h5ad", "runs/blood", "main.2", at=folder)
@@ -200,7 +205,14 @@ def test_diff_tells_the_subset_the_channels_and_the_cells_of_a_lineage(made: Pat
 def test_diff_is_told_as_json_and_drawn(made: Path, tmp_path: Path) -> None:
     picture = tmp_path / "diff.png"
     said = cytopipe(
-        "heatmap", "diff", "runs/blood/main.3", "runs/blood/t_cells.7", "--json", "--picture", str(picture), at=made
+        "heatmap",
+        "diff",
+        "runs/blood/main.3",
+        "runs/blood/t_cells.7",
+        "--json",
+        "--picture",
+        str(picture),
+        at=made,
     )
     assert json.loads(said.out)["relation"] == "subset"
     assert picture.read_bytes().startswith(b"\x89PNG")

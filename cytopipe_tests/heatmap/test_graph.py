@@ -1,4 +1,6 @@
-"""The asset graph of heat maps: branches, stale marks, what a person has to choose, checkpoints made by hand."""
+"""The asset graph of heat maps: branches, stale marks, what a person has to choose, checkpoints made by
+hand.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,18 @@ from cytopipe.project import Project, read_project
 from cytopipe_tests.graph.examples.lab import Lab
 from cytopipe_tests.heatmap.blood import BRANCHES, MARKERS, branches, prepared, workflow, write_csv
 
-MAIN = ["step_01_initial_clustering", "step_02_revise_metaclusters", "step_03_identify_mixed", "step_05_finalize"]
-LINEAGE = ["step_06_subset_lineage", "step_07_lineage_recluster", "step_08_lineage_revise", "step_09_lineage_finalize"]
+MAIN = [
+    "step_01_initial_clustering",
+    "step_02_revise_metaclusters",
+    "step_03_identify_mixed",
+    "step_05_finalize",
+]
+LINEAGE = [
+    "step_06_subset_lineage",
+    "step_07_lineage_recluster",
+    "step_08_lineage_revise",
+    "step_09_lineage_finalize",
+]
 MIXED = ["step_10_mixed_recluster", "step_11_mixed_finalize"]
 
 
@@ -135,13 +147,16 @@ def test_everything_is_made_and_nothing_is_stale_for_the_ledger_and_for_dagster(
 
 def test_checkpoints_of_the_graph_are_those_of_the_functions(made: Lab) -> None:
     expected = {
-        str(node.at): state for node, state in make_values(workflow(), branches(), prepared(), data_set="blood")
+        str(node.at): state
+        for node, state in make_values(workflow(), branches(), prepared(), data_set="blood")
     }
     root = made.project.output / "heatmap" / "blood"
     final = load_heatmap_state(root / "all" / "merged.h5ad")
     assert final.cluster_ids == expected["all"].cluster_ids
     assert np.array_equal(final.cell_label, expected["all"].cell_label)
-    assert load_heatmap_state(root / "t_cells" / "step_09_lineage_finalize.h5ad").step_id == "lineage_finalize"
+    assert (
+        load_heatmap_state(root / "t_cells" / "step_09_lineage_finalize.h5ad").step_id == "lineage_finalize"
+    )
 
 
 def test_every_check_of_every_checkpoint_was_evaluated_and_holds(made: Lab) -> None:
@@ -178,9 +193,7 @@ def test_one_branch_changed_makes_stale_what_hangs_on_it_and_nothing_else(made: 
 
 
 def test_other_settings_of_the_clustering_of_one_branch_leave_the_others_alone(made: Lab) -> None:
-    write_project(
-        made.directory, changed(mixed={"flowsom": {"x_dim": 2, "y_dim": 2, "n_metaclusters": 2}})
-    )
+    write_project(made.directory, changed(mixed={"flowsom": {"x_dim": 2, "y_dim": 2, "n_metaclusters": 2}}))
     assert stale(made) == {"step_10_mixed_recluster": ["blood.mixed"]}
     assert set(wanted(made)) == {
         "step_10_mixed_recluster",
@@ -296,9 +309,7 @@ def test_a_checkpoint_of_the_save_command_is_made_from_todays_parent(fresh: Lab)
     data = fresh.project.data_set("heatmap", "blood")
     save_by_hand(fresh.ledger(), data, Reference("main", 2), state)
     assert fresh.states(asset_of_step(2)) == {"blood.main": "done"}
-    write_project(
-        fresh.directory, {"main": {"steps": [1, 2, 5], "flowsom": {"seed": 3}}}
-    )
+    write_project(fresh.directory, {"main": {"steps": [1, 2, 5], "flowsom": {"seed": 3}}})
     assert fresh.states(asset_of_step(1)) == {"blood.main": "stale"}
     assert fresh.states(asset_of_step(2)) == {"blood.main": "held"}
 

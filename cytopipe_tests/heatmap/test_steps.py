@@ -95,7 +95,7 @@ def test_metaclusters_follow_the_cut_of_the_tree_where_the_settings_have_one() -
 
 def test_a_map_with_more_nodes_than_cells_is_refused_with_a_smaller_one() -> None:
     few = prepared(n_cells=20)
-    with pytest.raises(InputError, match="fewer cells than the map has nodes.*x_dim: 1"):
+    with pytest.raises(InputError, match=r"fewer cells than the map has nodes.*x_dim: 1"):
         initial_clustering(few, SMALL, HeatmapSettings())
 
 
@@ -212,7 +212,7 @@ def test_silhouettes_are_those_of_the_definition() -> None:
 
 
 def test_an_unknown_marker_of_a_rule_is_told_with_the_nearest() -> None:
-    with pytest.raises(InputError, match="no marker 'CD33'.*Did you mean 'CD3'"):
+    with pytest.raises(InputError, match=r"no marker 'CD33'.*Did you mean 'CD3'"):
         mixed_clusters(first(), MixedChoice(exclusive=[["CD33", "CD19"]]))
 
 
@@ -250,9 +250,7 @@ def test_z_scores_of_a_lineage_are_those_among_its_own_clusters() -> None:
 
 def test_a_condition_that_no_cell_meets_is_refused_with_the_counts() -> None:
     with pytest.raises(InputError, match=r"no cell belongs to the subset.*0 after CD3"):
-        subset_lineage(
-            first(), cells(), SubsetChoice(gates={"CD3": Gate(above=99)}), HeatmapSettings()
-        )
+        subset_lineage(first(), cells(), SubsetChoice(gates={"CD3": Gate(above=99)}), HeatmapSettings())
 
 
 def test_a_lineage_by_metacluster_and_by_cluster_together() -> None:
@@ -299,9 +297,7 @@ def test_a_state_of_other_cells_is_refused() -> None:
 def test_a_final_without_names_is_refused_where_they_are_required() -> None:
     with pytest.raises(InputError, match=r"metaclusters without a name: 0, 1, 2, 3, 4, 5"):
         finalize(first(), cells(), Finalization(require_names=True))
-    named = revise(
-        first(), cells(), Revision(rename={str(n): f"kind {n}" for n in range(6)})
-    )
+    named = revise(first(), cells(), Revision(rename={str(n): f"kind {n}" for n in range(6)}))
     assert finalize(named, cells(), Finalization(require_names=True)).step_id == "finalize"
 
 

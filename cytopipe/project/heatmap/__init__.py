@@ -1,4 +1,6 @@
-"""Registration of `heatmap`: cells clustered by FlowSOM, and the heat maps that people revise, as checkpoints."""
+"""Registration of `heatmap`: cells clustered by FlowSOM, and the heat maps that people revise, as
+checkpoints.
+"""
 
 from cytopipe.project.domain import Domain
 
@@ -14,10 +16,7 @@ DOMAIN = Domain(
     commands="cytopipe.commands.heatmap:heatmap",
     graph="cytopipe.defs.heatmap:HEATMAP",
     parameters=(
-        *(
-            f"cytopipe.heatmap.parameters:{name}Settings"
-            for name in ("Transform", "FlowSOM", "Heatmap")
-        ),
+        *(f"cytopipe.heatmap.parameters:{name}Settings" for name in ("Transform", "FlowSOM", "Heatmap")),
         "cytopipe.heatmap.branches:Branch",
         *(
             f"cytopipe.heatmap.choices:{name}"

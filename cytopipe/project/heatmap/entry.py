@@ -1,8 +1,9 @@
 """An entry of ``heatmap:`` in the project file: where the cells of a data set lie, and the branches of its
 heat maps.
 
-A data set (``patients``) has branches (``patients.t_cells``). A branch is a partition of the asset of every step
-that it has. Branches stand in the entry, or in a YAML file of their own that commands and the browser may write.
+A data set (``patients``) has branches (``patients.t_cells``). A branch is a partition of the asset of every
+step that it has. Branches stand in the entry, or in a YAML file of their own that commands and the browser
+may write.
 """
 
 from __future__ import annotations
@@ -147,9 +148,7 @@ class CellData(Entry, Workflow):
             "heatmap": [(name, self)],
             "heatmap_branches": list(keyed.values()),
             **{
-                f"heatmap_step_{step:02d}": [
-                    keyed[key] for key, one in branches.items() if step in one.steps
-                ]
+                f"heatmap_step_{step:02d}": [keyed[key] for key, one in branches.items() if step in one.steps]
                 for step in PARENTS_OF_STEP
             },
             "heatmap_merged": [keyed[key] for key, one in branches.items() if one.merge],
@@ -201,9 +200,7 @@ class BranchPart:
 
     def parents_of_step(self, step: int, parent_step: int) -> tuple[str, ...]:
         """Partition keys of those parents that are of one step."""
-        return tuple(
-            f"{self.data_set}.{one.branch}" for one in self.parents(step) if one.step == parent_step
-        )
+        return tuple(f"{self.data_set}.{one.branch}" for one in self.parents(step) if one.step == parent_step)
 
     def to_choose(self, step: int) -> str:
         """What a person has to choose before a step can be made; empty text where nothing is open."""
