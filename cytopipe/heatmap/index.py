@@ -71,6 +71,11 @@ class Entry:
         return self.document["checkpoint"]["description"] if self.document else ""
 
     @property
+    def branch(self) -> str:
+        """The branch that it belongs to; empty where it says none."""
+        return self.document.get("branch", "")
+
+    @property
     def created_at(self) -> str:
         """When it was saved; where a run computed it, when its file was written."""
         from datetime import UTC, datetime
@@ -315,7 +320,7 @@ def _entry(
         if fault := _unusable(kept, before):
             return Entry(path, size, modified, {}, fault), {}
         kept["view"] = {name: kept["view"][name] for name in ("orientation", "selected_channels")}
-        kept["parameters"] = {"branch": str(document["parameters"].get("branch") or "")[:200]}
+        kept["branch"] = str(document.get("parameters", {}).get("branch") or "")
     except CytopipeError as error:
         return Entry(path, size, modified, {}, error.findings[0].what), {}
     except KeyError as error:

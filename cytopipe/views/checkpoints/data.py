@@ -71,7 +71,8 @@ def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
 
     own, counts, view = document["checkpoint"], document["counts"], document["view"]
     number = {name: step for step, name in STEPS.items()}.get(own["step_id"])
-    branch = str(document["parameters"].get("branch") or "")
+    # A manifest keeps the branch alone of the parameters.
+    branch = str(document.get("branch") or document.get("parameters", {}).get("branch") or "")
     step = own["step_id"].replace("_", " ")
     said = own["description"] or own["created_at"] or own["id"][:8]
     cut, channels, subset = document["dendrogram_cut"], view["selected_channels"], document["subset"]
