@@ -198,6 +198,12 @@ class Workspace:
             )
         return at
 
+    def name_of(self, path: Path) -> str:
+        """``main.3`` of a file of this folder; its path below the folder where it is none of the recipe's."""
+        below = path.relative_to(self.folder).as_posix()
+        found = (str(node.at) for node in self.branches.nodes() if place_of(node.at).path == below)
+        return next(found, below)
+
     def path(self, text: str) -> Path:
         """The file of a checkpoint that ``main.3`` names; it must stand."""
         at = self.reference(text)

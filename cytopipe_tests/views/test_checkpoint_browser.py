@@ -71,6 +71,26 @@ def test_saving_with_nothing_on_display_says_what_to_do(folder):
         CheckpointBrowser(folder).save("5", "")
 
 
+def test_a_branch_begun_in_the_panel_is_computed_and_stands_in_the_recipe(tmp_path):
+    from cytopipe.heatmap.workspace import Recipe, Workspace
+    from cytopipe_tests.heatmap.blood import blood
+
+    recipe = Recipe.model_validate(
+        {"flowsom": {"x_dim": 4, "y_dim": 4, "n_metaclusters": 6}, "branches": {"main": {"steps": [1, 2]}}}
+    )
+    workspace = Workspace(tmp_path, recipe)
+    workspace.put_cells(blood(600))
+    workspace.save_recipe()
+    assert [one.how for one in workspace.run()] == ["made", "made"]
+    browser = CheckpointBrowser(tmp_path)
+    at = next(node["id"] for node in browser.nodes if node["title"].startswith("main 2"))
+    said = browser.branch(at, "t_cells", ["6"], {"subset": {"gates": {"CD3": {"above": 2.5}}}})
+    assert said == "Branch t_cells: 1 checkpoint made."
+    assert Workspace.open(tmp_path).recipe.branches["t_cells"]["from"] == "main.2"
+    child = next(node for node in browser.nodes if node["title"].startswith("t_cells"))
+    assert child["parents"] == [at]
+
+
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

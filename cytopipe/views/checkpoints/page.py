@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from cytopipe.views.checkpoints.data import comparison_of, detail_of, node_of, p
 if TYPE_CHECKING:
     from cytopipe.heatmap.state import HeatmapState
 
-__all__ = ["MOST_COMPARISONS", "history_page", "page_of"]
+__all__ = ["MOST_COMPARISONS", "history_page", "page_of", "script_digest"]
 
 MOST_COMPARISONS = 300
 """Comparisons that a page holds at most: first of parents and children, then of the others in their order."""
@@ -58,10 +59,9 @@ def history_page(states: Sequence[HeatmapState], *, title: str, names: Sequence[
 
 def page_of(data: Mapping[str, Any], *, title: str) -> str:
     """The page of nodes, details and comparisons that are made already."""
-    script = files(__package__).joinpath("browser.js").read_text(encoding="utf-8") + _START
-    style = files(__package__).joinpath("browser.css").read_text(encoding="utf-8") + _FRAME
+    script, style = _script(), files(__package__).joinpath("browser.css").read_text(encoding="utf-8") + _FRAME
     policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; "
+        f"default-src 'none'; script-src '{script_digest()}'; style-src '{_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
@@ -79,6 +79,16 @@ _FRAME = """
 body { margin: 0; font: 15px/1.5 system-ui, sans-serif; color-scheme: light dark }
 body > h1 { font-size: 1.2rem; margin: .6rem .9rem; overflow-wrap: anywhere }
 """
+
+
+def script_digest() -> str:
+    """Names the script of these pages in a Content-Security-Policy: a server may let it run, and no other."""
+    return _digest(_script())
+
+
+@cache
+def _script() -> str:
+    return files(__package__).joinpath("browser.js").read_text(encoding="utf-8") + _START
 
 
 def _pairs(states: Sequence[HeatmapState]) -> list[tuple[HeatmapState, HeatmapState]]:

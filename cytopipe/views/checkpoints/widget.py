@@ -214,8 +214,8 @@ class CheckpointBrowser(anywidget.AnyWidget):
         if path is None:
             raise InputError("there is no such checkpoint", found=checkpoint[:80], where=str(self.folder))
         workspace = Workspace.open(self.folder)
-        begins_at = workspace.name_of(path) or path.relative_to(self.folder).as_posix()
-        more = workspace.with_branch(name, {**choices, "from": begins_at, "steps": list(steps)})
+        begin = {"from": workspace.name_of(path), "steps": list(steps)}
+        more = workspace.with_branch(name, {**choices, **begin})
         more.save_recipe()
         made = [one for one in more.run() if one.how == "made"]
         self.refresh()
