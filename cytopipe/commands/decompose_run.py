@@ -21,9 +21,8 @@ from cytopipe.commands.progress import open_display
 from cytopipe.commands.words import counted
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
 from cytopipe.decompose.directory import opening
-from cytopipe.decompose.directory.decomposition import Decomposition
+from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.directory.stage_result import StageResult
 from cytopipe.decompose.layout import (
     DECONFLICTED,
     DEFAULT_DIRECTORY,
@@ -179,8 +178,8 @@ class Session:
 
     def _open(self) -> Decomposition:
         given = self._given
-        if given["resume"] is None and not opening.is_begun(self.directory):
-            return Decomposition.create(
+        if given["resume"] is None:
+            return Decomposition.adopt(
                 self.directory,
                 given["fasta"],
                 Parameters(**self._parameters),
@@ -189,10 +188,9 @@ class Session:
                 max_clusters=given["max_clusters"] or None,
                 max_sequences=given["max_sequences"] or None,
                 requests=self._requests(None),
+                accept_missing=given["accept_missing"],
                 command=self._command,
             )
-        if given["resume"] is None:
-            return self._same_again()
         found = Decomposition.open(
             self.directory,
             fasta=given["fasta"],
@@ -223,38 +221,6 @@ class Session:
             )
             for name, value in changed.items()
         )
-
-    def _same_again(self) -> Decomposition:
-        """INPUT -o DIR where DIR holds a decomposition: go on if it is this very one."""
-        given = self._given
-        state, _ = Folder(self.directory).read_state()
-        differences = opening.differences(
-            state,
-            given["fasta"],
-            Parameters(**self._parameters),
-            given["targets"],
-            given["distances"],
-        )
-        wanted = self._requests(None)
-        if not differences and wanted != state.requests:
-            differences = [Finding(what="the decomposition there was asked for other steps")]
-        if differences:
-            raise ResumeError(
-                [
-                    *differences,
-                    Finding(
-                        what="this directory holds another decomposition",
-                        where=str(self.directory),
-                        next=f"Continue that one with `cytopipe decompose --resume {paste(self.directory)}`, "
-                        "or choose another directory with -o.",
-                    ),
-                ]
-            )
-        found = Decomposition.open(
-            self.directory, fasta=given["fasta"], accept_missing=given["accept_missing"]
-        )
-        found.prepare(requests=wanted, command=self._command)
-        return found
 
     def _refuse_other_companions(self, found: Decomposition) -> None:
         """Targets and distances are chosen when a decomposition begins."""
@@ -435,7 +401,7 @@ def _edits(found: Decomposition) -> Iterator[str]:
     yield from found.edits.lines()
     newest = found.partition.stage
     for stage in found.state.stages_with_files()[:-1]:
-        edits = found.folder.read(stage, found.records).edits
+        edits = found.folder.read(stage, found.records)
         if edits.verdict == "whole":
             continue
         yield from edits.lines()

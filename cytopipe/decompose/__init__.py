@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from cytopipe.decompose.compare import compare as compare_partitions
     from cytopipe.decompose.conflicts import resolve_conflicts
     from cytopipe.decompose.directory.adding import add_sequences
-    from cytopipe.decompose.directory.decomposition import Decomposition
+    from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
     from cytopipe.decompose.directory.repair import rebuild, restore, rollback
-    from cytopipe.decompose.directory.stage_result import StageResult
     from cytopipe.decompose.distance import Distances
     from cytopipe.decompose.edits import Edits, FileEdit
     from cytopipe.decompose.exports import format_spart, format_uc, parse_spart, parse_uc
@@ -63,7 +62,7 @@ __all__ = [
 
 _HOME = {
     "Decomposition": "directory.decomposition",
-    "StageResult": "directory.stage_result",
+    "StageResult": "directory.decomposition",
     "Parameters": "parameters",
     "Requests": "state",
     "State": "state",

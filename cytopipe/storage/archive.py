@@ -26,6 +26,7 @@ from cytopipe.storage.edits import FileState
 from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
+from cytopipe.storage.manifest import digest_of_files
 from cytopipe.storage.receipts import Receipt
 from cytopipe.storage.remembered import Remembered, status_key
 from cytopipe.storage.removal import files_of
@@ -342,7 +343,7 @@ class Archive:
         if found.kind == "whole":
             return Standing("whole", self.store.manifest(place.path, place.set_name).sha256)
         words = "; ".join(map(_told, found.differing[:20]))
-        return Standing("edited", _digest_of_files(found.contents), words)
+        return Standing("edited", digest_of_files(found.contents), words)
 
 
 def _key_of(path: Path) -> tuple:
@@ -365,14 +366,6 @@ def _told(file: FileState) -> str:
     ]
     more = f" and {len(records) - 4} more" if len(records) > 4 else ""
     return f"{file.name} {file.kind}" + (f" ({' '.join(records[:4])}{more})" if records else "")
-
-
-def _digest_of_files(contents: Mapping[str, bytes]) -> str:
-    """The digest that a manifest of these files has."""
-    total = hashlib.sha256()
-    for name in sorted(contents):
-        total.update(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n".encode())
-    return total.hexdigest()
 
 
 def _receipt(published: Published, provenance: Provenance | None) -> Receipt:

@@ -98,11 +98,14 @@ class SetState:
         return tuple(finding for file in self.files for finding in file.findings)
 
 
-def classify_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> SetState:
+def classify_set(
+    folder: Path, name: str, owns: tuple[str, ...] | None = None, sync: Sync = Sync.FULL
+) -> SetState:
     """Compare a set with its manifest; see :meth:`Store.classify_set`."""
     with locked(folder):
         roll_forward(folder, sync)
-        return _classify(folder, name, set_manifest(folder, name))
+        nothing = None if owns is None else Manifest("set", name, {}, owns=owns)
+        return _classify(folder, name, nothing or set_manifest(folder, name))
 
 
 def accept_set(folder: Path, name: str, provenance, owns: tuple[str, ...] | None, sync: Sync) -> Manifest:

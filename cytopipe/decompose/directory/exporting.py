@@ -42,7 +42,7 @@ def export_newest(directory: Path | str, formats: Sequence[str], output: Path | 
         write, ending = FORMATS[name]
         text = write(rows, project=project, date=found.state.metadata.last_checkpoint)
         path = folder / f"{project}.{stage.asset}{ending}"
-        store.publish_bytes(path, text.encode(), provenance=found.provenance_of(stage, ""))
+        store.publish_bytes(path, text.encode(), provenance=found.provenance_of(stage))
         written.append(path)
     return written
 
