@@ -20,7 +20,7 @@ from cytopipe.commands.paths import absolute, paste
 from cytopipe.commands.progress import open_display
 from cytopipe.commands.words import counted
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
-from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory import preconditions
 from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
 from cytopipe.decompose.directory.folder import Folder
 from cytopipe.decompose.layout import (
@@ -250,8 +250,8 @@ class Session:
         from cytopipe.decompose.distance import projected_bytes
 
         given = self._given
-        if given["resume"] is None and not opening.is_begun(self.directory):
-            opening.refuse_occupied(self.directory)
+        if given["resume"] is None and not preconditions.is_begun(self.directory):
+            preconditions.refuse_occupied(self.directory)
             source = SequenceFile.read(given["fasta"])
             parameters = Parameters(**self._parameters)
             requests, begun = self._requests(None), None
@@ -317,7 +317,7 @@ def _last(requests: Requests) -> Stage:
 
 def other_files(directory: Path) -> list[str]:
     """A sentence about what lies already in a directory that is no decomposition yet."""
-    if not directory.is_dir() or opening.is_begun(directory):
+    if not directory.is_dir() or preconditions.is_begun(directory):
         return []
     names = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
     if not names:
@@ -415,5 +415,5 @@ def _edits(found: Decomposition) -> Iterator[str]:
 
 def describe_points(directory: Path) -> Iterator[str]:
     """One line per point that can be gone back to."""
-    opening.refuse_absent(directory)
+    preconditions.refuse_absent(directory)
     yield from describe_checkpoints(Folder(directory).checkpoints.points())

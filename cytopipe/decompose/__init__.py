@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
     from cytopipe.decompose.directory.repair import rebuild, restore, rollback
     from cytopipe.decompose.distance import Distances
-    from cytopipe.decompose.edits import Edits, FileEdit
     from cytopipe.decompose.exports import format_spart, format_uc, parse_spart, parse_uc
     from cytopipe.decompose.extend import Added
     from cytopipe.decompose.gap import GapResult, gap_core
     from cytopipe.decompose.growth import grow_all
+    from cytopipe.decompose.hand_edits import Edits, FileEdit
     from cytopipe.decompose.neighbours import open_neighbours
     from cytopipe.decompose.parameters import Parameters
     from cytopipe.decompose.refinement import refine_close
@@ -67,8 +67,8 @@ _HOME = {
     "Requests": "state",
     "State": "state",
     "state_schema": "state",
-    "Edits": "edits",
-    "FileEdit": "edits",
+    "Edits": "hand_edits",
+    "FileEdit": "hand_edits",
     "Added": "extend",
     "add_sequences": "directory.adding",
     "rebuild": "directory.repair",

@@ -102,7 +102,7 @@ class Clusters(FastaSet):
         DamagedError
             A sequence is not the one in the input.
         """
-        from cytopipe.decompose.edits import read_stage
+        from cytopipe.decompose.hand_edits import read_stage
         from cytopipe.decompose.partition import partition_in
         from cytopipe.decompose.workspace import SequenceFile
         from cytopipe.storage.fasta import format_fasta

@@ -215,11 +215,11 @@ class State(_Model):
         state.stage, state.status = stage.name, "in_progress"
         return state
 
-    def with_later(self, standing: State) -> State:
-        """A copy that knows of later stages what `standing` does, if they were made from these very files."""
+    def with_later(self, later: State) -> State:
+        """A copy that knows of later stages what `later` does, if they were made from these very files."""
         state = self.model_copy(deep=True)
         for stage in STAGES[self.newest.order + 1 :]:
-            entry, source = standing.entry(stage), standing.source_of(stage)
+            entry, source = later.entry(stage), later.source_of(stage)
             if entry.files_digest and entry.source_digest == state.entry(source).files_digest:
                 setattr(state.stages, stage.name, entry)
                 state.stage = stage.name

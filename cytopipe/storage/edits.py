@@ -126,12 +126,12 @@ def accept_set(folder: Path, name: str, provenance, owns: tuple[str, ...] | None
             raise DamagedError(state.findings)
         if old is not None and state.kind == "whole" and patterns == old.owns:
             return old
-        standing = owned(folder, patterns)
+        present = owned(folder, patterns)
         entries = {}
         for file, data in sorted(state.contents.items()):
             entry = digest_bytes(data)
             entries[file] = Entry(
-                entry.size_bytes, entry.sha256, standing[file].st_mtime_ns, records_of(file, data)
+                entry.size_bytes, entry.sha256, present[file].st_mtime_ns, records_of(file, data)
             )
         new = Manifest(
             "set",
@@ -179,14 +179,14 @@ def verify_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> list[Differen
 def _classify(folder: Path, name: str, manifest: Manifest | None) -> SetState:
     if manifest is None:
         return SetState(name, "absent")
-    standing = owned(folder, manifest.owns)
+    present = owned(folder, manifest.owns)
     files, contents = [], {}
-    for file in sorted(standing.keys() | manifest.files.keys()):
+    for file in sorted(present.keys() | manifest.files.keys()):
         was = manifest.files.get(file)
         data, fault = _content(folder / file)
         if data is not None:
             contents[file] = data
-        files.append(_state(folder / file, was, data, fault, standing.get(file)))
+        files.append(_state(folder / file, was, data, fault, present.get(file)))
     kinds = {file.kind for file in files}
     kind = "damaged" if "damaged" in kinds else "whole" if kinds <= {"whole"} else "edited"
     return SetState(name, kind, tuple(files), manifest, contents)

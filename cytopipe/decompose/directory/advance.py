@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from cytopipe.decompose import reports, stages
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering
-from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory import preconditions
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage
 from cytopipe.decompose.workspace import SequenceFile, Work
 from cytopipe.errors import Finding, Interrupted, ParameterError, ResumeError
@@ -179,7 +179,7 @@ class Advance:
                 where=str(of.directory),
                 next=f"Bring them back with: cytopipe decompose rollback {of.directory} --to {stage.asset}",
             )
-        opening.refuse_edited(of.folder, of.state, begun, of.records)
+        preconditions.refuse_edited(of.folder, of.state, begun, of.records)
         if of.partition.stage is not stage:
             edits = of.folder.read(stage, of.records)
             of.partition = edits.or_raise()

@@ -14,9 +14,9 @@ from typing import Any
 
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering, begun, input_facts
-from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory import preconditions
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.edits import Edits
+from cytopipe.decompose.hand_edits import Edits
 from cytopipe.decompose.layout import REPORT_FOLDER, Stage, stage_named
 from cytopipe.decompose.neighbours_blast import require_blast
 from cytopipe.decompose.parameters import Parameters
@@ -90,7 +90,7 @@ class Decomposition:
     """
 
     def __init__(
-        self, folder: Folder, opened: opening.Opened, asked: Mapping[str, Any] | None = None
+        self, folder: Folder, opened: preconditions.Opened, asked: Mapping[str, Any] | None = None
     ) -> None:
         self.folder, self.directory = folder, folder.path
         self.state, self.sequences, self.edits = opened.state, opened.source, opened.edits
@@ -142,7 +142,7 @@ class Decomposition:
             If the sequences, targets or distances cannot be used; all faults at once.
         """
         directory = Path(directory)
-        opening.refuse_occupied(directory)
+        preconditions.refuse_occupied(directory)
         if parameters is not None and parameters.neighbours == "blast" and distances is None:
             require_blast()  # before anything is written
         source = SequenceFile.read(Path(fasta))
@@ -156,9 +156,9 @@ class Decomposition:
             requests=requests,
         )
         folder = Folder(directory)
-        found = cls(folder, opening.Opened(clusters.state, source, Edits(clusters.partition)))
+        found = cls(folder, preconditions.Opened(clusters.state, source, Edits(clusters.partition)))
         with folder.locked():
-            opening.refuse_occupied(directory)
+            preconditions.refuse_occupied(directory)
             found.note(command)
             found.commit(clusters.partition, "created", command)
         return found
@@ -196,23 +196,23 @@ class Decomposition:
         asked = {"parameters": dict(parameters or {}), "accept_missing": accept_missing}
         where = None if fasta is None else Path(fasta)
         return cls._read(
-            directory, opening.check, asked, fasta=where, force_input_change=force_input_change, **asked
+            directory, preconditions.check, asked, fasta=where, force_input_change=force_input_change, **asked
         )
 
     @classmethod
     def inspect(cls, directory: Path | str) -> Decomposition:
         """Open a directory to look at it: hand edits and damage are told in `edits`, not raised."""
-        return cls._read(directory, opening.look)
+        return cls._read(directory, preconditions.look)
 
     @classmethod
     def _read(
         cls,
         directory: Path | str,
-        read: Callable[..., opening.Opened],
+        read: Callable[..., preconditions.Opened],
         asked: Mapping[str, Any] | None = None,
         **how: Any,
     ) -> Decomposition:
-        opening.refuse_absent(Path(directory))
+        preconditions.refuse_absent(Path(directory))
         folder = Folder(Path(directory))
         state, said = folder.read_state()
         found = cls(folder, read(folder, state, **how), asked)
@@ -244,10 +244,10 @@ class Decomposition:
         """
         directory, fasta, parameters = Path(directory), Path(fasta), parameters or Parameters()
         given = {"targets": targets, "distances": distances, "requests": requests}
-        if not opening.is_begun(directory):
+        if not preconditions.is_begun(directory):
             return cls.create(directory, fasta, parameters, **given, **limits, command=command)
         state, _ = Folder(directory).read_state()
-        opening.refuse_another(directory, state, fasta, parameters, **given)
+        preconditions.refuse_another(directory, state, fasta, parameters, **given)
         found = cls.open(directory, fasta=fasta, accept_missing=accept_missing)
         if requests is not None:
             found.prepare(requests=requests, command=command)
@@ -399,7 +399,7 @@ class Decomposition:
     def refresh(self) -> None:
         """Read the directory again and take over what a person did in it; the lock must be held."""
         state, said = self.folder.read_state()
-        opened = opening.check(self.folder, state, source=self.sequences, **self._asked)
+        opened = preconditions.check(self.folder, state, source=self.sequences, **self._asked)
         self.state, self.edits, self.partition = opened.state, opened.edits, opened.edits.partition
         stage = self.partition.stage
         if said and said not in self.messages:
@@ -410,7 +410,7 @@ class Decomposition:
             reason = "changed input taken over" if opened.input_changed else "hand edit taken over"
             self.commit(self.partition, reason, point=True, rewrite=opened.input_changed)
             self.edits = Edits(self.partition)
-        opening.remove_leftovers(self.folder, self.state, self.provenance_of(stage))
+        preconditions.remove_leftovers(self.folder, self.state, self.provenance_of(stage))
 
     def take_input(self, source: SequenceFile, stored_path: str) -> None:
         """Go on with another input, which must hold the records of the partition about to be committed."""

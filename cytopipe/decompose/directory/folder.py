@@ -15,8 +15,8 @@ from pathlib import Path
 
 from cytopipe.decompose.checkpoints import Checkpoint, Checkpoints
 from cytopipe.decompose.clustering import Clustering
-from cytopipe.decompose.edits import Edits, read_stage
 from cytopipe.decompose.formats import CLUSTERS_UNDER_LOCK, REPORT, alone_in
+from cytopipe.decompose.hand_edits import Edits, read_stage
 from cytopipe.decompose.layout import (
     DISTANCE_FOLDER,
     LOCK_FILE,

@@ -13,16 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cytopipe.decompose.by_sequence import with_exact_copies
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import input_facts
-from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory import preconditions
 from cytopipe.decompose.directory.decomposition import Decomposition
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.edits import Edits, read_stage
+from cytopipe.decompose.hand_edits import Edits, read_stage
 from cytopipe.decompose.layout import INITIAL, STAGES, Stage
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.state import Metadata, Refinement, Requests, State, now
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import CytopipeError, ParameterError, ResumeError
@@ -52,7 +52,7 @@ def rollback(directory: Path | str, to: str, *, command: str = "") -> Decomposit
         state, _ = folder.read_state()
         source = SequenceFile.read(folder.path / state.input.fasta_path)
         if source.sha256 != state.input.fasta_hash:
-            opening.check(folder, state)  # says what is wrong with the input
+            preconditions.check(folder, state)  # says what is wrong with the input
         stage, partition, past = _destination(folder, to, source.records)
         was_known = past.partition.records() if past is not None else folder.written(stage).records()
         added = source.records.keys() - set(was_known)
@@ -68,7 +68,7 @@ def rollback(directory: Path | str, to: str, *, command: str = "") -> Decomposit
             state.stages.initial_clustering.completed = False
         state.requests = _requests_until(stage, state)
         found = _written(folder, state, source, partition, f"rolled back to {to}", command, point=True)
-        opening.remove_leftovers(folder, found.state, found.provenance_of(stage, command))
+        preconditions.remove_leftovers(folder, found.state, found.provenance_of(stage, command))
     return Decomposition.open(directory)
 
 
@@ -147,7 +147,7 @@ def rebuild(
 @contextmanager
 def _alone(directory: Path | str) -> Iterator[Folder]:
     """The directory, and nobody else in it."""
-    opening.refuse_absent(Path(directory))
+    preconditions.refuse_absent(Path(directory))
     folder = Folder(Path(directory))
     with folder.locked():
         yield folder
@@ -167,8 +167,8 @@ def _written(
     records = source.records
     known = set(partition.records())
     kept = partition.without(known - set(records))
-    partition = beside_their_twins(kept, (one for one in records if one not in known), records)
-    found = Decomposition(folder, opening.Opened(state, source, Edits(partition)))
+    partition = with_exact_copies(kept, (one for one in records if one not in known), records)
+    found = Decomposition(folder, preconditions.Opened(state, source, Edits(partition)))
     found.note(command)
     found.commit(partition, reason, command, point=point, rewrite=True)
     return found

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+from cytopipe.decompose.by_sequence import with_exact_copies
 from cytopipe.decompose.layout import Stage, natural_order
 from cytopipe.decompose.partition import Partition, conservation_findings
-from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.sequences import normalise
 from cytopipe.errors import DamagedError, Finding, InputError, ResumeError
 from cytopipe.storage import SetState
@@ -167,7 +167,7 @@ def read_stage(
         deleted=tuple(dict.fromkeys([*held.get(stage.deleted_file, ()), *deleted, *chain(*lost.values())])),
     )
     if added and records.keys() >= set(partition.records()):
-        partition = beside_their_twins(partition, added, records)
+        partition = with_exact_copies(partition, added, records)
     unread = {record for file in damage for record in before.get(file, ())}
     findings = [finding for file in natural_order(damage) for finding in damage[file]]
     findings += conservation_findings(partition, set(records) - (unread - set(partition.records())))

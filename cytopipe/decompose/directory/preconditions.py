@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cytopipe.decompose.by_sequence import with_exact_copies
 from cytopipe.decompose.clustering import input_facts
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.edits import Edits, few, read_stage
+from cytopipe.decompose.hand_edits import Edits, few, read_stage
 from cytopipe.decompose.layout import (
     CHECKPOINT_FOLDER,
     INITIAL,
@@ -24,7 +25,6 @@ from cytopipe.decompose.layout import (
     owner,
 )
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.sequences import normalise
 from cytopipe.decompose.state import Requests, State
 from cytopipe.decompose.workspace import SequenceFile
@@ -333,7 +333,7 @@ def _with_changed_input(folder: Folder, state: State, source: SequenceFile) -> t
     state.input = input_facts(source, _stored_path(folder.path, source.path))
     state.stages.initial_clustering.completed = False
     said = f"the input changed: {len(gone)} records left their clusters, {len(new)} are to be clustered"
-    return state, Edits(beside_their_twins(kept, new, source.records), "edited"), said
+    return state, Edits(with_exact_copies(kept, new, source.records), "edited"), said
 
 
 def refuse_edited(
