@@ -202,10 +202,11 @@ def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None
     """
     import json
 
-    from cytopipe.decompose.compare import compare as agreement
-    from cytopipe.decompose.compare import read_assignment
+    from cytopipe.decompose.compare import compare_partitions, read_assignment
 
-    row = agreement(read_assignment(partition, field=field), read_assignment(reference, field=field)).as_row()
+    row = compare_partitions(
+        read_assignment(partition, field=field), read_assignment(reference, field=field)
+    ).as_row()
     if as_json:
         click.echo(json.dumps(row, indent=2))
         return

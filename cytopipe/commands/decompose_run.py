@@ -191,19 +191,22 @@ class Session:
                 accept_missing=given["accept_missing"],
                 command=self._command,
             )
-        found = Decomposition.open(
-            self.directory,
-            fasta=given["fasta"],
-            parameters=self._parameters,
-            accept_missing=given["accept_missing"],
-            force_input_change=given["force_input_change"],
-        )
+        found = self._resumed()
         self._refuse_other_companions(found)
         self._refuse_idle_parameters(found)
         if given["force_input_change"]:
             found.folder.remove_caches(distances=False)
         found.prepare(requests=self._requests(found.state.requests), command=self._command)
         return found
+
+    def _resumed(self) -> Decomposition:
+        return Decomposition.open(
+            self.directory,
+            fasta=self._given["fasta"],
+            parameters=self._parameters,
+            accept_missing=self._given["accept_missing"],
+            force_input_change=self._given["force_input_change"],
+        )
 
     def _refuse_idle_parameters(self, found: Decomposition) -> None:
         """Refuse another parameter where nothing is left to be made with it."""
@@ -227,10 +230,7 @@ class Session:
         from cytopipe.provenance import sha256_file
 
         findings = []
-        for name, had in (
-            ("targets", found.state.targets and found.state.targets.fasta_hash),
-            ("distances", found.state.distances and found.state.distances.sha256),
-        ):
+        for name, (_, had) in found.state.companions.items():
             path = self._given[name]
             if path is not None and (not path.is_file() or sha256_file(path) != had):
                 findings.append(
@@ -256,13 +256,7 @@ class Session:
             parameters = Parameters(**self._parameters)
             requests, begun = self._requests(None), None
         else:
-            found = Decomposition.open(
-                self.directory,
-                fasta=given["fasta"],
-                parameters=self._parameters,
-                accept_missing=given["accept_missing"],
-                force_input_change=given["force_input_change"],
-            )
+            found = self._resumed()
             source, parameters = SequenceFile(Path(), "", found.records), found.state.parameters
             requests = self._requests(found.state.requests if given["resume"] else None)
             begun = found

@@ -25,7 +25,7 @@ from cytopipe.storage.fasta import FastaRecord, read_fasta
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["Agreement", "compare", "names_in_headers", "read_assignment"]
+__all__ = ["Agreement", "compare_partitions", "names_in_headers", "read_assignment"]
 
 _FIELD = r'(?:^|\s){field}=(?:"([^"]*)"|(\S+))'
 _MAX_BYTES = 1 << 30
@@ -71,7 +71,7 @@ class Agreement:
         return asdict(self)
 
 
-def compare(partition: Mapping[str, str], reference: Mapping[str, str]) -> Agreement:
+def compare_partitions(partition: Mapping[str, str], reference: Mapping[str, str]) -> Agreement:
     """Compare two assignments of records to clusters.
 
     Raises

@@ -28,7 +28,7 @@ from cytopipe.decompose import figures
 from cytopipe.decompose.by_sequence import SequenceClusters, clusters_by_sequence
 from cytopipe.decompose.cluster_quality import Measures, measure
 from cytopipe.decompose.clustering import Clustering
-from cytopipe.decompose.compare import compare, names_in_headers, read_assignment
+from cytopipe.decompose.compare import compare_partitions, names_in_headers, read_assignment
 from cytopipe.decompose.curve import Curve, cut, threshold_curve
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
@@ -289,11 +289,11 @@ def _agreement(
     partition: Partition, records: Mapping[str, FastaRecord], truth: Truth | None
 ) -> dict[str, int | float] | None:
     if truth is not None:
-        return compare(partition.cluster_of, truth.cluster_of).as_row()
+        return compare_partitions(partition.cluster_of, truth.cluster_of).as_row()
     names = names_in_headers(records[one] for one in sorted(records))
     if len(set(names.values())) < 2 or not partition.cluster_of.keys() & names.keys():
         return None
-    return compare(partition.cluster_of, names).as_row()
+    return compare_partitions(partition.cluster_of, names).as_row()
 
 
 def _summary_numbers(partition: Partition, clusters: Mapping[str, list[Any]], state: State) -> dict[str, Any]:

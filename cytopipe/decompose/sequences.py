@@ -112,26 +112,6 @@ class SequenceSet:
         }
         return spelt | {sequence: index for index, sequence in enumerate(self.sequences)}
 
-    def indices_of(self, records: Iterable[Any]) -> list[int]:
-        """Sorted distinct positions of the sequences of `records`.
-
-        Raises
-        ------
-        InputError
-            With one finding per record whose sequence is not in this set.
-        """
-        found: set[int] = set()
-        findings = []
-        for record in records:
-            index = self.index_of.get(normalise(record.sequence))
-            if index is None:
-                findings.append(Finding(what=f"the sequence of {record.id!r} is not in the set"))
-            else:
-                found.add(index)
-        if findings:
-            raise InputError(findings)
-        return sorted(found)
-
     def expand(self, indices: Sequence[int]) -> list[Any]:
         """All records of the sequences at `indices`, in their order."""
         return [record for index in indices for record in self.records[index]]

@@ -198,6 +198,15 @@ class State(_Model):
     stages: StageEntries = Field(default_factory=StageEntries)
     metadata: Metadata
 
+    @property
+    def companions(self) -> dict[str, tuple[str, str]]:
+        """Path and digest of the files beside the input, ("", "") where there is none."""
+        targets, distances = self.targets, self.distances
+        return {
+            "targets": (targets.fasta_path, targets.fasta_hash) if targets else ("", ""),
+            "distances": (distances.path, distances.sha256) if distances else ("", ""),
+        }
+
     def entry(self, stage: Stage) -> InitialEntry | ConflictEntry | RefinementEntry | FinalEntry:
         return getattr(self.stages, stage.name)
 
@@ -240,9 +249,8 @@ class State(_Model):
         if stage is not FINAL:
             inputs.append(self._parameters)
         if stage is INITIAL:
-            targets = self.targets
-            path, digest = (targets.fasta_path, targets.fasta_hash) if targets else ("", NOT_DECLARED)
-            inputs.append(Input(path=path, sha256=digest, asset="decompose/targets"))
+            path, digest = self.companions["targets"]
+            inputs.append(Input(path=path, sha256=digest or NOT_DECLARED, asset="decompose/targets"))
             if self.distances is not None:
                 inputs.append(Input(path=self.distances.path, sha256=self.distances.sha256))
             return tuple(inputs)

@@ -27,10 +27,10 @@ from cytopipe.storage.manifest import (
     compare_file,
     digest_bytes,
     format_manifests,
-    now,
     read_regular,
 )
 from cytopipe.storage.sets import (
+    following,
     owned,
     record_digest,
     records_of,
@@ -133,15 +133,7 @@ def accept_set(folder: Path, name: str, provenance, owns: tuple[str, ...] | None
             entries[file] = Entry(
                 entry.size_bytes, entry.sha256, present[file].st_mtime_ns, records_of(file, data)
             )
-        new = Manifest(
-            "set",
-            name,
-            entries,
-            version=1 if old is None else old.version + 1,
-            written_at=now(),
-            provenance=provenance,
-            owns=patterns,
-        )
+        new = following(old, name, entries, patterns, provenance)
         with drafting(folder / STAGING) as draft:
             staged = draft / "manifest.json"
             staged.write_bytes(format_manifests([new]))

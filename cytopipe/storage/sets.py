@@ -51,7 +51,7 @@ from cytopipe.storage.manifest import (
 from cytopipe.storage.names import check_file_name
 from cytopipe.storage.remembered import Remembered, is_quiet, status_key
 
-__all__ = ["owned", "publish_set", "read_set", "set_manifest", "set_manifest_path"]
+__all__ = ["following", "owned", "publish_set", "read_set", "set_manifest", "set_manifest_path"]
 
 Extra = Mapping[str, bytes] | Callable[[Manifest], Mapping[str, bytes]]
 _FEW = 4  # up to so many files are flushed one by one; beyond that one syncfs is cheaper
@@ -80,6 +80,14 @@ def set_manifest(folder: Path, name: str) -> Manifest | None:
     except FileNotFoundError:
         return None
     return manifest
+
+
+def following(
+    old: Manifest | None, name: str, entries: Mapping[str, Entry], owns: tuple[str, ...], provenance
+) -> Manifest:
+    """The manifest of the next version of a set."""
+    version = 1 if old is None else old.version + 1
+    return Manifest("set", name, entries, version=version, written_at=now(), provenance=provenance, owns=owns)
 
 
 def owned(folder: Path, patterns: tuple[str, ...]) -> dict[str, os.stat_result]:
@@ -180,15 +188,7 @@ def publish_set(
         entries, changed = _entries(folder, name, files, old)
         present = owned(folder, owns)
         plan = _plan(folder, name, entries, changed, old, present)
-        new = Manifest(
-            "set",
-            name,
-            entries,
-            version=1 if old is None else old.version + 1,
-            written_at=now(),
-            provenance=provenance,
-            owns=owns,
-        )
+        new = following(old, name, entries, owns, provenance)
         new = _transact(folder, new, plan, extra, sync)
         _manifests.put(_manifest_key(set_manifest_path(folder, name)), new)
         return new

@@ -122,15 +122,10 @@ class Decomposition:
             Created if absent; other files in it are left alone.
         fasta : Path
             The sequences.
-        parameters : Parameters, optional
+        parameters, distances, max_clusters, max_sequences, requests
+            As for :func:`cytopipe.decompose.stages.begun`.
         targets : Path, optional
             Directed mode: a FASTA file of records of the input; only these become targets.
-        distances : Path, optional
-            A table of distances between all records, used instead of alignments.
-        max_clusters, max_sequences : int, optional
-            Grow until so many clusters, or so many clustered records, exist.
-        requests : Requests, optional
-            What a run is to do; kept in the state, so that a resumed run does it.
         command : str, optional
             The command line, for the history.
 

@@ -97,8 +97,8 @@ def refuse_another(
     """Raise if a directory holds another decomposition than the one that is asked for."""
     asked = {
         "input": (state.input.fasta_hash, sha256_file(fasta) if fasta.is_file() else "no such file"),
-        "targets": (state.targets and state.targets.fasta_hash, targets and sha256_file(targets)),
-        "distances": (state.distances and state.distances.sha256, distances and sha256_file(distances)),
+        "targets": (state.companions["targets"][1] or None, targets and sha256_file(targets)),
+        "distances": (state.companions["distances"][1] or None, distances and sha256_file(distances)),
     }
     findings = [
         Finding(
@@ -290,10 +290,7 @@ def _told_changes(folder: Folder, state: State, before: Mapping[str, Any]) -> It
 def _companions(state: State) -> list[Finding]:
     """The files of targets and distances must be there and be the same."""
     findings = []
-    for what, path, digest in (
-        ("targets", state.targets and state.targets.fasta_path, state.targets and state.targets.fasta_hash),
-        ("distances", state.distances and state.distances.path, state.distances and state.distances.sha256),
-    ):
+    for what, (path, digest) in state.companions.items():
         if path and not Path(path).is_file():
             findings.append(Finding(what=f"the file of {what} is not there any more", where=path))
         elif path and sha256_file(path) != digest:
