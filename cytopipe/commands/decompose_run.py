@@ -1,10 +1,9 @@
-"""One command of a person: what was asked, what that means here, done or said.
+"""What ``cytopipe decompose`` does with its options: it begins or continues a run, or says what it would do.
 
-What comes in are the options of ``cytopipe decompose``; what leaves is the directory, a summary on standard
-output and an exit code. Left to itself a run makes what is most useful: initial clusters, conflicts
-resolved, close clusters refined once. Asking for particular steps gives exactly those; a limit gives the
-initial clusters only, to look at first. What was asked is written into the state before work begins, so
-that an interrupted run is continued to the end it was given.
+Left to itself a run makes what is most useful: initial clusters, conflicts resolved, close clusters refined
+once. Asking for particular steps gives exactly those; a limit gives the initial clusters only, to look at
+first. What was asked is written into the state before work begins, so that an interrupted run is continued to
+the end it was given.
 """
 
 from __future__ import annotations

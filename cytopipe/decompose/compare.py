@@ -1,8 +1,8 @@
 """How well two partitions of the same records agree: a run and the truth, or two runs.
 
-What comes in are assignments (record to cluster) from a decomposition, FASTA headers, a TSV, a `.uc` or a
-SPART file; what leaves is one `Agreement`. Only records that both sides assign are compared, and how many
-were left out is part of the answer, so that a high score on few records cannot pass for one on many.
+The assignments (record to cluster) come from a decomposition, FASTA headers, a TSV, a `.uc` or a SPART file.
+Only records that both sides assign are compared, and how many were left out is part of the answer, so that a
+high score on few records cannot pass for one on many.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""New sequences into clusters that exist: nothing that is there moves, no id changes.
+"""Add new sequences to clusters that exist: nothing that is there moves, no id changes.
 
-What comes in is a finished stage and a FASTA file of new records; what leaves is the same stage with each
-new record in exactly one place. A sequence that is there already goes where it is. Another joins the cluster
-it is nearest to, by the linkage that grew the clusters (its target percentile distance to the members, at
-most `max_lump`), judged against the old members only, so that the order of the new ones does not matter.
-Those that fit nowhere are clustered among themselves and get the next free numbers (stable ids, as UNITE's
-species hypotheses have).
+Each new record goes to exactly one place. A sequence that is there already goes where it is. Another joins
+the cluster it is nearest to, by the linkage that grew the clusters (its target percentile distance to the
+members, at most `max_lump`), judged against the old members only, so that the order of the new ones does not
+matter. Those that fit nowhere are clustered among themselves and get the next free numbers (stable ids, as
+UNITE's species hypotheses have).
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Records in, unique sequences out, in an order that depends on nothing but their content.
+"""The unique sequences of FASTA records, in an order that depends on nothing but their content.
 
-What comes in are FASTA records; what leaves is the list of distinct sequences (upper case, U read as T)
-and, for each, the records that carry it. The order (longer first, then alphabetical) is a total order on
-sequences, so shuffling the input or adding records never changes which of two sequences comes first:
-every tie further down the pipeline is decided by it.
+A `SequenceSet` holds the distinct sequences (upper case, U read as T) and, for each, the records that carry
+it. The order (longer first, then alphabetical) is a total order on sequences, so shuffling the input or
+adding records never changes which of two sequences comes first: every tie further down the pipeline is
+decided by it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The newest clusters of a directory, written in the formats of other programs.
 
-What comes in is a directory and names of formats; what leaves are files. Medoids and identities come from
-the report of the stage where it belongs to these very files, and are measured again where it does not.
+Medoids and identities come from the report of the stage where it belongs to these very files, and are
+measured again where it does not.
 """
 
 from __future__ import annotations
