@@ -16,6 +16,7 @@ from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering, begun, input_facts
 from cytopipe.decompose.directory import preconditions
 from cytopipe.decompose.directory.folder import Folder
+from cytopipe.decompose.formats import CLUSTERS_UNDER_LOCK
 from cytopipe.decompose.hand_edits import Edits
 from cytopipe.decompose.layout import REPORT_FOLDER, Stage, stage_named
 from cytopipe.decompose.neighbours_blast import require_blast
@@ -28,6 +29,7 @@ from cytopipe.engine import Engine
 from cytopipe.errors import ResumeError
 from cytopipe.provenance import Provenance, library_versions
 from cytopipe.storage import Difference
+from cytopipe.storage.archive import Place
 from cytopipe.storage.fasta import FastaRecord
 
 __all__ = ["Decomposition", "StageResult"]
@@ -442,12 +444,31 @@ class Decomposition:
         rewrite: bool = False,
         extra: Mapping[str, bytes] | None = None,
     ) -> Checkpoint:
-        """Prove that no record is lost or doubled, then make it the state of the directory."""
+        """Prove that no record is lost or doubled, then publish clusters and state in one transaction.
+
+        Parameters
+        ----------
+        point : bool
+            Whether to keep the checkpoint, which is written first, as one to roll back to.
+        rewrite : bool
+            Whether to write files again that hold the same records already.
+        extra : mapping of str to bytes
+            Other files of the same transaction.
+        """
         prove_conservation(partition, self.records)
-        clusters = Clustering(partition, self.records, self.state, beside=extra or {})
-        provenance = self.provenance_of(partition.stage, command)
-        self.state, checkpoint = self.folder.commit(
-            clusters, reason, provenance, rewrite=rewrite, point=point
+        stage, state = partition.stage, self.state.model_copy(deep=True)
+        provenance = self.provenance_of(stage, command)
+        state.stage, state.entry(stage).files_digest = stage.name, ""
+        checkpoint = self.folder.checkpoints.save(state, partition, reason, point=point)
+        clusters = Clustering(
+            partition,
+            self.records,
+            state,
+            unchanged=frozenset() if rewrite else self.folder.unchanged(partition),
+            beside=extra or {},
+            keeps_later=False,
         )
+        receipt = self.folder.archive.put(Place("", stage.asset), CLUSTERS_UNDER_LOCK, clusters, provenance)
+        self.state = clusters.published(receipt.version, provenance.as_json()).state
         self.partition = partition
         return checkpoint

@@ -10,12 +10,10 @@ import contextlib
 import fcntl
 import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from cytopipe.decompose.checkpoints import Checkpoint, Checkpoints
-from cytopipe.decompose.clustering import Clustering
-from cytopipe.decompose.formats import CLUSTERS_UNDER_LOCK, REPORT, alone_in
+from cytopipe.decompose.formats import REPORT, alone_in
 from cytopipe.decompose.hand_edits import Edits, read_stage
 from cytopipe.decompose.layout import (
     DISTANCE_FOLDER,
@@ -163,40 +161,7 @@ class Folder:
 
     # ------------------------------------------------------------------ write
 
-    def commit(
-        self,
-        clusters: Clustering,
-        reason: str,
-        provenance: Provenance,
-        *,
-        rewrite: bool = False,
-        point: bool = False,
-    ) -> tuple[State, Checkpoint]:
-        """Publish the clusters of a stage, the state beside them, in one transaction.
-
-        Parameters
-        ----------
-        rewrite : bool
-            Whether to write files again that hold the same records already.
-        point : bool
-            Whether to keep the checkpoint as one to roll back to.
-
-        Returns
-        -------
-        state : State
-            As written, with its time and the digest of the files.
-        checkpoint : Checkpoint
-        """
-        stage, state = clusters.stage, clusters.state.model_copy(deep=True)
-        state.stage = stage.name
-        state.entry(stage).files_digest = ""
-        checkpoint = self.checkpoints.save(state, clusters.partition, reason, point=point)
-        unchanged = frozenset() if rewrite else self._unchanged(clusters.partition)
-        clusters = replace(clusters, state=state, unchanged=unchanged, keeps_later=False)
-        receipt = self.archive.put(Place("", stage.asset), CLUSTERS_UNDER_LOCK, clusters, provenance)
-        return clusters.published(receipt.version, provenance.as_json()).state, checkpoint
-
-    def _unchanged(self, partition: Partition) -> frozenset[str]:
+    def unchanged(self, partition: Partition) -> frozenset[str]:
         """The files that are published with just the records they shall hold."""
         with contextlib.suppress(StorageError):
             held = self.store.manifest(self.path, partition.stage.asset).files
