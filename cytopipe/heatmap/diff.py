@@ -543,7 +543,9 @@ def _labels(before: HeatmapState, after: HeatmapState, relation: Relation, by_na
         one, other, weights = before.cell_label[both], after.cell_label[both], None
     mine, theirs = tuple(map(int, np.unique(one))), tuple(map(int, np.unique(other)))
     flat = np.searchsorted(mine, one) * len(theirs) + np.searchsorted(theirs, other)
-    counts = np.bincount(flat, weights, len(mine) * len(theirs)).astype(np.int64).reshape(len(mine), -1)
+    counts = (
+        np.bincount(flat, weights, len(mine) * len(theirs)).astype(np.int64).reshape(len(mine), len(theirs))
+    )
     if by_name:
         matched = {number: number for number in mine if number in theirs}
     else:

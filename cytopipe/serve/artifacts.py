@@ -6,8 +6,9 @@
     /artifacts/.../cluster_001.fasta       shown as text;  with ?download saved under its name
     /artifacts/.../blood.h5ad              saved under its name
 
-What an artifact holds (an SVG picture, a page of a report) is shown and may not act: no script runs but the one
-of our own history pages, known by its digest, and without rights of this site; nothing is loaded from elsewhere.
+What an artifact holds (an SVG picture, a page of a report) is shown and may not act: nothing is loaded from
+elsewhere, and no script runs but that of our own history pages, known by its digest, without rights of this
+site.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ _BEGINS, _ENDS = b"<!doctype html>", b"</html>\n"
 
 
 class Html(FileFormat):
-    """A page with the suffix ``.html``: a text, or its pieces, from the doctype to the end of the document."""
+    """A page with the suffix ``.html``: one text, or its pieces, from doctype to ``</html>``."""
 
     name, suffix, kinds = "html", ".html", ("html",)
 
