@@ -390,8 +390,8 @@ def browser(data: DataSet, **made: Mapping[str, Handle]) -> Described:
 
     One file that needs no server and no network; press `open` below.
     """
-    from cytopipe.heatmap.history import in_order, of_document
     from cytopipe.heatmap.artifact import document_of
+    from cytopipe.heatmap.history import in_order, of_document
     from cytopipe.views import history_page
 
     states = {one.id: one for some in made.values() for handle in some.values() for one in [handle.load()]}
