@@ -72,6 +72,10 @@ _PARENTS: Mapping[int, tuple[int, ...]] = {
 }
 
 
+_CHOSEN_IN = (2, 3, 6, 8)
+"""Steps that wait until a person has chosen."""
+
+
 def asset_of_step(step: int) -> str:
     """``heatmap/step_06_subset_lineage``; of step 0, the merge."""
     return f"heatmap/step_{step:02d}_{NAMES[step]}" if step else "heatmap/merged"
@@ -146,7 +150,7 @@ def _step(step: int, told: str, *chosen: Source) -> Artifact:
         inputs=inputs,
         chosen={name: _parents_of(step, number) for name, number in parents.items()},
         checks=checks,
-        held=lambda data: data.entry.to_choose(step),
+        held=(lambda data: data.entry.to_choose(step)) if step in _CHOSEN_IN else None,
         minutes="0.2 per million cells" if step in (1, 7, 10) else "",
     )(made)
 
