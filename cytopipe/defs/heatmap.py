@@ -20,6 +20,7 @@ from cytopipe.defs.heatmap_checks import (
     CELLS_USABLE,
     LABELS_COVER,
     ONE_ROW_PER_CELL,
+    PARENTS_FIRST,
     cells_as_the_parents,
 )
 from cytopipe.defs.heatmap_sources import (
@@ -374,6 +375,7 @@ def _history() -> Artifact:
         by=DATA_SETS,
         version="1",
         place="heatmap/{key}/history.tsv",
+        checks=(PARENTS_FIRST,),
         inputs=inputs,
         optional=tuple(inputs),
     )(history)
