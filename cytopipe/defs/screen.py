@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from cytopipe.defs.artifact import Graph
 from cytopipe.defs.screen_aggregate import MEMBERS as AGGREGATE
+from cytopipe.defs.screen_brieflow import with_trees
 from cytopipe.defs.screen_gate import MEMBERS as GATE
 from cytopipe.defs.screen_merge import MEMBERS as MERGE
 from cytopipe.defs.screen_omezarr import MEMBERS as OMEZARR
@@ -18,4 +19,4 @@ from cytopipe.defs.screen_sbs import MEMBERS as SBS
 
 __all__ = ["SCREEN"]
 
-SCREEN = Graph(*GATE, *SBS, *PHENOTYPE, *MERGE, *QUALITY, *AGGREGATE, *OMEZARR)
+SCREEN = Graph(*with_trees((*GATE, *SBS, *PHENOTYPE, *MERGE, *QUALITY, *AGGREGATE, *OMEZARR)))

@@ -233,6 +233,7 @@ def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
             for name, one in zip(("first", "second", "third"), preferred, strict=True)
         },
         optional=("first", "second", "third"),
+        dispensable=("first", "second", "third"),
         checks=(SAME_CHANNELS,),
     )(plate)
 

@@ -59,7 +59,7 @@ if TYPE_CHECKING:
         StitchingSettings,
     )
 
-__all__ = ["MEMBERS"]
+__all__ = ["MEMBERS", "names_left"]
 
 _image, _table = partial(image_place, "phenotype"), partial(table_place, "phenotype")
 _declared = settings_in("phenotype")
@@ -166,11 +166,11 @@ def aligned(tile: DataSet, corrected: Image, alignment_settings: PhenotypeAlignm
     from cytopipe.screen.thumbnails import composite, png
 
     made = align_phenotype(corrected.load(), alignment_settings)
-    names = _names_left(corrected.channel_names, alignment_settings)
+    names = names_left(corrected.channel_names, alignment_settings)
     return Described(as_like(made, corrected, "CYX", names), picture=png(composite(made)))
 
 
-def _names_left(names: tuple[str, ...], settings: PhenotypeAlignmentSettings) -> tuple[str, ...]:
+def names_left(names: tuple[str, ...], settings: PhenotypeAlignmentSettings) -> tuple[str, ...]:
     """Names of the channels that are left, where each channel stands after all steps."""
     left = list(names)
     for step in settings.steps:

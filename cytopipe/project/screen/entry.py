@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from cytopipe.errors import InputError
 from cytopipe.parameters import contradiction
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
 from cytopipe.project.screen.exports import OmeZarrExport, with_flat_keys
@@ -51,6 +52,9 @@ from cytopipe.screen.parameters import (
     StitchingSettings,
 )
 from cytopipe.screen.stages import STAGES, Stage
+
+if TYPE_CHECKING:
+    from cytopipe.screen.tree import Tree
 
 __all__ = ["Acquisition", "Phenotype", "Screen", "ScreenPart", "Sequencing"]
 
@@ -137,17 +141,18 @@ class Acquisition(BaseModel):
 
     @model_validator(mode="after")
     def _one_way_to_name_files(self) -> Self:
-        if bool(self.images) == (self.samples is not None):
-            what = (
-                "images and samples are both given" if self.images else "neither images nor samples is given"
-            )
-            raise contradiction(what, "images", expected="one of them")
+        if self.images and self.samples is not None:
+            raise contradiction("images and samples are both given", "images", expected="one of them")
         if self.images and (fault := next(faults_of_pattern(self.images, cycles=self.has_cycles), "")):
             raise contradiction("images is not usable", "images", expected=fault.removeprefix("expected "))
         return self
 
     def find(self, base: Path) -> Images:
-        """The files, looked for once in the life of this value."""
+        """The files, looked for once in the life of this value; none where neither images nor samples is
+        given.
+        """
+        if not self.images and self.samples is None:
+            return Images()
         if self._found is None or self._found[0] != base:
             found = (
                 find_images(base, self.images)
@@ -156,6 +161,9 @@ class Acquisition(BaseModel):
             )
             self._found = (base, found)
         return self._found[1]
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return _without_found(super().__getstate__())  # a worker is sent this; it looks for no files
 
     def problems(self, base: Path, *, may_lack: bool) -> Iterator[Problem]:
         """What is wrong with the files."""
@@ -167,6 +175,10 @@ class Acquisition(BaseModel):
             yield from _lacking(found, place)
         if self.positions is not None:
             yield from absent_file(base, self.positions, ("positions",))
+
+
+def _without_found(state: dict[Any, Any]) -> dict[Any, Any]:
+    return {**state, "__pydantic_private__": {"_found": None}}
 
 
 def _lacking(found: Images, place: str) -> Iterator[Problem]:
@@ -243,6 +255,10 @@ class Screen(Entry):
 
     domain: ClassVar[str] = "screen"
 
+    brieflow: FilePath | None = None
+    """An output folder of Brieflow, whose images and tables are used as they lie, and never written; what it
+    lacks is made from what it has, or from the images that an acquisition names."""
+
     sbs: Sequencing | None = None
     """Sequencing by synthesis: the images that read the barcodes."""
 
@@ -281,6 +297,8 @@ class Screen(Entry):
     montage: MontageSettings = Field(default_factory=MontageSettings)
     """How pictures of single cells are put together."""
 
+    _found: tuple[Path, Tree] | None = PrivateAttr(None)
+
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
         if self.sbs is None and self.phenotype is None:
@@ -318,7 +336,58 @@ class Screen(Entry):
     def place(self, key: str) -> str:
         return ""  # places of artifacts are named after plates, wells and tiles
 
+    def __getstate__(self) -> dict[Any, Any]:
+        return _without_found(super().__getstate__())
+
+    def tree(self, base: Path) -> Tree | None:
+        """What lies in the output folder of Brieflow, looked for once in the life of this value; None where
+        none is named, or it is none.
+        """
+        if self.brieflow is None:
+            return None
+        if self._found is None or self._found[0] != base:
+            from cytopipe.screen.tree import find_files
+
+            try:
+                found = find_files(base / Path(self.brieflow).expanduser())
+            except InputError:
+                return None  # told as a problem
+            self._found = (base, found)
+        return self._found[1]
+
+    def tiles(self, acquisition: str, base: Path) -> dict[TileName, Mapping[tuple[int, str], str]]:
+        """The tiles of an acquisition with their images; none of those that the folder of Brieflow alone
+        has.
+        """
+        found: dict[TileName, Mapping[tuple[int, str], str]] = {}
+        if (tree := self.tree(base)) is not None:
+            found |= {name: {} for name in tree.tiles(acquisition)}
+        found |= self.acquisitions[acquisition].find(base).tiles
+        return {
+            name: found[name]
+            for name in sorted(found, key=lambda one: (natural(one[0]), natural(one[1]), one[2]))
+        }
+
+    def _problems_of_tree(self, base: Path) -> Iterator[Problem]:
+        if self.brieflow is None:
+            for name, one in self.acquisitions.items():
+                if not one.images and one.samples is None:
+                    what = "neither images nor samples is given"
+                    yield Problem((name, "images"), what, "one of them, or brieflow")
+            return
+        if (tree := self.tree(base)) is None:
+            where = base / Path(self.brieflow).expanduser()
+            what = "is no output folder of Brieflow" if where.is_dir() else "no such folder"
+            expected = "a folder with preprocess, sbs or phenotype in it"
+            yield Problem(("brieflow",), what, expected, self.brieflow)
+            return
+        for name, one in self.acquisitions.items():
+            if not one.find(base).tiles and not tree.tiles(name):
+                expected = f"files such as {name}/images/P-1_W-A1_T-2__aligned.tiff"
+                yield Problem(("brieflow",), f"has no tile of {name}", expected, self.brieflow)
+
     def problems(self, base: Path) -> Iterator[Problem]:
+        yield from self._problems_of_tree(base)
         for name, one in self.acquisitions.items():
             for problem in one.problems(base, may_lack=self.missing_tiles == "report"):
                 yield Problem(
@@ -326,7 +395,7 @@ class Screen(Entry):
                 )
         if self.library is not None:
             yield from absent_file(base, self.library, ("library",))
-        wells = {one[:2] for of in self.acquisitions.values() for one in of.find(base).tiles}
+        wells = {one[:2] for of in self.acquisitions for one in self.tiles(of, base)}
         known = {"all", *(plate for plate, _ in wells), *("-".join(one) for one in wells)}
         for number, name in enumerate(self.approved):
             if name not in known:
@@ -334,9 +403,9 @@ class Screen(Entry):
                 yield Problem(("approved", number), "no such plate or well", expected=shown, found=name)
 
     def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ScreenPart]]]:
-        found = {of: one.find(base) for of, one in self.acquisitions.items()}
+        found = {of: self.tiles(of, base) for of in self.acquisitions}
         wells = sorted(
-            {(plate, well) for images in found.values() for plate, well, _ in images.tiles},
+            {(plate, well) for images in found.values() for plate, well, _ in images},
             key=lambda one: (natural(one[0]), natural(one[1])),
         )
         plates = dict.fromkeys(plate for plate, _ in wells)
@@ -345,7 +414,7 @@ class Screen(Entry):
             for of, images in found.items()
         }
         by_tile = {
-            of: [self._tile(name, one, files) for one, files in images.tiles.items()]
+            of: [self._tile(name, one, files) for one, files in images.items()]
             for of, images in found.items()
         }
         return {
@@ -370,9 +439,9 @@ class Screen(Entry):
         return f"{part.well_key}|{tile}", part
 
 
-def _by_well(images: Images) -> dict[tuple[str, str], list[TileName]]:
+def _by_well(images: Iterable[TileName]) -> dict[tuple[str, str], list[TileName]]:
     found: dict[tuple[str, str], list[TileName]] = {}
-    for name in images.tiles:
+    for name in images:
         found.setdefault(name[:2], []).append(name)
     return found
 
@@ -440,6 +509,11 @@ class ScreenPart:
             f"screen/qc/approval [{self.well_key}] alone, or add {self.plate}, {well} or all to approved: "
             "in the project file"
         )
+
+    @property
+    def location(self) -> tuple[str, str, int]:
+        """Plate, well and tile; tile -1 of a well."""
+        return (self.plate, self.well, self.tile)
 
     @property
     def wildcards(self) -> dict[str, Any]:
