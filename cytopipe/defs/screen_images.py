@@ -39,6 +39,7 @@ __all__ = [
     "stitched",
     "table_place",
     "tiles_of",
+    "with_barcodes",
 ]
 
 TILE_NAME = "P-{plate}_W-{well}_T-{tile}"
@@ -276,6 +277,12 @@ def noted(well: DataSet, tiles: Mapping[int, Handle]) -> DataFrame:
         labels = one.load().load()
         tables.append(extract_phenotype_minimal(labels, labels, place | {"tile": tile}))
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def with_barcodes(well_info: DataFrame, tiles: Mapping[int, Handle]) -> DataFrame:
+    """The nuclei of a well with the barcodes that their tiles found; a cell without reads has none."""
+    place = ["plate", "well", "tile", "cell"]
+    return well_info.merge(joined(tiles), on=place, how="left", validate="one_to_one")
 
 
 def joined(tiles: Mapping[int, Handle]) -> DataFrame:

@@ -46,6 +46,7 @@ from cytopipe.defs.screen_images import (
     stitched,
     table_place,
     tiles_of,
+    with_barcodes,
 )
 from cytopipe.defs.screen_sources import (
     LIBRARY,
@@ -610,9 +611,7 @@ def well_cells(
     if well_info is None or positions is None:
         return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", cell_barcodes)
-    barcodes = joined(tiles)
-    place = ["plate", "well", "tile", "cell"]
-    cells = well_info.merge(barcodes, on=place, how="left", validate="one_to_one")
+    cells = with_barcodes(well_info, tiles)
     shape = next(iter(nuclei.values())).load().shape[-2:]
     reads = "n_reads" if "n_reads" in cells else None
     table, counts, drawn = counted_once(cells, positions, tiles, shape, stitching_settings, reads)

@@ -1,4 +1,4 @@
-"""An output folder of Brieflow as assets: used as it lies, never written, and what follows is made from it."""
+"""An output folder of Brieflow as assets: used as it lies, never written; what follows is made from it."""
 
 from __future__ import annotations
 
@@ -105,9 +105,7 @@ def table(one: Lab, asset: str, key: str) -> pd.DataFrame:
     return pd.read_parquet(one.project.output / ledger.places.place(asset, key).path)
 
 
-def test_what_brieflow_left_is_used_as_it_lies_and_the_rest_is_made_from_it(
-    beside: Lab, original: Lab
-) -> None:
+def test_what_brieflow_left_is_used_and_the_rest_is_made_from_it(beside: Lab, original: Lab) -> None:
     tree = beside.directory / "tree"
     for pattern in TEMPORARY:  # as Brieflow leaves it when it has ended
         for path in tree.glob(pattern):

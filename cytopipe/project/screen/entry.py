@@ -25,7 +25,7 @@ from pydantic import (
 from cytopipe.errors import InputError
 from cytopipe.parameters import contradiction
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
-from cytopipe.project.screen.exports import OmeZarrExport, with_flat_keys
+from cytopipe.project.screen.exports import AggregateExport, OmeZarrExport, with_flat_keys
 from cytopipe.project.screen.tiles import (
     Images,
     TileName,
@@ -274,7 +274,7 @@ class Screen(Entry):
     merge: MergeSettings = Field(default_factory=MergeSettings)
     """How sequenced cells are found among the stained ones."""
 
-    aggregate: AggregateSettings = Field(default_factory=AggregateSettings)
+    aggregate: AggregateExport = Field(default_factory=AggregateExport)
     """How features of cells become profiles of perturbations."""
 
     missing_tiles: Literal["refuse", "report"] = "refuse"

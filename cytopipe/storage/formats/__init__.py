@@ -26,6 +26,7 @@ _MODULES = {
     "tiffs": "tiffs",
     "ome_zarr": "ome_zarr",
     "ome_zarr_plate": "plate",
+    "ome_zarrs": "ome_zarrs",
 }
 
 

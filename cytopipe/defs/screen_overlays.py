@@ -1,0 +1,169 @@
+"""Pictures that people look at, as OME-Zarr, where the project file asks for them.
+
+corrected | aligned, nuclei, cells -> omezarr/segmentation_overlay (a tile each)
+montage/perturbations -> montage/omezarr (a plate each)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, artifact
+from cytopipe.defs.screen_images import TILE_NAME
+from cytopipe.defs.screen_omezarr import PHENOTYPE_EXPORTS, SBS_EXPORTS, laid_out
+from cytopipe.defs.screen_sources import PLATES, settings_of
+from cytopipe.project import DataSet
+from cytopipe.storage.formats.image import Image
+from cytopipe.storage.formats.ome_zarr import OME_ZARR
+from cytopipe.storage.formats.ome_zarrs import OME_ZARRS
+
+if TYPE_CHECKING:
+    from cytopipe.project.screen.exports import AggregateExport, OmeZarrExport
+    from cytopipe.storage.formats.files import ResultFiles
+
+__all__ = ["MEMBERS"]
+
+_OFF = "the project file asks for no overlays as OME-Zarr"
+_BY = {"sbs": SBS_EXPORTS, "phenotype": PHENOTYPE_EXPORTS}
+_COLOURS = ("FF0000", "00FF00", "0000FF")
+
+
+def _is_wanted(of: str):
+    def read(screen):
+        one = screen.acquisitions.get(of)
+        return one and one.omezarr.model_copy(
+            update={"overlays": one.omezarr.overlays and bool(screen.exported(of))}
+        )
+
+    return settings_of(
+        f"screen/{of}/omezarr_overlays",
+        "Whether pictures with the outlines of nuclei and cells are exported as OME-Zarr.",
+        read,
+        "overlays",
+    )
+
+
+def _of_three_colours(made: Image, image: Image) -> CheckResult:
+    fits = made.shape == (3, *image.shape[-2:])
+    return CheckResult(() if fits else (f"is {made.shape}, of an image of {image.shape}",))
+
+
+OF_THREE_COLOURS = Check(
+    name="of_three_colours",
+    description="Red, green and blue have the rows and columns of the image.",
+    evaluate=_of_three_colours,
+)
+
+
+def _overlay_of(of: str, shown: str) -> Artifact:
+    def overlay(
+        tile: DataSet,
+        image: Image,
+        nuclei: Image,
+        cells: Image,
+        settings: OmeZarrExport,
+        wanted: OmeZarrExport,
+    ) -> Described | Nothing:
+        """The image on which cells were found, in grey, with the outlines of cells (yellow) and nuclei
+        (magenta), as red, green and blue: to look through segmentation at any zoom.
+        """
+        from cytopipe.screen.thumbnails import outlined
+
+        if wanted is None or not wanted.overlays:
+            return Nothing(_OFF)
+        pixels = image.load()
+        body = pixels[1:].max(axis=0) if len(pixels) > 1 else pixels[0]
+        rgb = outlined(body, [cells.load(), nuclei.load()], most_px=None)
+        drawn = Image(
+            np.moveaxis(rgb, -1, 0),
+            "CYX",
+            ("red", "green", "blue"),
+            _COLOURS,
+            image.pixel_size_um,
+            window_percentiles=(0.0, 100.0),
+        )
+        return Described(laid_out(drawn, settings))
+
+    return artifact(
+        f"screen/{of}/omezarr/segmentation_overlay",
+        OME_ZARR,
+        by=_BY[of],
+        inputs={
+            "image": f"screen/{of}/{shown}",
+            "nuclei": f"screen/{of}/nuclei",
+            "cells": f"screen/{of}/cells",
+            "settings": f"screen/{of}/omezarr_settings",
+            "wanted": f"screen/{of}/omezarr_overlays",
+        },
+        place=f"screen/{{screen}}/{of}/omezarr/segmentation_overlay/{TILE_NAME}"
+        "__segmentation_overlay.ome.zarr",
+        checks=(OF_THREE_COLOURS,),
+    )(overlay)
+
+
+MONTAGE_EXPORT = settings_of(
+    "screen/montage_export",
+    "Whether montages are exported as OME-Zarr.",
+    lambda screen: screen.aggregate,
+    "omezarr_export_overlays",
+)
+
+
+def _each_montage(made: dict[str, Image], perturbations: ResultFiles) -> CheckResult:
+    expected = {name.removesuffix(".tiff") for name in perturbations if name.endswith(".tiff")}
+    lost = sorted(expected ^ set(made))
+    return CheckResult(tuple(f"{name} is not in both" for name in lost), {"montages": len(made)})
+
+
+EACH_MONTAGE = Check(
+    name="each_montage",
+    description="Every montage that has a TIFF has an OME-Zarr image, and no other.",
+    evaluate=_each_montage,
+)
+
+
+@artifact(
+    "screen/montage/omezarr",
+    OME_ZARRS,
+    by=PLATES,
+    inputs={"montage_export": MONTAGE_EXPORT.asset},
+    place="screen/{screen}/montage/omezarr/P-{plate}__montages.ome.zarrs",
+    checks=(EACH_MONTAGE,),
+)
+def montages(
+    plate: DataSet, perturbations: ResultFiles | None, montage_export: AggregateExport
+) -> Described | Nothing:
+    """The montages of a plate as OME-Zarr images, by perturbation: all channels, intensities as they are."""
+    from cytopipe.storage.formats.tiff import read_tiff
+
+    if perturbations is None or not montage_export.omezarr_export_overlays:
+        return Nothing(_OFF)
+    images = {}
+    with TemporaryDirectory() as folder:
+        for name in perturbations:
+            if not name.endswith(".tiff"):
+                continue
+            path = Path(folder) / "montage.tiff"
+            path.write_bytes(perturbations[name])
+            image = read_tiff(path)
+            loaded = Image(image.load(), image.axes, image.channel_names, pixel_size_um=image.pixel_size_um)
+            images[name.removesuffix(".tiff")] = loaded
+            path.unlink()
+    if not images:
+        return Nothing("there is no montage of this plate")
+    return Described(images, {"n_montages": len(images)})
+
+
+def _members() -> Iterator[object]:
+    for of, shown in (("sbs", "corrected"), ("phenotype", "aligned")):
+        yield from (_is_wanted(of), _overlay_of(of, shown))
+    yield from (MONTAGE_EXPORT, montages)
+
+
+MEMBERS = tuple(_members())
+"""Sources and artifacts of overlays."""
