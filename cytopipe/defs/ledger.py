@@ -700,7 +700,8 @@ class Ledger:
             parents = self.relations.parents(step, name, key)
             if source is not None and source.by is not None:
                 sets = (self.project.data_set(source.by.name, part) for part in parents)
-                yield from dict.fromkeys(words for part in sets if (words := source.absent(part)))
+                words = [source.absent(part) for part in sets]
+                yield from dict.fromkeys(words) if words and all(words) else ()
             elif name in step.optional - step.dispensable and step.by is not None and parents:
                 states = self.book.states(upstream, parents)
                 if all(state == "waiting" for state in states.values()):

@@ -15,6 +15,7 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
+    ALIKE,
     CONVERTED,
     COUNTS_FALL,
     FIELD_USABLE,
@@ -27,6 +28,7 @@ from cytopipe.defs.screen_checks import (
 from cytopipe.defs.screen_images import (
     TILE_NAME,
     WELL_NAME,
+    acquired,
     as_labels,
     as_like,
     converted,
@@ -282,10 +284,26 @@ def well_features(well: DataSet, features: Mapping[str, Handle]) -> Described | 
 
 
 @artifact(
+    "screen/phenotype/metadata",
+    PARQUET,
+    by=WELLS,
+    optional=("raw",),
+    place=f"screen/{{screen}}/preprocess/metadata/phenotype/{WELL_NAME}__combined_metadata.parquet",
+    checks=(ALIKE,),
+)
+def metadata(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
+    """What the files of the microscope say of themselves: size, channels, pixel size, place of the stage."""
+    if not well.entry.tiles.get("phenotype"):
+        return Nothing("the well was not stained")
+    return acquired(well, raw)
+
+
+@artifact(
     "screen/phenotype/positions",
     PARQUET,
     by=WELLS,
-    optional=("aligned",),
+    optional=("aligned", "metadata"),
+    dispensable=("metadata",),
     place=_table("positions", WELL_NAME),
     checks=(PLACED,),
 )
@@ -293,6 +311,7 @@ def positions(
     well: DataSet,
     aligned: Mapping[str, Handle],
     stage: DataFrame | None,
+    metadata: DataFrame | None,
     stitching_settings: StitchingSettings,
 ) -> Described | Nothing:
     """Where the tiles of a well lie, in px of the well: from their overlaps, and from the stage where tiles
@@ -300,7 +319,7 @@ def positions(
     """
     if not well.entry.tiles.get("phenotype"):
         return Nothing("the well has no phenotype images")
-    return stitched(well, "phenotype", aligned, stage, stitching_settings)
+    return stitched(well, "phenotype", aligned, stage, stitching_settings, metadata)
 
 
 @artifact(
@@ -339,6 +358,7 @@ MEMBERS = (
     cytoplasm,
     features,
     well_features,
+    metadata,
     positions,
     well_minimal,
 )

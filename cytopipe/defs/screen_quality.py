@@ -99,9 +99,10 @@ def _kinds_of_tiles(plate: DataSet, of: str) -> dict[tuple[str, int], list[str]]
     folder of Brieflow has.
     """
     settings, name = plate.entry.settings, plate.entry.plate
+    repeated = settings.acquisitions[of].repeated
     found = {
         (well, tile): [
-            (f", cycle {cycle}" if cycle else "") + (f", {channel}" if channel else "")
+            (f", {repeated} {cycle}" if cycle else "") + (f", {channel}" if channel else "")
             for cycle, channel in sorted(files)
         ]
         for (of_plate, well, tile), files in settings.tiles(of, plate.base).items()

@@ -17,6 +17,7 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
+    ALIKE,
     ALL_CYCLES,
     BASES_IN_PLACE,
     CONVERTED,
@@ -34,6 +35,7 @@ from cytopipe.defs.screen_checks import (
 from cytopipe.defs.screen_images import (
     TILE_NAME,
     WELL_NAME,
+    acquired,
     as_like,
     converted,
     counted_once,
@@ -549,10 +551,26 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
 
 
 @artifact(
+    "screen/sbs/metadata",
+    PARQUET,
+    by=WELLS,
+    optional=("raw",),
+    place=f"screen/{{screen}}/preprocess/metadata/sbs/{WELL_NAME}__combined_metadata.parquet",
+    checks=(ALIKE,),
+)
+def metadata(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
+    """What the files of the microscope say of themselves: size, channels, pixel size, place of the stage."""
+    if not well.entry.tiles.get("sbs"):
+        return Nothing("the well was not sequenced")
+    return acquired(well, raw)
+
+
+@artifact(
     "screen/sbs/positions",
     PARQUET,
     by=WELLS,
-    optional=("aligned",),
+    optional=("aligned", "metadata"),
+    dispensable=("metadata",),
     place=_table("positions", WELL_NAME),
     checks=(PLACED,),
 )
@@ -560,6 +578,7 @@ def positions(
     well: DataSet,
     aligned: Mapping[str, Handle],
     stage: DataFrame | None,
+    metadata: DataFrame | None,
     stitching_settings: StitchingSettings,
 ) -> Described | Nothing:
     """Where the tiles of a well lie, in px of the well: from their overlaps, and from the stage where tiles
@@ -567,7 +586,7 @@ def positions(
     """
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
-    return stitched(well, "sbs", aligned, stage, stitching_settings)
+    return stitched(well, "sbs", aligned, stage, stitching_settings, metadata)
 
 
 @artifact(
@@ -634,6 +653,7 @@ MEMBERS = (
     reads,
     cell_barcodes,
     well_reads,
+    metadata,
     positions,
     well_info,
     well_cells,

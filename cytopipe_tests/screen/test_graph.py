@@ -19,14 +19,15 @@ from cytopipe_tests.screen.lab import TILES, WELLS, edit, lab, wanted, written
 FIRST = [tile for tile in TILES if tile.startswith("s.1-A1")]
 OF_TILE = ["images", "aligned", "log_filtered", "standard_deviation", "peaks", "max_filtered"]
 OF_WELLS_TILES = ["corrected", "nuclei", "cells", "segmentation", "bases", "reads", "cell_barcodes"]
-OF_WELL = ["ic_fields", "read_model", "well_reads", "positions", "well_info", "well_cells"]
+OF_WELL = ["ic_fields", "read_model", "well_reads", "positions", "well_info", "well_cells", "omezarr/well"]
 MERGED = [f"merge/{asset}" for asset in ("cells", "tiles", "transform", "features")]
 QUALITY = {"qc/cells": WELLS, "qc/plate": ["s.1"]}
 OF_SCREEN = {f"aggregate/{asset}": ["s"] for asset in ("perturbations", "profiles", "skipped")}
-OF_SCREEN["montage/perturbations"] = ["s.1"]
+OF_SCREEN |= {asset: ["s.1"] for asset in ("montage/perturbations", "montage/omezarr", "sbs/omezarr/wells")}
 FROM_CELLS = {
     "sbs/cell_barcodes": TILES,
     "sbs/well_cells": WELLS,
+    "sbs/omezarr/well": WELLS,
     **dict.fromkeys(MERGED, WELLS),
     **QUALITY,
     **OF_SCREEN,
@@ -119,7 +120,7 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
     assert stale == {
         **{f"sbs/{asset}": ["s.1-A1|1"] for asset in OF_TILE},
         **{f"sbs/{asset}": FIRST for asset in OF_WELLS_TILES},
-        **{f"sbs/{asset}": ["s.1-A1"] for asset in OF_WELL},
+        **{f"sbs/{asset}": ["s.1-A1"] for asset in (*OF_WELL, "metadata")},
         **{asset: ["s.1-A1"] for asset in MERGED},
         **{f"qc/{asset}": ["s.1-A1|1"] for asset in ("sbs_planes", "sbs_alignment")},
         **{f"qc/{asset}": ["s.1-A1"] for asset in ("sbs_images", "reads", "cells")},
@@ -129,12 +130,14 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
     }
     # Dagster itself marks what is made from another version now, edge by edge.
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
-        "screen/sbs/images": ["s.1-A1|1"]
+        "screen/sbs/images": ["s.1-A1|1"],
+        "screen/sbs/metadata": ["s.1-A1"],
     }
     assert made.make("screen/sbs/images", keys=["s.1-A1|1"]).success
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
         "screen/sbs/aligned": ["s.1-A1|1"],
         "screen/sbs/ic_fields": ["s.1-A1"],
+        "screen/sbs/metadata": ["s.1-A1"],
         "screen/qc/sbs_planes": ["s.1-A1|1"],
         "screen/qc/sbs_alignment": ["s.1-A1|1"],
     }

@@ -92,10 +92,11 @@ class Acquisition(BaseModel):
     )
 
     images: str = ""
-    """The files, as a pattern with {plate}, {well}, {tile}, {cycle}, {channel} and *."""
+    """The files, as a pattern with {plate}, {well}, {tile}, {cycle} (phenotype: {round}), {channel} and *."""
 
     samples: FilePath | None = None
-    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and the cycle, if any."""
+    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and the cycle or round, if
+    any."""
 
     channels: Channels
     """Names of the channels, in the order of the images."""
@@ -117,6 +118,7 @@ class Acquisition(BaseModel):
     """How the tiles of a well are put together."""
 
     has_cycles: ClassVar[bool] = False
+    repeated: ClassVar[str] = "round"
     name: ClassVar[str]
 
     _found: tuple[Path, Images] | None = PrivateAttr(None)
@@ -172,7 +174,7 @@ class Acquisition(BaseModel):
         for one in found.problems:
             yield Problem((place, *one.loc), one.what, one.expected, one.found, one.next)
         if not may_lack:
-            yield from _lacking(found, place)
+            yield from _lacking(found, place, self.repeated)
         if self.positions is not None:
             yield from absent_file(base, self.positions, ("positions",))
 
@@ -181,11 +183,11 @@ def _without_found(state: dict[Any, Any]) -> dict[Any, Any]:
     return {**state, "__pydantic_private__": {"_found": None}}
 
 
-def _lacking(found: Images, place: str) -> Iterator[Problem]:
+def _lacking(found: Images, place: str, repeated: str) -> Iterator[Problem]:
     lacking = list(found.lacking())
     if lacking:
         shown = [
-            f"{plate}-{well}|{tile} lacks {', '.join(f'cycle {cycle} {of}'.strip() for cycle, of in some)}"
+            f"{plate}-{well}|{tile} lacks {', '.join(_image_told(repeated, *one) for one in some)}"
             for (plate, well, tile), some in lacking[:5]
         ]
         more = f"; and {len(lacking) - 5} more" if len(lacking) > 5 else ""
@@ -198,10 +200,15 @@ def _lacking(found: Images, place: str) -> Iterator[Problem]:
         )
 
 
+def _image_told(repeated: str, number: int, channel: str) -> str:
+    return f"{f'{repeated} {number}' if number else 'channel'} {channel}".strip()
+
+
 class Sequencing(Acquisition):
     """The imaging that reads barcodes: one base per cycle."""
 
     has_cycles: ClassVar[bool] = True
+    repeated: ClassVar[str] = "cycle"
     name: ClassVar[str] = "sbs"
 
     dapi_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -236,6 +243,19 @@ class Phenotype(Acquisition):
     """The imaging of the stained cells."""
 
     name: ClassVar[str] = "phenotype"
+
+    rounds: Annotated[list[Annotated[int, Field(ge=0, le=9999)]], Field(max_length=100)] = Field(
+        default_factory=list
+    )
+    """Rounds of staining in the order in which channels names their channels; none: ascending."""
+
+    def problems(self, base: Path, *, may_lack: bool) -> Iterator[Problem]:
+        """What is wrong with the files."""
+        yield from super().problems(base, may_lack=may_lack)
+        found = self.find(base).cycles
+        if self.rounds and sorted(self.rounds) != list(found):
+            shown = ", ".join(map(str, found)) or "none"
+            yield Problem(("rounds",), "are not the rounds of the images, each once", shown, str(self.rounds))
 
     illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
     """How uneven light is measured and taken out."""
