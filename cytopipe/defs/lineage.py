@@ -143,7 +143,7 @@ def _recipe(
     if asset in ledger.graph.sources:
         return [], dict(ledger.book.values(version) or {})
     is_outside = isinstance(told, Record) and "outside" in told.facts
-    declared = not is_outside and key in ledger.relations.declared[ledger.graph.makers[asset].by]
+    declared = not is_outside and key in ledger.relations.made_set(ledger.graph.makers[asset])
     receipt = ledger.archive.receipt(ledger.places.place(asset, key)) if declared else None
     if receipt is not None and receipt.version == version and receipt.provenance is not None:
         made = receipt.provenance

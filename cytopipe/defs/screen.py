@@ -22,5 +22,6 @@ from cytopipe.defs.screen_wells import MEMBERS as WHOLE_WELLS
 __all__ = ["SCREEN"]
 
 SCREEN = Graph(
-    *with_trees((*GATE, *SBS, *PHENOTYPE, *MERGE, *QUALITY, *AGGREGATE, *OMEZARR, *WHOLE_WELLS, *OVERLAYS))
+    *with_trees((*GATE, *SBS, *PHENOTYPE, *MERGE, *QUALITY, *AGGREGATE, *OMEZARR, *WHOLE_WELLS, *OVERLAYS)),
+    jobs={f"all_{of}_omezarr": f"screen/{of}/omezarr" for of in ("sbs", "phenotype")},
 )

@@ -15,37 +15,22 @@ import numpy as np
 
 from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, artifact
 from cytopipe.defs.screen_images import TILE_NAME
-from cytopipe.defs.screen_omezarr import PHENOTYPE_EXPORTS, SBS_EXPORTS, laid_out
-from cytopipe.defs.screen_sources import PLATES, settings_of
+from cytopipe.defs.screen_omezarr import laid_out
+from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES
+from cytopipe.defs.screen_when import MONTAGES_EXPORTED, also_exported
 from cytopipe.project import DataSet
 from cytopipe.storage.formats.image import Image
 from cytopipe.storage.formats.ome_zarr import OME_ZARR
 from cytopipe.storage.formats.ome_zarrs import OME_ZARRS
 
 if TYPE_CHECKING:
-    from cytopipe.project.screen.exports import AggregateExport, OmeZarrExport
+    from cytopipe.project.screen.exports import OmeZarrExport
     from cytopipe.storage.formats.files import ResultFiles
 
 __all__ = ["MEMBERS"]
 
-_OFF = "the project file asks for no overlays as OME-Zarr"
-_BY = {"sbs": SBS_EXPORTS, "phenotype": PHENOTYPE_EXPORTS}
+_BY = {"sbs": SBS_TILES, "phenotype": PHENOTYPE_TILES}
 _COLOURS = ("FF0000", "00FF00", "0000FF")
-
-
-def _is_wanted(of: str):
-    def read(screen):
-        one = screen.acquisitions.get(of)
-        return one and one.omezarr.model_copy(
-            update={"overlays": one.omezarr.overlays and bool(screen.exported(of))}
-        )
-
-    return settings_of(
-        f"screen/{of}/omezarr_overlays",
-        "Whether pictures with the outlines of nuclei and cells are exported as OME-Zarr.",
-        read,
-        "overlays",
-    )
 
 
 def _of_three_colours(made: Image, image: Image) -> CheckResult:
@@ -67,15 +52,12 @@ def _overlay_of(of: str, shown: str) -> Artifact:
         nuclei: Image,
         cells: Image,
         settings: OmeZarrExport,
-        wanted: OmeZarrExport,
-    ) -> Described | Nothing:
+    ) -> Described:
         """The image on which cells were found, in grey, with the outlines of cells (yellow) and nuclei
         (magenta), as red, green and blue: to look through segmentation at any zoom.
         """
         from cytopipe.screen.thumbnails import outlined
 
-        if wanted is None or not wanted.overlays:
-            return Nothing(_OFF)
         pixels = image.load()
         body = pixels[1:].max(axis=0) if len(pixels) > 1 else pixels[0]
         rgb = outlined(body, [cells.load(), nuclei.load()], most_px=None)
@@ -98,20 +80,12 @@ def _overlay_of(of: str, shown: str) -> Artifact:
             "nuclei": f"screen/{of}/nuclei",
             "cells": f"screen/{of}/cells",
             "settings": f"screen/{of}/omezarr_settings",
-            "wanted": f"screen/{of}/omezarr_overlays",
         },
         place=f"screen/{{screen}}/{of}/omezarr/segmentation_overlay/{TILE_NAME}"
         "__segmentation_overlay.ome.zarr",
         checks=(OF_THREE_COLOURS,),
+        when=also_exported(of, "overlays"),
     )(overlay)
-
-
-MONTAGE_EXPORT = settings_of(
-    "screen/montage_export",
-    "Whether montages are exported as OME-Zarr.",
-    lambda screen: screen.aggregate,
-    "omezarr_export_overlays",
-)
 
 
 def _each_montage(made: dict[str, Image], perturbations: ResultFiles) -> CheckResult:
@@ -131,18 +105,16 @@ EACH_MONTAGE = Check(
     "screen/montage/omezarr",
     OME_ZARRS,
     by=PLATES,
-    inputs={"montage_export": MONTAGE_EXPORT.asset},
     place="screen/{screen}/montage/omezarr/P-{plate}__montages.ome.zarrs",
     checks=(EACH_MONTAGE,),
+    when=MONTAGES_EXPORTED,
 )
-def montages(
-    plate: DataSet, perturbations: ResultFiles | None, montage_export: AggregateExport
-) -> Described | Nothing:
+def montages(plate: DataSet, perturbations: ResultFiles | None) -> Described | Nothing:
     """The montages of a plate as OME-Zarr images, by perturbation: all channels, intensities as they are."""
     from cytopipe.storage.formats.tiff import read_tiff
 
-    if perturbations is None or not montage_export.omezarr_export_overlays:
-        return Nothing(_OFF)
+    if perturbations is None:
+        return Nothing("there is no montage of this plate")
     images = {}
     with TemporaryDirectory() as folder:
         for name in perturbations:
@@ -161,9 +133,9 @@ def montages(
 
 def _members() -> Iterator[object]:
     for of, shown in (("sbs", "corrected"), ("phenotype", "aligned")):
-        yield from (_is_wanted(of), _overlay_of(of, shown))
-    yield from (MONTAGE_EXPORT, montages)
+        yield _overlay_of(of, shown)
+    yield montages
 
 
 MEMBERS = tuple(_members())
-"""Sources and artifacts of overlays."""
+"""Artifacts of overlays."""

@@ -16,7 +16,8 @@ import numpy as np
 from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, artifact
 from cytopipe.defs.screen_images import WELL_NAME, noted, tiles_of, with_barcodes
 from cytopipe.defs.screen_omezarr import SAME_CHANNELS, field_of_well, laid_out
-from cytopipe.defs.screen_sources import PLATES, WELLS, settings_of
+from cytopipe.defs.screen_sources import PLATES, WELLS
+from cytopipe.defs.screen_when import also_exported
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -30,23 +31,6 @@ if TYPE_CHECKING:
     from cytopipe.screen.parameters import StitchingSettings
 
 __all__ = ["MEMBERS"]
-
-_OFF = "the project file asks for no image of a whole well"
-
-
-def _is_wanted(of: str):
-    """The source that says whether wells of an acquisition are put together."""
-
-    def read(screen):
-        one = screen.acquisitions.get(of)
-        return one and one.omezarr.model_copy(update={"well": one.omezarr.well and bool(screen.exported(of))})
-
-    return settings_of(
-        f"screen/{of}/omezarr_wanted",
-        "Whether the tiles of a well are put together as one OME-Zarr image.",
-        read,
-        "well",
-    )
 
 
 def _tiles_in_place(
@@ -147,10 +131,9 @@ def _sbs_well() -> Artifact:
         positions: DataFrame | None,
         stitching_settings: StitchingSettings,
         settings: OmeZarrExport,
-        wanted: OmeZarrExport,
     ) -> Described | Nothing:
-        if wanted is None or not wanted.well or well_info is None or positions is None:
-            return Nothing(_OFF)
+        if well_info is None or positions is None:
+            return Nothing("the well was not sequenced")
         tiles, _ = tiles_of(well, "sbs", cell_barcodes)
         table = with_barcodes(well_info, tiles)
         masks = {"nuclei": nuclei, "cells": cells}
@@ -168,10 +151,9 @@ def _phenotype_well() -> Artifact:
         positions: DataFrame | None,
         stitching_settings: StitchingSettings,
         settings: OmeZarrExport,
-        wanted: OmeZarrExport,
     ) -> Described | Nothing:
-        if wanted is None or not wanted.well or positions is None:
-            return Nothing(_OFF)
+        if positions is None:
+            return Nothing("the well has no phenotype images")
         tiles, _ = tiles_of(well, "phenotype", nuclei)
         masks = {"nuclei": nuclei, "cells": cells}
         table = noted(well, tiles)
@@ -188,7 +170,6 @@ def _well_of(of: str, function, shown: str, *more: str) -> Artifact:
     inputs |= {
         "image": f"screen/{of}/{shown}",
         "settings": f"screen/{of}/omezarr_settings",
-        "wanted": f"screen/{of}/omezarr_wanted",
     }
     return artifact(
         f"screen/{of}/omezarr/well",
@@ -198,6 +179,7 @@ def _well_of(of: str, function, shown: str, *more: str) -> Artifact:
         optional=("image", "nuclei", "cells", *(("cell_barcodes",) if more else ())),
         place=f"screen/{{screen}}/{of}/omezarr/well/{WELL_NAME}__well.ome.zarr",
         checks=(TILES_IN_PLACE,),
+        when=also_exported(of, "well"),
     )(function)
 
 
@@ -207,7 +189,7 @@ def _plate_of(of: str) -> Artifact:
         shared with the wells' own images and take no space.
         """
         if not well:
-            return Nothing(_OFF)
+            return Nothing("no well of this plate was put together")
         one = plate.entry.settings.acquisitions[of]
         fields = {f"{field_of_well(key)}/0": handle.path for key, handle in well.items()}
         title = f"{plate.entry.screen} {plate.entry.plate}, whole wells"
@@ -221,13 +203,14 @@ def _plate_of(of: str) -> Artifact:
         optional=("well",),
         dispensable=("well",),
         checks=(SAME_CHANNELS,),
+        when=also_exported(of, "well"),
     )(wells)
 
 
 def _members() -> Iterator[object]:
     for of, well in (("sbs", _sbs_well()), ("phenotype", _phenotype_well())):
-        yield from (_is_wanted(of), well, _plate_of(of))
+        yield from (well, _plate_of(of))
 
 
 MEMBERS = tuple(_members())
-"""Sources and artifacts of whole wells."""
+"""Artifacts of whole wells."""

@@ -10,13 +10,11 @@ import pandas as pd
 import pytest
 import tifffile
 
-from cytopipe.defs.artifact import Nothing
 from cytopipe.defs.calls import Stored
 from cytopipe.defs.screen_aggregate import aggregate, montages
 from cytopipe.defs.screen_overlays import montages as montages_exported
 from cytopipe.project import DataSet
 from cytopipe.project.screen.entry import ScreenPart
-from cytopipe.project.screen.exports import AggregateExport
 from cytopipe.screen.montage import choose_cells, montage_picture
 from cytopipe.screen.parameters import AggregateSettings, MontageSettings
 from cytopipe.storage.formats.files import ResultFiles
@@ -100,9 +98,7 @@ def test_montages_are_exported_with_their_pixels_where_the_project_file_asks(pla
     made = montages(part("s.1"), **plate, aggregate_settings=BY_GENE, montage_settings=SETTINGS)
     (name,) = [one for one in made.value if one.endswith(".tiff")]
     files = ResultFiles(made.value, tmp_path)
-    off = montages_exported(part("s.1"), files, AggregateExport())
-    assert isinstance(off, Nothing)
-    exported = montages_exported(part("s.1"), files, AggregateExport(omezarr_export_overlays=True))
+    exported = montages_exported(part("s.1"), files)
     OME_ZARRS.write(tmp_path / "m.ome.zarrs", exported.value)
     OME_ZARRS.validate(tmp_path / "m.ome.zarrs")
     read = OME_ZARRS.read(tmp_path / "m.ome.zarrs")

@@ -22,7 +22,7 @@ EXPORTED = """omezarr_export: true
       omezarr_chunk_shape: [1, 64, 64]
       omezarr_stages: [segment_sbs]"""
 NEEDED = """images aligned log_filtered standard_deviation peaks max_filtered ic_fields corrected nuclei
-    cells segmentation bases read_model reads cell_barcodes positions well_info well_cells omezarr/well
+    cells segmentation bases reads cell_barcodes positions well_info well_cells omezarr/well
     omezarr/wells omezarr/segmentation_overlay"""
 
 
@@ -37,7 +37,6 @@ def made(tmp_path_factory) -> Iterator[Lab]:
         tiles = ["s.1-A1|0", "s.1-A1|1"]
         keys = {
             "sbs_tiles": tiles,
-            "sbs_omezarr": tiles,
             "screen_wells": ["s.1-A1"],
             "screen_plates": ["s.1"],
         }
@@ -100,7 +99,7 @@ def test_a_view_of_the_well_is_linked_in_the_browser(made: Lab) -> None:
 def test_nothing_is_put_together_where_the_project_file_does_not_ask_for_it(made: Lab) -> None:
     edit(made, ("omezarr_well: true", "omezarr_well: false"))
     try:
-        assert made.states("screen/sbs/omezarr/well") == {"s.1-A1": "stale"}
+        assert made.states("screen/sbs/omezarr/well") == {}
         assert set(made.states("screen/sbs/omezarr/segmentation").values()) == {"missing"}
         assert made.states("screen/sbs/well_cells") == {"s.1-A1": "done"}
     finally:

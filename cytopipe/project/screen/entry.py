@@ -448,7 +448,6 @@ class Screen(Entry):
                 for plate, well in wells
             ],
             **{f"{of}_tiles": some for of, some in by_tile.items()},
-            **{f"{of}_omezarr": some for of, some in by_tile.items() if self.exported(of)},
         }
 
     def _tile(
