@@ -226,7 +226,7 @@ class Ledger:
         for one in self.graph.artifacts:
             total.update(f"\n{one.asset} {one.code_version} {sorted(one.inputs.items())}".encode())
             for asset in one.outside:
-                lying = ((key, self.outside(asset, key)) for key in self._keys(one))
+                lying = ((key, self.outside(asset, key)) for key in self.keys(one))
                 names = (f"{key}: {', '.join(map(str, of.files))}" for key, of in lying if of is not None)
                 total.update("\n".join(names).encode())
             for when in (one.when, *one.reads_when.values()):
@@ -355,7 +355,8 @@ class Ledger:
     def _event_outside(
         self, step: Artifact, asset: str, key: str, paths: Sequence[str], version: str, stamp: str, what: str
     ) -> Event:
-        inputs = {upstream: self.read(step, name, key).version for name, upstream in step.inputs.items()}
+        reads = {upstream: self.read(step, name, key).version for name, upstream in step.inputs.items()}
+        inputs = self.relations.in_use(reads)
         size = sum(Path(path).stat().st_size for path in paths)
         shown = {"outside": self.project.relative(Path(paths[0])), "files": len(paths), "size_bytes": size}
         return Event(

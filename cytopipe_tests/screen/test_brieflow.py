@@ -171,7 +171,7 @@ def test_images_and_masks_alone_are_exported_and_measured_and_what_lacks_is_name
     assert set(found) == {"done", "waiting"}
     assert {asset for asset in found["waiting"] if "omezarr" not in asset} == {
         "phenotype/images", "phenotype/ic_fields", "phenotype/corrected", "phenotype/segmentation",
-        "qc/phenotype_planes", "qc/phenotype_images",
+        "phenotype/metadata", "qc/phenotype_planes", "qc/phenotype_images",
     }  # fmt: skip
     assert bare.reasons("screen/phenotype/images", "s.1-A1|0") == ("tree does not have it",)
     assert bare.reasons("screen/phenotype/segmentation", "s.1-A1|0") == (
