@@ -74,7 +74,12 @@ SOURCES = (
         "screen/phenotype/raw", PHENOTYPE_TILES, "Images of the microscope, of stained cells; never written."
     ),
     _declared(
-        "acquisition", "Channels and pixel size of the phenotype images.", "", "channels", "pixel_size_um"
+        "acquisition",
+        "Channels and pixel size of the phenotype images, and the order of rounds.",
+        "",
+        "channels",
+        "pixel_size_um",
+        "rounds",
     ),
     _declared(
         "ic_settings",

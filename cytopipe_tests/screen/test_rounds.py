@@ -29,7 +29,7 @@ TILES = ["s.1-A1|0", "s.1-A1|1"]
 
 
 def written(directory: Path, *, stage: bool = True) -> Path:
-    """Two tiles beside each other that share 32 columns, in two rounds of two channels each, as OME-TIFFs that
+    """Two tiles beside each other that share 32 columns, in two rounds of two channels each; their OME-TIFFs
     say where the stage was.
     """
     rng = np.random.default_rng(2)
@@ -64,9 +64,7 @@ def image(of: Lab, tile: int):
     return read_tiff(of.project.output / path)
 
 
-def test_rounds_are_one_image_their_channels_behind_each_other_in_the_order_that_is_declared(
-    one: Lab,
-) -> None:
+def test_rounds_are_one_image_their_channels_in_the_order_that_is_declared(one: Lab) -> None:
     raw = [tifffile.imread(one.directory / f"raw/P-1_W-A1_T-1_R-{number}.ome.tiff") for number in (1, 2)]
     assert one.make("screen/phenotype/images", keys=TILES).success
     made = image(one, 1)
@@ -86,8 +84,7 @@ def test_rounds_that_do_not_fit_are_told_with_their_line(tmp_path: Path) -> None
         ("_R-{round}", "_R-{cycle}", "images is not usable"),
     ):
         file.write_text(text.replace(before, after))
-        (finding,) = declared(directory).findings
-        assert words in finding.what, finding
+        assert any(words in one.what for one in declared(directory).findings)
     file.write_text(text)
     (directory / "raw/P-1_W-A1_T-1_R-2.ome.tiff").unlink()
     (finding,) = declared(directory).findings
