@@ -55,7 +55,9 @@ class FcsFile:
         self._layout()
         if self.faults.findings:
             raise InputError(self.faults.findings)
-        self._spillover = self._read_spillover() if compensate else None
+        # flowCore calls values custom that it has compensated or transformed, and leaves the matrix there.
+        raw = self._text.get("transformation", "").strip().lower() != "custom"
+        self._spillover = self._read_spillover() if compensate and raw else None
         if self.faults.findings:
             raise InputError(self.faults.findings)
 

@@ -12,8 +12,9 @@ __all__ = ["Column", "clean", "is_technical", "known_column", "named_columns"]
 # Not a property of a cell's phenotype: time, light scatter, lengths and shapes of pulses, DNA and barcodes.
 _TECHNICAL = re.compile(
     r"(time|event[ _]?(length|id|number|#)?|cell[ _]?length|width|center|offset|residual|amplitude"
-    r"|(fsc|ssc|bsc)\b.*|hdr-.*|bead.*|bc\d+|barcode.*|dna([ _-]?\d+.*)?|(ir)?19[13](ir|di)?|iridium.*|dapi.*"
-    r"|hoechst.*|cis(platin|pt)?|(19[4568])?(pt|cisplatin)|live[ /_-]*dead.*|viab.*|.*_?empty|blank.*)",
+    r"|(fsc|ssc|bsc)\b.*|hdr-.*|bead.*|bc\d+|barcode.*|dna([ _-]?\d+.*)?|(ir)?19[13](ir|di)?|iridium.*"
+    r"|dapi.*|hoechst.*|cis(platin|pt)?|(19[4568])?(pt|cisplatin)|live[ /_-]*dead.*|l[/_]d|viab.*"
+    r"|.*_?empty|blank.*)",
     re.IGNORECASE,
 )
 # Elements that label antibodies; Ki67 is none of their isotopes.
