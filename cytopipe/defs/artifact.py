@@ -308,6 +308,7 @@ class Artifact:
     optional: frozenset[str] = frozenset()
     dispensable: frozenset[str] = frozenset()
     outside: Mapping[str, Callable[[DataSet], Outside | None]] = field(default_factory=dict)
+    outside_when: When | None = None
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] = field(default_factory=dict)
     one_pass: Callable[[DataSet], str] | None = None
     twins: tuple[Twin, ...] = ()

@@ -225,7 +225,7 @@ class Ledger:
             total.update("\n".join(self.relations.keys(by)).encode())
         for one in self.graph.artifacts:
             total.update(f"\n{one.asset} {one.code_version} {sorted(one.inputs.items())}".encode())
-            for asset in one.outside:
+            for asset in one.outside if self._looks_outside(one) else ():
                 lying = ((key, self.outside(asset, key)) for key in self.keys(one))
                 names = (f"{key}: {', '.join(map(str, of.files))}" for key, of in lying if of is not None)
                 total.update("\n".join(names).encode())
@@ -266,9 +266,16 @@ class Ledger:
     def outside(self, asset: str, key: str) -> Outside | None:
         """What lies outside of the project as a partition of an artifact, made by somebody else."""
         step = self.graph.makers[asset]
-        if asset not in step.outside or step.by is None:
+        if asset not in step.outside or step.by is None or not self._looks_outside(step):
             return None
         return step.outside[asset](self.project.data_set(step.by.name, key))
+
+    def _looks_outside(self, step: Artifact) -> bool:
+        """Whether the settings of any entry name a place outside where an artifact may lie."""
+        if not step.outside or step.outside_when is None:
+            return bool(step.outside)
+        when = step.outside_when
+        return len(self.relations.unused(when)) < len(self.relations.keys(when.of))
 
     # ------------------------------------------------------------------ the disk
 
@@ -339,7 +346,7 @@ class Ledger:
     def _look_outside(self, asset: str) -> Iterator[tuple[Event, str]]:
         """What lies outside as it was not noted yet."""
         step = self.graph.makers[asset]
-        for key, paths, known in self.book.watched_outside(asset) if step.outside else ():
+        for key, paths, known in self.book.watched_outside(asset) if self._looks_outside(step) else ():
             # A tag of an event holds no more than one digest.
             stamp = hashlib.sha256(stamp_of_files(paths).encode()).hexdigest()[:32]
             record = self.book.record(asset, key, MADE)

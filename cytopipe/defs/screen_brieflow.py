@@ -12,9 +12,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from cytopipe.defs.artifact import Artifact, Outside, Source
+from cytopipe.defs.artifact import Artifact, Outside, Source, When
 from cytopipe.defs.screen_phenotype import names_left
-from cytopipe.defs.screen_sources import identity_of
+from cytopipe.defs.screen_sources import SCREENS, identity_of
 from cytopipe.project import DataSet
 from cytopipe.screen.tree import HELD
 from cytopipe.screen.tree_values import TreeValue
@@ -29,7 +29,13 @@ def with_trees(members: Iterable[Artifact | Source]) -> list[Artifact | Source]:
 
 def _with_trees(one: Artifact) -> Artifact:
     held = {asset: partial(_lying, asset) for asset in one.makes if asset in HELD}
-    return replace(one, outside=held) if held else one
+    return replace(one, outside=held, outside_when=_NAMED) if held else one
+
+
+_NAMED = When(
+    of=SCREENS,
+    unused=lambda screen: "" if screen.entry.settings.brieflow else "no folder of Brieflow is named",
+)
 
 
 def _lying(asset: str, part: DataSet) -> Outside | None:
