@@ -118,7 +118,9 @@ def test_what_brieflow_left_is_used_and_the_rest_is_made_from_it(beside: Lab, or
         "phenotype/features", "phenotype/well_features",
     }  # fmt: skip
     beside.make_all()
-    assert set(states(beside)) == {"done"}
+    found = states(beside)
+    assert set(found) == {"done", "waiting"}
+    assert found["waiting"] == {"sbs/metadata", "phenotype/metadata"}, "there are no files of a microscope"
     assert contents(tree) == before
     for asset in ("screen/merge/features", "screen/aggregate/perturbations"):
         key = "s.1-A1" if "merge" in asset else "s"
