@@ -270,8 +270,10 @@ def test_while_a_run_is_live_nothing_is_removed(made: Lab) -> None:
 def test_exports_that_were_switched_off_are_reached_and_made_again_when_switched_on(made: Lab) -> None:
     exported = place(made, "sbs/omezarr/aligned", TILES[0])
     edit(made, ("align_sbs, ", ""))
-    assert wanted(made) == {} and exported.is_dir()
-    assert "nothing to remove" in clean(made, "--format", "omezarr", "--stage", "find_peaks", "--yes").out
+    assert wanted(made) == {"sbs/omezarr/plate": ["s.1"]} and exported.is_dir()
+    refused = clean(made, "--format", "omezarr", "--stage", "align_sbs", "--yes")
+    assert refused.code == 1 and "screen/sbs/omezarr/plate [s.1] is stale" in refused.out
+    make_wanted(made)
     dry = clean(made, "--format", "omezarr", "--stage", "align_sbs", "-p", "s.1-A1", "--dry-run")
     assert dry.code == 0 and "1 of screen/sbs/omezarr/aligned" in dry.out
     done = clean(made, "--format", "omezarr", "--stage", "align_sbs", "--yes")
@@ -279,7 +281,7 @@ def test_exports_that_were_switched_off_are_reached_and_made_again_when_switched
     assert not exported.exists() and place(made, "sbs/aligned", TILES[0]).is_file()
     assert wanted(made) == {}
     edit(made, ("convert_sbs, ", "convert_sbs, align_sbs, "))
-    assert wanted(made) == {"sbs/omezarr/aligned": TILES}
+    assert wanted(made) == {"sbs/omezarr/aligned": TILES, "sbs/omezarr/plate": ["s.1"]}
     make_wanted(made)
     assert exported.is_dir() and wanted(made) == {}
 
