@@ -59,7 +59,7 @@ def cleanup(
     again, it is made again before that, by the same command as everything else. Exit code 1 if anything was
     refused.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     assets = list(_assets(stages, form))
     with open_project(options) as opened:

@@ -129,16 +129,17 @@ def read_one_text(path: Path | str, name: str, *, max_bytes: int) -> str:
         with h5py.File(path, "r", locking=False) as file:
             at = file
             for part in name.split("/"):
-                link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
-                if link is None:
+                links = at.id.links if isinstance(at, h5py.Group) else None
+                if links is None or not links.exists(part.encode()):
                     raise InputError(f"holds no {name}", where=where)
-                if not isinstance(link, h5py.HardLink):
+                if links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
                     raise RefusedError(f"holds a link to {name}, not the text itself", where=where)
                 at = at[part]
             text = isinstance(at, h5py.Dataset) and h5py.check_string_dtype(at.dtype) is not None
             if not text or at.shape != () or at.is_virtual or at.external:
                 raise InputError(f"has something else than one text in {name}", where=where)
-            require_budget(text_bytes(at), max_bytes, what=name, where=where)
+            size = _stored_lengths(at) if at.dtype.kind == "O" else at.dtype.itemsize
+            require_budget(size, max_bytes, what=name, where=where)
             return at.asstr(errors="replace")[()]
     except CytopipeError:
         raise
