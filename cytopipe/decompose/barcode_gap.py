@@ -18,7 +18,7 @@ from cytopipe.decompose.parameters import BarcodeGap, Parameters
 
 __all__ = ["KNOWN", "barcode_gap"]
 
-#: Clusters are joined up to this many times the distance that divides species, where no gap lies between them.
+#: Clusters without a gap between them are joined up to this many times the distance that divides species.
 JOINED = 2.0
 
 #: Distance beyond which nothing is joined, whatever a set tells: what a search finds reliably.

@@ -1,8 +1,8 @@
 """A tree of a barcode in; from which distance its species are divided, out.
 
-Two processes make such a tree. Within a species, lineages coalesce: any two of ``k`` at the rate ``1 / theta``,
-where theta is the mean distance between two sequences of the species. Between species, the tree branches as
-species arise, at one rate per lineage (Yule). Which joins of the tree are of which kind is what the mixed
+Two processes make such a tree. Within a species, lineages coalesce: any two of them at the rate
+``1 / theta``, where theta is the mean distance between two sequences of the species. Between species, the tree
+branches as species arise, at one rate per lineage (Yule). Which joins of the tree are of which kind is what the mixed
 models of species delimitation ask (GMYC: Pons et al. 2006, Fujisawa & Barraclough 2013). Here it is answered
 with probabilities, summed over all ways to divide the tree: every species has its own theta, around a median
 that is estimated on the set, as is the rate of the species.
@@ -30,13 +30,13 @@ THETA_SPREAD = 0.5
 
 #: Power of the likelihood. Joins of one tree are less independent than the model says (species that share
 #: ancestors share their chance events), so that it is surer than it may be.
-POWER = 0.6
+POWER = 0.5
 
 #: Distance, above that of nearest neighbours, which errors of reading explain.
-READING = 0.002
+READING = 0.001
 
 #: Distance, above that of nearest neighbours, from which joins of the tree are looked at one by one.
-RESOLVED = 0.006
+RESOLVED = 0.005
 
 #: Thresholds that are compared.
 THRESHOLDS = np.round(np.arange(0.006, 0.0401, 0.001), 6)
@@ -117,7 +117,7 @@ def best_threshold(tree: Tree, nearest: float, *, farthest: float) -> float:
     joined = np.cumsum(pairs[order])[last]
     right = np.cumsum((pairs * together)[order])[last]
     true = float((pairs * together).sum())
-    by_chance = true * joined / pairs.sum()
+    by_chance = true * joined / max(pairs.sum(), 1.0)
     room = (true + joined) / 2.0 - by_chance
     agreement = np.divide(right - by_chance, room, out=np.zeros_like(room), where=room > 0)
     return float(np.mean(THRESHOLDS[agreement >= agreement.max() - AS_GOOD]))

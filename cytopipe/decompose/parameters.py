@@ -62,9 +62,10 @@ class Parameters(ParameterSet):
     tolerates one odd read in twenty."""
 
     gap_method: Literal["median", "local", "global"] = "median"
-    """Median: clusters are joined while the median is within max_lump, unless they are divided by a barcode gap
-    wider than four times the usual distance within species of the set. Local or global: of the permitted joins
-    those are made that leave the widest gap, of every cluster to its nearest one or of all pairs pooled."""
+    """Median: clusters are joined while the median is within max_lump, unless they are divided by a barcode
+    gap wider than four times the usual distance within species of the set. Local or global: of the permitted
+    joins those are made that leave the widest gap, of every cluster to its nearest one or of all pairs pooled.
+    """
 
     gap_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Power of the number of clusters by which the local gap is divided (0: a plain sum)."""
@@ -101,7 +102,7 @@ class Parameters(ParameterSet):
     @model_validator(mode="after")
     def _split_below_default_lump(self) -> Self:
         # Pydantic does not validate a default by itself.
-        if self.gap_decides and self.min_split > self.lump:
+        if self.min_split > self.lump:
             raise contradiction(_SPLIT_ABOVE_LUMP, "min_split", **_compared(self.min_split, self.lump))
         return self
 

@@ -209,9 +209,9 @@ def initial(
 ) -> Clustering:
     """Clusters grown from targets by the barcode gap.
 
-    Each target gathers the sequences within `max_lump`, or within the distance that the set itself tells, and
-    keeps those before the gap. Clusters may still share records. Files: `initial.cluster_0001.fasta` and so on;
-    a checkpoint after every few targets.
+    Each target gathers the sequences within `max_lump`, or within the distance that the set itself tells,
+    and keeps those before the gap. Clusters may still share records. Files: `initial.cluster_0001.fasta` and
+    so on; a checkpoint after every few targets.
     """
     from cytopipe.decompose.checkpoints import Kept
     from cytopipe.decompose.stages import begun, initial_clusters
@@ -266,7 +266,8 @@ def refined(
 ) -> Clustering:
     """Clusters closer to each other than a threshold, looked at again together.
 
-    One pass per threshold of the entry's `refine`, in its order; without any, one pass at `max_lump`, or 0.02.
+    One pass per threshold of the entry's `refine`, in its order; without any, one pass at `max_lump`, or at
+    0.02.
     """
     from cytopipe.decompose import stages
     from cytopipe.decompose.checkpoints import Kept
