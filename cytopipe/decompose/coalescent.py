@@ -1,11 +1,11 @@
 """A tree of a barcode in; from which distance its species are divided, out.
 
-Two processes make such a tree. Within a species, lineages coalesce: any two of them at the rate
-``1 / theta``, where theta is the mean distance between two sequences of the species. Between species, the tree
-branches as species arise, at one rate per lineage (Yule). Which joins of the tree are of which kind is what the mixed
-models of species delimitation ask (GMYC: Pons et al. 2006, Fujisawa & Barraclough 2013). Here it is answered
-with probabilities, summed over all ways to divide the tree: every species has its own theta, around a median
-that is estimated on the set, as is the rate of the species.
+Two processes make such a tree. Within a species, lineages coalesce: any two of them at the rate ``1 /
+theta``, where theta is the mean distance between two sequences of the species. Between species, the tree
+branches as species arise, at one rate per lineage (Yule). Which joins of the tree are of which kind is what
+the mixed models of species delimitation ask (GMYC: Pons et al. 2006, Fujisawa & Barraclough 2013). Here it is
+answered with probabilities, summed over all ways to divide the tree: every species has its own theta, around
+a median that is estimated on the set, as is the rate of the species.
 
 Of all thresholds the one is taken whose partition is expected to agree best with the species, by the adjusted
 Rand index under these probabilities (Fritsch & Ickstadt 2009). That weighs what is lost by joining young

@@ -64,8 +64,8 @@ class Parameters(ParameterSet):
     gap_method: Literal["median", "local", "global"] = "median"
     """Median: clusters are joined while the median is within max_lump, unless they are divided by a barcode
     gap wider than four times the usual distance within species of the set. Local or global: of the permitted
-    joins those are made that leave the widest gap, of every cluster to its nearest one or of all pairs pooled.
-    """
+    joins those are made that leave the widest gap, of every cluster to its nearest one or of all pairs
+    pooled."""
 
     gap_alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Power of the number of clusters by which the local gap is divided (0: a plain sum)."""

@@ -1,13 +1,13 @@
 """A set of sequences in, its clusters out: the one place that knows how they are split.
 
 The default rule joins by median distance (`linkage`) in five steps: what is within `min_split` is represented
-by a leader; leaders that a search calls similar are compared; those linked within the distance of joining form
-components; in each, with all its distances, clusters are joined by their median; those that a barcode gap
-divides stay apart beyond a cut, which the set itself tells (`diversity`, `barcode_gap`). The two barcode-gap cores (`gap`) can be
-asked for instead, and `parity` follows the reference. Common to all but parity: distances that contradict the
-others, exceeding a path over a third sequence by more than 0.05, are alignments that went astray (two partial
-sequences that hardly overlap are aligned all the same) and are left out. And no size is refused.
-"""
+by a leader; leaders that a search calls similar are compared; those linked within the distance of joining
+form components; in each, with all its distances, clusters are joined by their median; those that a barcode
+gap divides stay apart beyond a cut, which the set itself tells (`diversity`, `barcode_gap`). The two
+barcode-gap cores (`gap`) can be asked for instead, and `parity` follows the reference. Common to all but
+parity: distances that contradict the others, exceeding a path over a third sequence by more than 0.05, are
+alignments that went astray (two partial sequences that hardly overlap are aligned all the same) and are left
+out. And no size is refused. """
 
 from __future__ import annotations
 
