@@ -7,7 +7,7 @@ gap divides stay apart beyond a cut, which the set itself tells (`diversity`, `b
 barcode-gap cores (`gap`) can be asked for instead, and `parity` follows the reference. Common to all but
 parity: distances that contradict the others, exceeding a path over a third sequence by more than 0.05, are
 alignments that went astray (two partial sequences that hardly overlap are aligned all the same) and are left
-out. And no size is refused. """
+out. And no size is refused."""
 
 from __future__ import annotations
 
