@@ -14,13 +14,23 @@ from cytopipe.errors import ParameterError
 from cytopipe.parameters import allowed, choices, default_words, findings_of, is_list, metavar
 from cytopipe.units import Duration_s, Fraction
 
-__all__ = ["DURATION_S", "FRACTION", "LIMIT", "Gathering", "Value", "parameter_options", "said"]
+__all__ = [
+    "DURATION_S",
+    "FRACTION",
+    "LENGTH_UM",
+    "LIMIT",
+    "PORT",
+    "AllFaultsCommand",
+    "Value",
+    "parameter_options",
+    "said",
+]
 
 
 _FAULTS = "cytopipe.faults"
 
 
-class Gathering(click.Command):
+class AllFaultsCommand(click.Command):
     """A command whose function gets the faults of all its options as `faults`, to tell them with its own."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -46,7 +56,7 @@ class Value(click.ParamType):
         except ValidationError as error:
             (finding,) = findings_of(error, model)
             finding = replace(finding, where=flag)
-            if ctx is None or not isinstance(ctx.command, Gathering):
+            if ctx is None or not isinstance(ctx.command, AllFaultsCommand):
                 raise ParameterError(finding) from error
             ctx.meta.setdefault(_FAULTS, []).append(finding)
             return None
@@ -90,6 +100,12 @@ FRACTION = Value(FieldInfo.from_annotation(Fraction))
 
 LIMIT = Value(FieldInfo.from_annotation(Annotated[int, Field(ge=0)]))
 """A whole number from 0."""
+
+LENGTH_UM = Value(FieldInfo.from_annotation(Annotated[float, Field(gt=0, allow_inf_nan=False)]))
+"""A length, micrometres."""
+
+PORT = Value(FieldInfo.from_annotation(Annotated[int, Field(ge=1, le=65535)]))
+"""A port of this machine."""
 
 DURATION_S = Value(FieldInfo.from_annotation(Duration_s))
 """A time, in seconds."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from cytopipe.cli import Options
+from cytopipe.commands.options import PORT
 
 __all__ = ["ui"]
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Port on loopback [default: 3000 or the next].")
+@click.option("--port", type=PORT, metavar="N", help="Port on loopback [default: 3000 or the next].")
 @click.option("--read-only", is_flag=True, help="Look, and change nothing; no daemon either.")
 @click.option("--token", is_flag=True, help="Ask for a secret that is part of the printed address.")
 @click.option("--host-name", "hosts", multiple=True, help="A name under which a proxy shows this server.")
@@ -22,7 +23,7 @@ def ui(options: Options, port: int | None, read_only: bool, token: bool, hosts: 
     schedules. The daemon runs beside it. The server listens on 127.0.0.1 only; from elsewhere, use
     ssh -L 3000:127.0.0.1:3000. On a machine with other users add --token.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
     from cytopipe.serve.listener import free_port
     from cytopipe.serve.web_ui import Served, new_token, serve
 
