@@ -83,6 +83,7 @@ def _of_size(folder: Path, donor: Path, size: int) -> dict[str, float]:
         "cpu"
     ]
     found |= _measured("run", project)
+    print(f"{size}: {found}", file=sys.stderr, flush=True)
     return found
 
 
