@@ -18,8 +18,21 @@ _DOOR = {
     # clusters
     "FlowSOM": "flowsom.clustering",
     "cluster_cells": "flowsom.clustering",
+    # the heat map and its checkpoints
+    "HeatmapDisplay": "display",
+    "HeatmapState": "state",
+    "diff_states": "diff",
+    "import_ueler": "ueler",
+    "load_heatmap_state": "artifact",
+    "open_history": "index",
+    "render_heatmap": "render",
+    "save_heatmap_state": "artifact",
+    "serialize_heatmap_state": "artifact",
+    "validate_artifact": "artifact",
     # parameters
     "FlowSOMSettings": "parameters",
+    "HeatmapSettings": "parameters",
+    "RenderSettings": "parameters",
     "TransformSettings": "parameters",
 }
 
