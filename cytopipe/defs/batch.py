@@ -383,7 +383,7 @@ class Batch:
             if broken:
                 self._log_checks(asset, step, key, results)
                 words = "; ".join(f"{one.name}: {results[one.name].words}" for one in broken)
-                raise _NotMade(f"an invariant does not hold: {words}")
+                raise _NotMade(f"a check failed: {words}")
 
         io = getattr(self.context.resources, step.makes[asset].name)
         receipt = io.save(
@@ -532,11 +532,11 @@ class Batch:
         for step in self.steps:
             for asset, checks in step.checks.items():
                 some = [one for one in checks if (asset_key(asset), one.name) in chosen]
-                for key in self._standing_keys(step, asset) if some else ():
+                for key in self._present_keys(step, asset) if some else ():
                     for check, result in self._checked_again(step, asset, some, key):
                         self.context.log_event(_evaluation(asset, key, check, result))
 
-    def _standing_keys(self, step: Artifact, asset: str) -> list[str]:
+    def _present_keys(self, step: Artifact, asset: str) -> list[str]:
         """The partitions of the run that were made; all that were, where the run names none."""
         relations = self.ledger.relations
         made = relations.made_set(step)
