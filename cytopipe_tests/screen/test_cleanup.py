@@ -149,7 +149,7 @@ def test_what_an_export_has_not_consumed_is_refused_and_all_is_told(made: Lab) -
     kept = [line for line in done.out.splitlines() if line.startswith("kept")]
     assert len(kept) == 4
     assert (
-        f"screen/sbs/peaks [{TILES[0]}] is still needed: screen/sbs/omezarr/peaks [{TILES[0]}] is stale"
+        f"screen/sbs/peaks [{TILES[0]}] is still needed: screen/sbs/omezarr/peaks [{TILES[0]}] is missing"
         in kept[2]
     )
     assert "nothing to remove" in done.out
