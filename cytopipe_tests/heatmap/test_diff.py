@@ -119,6 +119,18 @@ def test_cells_clustered_again_are_compared_by_the_cells_they_share():
     assert {(shift.cluster, shift.now) for shift in diff.shifts} >= {("cluster_001", "cluster_003")}
 
 
+def test_maps_of_thousands_of_nodes_are_matched_by_most_cells_first(monkeypatch):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(40), 50)
+    values = rng.normal(size=(2000, 3)) + labels[:, None]
+    renamed = rng.permutation(40)[labels]
+    some = np.where(rng.random(2000) < 0.2, rng.integers(0, 40, 2000), renamed)
+    one, other = (clustered(values, given, [0] * 40) for given in (labels, some))
+    exact = diff_states(one, other)
+    monkeypatch.setattr("cytopipe.heatmap.diff._EXACT", 0)
+    assert diff_states(one, other).as_json() == exact.as_json()
+
+
 @given(seed=st.integers(0, 10_000))
 @settings(max_examples=40, deadline=None)
 def test_contingency_agreement_and_shifts_are_what_they_are_called(seed):
