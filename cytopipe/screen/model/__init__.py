@@ -166,6 +166,10 @@ def detect_reads(
         columns |= {f"{name}_{k}": both[:, k] for k in (0, 1)}
     level = _joined([one.level for one in found], (0, 4), float)
     x = _joined([one.x for one in found], (0, cycles, 4), float)
+    x = detection.separated(
+        x, columns["i"], columns["j"], _joined([one.apart for one in found], (0, 2), float),
+        model.spot_width_px, model.spot_sigma_px, model.background_sigma_px,
+    )  # fmt: skip
     columns |= {f"level_{base}": level[:, c] for c, base in enumerate(model.bases)}
     columns |= {name: x[:, k // 4, k % 4] for k, name in enumerate(_value_columns(model))}
     return pd.DataFrame(columns)

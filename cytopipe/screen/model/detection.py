@@ -51,6 +51,8 @@ class Found:
         Local brightness.
     strength : array (n,)
         The statistic.
+    apart : array (n, 2)
+        Where the spot lies against its pixel, px, by the statistic around it.
     """
 
     i: np.ndarray
@@ -61,6 +63,7 @@ class Found:
     x: np.ndarray
     level: np.ndarray
     strength: np.ndarray
+    apart: np.ndarray
 
 
 def filtered(
@@ -237,7 +240,96 @@ def spots(
         x,
         level[:, i, j].T.astype(float),
         strength[i, j],
+        kernels.summits(strength, i, j),
     )
+
+
+def spot_width(
+    values: Sequence[np.ndarray], rows: Sequence[np.ndarray], columns: Sequence[np.ndarray],
+    spot_sigma: float, background_sigma: float,
+) -> float:  # fmt: skip
+    """Sigma (px) of the Gaussian that spots are before they are filtered.
+
+    Parameters
+    ----------
+    values : sequence of array (T, 4, H, W)
+        Filtered images.
+    rows, columns : sequence of array
+        Places of spots, the brightest ones.
+    spot_sigma, background_sigma : float
+        Of the filter, px.
+    """
+    reach, around = 2, []
+    for one, i, j in zip(values, rows, columns, strict=True):
+        inside = (i >= reach) & (j >= reach) & (i < one.shape[2] - reach) & (j < one.shape[3] - reach)
+        i, j = i[inside], j[inside]
+        steps = range(-reach, reach + 1)
+        seen = np.stack([np.stack([one[:, :, i + a, j + b] for b in steps]) for a in steps]).astype(float)
+        seen -= seen.mean(axis=2, keepdims=True)  # what changes over cycles is the spot alone
+        centre = seen[reach, reach]
+        power = (centre**2).sum(axis=(0, 1))
+        around.append((seen * centre).sum(axis=(2, 3)) / np.maximum(power, 1e-9))
+    found = np.concatenate(around, axis=2)
+    if found.shape[2] < 5:
+        return 1.2
+    middle = np.median(found, axis=2)
+    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    sizes = np.linspace(0.4, 4.0, 73)
+    # A spot lies up to half a pixel off its peak, evenly: that widens the mean picture of spots.
+    wide = np.sqrt(sizes**2 + 1 / 12)
+    misfit = [((profile(distance, one, spot_sigma, background_sigma) - middle) ** 2).sum() for one in wide]
+    return float(sizes[int(np.argmin(misfit))])
+
+
+def profile(distance: np.ndarray, width: float, spot_sigma: float, background_sigma: float) -> np.ndarray:
+    """The filtered picture of a spot of sigma `width` at a distance (px) from its centre, 1 in the centre."""
+    near, far = width**2 + spot_sigma**2, width**2 + background_sigma**2
+    height = lambda d2: np.exp(-0.5 * d2 / near) / near - np.exp(-0.5 * d2 / far) / far  # noqa: E731
+    return height(np.square(distance)) / height(0.0)
+
+
+def separated(
+    x: np.ndarray, i: np.ndarray, j: np.ndarray, apart: np.ndarray,
+    width: float, spot_sigma: float, background_sigma: float,
+) -> np.ndarray:  # fmt: skip
+    """Values of spots without the light, and the dark rings, of other spots near by.
+
+    The value at the pixel of a spot is the sum of what all spots send there; the amounts that give these sums
+    are found for all spots of an image at once.
+
+    Parameters
+    ----------
+    x : array (n, T, 4)
+        Filtered values at the pixels of spots.
+    i, j : array (n,)
+        Row and column, px.
+    apart : array (n, 2)
+        Where each spot lies against its pixel, px.
+    width, spot_sigma, background_sigma : float
+        Of the spot and the filter, px.
+
+    Returns
+    -------
+    array (n, T, 4)
+    """
+    from scipy.sparse import csc_matrix
+    from scipy.sparse.linalg import splu
+    from scipy.spatial import cKDTree
+
+    n = len(i)
+    if n < 2:
+        return x
+    pixel = np.column_stack([i, j]).astype(float)
+    place = pixel + apart
+    reach = 2.5 * np.hypot(width, background_sigma)
+    pairs = cKDTree(place).query_pairs(reach, output_type="ndarray")
+    to, of = np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
+    sent = profile(np.hypot(*(pixel[to] - place[of]).T), width, spot_sigma, background_sigma)
+    own = np.full(n, 1.0)
+    mixed = csc_matrix(
+        (np.concatenate([own, sent]), (np.append(np.arange(n), to), np.append(np.arange(n), of))), (n, n)
+    )
+    return splu(mixed).solve(x.reshape(n, -1)).reshape(x.shape)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -83,6 +83,7 @@ class _Sampled:
 
     def __init__(self, squares: list[_Square], settings: ReadModelSettings) -> None:
         self.settings = settings
+        self.width: float | None = None
         self.parts = []
         picked, picked_level = [], []
         self.drift = detection.drift_of([one.bases for one in squares], [one.labels > 0 for one in squares])
@@ -124,7 +125,7 @@ class _Sampled:
 
     def reads(self, images: list[np.ndarray], least: float) -> dict[str, np.ndarray]:
         """Spots of all squares; cells are numbered through."""
-        found, first = [], 0
+        found, first, spread = [], 0, []
         for image, (values, level, _, labels) in zip(images, self.parts, strict=True):
             whole = tuple(slice(0, n) for n in labels.shape)
             spots = detection.spots(
@@ -134,6 +135,23 @@ class _Sampled:
             neighbour = np.where(spots.neighbour > 0, spots.neighbour + first, -1)
             found.append((spots.x, spots.level, spots.cell + first, neighbour, spots.neighbour_px))
             first += int(labels.max()) + 1
+            spread.append(spots)
+        if self.width is None:
+            least = np.quantile(np.concatenate([one.strength for one in spread]), 0.5)
+            bright = [one.strength >= least for one in spread]
+            self.width = detection.spot_width(
+                [one[0] for one in self.parts],
+                [one.i[some] for one, some in zip(spread, bright, strict=True)],
+                [one.j[some] for one, some in zip(spread, bright, strict=True)],
+                self.settings.spot_sigma_px,
+                self.settings.background_sigma_px,
+            )
+        for k, one in enumerate(spread):
+            x = detection.separated(
+                one.x, one.i, one.j, one.apart, self.width,
+                self.settings.spot_sigma_px, self.settings.background_sigma_px,
+            )  # fmt: skip
+            found[k] = (x, *found[k][1:])
         names = ("x", "level", "cell", "neighbour", "neighbour_px")
         return {name: np.concatenate(one) for name, one in zip(names, zip(*found, strict=True), strict=True)}
 
@@ -167,6 +185,7 @@ def estimate_model(
         bases=bases,
         spot_sigma_px=settings.spot_sigma_px,
         background_sigma_px=settings.background_sigma_px,
+        spot_width_px=1.2,
         drift=np.ones((cycles, 4)),
         noise=np.tile((0.0, 1.0), (4, 1)),
         static=np.tile((0.0, 1.0, 0.0), (4, 1)),
@@ -195,7 +214,7 @@ def estimate_model(
     least, _, images = sampled.threshold(weight, settings.learn_false_share)
     reads = sampled.reads(images, least)
     x, level = reads["x"], reads["level"]
-    model = nothing.replace(drift=sampled.drift, noise=noise, static=static)
+    model = nothing.replace(drift=sampled.drift, noise=noise, static=static, spot_width_px=sampled.width or 1.2)
     if len(x) < 10:
         return model
     vary, still = variances(level, noise, static, cycles)

@@ -23,6 +23,7 @@ __all__ = [
     "reads_under_library",
     "skips",
     "statistic",
+    "summits",
 ]
 
 #: A cycle shows strands that are up to so many bases behind or ahead.
@@ -154,6 +155,28 @@ def peaks(image, radius, least, border):
                 rows.append(i)
                 columns.append(j)
     return np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64)
+
+
+@njit(cache=True)
+def summits(image, rows, columns):
+    """Where the top of each peak lies against its pixel, px, at most half of one: (n, 2).
+
+    A parabola through a pixel and its two neighbours tells it, along rows and along columns.
+    """
+    height, width = image.shape
+    out = np.zeros((len(rows), 2))
+    for k in range(len(rows)):
+        i, j = rows[k], columns[k]
+        top = image[i, j]
+        for axis in range(2):
+            a, b = (1, 0) if axis == 0 else (0, 1)
+            if i < a or j < b or i + a >= height or j + b >= width:
+                continue
+            before, after = image[i - a, j - b], image[i + a, j + b]
+            bend = before - 2 * top + after
+            if before > 0 and after > 0 and bend < 0:
+                out[k, axis] = min(0.5, max(-0.5, 0.5 * (before - after) / bend))
+    return out
 
 
 @njit(cache=True)
