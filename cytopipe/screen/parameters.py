@@ -516,7 +516,7 @@ class ReadModelSettings(ParameterSet):
     learn_rounds: Annotated[int, Field(ge=1, le=20)] = 4
     """Rounds in which reads are matched with the library and chemistry is fitted to them."""
 
-    prior_rounds: Annotated[int, Field(ge=0, le=20)] = 3
+    prior_rounds: Annotated[int, Field(ge=0, le=20)] = 6
     """Rounds in which shares of reads and cells are learned."""
 
     sample_squares: Annotated[int, Field(ge=1, le=256)] = 6

@@ -97,17 +97,20 @@ def cell_posteriors(
         where no other cell is near, ``neighbour_px`` (n, 2).
     """
     told = told or read_likelihoods(reads["x"], reads["level"], model, entries)
+    share = entries.log_share(model.counts)
+    any_entry = np.logaddexp.reduce(
+        np.where(told.entry >= 0, told.likelihood + share[told.entry], -1e30), axis=1
+    )
     shares = model.shares
     per_cell = model.own_reads[0] / shares["own"]
     kinds = np.log(per_cell * np.array([shares["noise"], shares["sequence"], shares["entry"]]))
-    other = kinds[:, None] + np.stack([np.zeros(len(told.gain)), told.any_sequence, told.any_entry])
+    other = kinds[:, None] + np.stack([np.zeros(len(told.gain)), told.any_sequence, any_entry])
     others = np.logaddexp.reduce(other, axis=0)
     cell = reads["cell"]
     order = np.argsort(cell, kind="stable")
     names, starts = np.unique(cell[order], return_index=True)
     starts = np.append(starts, len(cell))
     n_reads = np.diff(starts)
-    share = entries.log_share(model.counts)
     rates = _rates(model.own_reads)
     # Cells without any read are not looked at.
     unseen = np.exp(-per_cell * (1 - shares["own"]))
@@ -142,7 +145,7 @@ def cell_posteriors(
         empty = np.where(at >= 0, none[at], 1.0)
         hidden = empty * unknown + (1 - empty) * model.prior_two * silent
         much = hidden[there] * model.own_reads[0] * model.spill[apart[there, near]]
-        unseen_strays[near, there] = told.any_entry[there] + np.log(np.maximum(much, 1e-12))
+        unseen_strays[near, there] = any_entry[there] + np.log(np.maximum(much, 1e-12))
     strays = np.logaddexp(strays, unseen_strays)
     against = np.logaddexp.reduce(np.vstack([others, strays]), axis=0)
     best, probability, none, two, support, owned = weigh(against)

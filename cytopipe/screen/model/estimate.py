@@ -177,7 +177,7 @@ def estimate_model(
     bases: str,
 ) -> ReadModel:
     """See `cytopipe.screen.model.estimate_read_model`."""
-    from cytopipe.screen.model.calls import OWN_READS, SPILL, cell_posteriors
+    from cytopipe.screen.model.calls import OWN_READS, SPILL, cell_posteriors, read_likelihoods
 
     squares = sample(tiles, settings, len(bases))
     cycles = entries.cycles or (squares[0].bases.shape[0] if squares else 0)
@@ -257,8 +257,9 @@ def estimate_model(
         n_cells=len(np.unique(reads["cell"])),
     )  # fmt: skip
     if entries.size and len(reads["x"]):
+        told = read_likelihoods(reads["x"], reads["level"], model, entries)
         for _ in range(settings.prior_rounds):
-            model = cell_posteriors(reads, model, entries).learned
+            model = cell_posteriors(reads, model, entries, told).learned
     return model
 
 
