@@ -145,13 +145,13 @@ def detect_reads(
         )
         # Whole arrays of one type: the loops are compiled once.
         inside, cells = np.ascontiguousarray(mask[wide]), labels[wide].astype(np.int64)
-        lead = detection.leads_of(values, level, model.noise, model.static, model.weight)
+        lead, constant = detection.leads_of(values, level, model.noise, model.static, model.weight)
         strength = kernels.statistic(lead, inside, still)
         top, left = wide[0].start + own[0].start, wide[1].start + own[1].start
         down, right = wide[0].start + own[0].stop, wide[1].start + own[1].stop
         spots = detection.spots(
             values, level, cells, own, (top == 0, down == height, left == 0, right == width), strength,
-            model.threshold, settings.peak_radius_px, settings.read_margin_px,
+            np.where(inside, constant, 0) if model.constant else None, model.threshold, settings.peak_radius_px, settings.read_margin_px,
         )  # fmt: skip
         spots.i += top
         spots.j += left

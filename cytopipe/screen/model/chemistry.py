@@ -46,6 +46,8 @@ class ReadModel:
         Of channels and cycles in the statistic.
     threshold : float
         Of the statistic.
+    constant : bool
+        Whether spots are sought that show the same base in all cycles: the library has such a barcode.
     false_share : float
         Peaks above the threshold that chance makes, per peak found.
     shares : dict
@@ -77,6 +79,7 @@ class ReadModel:
     amplitude: np.ndarray
     weight: np.ndarray
     threshold: float
+    constant: bool
     false_share: float
     shares: dict[str, float]
     spill: np.ndarray

@@ -146,7 +146,7 @@ def blocks(shape: tuple[int, int], halo: int) -> Iterator[tuple[tuple[slice, sli
 
 def leads_of(
     values: np.ndarray, level: np.ndarray, noise: np.ndarray, static: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """`kernels.leads`, in single precision."""
     return kernels.leads(values, level, *(np.asarray(one, np.float32) for one in (noise, static, weight)))
 
@@ -215,20 +215,32 @@ def spots(
     own: tuple[slice, slice],
     at_border: tuple[bool, bool, bool, bool],
     strength: np.ndarray,
+    constant: np.ndarray | None,
     least: float,
     radius: int,
     margin: int,
 ) -> Found:
     """Spots of a block: peaks of the statistic with their filtered values.
 
+    Peaks of `constant` that are far from those of `strength` are spots, too.
+
     `own` is the part of the block whose spots count; `at_border` tells whether its top, bottom, left and
     right end where the tile ends.
     """
     i, j = kernels.peaks(strength, radius, least, 0)
+    strong, apart = strength[i, j], kernels.summits(strength, i, j)
+    if constant is not None:
+        also_i, also_j = kernels.peaks(constant, radius, least, 0)
+        new = kernels.alone(also_i, also_j, i, j, radius)
+        also_i, also_j = also_i[new], also_j[new]
+        order = np.lexsort((np.append(j, also_j), np.append(i, also_i)))
+        i, j = np.append(i, also_i)[order], np.append(j, also_j)[order]
+        strong = np.append(strong, constant[also_i, also_j])[order]
+        apart = np.concatenate([apart, kernels.summits(constant, also_i, also_j)])[order]
     low_i, high_i = own[0].start + BORDER * at_border[0], own[0].stop - BORDER * at_border[1]
     low_j, high_j = own[1].start + BORDER * at_border[2], own[1].stop - BORDER * at_border[3]
     kept = (i >= low_i) & (i < high_i) & (j >= low_j) & (j < high_j)
-    i, j = i[kept], j[kept]
+    i, j, strong, apart = i[kept], j[kept], strong[kept], apart[kept]
     near, away = kernels.owners(labels, i, j, margin, REACH)
     x = values[:, :, i, j].transpose(2, 0, 1).astype(np.float64)
     return Found(
@@ -239,8 +251,8 @@ def spots(
         away[:, 1:],
         x,
         level[:, i, j].T.astype(float),
-        strength[i, j],
-        kernels.summits(strength, i, j),
+        strong,
+        apart,
     )
 
 

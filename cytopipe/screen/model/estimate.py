@@ -81,8 +81,8 @@ def check_tile(aligned: np.ndarray, labels: np.ndarray) -> None:
 class _Sampled:
     """Filtered squares; reads of all of them under a model that is being learned."""
 
-    def __init__(self, squares: list[_Square], settings: ReadModelSettings) -> None:
-        self.settings = settings
+    def __init__(self, squares: list[_Square], settings: ReadModelSettings, constant: bool) -> None:
+        self.settings, self.constant = settings, constant
         self.width: float | None = None
         self.parts = []
         picked, picked_level = [], []
@@ -99,7 +99,7 @@ class _Sampled:
             picked_level.append(level.reshape(4, -1)[:, at].T)
         self.noise, self.static = detection.noise_of(np.concatenate(picked), np.concatenate(picked_level))
 
-    def threshold(self, weight: np.ndarray, false_share: float) -> tuple[float, float, list[np.ndarray]]:
+    def threshold(self, weight: np.ndarray, false_share: float) -> tuple[float, float, list[tuple]]:
         """Where peaks of chance are `false_share` of all peaks; the statistic of every square, too."""
         rng = np.random.default_rng(self.settings.seed)
         real, chance, images = [], [], []
@@ -107,13 +107,13 @@ class _Sampled:
             cycles, _, height, width = values.shape
             still = np.zeros((cycles, 2), np.int64)
             moved = np.column_stack([rng.integers(12, max(13, n - 12), cycles) for n in (height, width)])
-            lead = detection.leads_of(values, level, self.noise, self.static, weight)
+            lead, constant = detection.leads_of(values, level, self.noise, self.static, weight)
             for shifts, into in ((still, real), (moved, chance)):
                 image = kernels.statistic(lead, mask, shifts)
                 i, j = kernels.peaks(image, self.settings.peak_radius_px, 0.0, 0)
                 into.append(image[i, j])
                 if into is real:
-                    images.append(image)
+                    images.append((image, np.where(mask, constant, 0) if self.constant else None))
         real, chance = np.sort(np.concatenate(real))[::-1], np.sort(np.concatenate(chance))[::-1]
         if len(real) == 0:
             return np.inf, 0.0, images
@@ -123,13 +123,13 @@ class _Sampled:
             return float(real[0]), float(false[0]), images
         return float(np.nextafter(real[good[-1]], 0)), float(false[good[-1]]), images
 
-    def reads(self, images: list[np.ndarray], least: float) -> dict[str, np.ndarray]:
+    def reads(self, images: list[tuple], least: float) -> dict[str, np.ndarray]:
         """Spots of all squares; cells are numbered through."""
         found, first, spread = [], 0, []
-        for image, (values, level, _, labels) in zip(images, self.parts, strict=True):
+        for (image, constant), (values, level, _, labels) in zip(images, self.parts, strict=True):
             whole = tuple(slice(0, n) for n in labels.shape)
             spots = detection.spots(
-                values, level, labels, whole, (True,) * 4, image, least,
+                values, level, labels, whole, (True,) * 4, image, constant, least,
                 self.settings.peak_radius_px, self.settings.read_margin_px,
             )  # fmt: skip
             neighbour = np.where(spots.neighbour > 0, spots.neighbour + first, -1)
@@ -196,6 +196,7 @@ def estimate_model(
         amplitude=np.array([5.0, 1.0]),
         weight=np.ones((cycles, 4)),
         threshold=np.inf,
+        constant=entries.constant,
         false_share=0.0,
         shares=dict(_SHARES),
         spill=np.array(SPILL),
@@ -208,7 +209,7 @@ def estimate_model(
     )
     if not squares:
         return nothing
-    sampled = _Sampled(squares, settings)
+    sampled = _Sampled(squares, settings, entries.constant)
     noise, static = sampled.noise, sampled.static
     weight = np.ones((cycles, 4))
     least, _, images = sampled.threshold(weight, settings.learn_false_share)

@@ -15,6 +15,7 @@ __all__ = [
     "LAGS_AHEAD",
     "LAGS_BACK",
     "SPLIT",
+    "alone",
     "call_cells",
     "leads",
     "owners",
@@ -33,11 +34,12 @@ SPLIT = 0.6
 
 @njit(cache=True)
 def leads(filtered, level, noise, static, weight):
-    """By how much one channel leads in each cycle, in units of noise: (T, H, W).
+    """By how much one channel leads in each cycle, and by how much one leads in what does not change.
 
-    The part of a channel that does not change (mean of its lowest values over cycles) is subtracted as far as
-    such structure is known to reach, so that a base that never changes keeps the rest. What counts is the
-    leading channel less half of the second. Loops run along rows, so that they become vector instructions.
+    The part of a channel that does not change (mean of its lowest values over cycles) is subtracted. What
+    counts is the leading channel less half of the second, in units of noise: (T, H, W). Of the part that does
+    not change the same is told (H, W), as far as it exceeds what static structure is known to reach: there, a
+    base may be the same in all cycles. Loops run along rows, so that they become vector instructions.
 
     Parameters
     ----------
@@ -57,11 +59,15 @@ def leads(filtered, level, noise, static, weight):
     lowest = np.empty((low, width), np.float32)
     base, spread = np.empty(width, np.float32), np.empty(width, np.float32)
     first, second = np.empty((cycles, width), np.float32), np.empty((cycles, width), np.float32)
+    constant, runner = np.empty((height, width), np.float32), np.empty(width, np.float32)
     zero, half, few = np.float32(0), np.float32(0.5), np.float32(1 / low)
     for i in range(height):
         first[:] = np.float32(-1e30)
         second[:] = np.float32(-1e30)
+        constant[i] = np.float32(-1e30)
+        runner[:] = zero
         for c in range(channels):
+            usual = weight[:, c].mean()
             lowest[:] = np.float32(1e30)
             for t in range(cycles):
                 row = filtered[t, c, i]
@@ -81,11 +87,13 @@ def leads(filtered, level, noise, static, weight):
                 over = m - static[c, 2]
                 over = over if over > zero else zero
                 reach = np.float32(2.5) * np.sqrt(static[c, 0] * over * over + static[c, 1])
-                one = base[j] * few
-                one = one if one < reach else reach
-                base[j] = one if one > -reach else -reach
+                base[j] *= few
                 vary = noise[c, 0] * m + noise[c, 1]
                 spread[j] = np.float32(1) / np.sqrt(vary if vary > np.float32(1e-6) else np.float32(1e-6))
+                y, top = (base[j] - reach) * spread[j] * usual, constant[i, j]
+                less = y if y < top else top
+                constant[i, j] = top if y < top else y
+                runner[j] = less if less > runner[j] else runner[j]
             for t in range(cycles):
                 row, w = filtered[t, c, i], weight[t, c]
                 for j in range(width):
@@ -97,7 +105,9 @@ def leads(filtered, level, noise, static, weight):
             for j in range(width):
                 rival = second[t, j] if second[t, j] > zero else zero
                 out[t, i, j] = first[t, j] - half * rival
-    return out
+        for j in range(width):
+            constant[i, j] -= half * runner[j]
+    return out, constant
 
 
 @njit(cache=True)
@@ -154,6 +164,23 @@ def peaks(image, radius, least, border):
                 rows.append(i)
                 columns.append(j)
     return np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64)
+
+
+@njit(cache=True)
+def alone(rows, columns, others, more, radius):
+    """Which places (rows, columns) no other place (others, more) is within `radius` px of; both in order of rows."""
+    out = np.ones(len(rows), np.bool_)
+    first = 0
+    for k in range(len(rows)):
+        while first < len(others) and others[first] < rows[k] - radius:
+            first += 1
+        at = first
+        while at < len(others) and others[at] <= rows[k] + radius:
+            if abs(more[at] - columns[k]) <= radius:
+                out[k] = False
+                break
+            at += 1
+    return out
 
 
 @njit(cache=True)
