@@ -81,8 +81,8 @@ def check_tile(aligned: np.ndarray, labels: np.ndarray) -> None:
 class _Sampled:
     """Filtered squares; reads of all of them under a model that is being learned."""
 
-    def __init__(self, squares: list[_Square], settings: ReadModelSettings, constant: bool) -> None:
-        self.settings, self.constant = settings, constant
+    def __init__(self, squares: list[_Square], settings: ReadModelSettings) -> None:
+        self.settings = settings
         self.width: float | None = None
         self.parts = []
         picked, picked_level = [], []
@@ -113,7 +113,7 @@ class _Sampled:
                 i, j = kernels.peaks(image, self.settings.peak_radius_px, 0.0, 0)
                 into.append(image[i, j])
                 if into is real:
-                    images.append((image, np.where(mask, constant, 0) if self.constant else None))
+                    images.append((image, np.where(mask, constant, 0)))
         real, chance = np.sort(np.concatenate(real))[::-1], np.sort(np.concatenate(chance))[::-1]
         if len(real) == 0:
             return np.inf, 0.0, images
@@ -123,13 +123,13 @@ class _Sampled:
             return float(real[0]), float(false[0]), images
         return float(np.nextafter(real[good[-1]], 0)), float(false[good[-1]]), images
 
-    def reads(self, images: list[tuple], least: float) -> dict[str, np.ndarray]:
-        """Spots of all squares; cells are numbered through."""
+    def reads(self, images: list[tuple], least: float, constant: bool) -> dict[str, np.ndarray]:
+        """Spots of all squares, those that never change only if asked for; cells are numbered through."""
         found, first, spread = [], 0, []
-        for (image, constant), (values, level, _, labels) in zip(images, self.parts, strict=True):
+        for (image, never), (values, level, _, labels) in zip(images, self.parts, strict=True):
             whole = tuple(slice(0, n) for n in labels.shape)
             spots = detection.spots(
-                values, level, labels, whole, (True,) * 4, image, constant, least,
+                values, level, labels, whole, (True,) * 4, image, never if constant else None, least,
                 self.settings.peak_radius_px, self.settings.read_margin_px,
             )  # fmt: skip
             neighbour = np.where(spots.neighbour > 0, spots.neighbour + first, -1)
@@ -209,11 +209,11 @@ def estimate_model(
     )
     if not squares:
         return nothing
-    sampled = _Sampled(squares, settings, entries.constant)
+    sampled = _Sampled(squares, settings)
     noise, static = sampled.noise, sampled.static
     weight = np.ones((cycles, 4))
     least, _, images = sampled.threshold(weight, settings.learn_false_share)
-    reads = sampled.reads(images, least)
+    reads = sampled.reads(images, least, constant=False)
     x, level = reads["x"], reads["level"]
     model = nothing.replace(drift=sampled.drift, noise=noise, static=static, spot_width_px=sampled.width or 1.2)
     if len(x) < 10:
@@ -252,7 +252,7 @@ def estimate_model(
     weight = weight / weight.mean()
     sampled.noise = noise
     least, false_share, images = sampled.threshold(weight, settings.false_share)
-    reads = sampled.reads(images, least)
+    reads = sampled.reads(images, least, entries.constant)
     model = model.replace(
         weight=weight, threshold=least, false_share=false_share, n_reads=len(reads["x"]),
         n_cells=len(np.unique(reads["cell"])),
