@@ -163,7 +163,6 @@ def cell_posteriors(
     amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array(
         [0.6, 0.275, 0.12, 0.005]
     )
-    amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.0002))
     amounts = amounts / amounts.sum()
     counts: dict[str, int] = {}
     for which in (0, 1):
