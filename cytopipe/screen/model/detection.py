@@ -282,8 +282,6 @@ def spot_width(
         power = (centre**2).sum(axis=(0, 1))
         around.append((seen * centre).sum(axis=(2, 3)) / np.maximum(power, 1e-9))
     found = np.concatenate(around, axis=2)
-    if found.shape[2] < 5:
-        return 1.2
     middle = np.median(found, axis=2)
     distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     sizes = np.linspace(0.4, 4.0, 73)

@@ -18,6 +18,8 @@ __all__ = ["estimate_model"]
 
 #: Shares of what a read in a cell is, before anything is known.
 _SHARES = {"own": 0.6, "noise": 0.25, "sequence": 0.12, "entry": 0.03}
+#: Sigma of a spot, px, where there are too few to tell.
+SPOT_WIDTH = 1.2
 _PRIOR_NONE, _PRIOR_TWO = 0.1, 0.05
 
 
@@ -136,7 +138,7 @@ class _Sampled:
             found.append((spots.x, spots.level, spots.cell + first, neighbour, spots.neighbour_px))
             first += int(labels.max()) + 1
             spread.append(spots)
-        if self.width is None:
+        if self.width is None and any(len(one.i) for one in spread):
             least = np.quantile(np.concatenate([one.strength for one in spread]), 0.5)
             bright = [one.strength >= least for one in spread]
             self.width = detection.spot_width(
@@ -148,7 +150,7 @@ class _Sampled:
             )
         for k, one in enumerate(spread):
             x = detection.separated(
-                one.x, one.i, one.j, one.apart, self.width,
+                one.x, one.i, one.j, one.apart, self.width or SPOT_WIDTH,
                 self.settings.spot_sigma_px, self.settings.background_sigma_px,
             )  # fmt: skip
             found[k] = (x, *found[k][1:])
@@ -185,7 +187,7 @@ def estimate_model(
         bases=bases,
         spot_sigma_px=settings.spot_sigma_px,
         background_sigma_px=settings.background_sigma_px,
-        spot_width_px=1.2,
+        spot_width_px=SPOT_WIDTH,
         drift=np.ones((cycles, 4)),
         noise=np.tile((0.0, 1.0), (4, 1)),
         static=np.tile((0.0, 1.0, 0.0), (4, 1)),
@@ -215,7 +217,7 @@ def estimate_model(
     least, _, images = sampled.threshold(weight, settings.learn_false_share)
     reads = sampled.reads(images, least, constant=False)
     x, level = reads["x"], reads["level"]
-    model = nothing.replace(drift=sampled.drift, noise=noise, static=static, spot_width_px=sampled.width or 1.2)
+    model = nothing.replace(drift=sampled.drift, noise=noise, static=static, spot_width_px=sampled.width or SPOT_WIDTH)
     if len(x) < 10:
         return model
     vary, still = variances(level, noise, static, cycles)
