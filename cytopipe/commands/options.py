@@ -14,7 +14,17 @@ from cytopipe.errors import ParameterError
 from cytopipe.parameters import allowed, choices, default_words, findings_of, is_list, metavar
 from cytopipe.units import Duration_s, Fraction
 
-__all__ = ["DURATION_S", "FRACTION", "LIMIT", "Gathering", "Value", "parameter_options", "said"]
+__all__ = [
+    "DURATION_S",
+    "FRACTION",
+    "LENGTH_UM",
+    "LIMIT",
+    "PORT",
+    "Gathering",
+    "Value",
+    "parameter_options",
+    "said",
+]
 
 
 _FAULTS = "cytopipe.faults"
@@ -90,6 +100,12 @@ FRACTION = Value(FieldInfo.from_annotation(Fraction))
 
 LIMIT = Value(FieldInfo.from_annotation(Annotated[int, Field(ge=0)]))
 """A whole number from 0."""
+
+LENGTH_UM = Value(FieldInfo.from_annotation(Annotated[float, Field(gt=0, allow_inf_nan=False)]))
+"""A length, micrometres."""
+
+PORT = Value(FieldInfo.from_annotation(Annotated[int, Field(ge=1, le=65535)]))
+"""A port of this machine."""
 
 DURATION_S = Value(FieldInfo.from_annotation(Duration_s))
 """A time, in seconds."""

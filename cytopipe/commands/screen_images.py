@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from cytopipe.commands.options import parameter_options, said
-from cytopipe.commands.paths import PATH, paste
+from cytopipe.commands.options import LENGTH_UM, PORT, parameter_options, said
+from cytopipe.commands.paths import PATH, absolute, paste
 from cytopipe.screen.parameters import OmeZarrSettings
 
 __all__ = ["export", "view"]
@@ -23,7 +23,8 @@ __all__ = ["export", "view"]
 @click.argument("output", type=PATH, metavar="OUT.ome.zarr")
 @click.option(
     "--pixel-size-um",
-    type=float,
+    type=LENGTH_UM,
+    metavar="SIZE",
     help="Height and width of a pixel, micrometres [default: the TIFF's, or 1].",
 )
 @click.option(
@@ -53,7 +54,7 @@ def export(image: Path, output: Path, pixel_size_um, channels, labels, is_labels
         name, equals, path = one.partition("=")
         if not (name and equals and path):
             raise ParameterError("names no label image", where="--labels", expected="NAME=FILE", found=one)
-        below[name] = Path(path)
+        below[name] = absolute(Path(path))
     size = (pixel_size_um, pixel_size_um) if pixel_size_um else read_tiff(image).pixel_size_um or (1.0, 1.0)
     made = export_tiff_to_omezarr(
         image,
@@ -77,15 +78,23 @@ def export(image: Path, output: Path, pixel_size_um, channels, labels, is_labels
 @click.option(
     "--napari/--browser", default=None, help="Which viewer [default: napari where it is installed]."
 )
-@click.option("--port", type=int, help="Of the page in the browser [default: 3000 or the next free one].")
+@click.option(
+    "--port",
+    type=PORT,
+    metavar="N",
+    help="Of the page in the browser [default: 3000 or the next free one].",
+)
 def view(image: Path, napari: bool | None, port: int | None) -> None:
     """Open an OME-Zarr image, a plate or a TIFF in napari, or in a browser on this machine."""
     from importlib.util import find_spec
 
     from cytopipe.errors import InputError, MissingToolError
+    from cytopipe.serve.viewer.pyramid import fields_of, open_pyramid
 
     if not image.exists():
         raise InputError("no such image", where=str(image), expected="an .ome.zarr folder or a TIFF")
+    if not fields_of(image):
+        open_pyramid(image)  # says what is wrong with it here, not on a page that somebody has to open
     installed = find_spec("napari") is not None and find_spec("napari_ome_zarr") is not None
     if napari and not installed:
         raise MissingToolError(

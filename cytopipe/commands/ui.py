@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from cytopipe.cli import Options
+from cytopipe.commands.options import PORT
 
 __all__ = ["ui"]
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), help="Port on loopback [default: 3000 or the next].")
+@click.option("--port", type=PORT, metavar="N", help="Port on loopback [default: 3000 or the next].")
 @click.option("--read-only", is_flag=True, help="Look, and change nothing; no daemon either.")
 @click.option("--token", is_flag=True, help="Ask for a secret that is part of the printed address.")
 @click.option("--host-name", "hosts", multiple=True, help="A name under which a proxy shows this server.")

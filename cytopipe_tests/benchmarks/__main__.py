@@ -31,6 +31,7 @@ BENCHMARKS = {
     "atlas": "Pseudobulk: time and memory beside scanpy, decoupler and the h5py floor",
     "ome_zarr": "OME-Zarr: writing pyramids beside the numcodecs floor and other writers",
     "screen_reads": "Optical screens: cells with the right barcode, by preset and method",
+    "heatmap_flowsom": "FlowSOM: time, memory and agreement beside the Python package",
     "atlas_activity": "Activity: exact moments and permutations",
     "screen_stages": "Screens: alignment, filters and illumination beside SciPy and scikit-image",
     "screen_features": "Screens: measurements of cells beside one object after the other",

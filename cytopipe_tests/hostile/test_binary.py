@@ -468,7 +468,7 @@ def test_a_tiff_that_declares_a_million_squared_is_refused(tmp_path):
         (_tiff(4, 2, following=24), "cycle"),
         (_tiff(4, 2)[:40], "cut off"),
         (_tiff(4, 2, start=10**6), "pixels lie beyond its end"),
-        (b"II*\0\xff\xff\xff\xff", "outside of the file"),
+        (b"II*\0\xff\xff\xff\xff", "a page lies beyond its end"),
         (b"II*\0", "cut off"),
         (b"hello", "not a TIFF"),
         (b"", "not a TIFF"),

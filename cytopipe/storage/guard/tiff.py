@@ -10,6 +10,7 @@ fields.
 
 from __future__ import annotations
 
+import io
 import struct
 import sys
 from array import array
@@ -18,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from cytopipe.errors import CytopipeError, InputError, RefusedError
+from cytopipe.errors import CytopipeError, DamagedError, InputError, RefusedError
+from cytopipe.storage.filesystem import open_regular
 from cytopipe.storage.guard.budget import require_budget
 
 __all__ = ["TiffPage", "survey_tiff"]
@@ -72,8 +74,11 @@ def survey_tiff(path: Path | str, *, budget: int | None = None) -> tuple[TiffPag
     """
     where = str(path)
     try:
-        with Path(path).open("rb") as stream:
+        with io.BufferedReader(open_regular(Path(path), follow=True)) as stream:
             pages = tuple(_Reader(stream, where).pages())
+    except DamagedError as error:  # a directory or a pipe
+        found = error.findings[0].found
+        raise InputError("is not a TIFF", where=where, expected="a file", found=found) from None
     except CytopipeError:  # some of ours are OSErrors too
         raise
     except struct.error:
@@ -93,7 +98,12 @@ class _Reader:
         self.order = {b"II": "<", b"MM": ">"}.get(mark[:2])
         version = struct.unpack(f"{self.order}H", mark[2:])[0] if self.order and len(mark) == 4 else 0
         if version not in (42, 43):
-            raise InputError("is not a TIFF", where=where)
+            raise InputError(
+                "is not a TIFF",
+                where=where,
+                expected="a file that begins with II*, MM*, II+ or MM+",
+                found=repr(mark)[1:] if mark else "an empty file",
+            )
         self.big = version == 43
         if self.big:
             stream.read(4)
@@ -118,7 +128,7 @@ class _Reader:
     def _directory(self, at: int) -> tuple[dict[int, tuple[int, int, bytes]], int]:
         """Fields as tag to (type, count, value or offset), and where the next directory is."""
         if at >= self.size:
-            raise InputError("has a page outside of the file", where=self.where)
+            raise InputError("is cut off: a page lies beyond its end", where=self.where)
         self.stream.seek(at)
         fields = {}
         for _ in range(self._read("Q" if self.big else "H")):
