@@ -23,10 +23,10 @@ __all__ = [
     "OmeZarrSettings",
     "PhenotypeAlignmentSettings",
     "PhenotypeAlignmentStep",
+    "PhenotypeSegmentationSettings",
     "QualitySettings",
     "ReadModelSettings",
     "ReadSettings",
-    "PhenotypeSegmentationSettings",
     "SegmentationSettings",
     "StitchingSettings",
 ]

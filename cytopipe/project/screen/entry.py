@@ -44,10 +44,10 @@ from cytopipe.screen.parameters import (
     MergeSettings,
     MontageSettings,
     PhenotypeAlignmentSettings,
+    PhenotypeSegmentationSettings,
     QualitySettings,
     ReadModelSettings,
     ReadSettings,
-    PhenotypeSegmentationSettings,
     SegmentationSettings,
     StitchingSettings,
 )

@@ -67,6 +67,9 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     # Arrays of one layout: the loops are compiled once.
     level = np.ascontiguousarray(level, dtype=np.float64)
     vary, still = variances(level, model.noise, model.static, x.shape[1])
+    # What a cycle does not show says nothing.
+    absent = np.isnan(x)
+    x, vary = np.where(absent, 0.0, x), np.where(absent, 1e30, vary)
     return Likelihoods(
         *kernels.reads_under_library(
             np.ascontiguousarray(x, dtype=np.float64),

@@ -16,7 +16,9 @@ __all__ = [
     "Found",
     "blocks",
     "drift_of",
+    "filled",
     "filtered",
+    "gaps_of",
     "leads_of",
     "near_cells",
     "noise_of",
@@ -96,6 +98,39 @@ def filtered(
             )
     level /= len(bases)
     return out, level
+
+
+def gaps_of(bases: np.ndarray) -> np.ndarray | None:
+    """Where cycles show nothing, 0 in all channels, since they were shifted onto the others.
+
+    Parameters
+    ----------
+    bases : array (T, 4, H, W)
+
+    Returns
+    -------
+    array (T, H, W) of bool, or None where there are no gaps
+    """
+    gaps = ~bases.any(axis=1)
+    borders = np.concatenate([gaps[:, 0], gaps[:, -1], gaps[:, :, 0], gaps[:, :, -1]], axis=1)
+    # A camera without offset has zeros in the dark; a gap is a band along a border.
+    return gaps if (borders.mean(axis=1) > 0.1).any() else None
+
+
+def filled(bases: np.ndarray, gaps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Cycles without gaps, and which pixels the filter fills from a gap (T, H, W).
+
+    The mean of the cycles that show a pixel stands for one that does not, so that no edge looks like a spot.
+    """
+    import cv2
+
+    if gaps is None or not gaps.any():
+        return bases, None
+    seen = np.maximum((~gaps).sum(axis=0), 1)
+    mean = np.rint(bases.sum(axis=0, dtype=np.float64) / seen).astype(bases.dtype)
+    square = np.ones((5, 5), np.uint8)
+    near = np.stack([cv2.dilate(one.astype(np.uint8), square) > 0 for one in gaps])
+    return np.where(gaps[:, None], mean, bases), near
 
 
 def drift_of(bases: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
@@ -214,6 +249,7 @@ def spots(
     labels: np.ndarray,
     own: tuple[slice, slice],
     at_border: tuple[bool, bool, bool, bool],
+    gaps: np.ndarray | None,
     strength: np.ndarray,
     constant: np.ndarray | None,
     least: float,
@@ -224,8 +260,8 @@ def spots(
 
     Peaks of `constant` that are far from those of `strength` are spots, too.
 
-    `own` is the part of the block whose spots count; `at_border` tells whether its top, bottom, left and
-    right end where the tile ends.
+    What lies in `gaps` is NaN. `own` is the part of the block whose spots count; `at_border` tells whether
+    its top, bottom, left and right end where the tile ends.
     """
     i, j = kernels.peaks(strength, radius, least, 0)
     strong, apart = strength[i, j], kernels.summits(strength, i, j)
@@ -243,6 +279,8 @@ def spots(
     i, j, strong, apart = i[kept], j[kept], strong[kept], apart[kept]
     near, away = kernels.owners(labels, i, j, margin, REACH)
     x = values[:, :, i, j].transpose(2, 0, 1).astype(np.float64)
+    if gaps is not None:
+        x[gaps[:, i, j].T] = np.nan
     return Found(
         i - own[0].start,
         j - own[1].start,
@@ -339,7 +377,10 @@ def separated(
     mixed = csc_matrix(
         (np.concatenate([own, sent]), (np.append(np.arange(n), to), np.append(np.arange(n), of))), (n, n)
     )
-    return splu(mixed).solve(x.reshape(n, -1)).reshape(x.shape)
+    absent = np.isnan(x)
+    found = splu(mixed).solve(np.where(absent, 0, x).reshape(n, -1)).reshape(x.shape)
+    found[absent] = np.nan
+    return found
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -90,11 +90,12 @@ class _Sampled:
         picked, picked_level = [], []
         self.drift = detection.drift_of([one.bases for one in squares], [one.labels > 0 for one in squares])
         for one in squares:
+            planes, gaps = detection.filled(one.bases, detection.gaps_of(one.bases))
             values, level = detection.filtered(
-                one.bases, settings.spot_sigma_px, settings.background_sigma_px, self.drift
+                planes, settings.spot_sigma_px, settings.background_sigma_px, self.drift
             )
             mask = detection.near_cells(one.labels, settings.read_margin_px)
-            self.parts.append((values, level, mask, one.labels))
+            self.parts.append((values, level, mask, one.labels, gaps))
             at = np.flatnonzero(mask.ravel())
             at = at[:: max(1, len(at) // 6000)]
             picked.append(values.reshape(*values.shape[:2], -1)[:, :, at].transpose(2, 0, 1))
@@ -105,7 +106,7 @@ class _Sampled:
         """Where peaks of chance are `false_share` of all peaks; the statistic of every square, too."""
         rng = np.random.default_rng(self.settings.seed)
         real, chance, images = [], [], []
-        for values, level, mask, _ in self.parts:
+        for values, level, mask, *_ in self.parts:
             cycles, _, height, width = values.shape
             still = np.zeros((cycles, 2), np.int64)
             moved = np.column_stack([rng.integers(12, max(13, n - 12), cycles) for n in (height, width)])
@@ -128,10 +129,10 @@ class _Sampled:
     def reads(self, images: list[tuple], least: float, constant: bool) -> dict[str, np.ndarray]:
         """Spots of all squares, those that never change only if asked for; cells are numbered through."""
         found, first, spread = [], 0, []
-        for (image, never), (values, level, _, labels) in zip(images, self.parts, strict=True):
+        for (image, never), (values, level, _, labels, gaps) in zip(images, self.parts, strict=True):
             whole = tuple(slice(0, n) for n in labels.shape)
             spots = detection.spots(
-                values, level, labels, whole, (True,) * 4, image, never if constant else None, least,
+                values, level, labels, whole, (True,) * 4, gaps, image, never if constant else None, least,
                 self.settings.peak_radius_px, self.settings.read_margin_px,
             )  # fmt: skip
             neighbour = np.where(spots.neighbour > 0, spots.neighbour + first, -1)
@@ -216,8 +217,11 @@ def estimate_model(
     weight = np.ones((cycles, 4))
     least, _, images = sampled.threshold(weight, settings.learn_false_share)
     reads = sampled.reads(images, least, constant=False)
-    x, level = reads["x"], reads["level"]
-    model = nothing.replace(drift=sampled.drift, noise=noise, static=static, spot_width_px=sampled.width or SPOT_WIDTH)
+    whole = np.isfinite(reads["x"]).all(axis=(1, 2))
+    x, level = reads["x"][whole], reads["level"][whole]
+    model = nothing.replace(
+        drift=sampled.drift, noise=noise, static=static, spot_width_px=sampled.width or SPOT_WIDTH
+    )
     if len(x) < 10:
         return model
     vary, still = variances(level, noise, static, cycles)

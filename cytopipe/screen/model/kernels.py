@@ -168,7 +168,10 @@ def peaks(image, radius, least, border):
 
 @njit(cache=True)
 def alone(rows, columns, others, more, radius):
-    """Which places (rows, columns) no other place (others, more) is within `radius` px of; both in order of rows."""
+    """Which places (rows, columns) no other place (others, more) is within `radius` px of.
+
+    Both are in the order of rows.
+    """
     out = np.ones(len(rows), np.bool_)
     first = 0
     for k in range(len(rows)):
