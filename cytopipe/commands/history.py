@@ -43,7 +43,7 @@ def status(
       cytopipe status decompose -p meadow
       cytopipe status atlas --json
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     with open_project(options) as opened:
         from cytopipe.defs.selection import broken, select
@@ -76,7 +76,7 @@ def history(options: Options, asset: str, partition: str | None, limit: int, as_
       cytopipe history decompose/final -p meadow
       cytopipe history -n 100 --json
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
     from cytopipe.defs.everything import GRAPH
     from cytopipe.project.findings import did_you_mean
 

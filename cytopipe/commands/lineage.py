@@ -35,7 +35,7 @@ def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> No
     asset without partitions such as atlas/cross_atlas. Each line says whether what lies on disk today is
     still the same.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     with open_project(options) as opened:
         from cytopipe.defs.lineage import lineage as lineage_of

@@ -58,7 +58,7 @@ def cleanup(
     can go. What is removed counts as made. If something needs it again, it is made again before that, by the
     same command as everything else. Exit code 1 if anything was refused.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     assets = list(_assets(stages, form))
     with open_project(options) as opened:

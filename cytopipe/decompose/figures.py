@@ -1,7 +1,7 @@
 """Three pictures of a partition: the distances, the thresholds, the gap of each cluster.
 
-What comes in are the tables of the report; what leaves are PNG bytes, the same for the same tables. Colours
-are from Okabe & Ito's palette, which people of all colour visions can tell apart.
+The same tables of a report give the same PNG bytes. Colours are from Okabe & Ito's palette, which people of
+all colour visions can tell apart.
 """
 
 from __future__ import annotations

@@ -198,6 +198,15 @@ class State(_Model):
     stages: StageEntries = Field(default_factory=StageEntries)
     metadata: Metadata
 
+    @property
+    def companions(self) -> dict[str, tuple[str, str]]:
+        """Path and digest of the files beside the input, ("", "") where there is none."""
+        targets, distances = self.targets, self.distances
+        return {
+            "targets": (targets.fasta_path, targets.fasta_hash) if targets else ("", ""),
+            "distances": (distances.path, distances.sha256) if distances else ("", ""),
+        }
+
     def entry(self, stage: Stage) -> InitialEntry | ConflictEntry | RefinementEntry | FinalEntry:
         return getattr(self.stages, stage.name)
 
@@ -215,11 +224,11 @@ class State(_Model):
         state.stage, state.status = stage.name, "in_progress"
         return state
 
-    def with_later(self, standing: State) -> State:
-        """A copy that knows of later stages what `standing` does, if they were made from these very files."""
+    def with_later(self, later: State) -> State:
+        """A copy that knows of later stages what `later` does, if they were made from these very files."""
         state = self.model_copy(deep=True)
         for stage in STAGES[self.newest.order + 1 :]:
-            entry, source = standing.entry(stage), standing.source_of(stage)
+            entry, source = later.entry(stage), later.source_of(stage)
             if entry.files_digest and entry.source_digest == state.entry(source).files_digest:
                 setattr(state.stages, stage.name, entry)
                 state.stage = stage.name
@@ -240,9 +249,8 @@ class State(_Model):
         if stage is not FINAL:
             inputs.append(self._parameters)
         if stage is INITIAL:
-            targets = self.targets
-            path, digest = (targets.fasta_path, targets.fasta_hash) if targets else ("", NOT_DECLARED)
-            inputs.append(Input(path=path, sha256=digest, asset="decompose/targets"))
+            path, digest = self.companions["targets"]
+            inputs.append(Input(path=path, sha256=digest or NOT_DECLARED, asset="decompose/targets"))
             if self.distances is not None:
                 inputs.append(Input(path=self.distances.path, sha256=self.distances.sha256))
             return tuple(inputs)

@@ -1,8 +1,7 @@
 """The input of a decomposition, read once: its records, its unique sequences, and what compares them.
 
-What comes in is a FASTA file (or the records of one) and parameters; what leaves is everything the stages
-share: unique sequences in canonical order, distances that persist in the directory, and a finder of
-neighbours that is opened when it is first needed.
+A `Workspace` holds everything the stages share: unique sequences in canonical order, distances that persist
+in the directory, and a finder of neighbours that is opened when it is first needed.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """An invariant of an artifact, evaluated on what was written before it is published.
+    """What must hold of an artifact, evaluated on what was written before it is published.
 
     Parameters
     ----------

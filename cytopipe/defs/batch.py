@@ -380,7 +380,7 @@ class Batch:
             if broken:
                 self._log_checks(asset, step, key, results)
                 words = "; ".join(f"{one.name}: {results[one.name].words}" for one in broken)
-                raise _NotMade(f"an invariant does not hold: {words}")
+                raise _NotMade(f"a check failed: {words}")
 
         io = getattr(self.context.resources, step.makes[asset].name)
         receipt = io.save(
@@ -525,11 +525,11 @@ class Batch:
         for step in self.steps:
             for asset, checks in step.checks.items():
                 some = [one for one in checks if (asset_key(asset), one.name) in chosen]
-                for key in self._standing_keys(step, asset) if some else ():
+                for key in self._present_keys(step, asset) if some else ():
                     for check, result in self._checked_again(step, asset, some, key):
                         self.context.log_event(_evaluation(asset, key, check, result))
 
-    def _standing_keys(self, step: Artifact, asset: str) -> list[str]:
+    def _present_keys(self, step: Artifact, asset: str) -> list[str]:
         """The partitions of the run that were made; all that were, where the run names none."""
         keys = self._keys if self._is_partitioned or step.by is None else self.ledger.relations.keys(step.by)
         records = {key: self.ledger.book.record(asset, key, MADE) for key in keys}

@@ -113,22 +113,22 @@ def _looked_up(
     ledger: Ledger, asset: str, key: str, version: str, known: dict[tuple[str, str, str], Node]
 ) -> Node:
     record = ledger.book.record(asset, key, SEEN if asset in ledger.graph.sources else MADE)
-    standing = record is not None and record.version == version
-    now = "same" if standing else "changed" if record is not None else "gone"
-    if standing and asset in ledger.graph.makers and ledger.book.content(asset, key):
+    is_current = record is not None and record.version == version
+    now = "same" if is_current else "changed" if record is not None else "gone"
+    if is_current and asset in ledger.graph.makers and ledger.book.content(asset, key):
         now = "changed"
-    elif standing and record and "removed" in record.facts:
+    elif is_current and record and "removed" in record.facts:
         now = "removed"
-    event = None if standing else ledger.events.event(asset, key, version)
+    event = None if is_current else ledger.events.event(asset, key, version)
     inputs, parameters = _recipe(ledger, asset, key, version, event if event else record)
     return Node(
         asset=asset,
         key=key,
         version=version,
-        path=str(record.facts.get("path", "")) if standing and record else _path(event),
-        run_id=record.run_id if standing and record else event.run_id if event else "",
-        made_at=record.timestamp if standing and record else event.timestamp if event else 0.0,
-        code_version=record.code_version if standing and record else event.code_version if event else "",
+        path=str(record.facts.get("path", "")) if is_current and record else _path(event),
+        run_id=record.run_id if is_current and record else event.run_id if event else "",
+        made_at=record.timestamp if is_current and record else event.timestamp if event else 0.0,
+        code_version=record.code_version if is_current and record else event.code_version if event else "",
         parameters=parameters,
         inputs=tuple(_node(ledger, one.asset, one.partition, one.sha256, known) for one in inputs),
         now=now,

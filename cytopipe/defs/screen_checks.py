@@ -1,4 +1,4 @@
-"""Checks of a screen's artifacts before publication: invariants that no image and no setting may break."""
+"""Checks of a screen's artifacts before publication: what no image and no setting may break."""
 
 from __future__ import annotations
 

@@ -34,6 +34,7 @@ _RELATIONS = {
     "unknown": "a checkpoint does not say which cells it is about: clusters are compared by their names",
 }
 _SHOWN = 20
+_EXACT = 4_000_000  # pairs of clusters: two maps of 2,000
 
 
 @dataclass(frozen=True)
@@ -489,13 +490,11 @@ def _matched_clusters(
         same[row] = column
     if (same[one[both]] == other[both]).all():
         return named, True
-    counts = _contingency(one[both], other[both], before.n_clusters, after.n_clusters)
-    return _assigned(counts), False
-
-
-def _contingency(rows: np.ndarray, columns: np.ndarray, n: int, m: int) -> np.ndarray:
-    flat = np.bincount(rows.astype(np.int64) * m + columns, minlength=n * m)
-    return flat.reshape(n, m)
+    n, m = before.n_clusters, after.n_clusters
+    flat = one[both].astype(np.int64) * m + other[both]
+    if n * m <= _EXACT:
+        return _assigned(np.bincount(flat, minlength=n * m).reshape(n, m)), False
+    return _assigned_greedily(*np.unique(flat, return_counts=True), m), False
 
 
 def _assigned(counts: np.ndarray) -> list[tuple[int, int]]:
@@ -504,6 +503,22 @@ def _assigned(counts: np.ndarray) -> list[tuple[int, int]]:
 
     pairs = zip(*linear_sum_assignment(counts, maximize=True), strict=True)
     return [(int(row), int(column)) for row, column in pairs if counts[row, column]]
+
+
+def _assigned_greedily(flat: np.ndarray, counts: np.ndarray, m: int) -> list[tuple[int, int]]:
+    """The same for maps of thousands of nodes, where the best of all pairings takes minutes: pairs with most
+    cells first.
+    """
+    rows: set[int] = set()
+    columns: set[int] = set()
+    found = []
+    for place in np.lexsort((flat, -counts)):
+        row, column = divmod(int(flat[place]), m)
+        if row not in rows and column not in columns:
+            rows.add(row)
+            columns.add(column)
+            found.append((row, column))
+    return sorted(found)
 
 
 def _labels(before: HeatmapState, after: HeatmapState, relation: Relation, by_name: bool) -> Labels | None:

@@ -28,6 +28,7 @@ __all__ = ["draw_heatmap", "render_heatmap", "thumbnail_png"]
 _VLAG = ("#2369bd", "#88aed6", "#e8edf2", "#f7f6f5", "#f3e7e3", "#d38f86", "#a9373b")
 _MARKER = 0.24  # inches along the markers for each
 _TREE, _BAR, _COUNTS, _GAP = 0.9, 0.18, 0.7, 0.06
+_TWICE_FROM = 10.0
 _DPI = 150
 _LARGEST = 60_000  # pixels: what a PNG of matplotlib can have is 65,535
 
@@ -99,9 +100,12 @@ class _Picture:
         letters = max((len(one_line(one, 32)) for one in state.cluster_ids), default=0) if self.named else 0
         width = at + (0.1 + letters * self.pitch * 0.5 + 0.3 if letters else 0.2)
         top = 0.7 if self.col_tree else 0.0
-        matrix_v = (top + _GAP, top + _GAP + max(state.n_clusters * self.pitch, 1.2))
-        longest = max(len(one_line(one, 32)) for one in state.labels)
-        height = matrix_v[1] + 0.3 + longest * 0.085
+        long = max(state.n_clusters * self.pitch, 1.2)
+        written = 0.1 + max(len(one_line(one, 32)) for one in state.labels) * 0.085
+        self.twice = long > _TWICE_FROM  # names of markers on both ends, or they are far from most rows
+        start = top + _GAP + (written if self.twice else 0.0)
+        matrix_v = (start, start + long)
+        height = matrix_v[1] + 0.2 + written
 
         across, down = (height, width) if self.turned else (width, height)
         names = max((len(name) for name, _ in self.legend), default=0)
@@ -185,6 +189,8 @@ class _Picture:
         )
         names = [one_line(state.labels[place], 32) for place in state.col_order]
         self._labels(axes, range(len(names)), len(state.row_order) - 0.5, names, 8, along_u=True)
+        if self.twice:
+            self._labels(axes, range(len(names)), -0.5, names, 8, along_u=True, before=True)
         if self.named:
             far = state.n_markers - 0.5
             if self.counts is not None:
@@ -195,26 +201,28 @@ class _Picture:
     def _labels(
         self,
         axes: Axes,
-        places: Sequence[int],
+        places: Sequence[float],
         beside: float,
         names: list[str],
         size: float,
         *,
         along_u: bool,
+        before: bool = False,
     ) -> None:
+        """Names at places along one direction, after the other direction's `beside`, or before it."""
         upright = along_u != self.turned  # along the picture's width: written upwards
-        pad = (0, -3) if upright else (3, 0)
+        away = -3 if before else 3
         for place, name in zip(places, names, strict=True):
             axes.annotate(
                 name,
                 (place, beside) if upright else (beside, place),
-                pad,
+                (0, -away) if upright else (away, 0),
                 textcoords="offset points",
                 annotation_clip=False,
                 fontsize=size,
                 rotation=90 if upright else 0,
-                ha="center" if upright else "left",
-                va="top" if upright else "center_baseline",
+                ha="center" if upright else ("right" if before else "left"),
+                va=("bottom" if before else "top") if upright else "center_baseline",
                 parse_math=False,
             )
 

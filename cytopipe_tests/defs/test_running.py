@@ -282,7 +282,7 @@ def test_a_check_that_is_run_later_finds_what_changed_on_disk(finished):
     assert not passed()
 
 
-def test_invariants_are_recorded_with_every_partition(finished):
+def test_checks_are_recorded_with_every_partition(finished):
     history = finished.instance.event_log_storage.get_asset_check_execution_history(
         AssetCheckKey(AssetKey(["decompose", "final"]), "records_conserved"), limit=10
     )

@@ -223,7 +223,7 @@ def test_a_record_that_was_deleted_is_kept_as_deleted(lab: Lab) -> None:
         ("altered", "is not the one in the input"),
     ],
 )
-def test_an_edit_that_breaks_an_invariant_is_told_and_not_undone(lab: Lab, edit: str, said: str) -> None:
+def test_an_edit_that_fails_a_check_is_told_and_not_undone(lab: Lab, edit: str, said: str) -> None:
     lab.make_all()
     folder = folder_of(lab)
     one, two = folder / "cluster_001.fasta", folder / "cluster_002.fasta"

@@ -73,4 +73,4 @@ def make_state(
         "id": id_of_recipe(f"{n_clusters} {n_markers} {seed}"),
     }
     given |= {"cluster_ids": cluster_ids(n_clusters), "markers": markers}
-    return HeatmapState(matrix=matrix, metacluster=metacluster, **given | fields)
+    return HeatmapState(**given | {"matrix": matrix, "metacluster": metacluster} | fields)

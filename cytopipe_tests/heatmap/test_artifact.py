@@ -170,6 +170,15 @@ def test_a_file_written_again_by_anndata_is_the_same_checkpoint(tmp_path):
     assert validate_file(tmp_path / "y.h5ad") == ()
 
 
+def test_a_file_that_was_compressed_with_zstd_is_read(tmp_path):
+    import hdf5plugin
+
+    adata = serialize_heatmap_state(make_state())
+    adata.write_h5ad(tmp_path / "x.h5ad", compression=hdf5plugin.FILTERS["zstd"])
+    assert load_heatmap_state(tmp_path / "x.h5ad").unlike(make_state()) == ()
+    assert validate_file(tmp_path / "x.h5ad") == ()
+
+
 def test_nothing_is_written_that_older_releases_of_anndata_cannot_read(tmp_path):
     """None in uns (a null) makes a file unreadable before 0.12, nullable strings before 0.11."""
     save_heatmap_state(make_state(dendrogram_cut=None), tmp_path / "x.h5ad")

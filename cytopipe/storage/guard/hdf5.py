@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cytopipe.errors import BudgetError, CytopipeError, Finding, InputError, RefusedError
 from cytopipe.storage.guard.budget import budget_bytes, declared_bytes, require_budget
+from cytopipe.storage.guard.hdf5_heaps import require_sound_heaps
 from cytopipe.storage.guard.inflate import inflate
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ MAX_OBJECTS = 200_000
 MAX_DEPTH = 64
 MAX_CHUNK_BYTES = 1 << 30
 MAX_FINDINGS = 20
+_SEARCHED = 1 << 30  # bytes of a file that is searched for damaged heaps: a larger one would be read twice
 _BYTES_PER_TEXT = 64  # a str and a reference to it, without its characters
 _REFERENCE = 16  # bytes of a stored reference to a text: length (4), place in the file (8), number there (4)
 _UNKNOWN_TEXT = 64  # characters of a text whose reference cannot be looked at
@@ -79,6 +81,8 @@ def open_hdf5(
     where = str(path)
     if not Path(path).is_file():
         raise InputError("is not a file", where=where)
+    if Path(path).stat().st_size <= _SEARCHED:
+        require_sound_heaps(Path(path))
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
@@ -129,16 +133,17 @@ def read_one_text(path: Path | str, name: str, *, max_bytes: int) -> str:
         with h5py.File(path, "r", locking=False) as file:
             at = file
             for part in name.split("/"):
-                link = at.get(part, getlink=True) if isinstance(at, h5py.Group) else None
-                if link is None:
+                links = at.id.links if isinstance(at, h5py.Group) else None
+                if links is None or not links.exists(part.encode()):
                     raise InputError(f"holds no {name}", where=where)
-                if not isinstance(link, h5py.HardLink):
+                if links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
                     raise RefusedError(f"holds a link to {name}, not the text itself", where=where)
                 at = at[part]
             text = isinstance(at, h5py.Dataset) and h5py.check_string_dtype(at.dtype) is not None
             if not text or at.shape != () or at.is_virtual or at.external:
                 raise InputError(f"has something else than one text in {name}", where=where)
-            require_budget(text_bytes(at), max_bytes, what=name, where=where)
+            size = _stored_lengths(at) if at.dtype.kind == "O" else at.dtype.itemsize
+            require_budget(size, max_bytes, what=name, where=where)
             return at.asstr(errors="replace")[()]
     except CytopipeError:
         raise

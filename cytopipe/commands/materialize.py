@@ -57,7 +57,7 @@ def materialize(
       cytopipe materialize atlas/activity -p cima.L1.cytosig
       cytopipe materialize atlas/cross_atlas
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     if not (assets or partitions or everything):
         raise UserError(
@@ -101,7 +101,7 @@ def resume(options: Options, dry_run: bool, as_json: bool, quiet: bool) -> int:
 
     Runs that a dead process left as started are ended first.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     with open_project(options, quiet=quiet) as opened:
         from cytopipe.commands.execution import carry_out, show_plan
