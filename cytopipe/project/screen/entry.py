@@ -44,6 +44,7 @@ from cytopipe.screen.parameters import (
     MergeSettings,
     MontageSettings,
     PhenotypeAlignmentSettings,
+    PhenotypeSegmentationSettings,
     QualitySettings,
     ReadModelSettings,
     ReadSettings,
@@ -231,7 +232,7 @@ class Phenotype(Acquisition):
     alignment: PhenotypeAlignmentSettings = Field(default_factory=PhenotypeAlignmentSettings)
     """How channels are brought onto each other."""
 
-    segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
+    segmentation: PhenotypeSegmentationSettings = Field(default_factory=PhenotypeSegmentationSettings)
     """How nuclei and cells are found."""
 
     features: FeatureSettings = Field(default_factory=FeatureSettings)
