@@ -44,6 +44,7 @@ __all__ = [
     "Partitions",
     "Source",
     "Twin",
+    "When",
     "Work",
     "arrives",
     "artifact",
@@ -80,6 +81,22 @@ class Partitions:
     def keys(self, project: Project) -> Sequence[str]:
         """The keys that the project file declares, in its order."""
         return list(project.data_sets.get(self.name, ()))
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class When:
+    """That the settings of an entry decide whether something is made, or whether an input is read.
+
+    Parameters
+    ----------
+    of : Partitions
+        Where it is decided: a set to which the artifact's partitions belong, or their own.
+    unused : callable
+        ``unused(data_set)``: why it is not made or read there, in words; empty text where it is.
+    """
+
+    of: Partitions
+    unused: Callable[[DataSet], str]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -270,6 +287,8 @@ class Artifact:
     twins: tuple[Twin, ...] = ()
     made_by: str = ""
     held: Callable[[DataSet], str] | None = None
+    when: When | None = None
+    reads_when: Mapping[str, When] = field(default_factory=dict)
     minutes: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -327,6 +346,8 @@ def artifact(
     twins: Sequence[Twin] = (),
     made_by: str = "",
     held: Callable[[DataSet], str] | None = None,
+    when: When | None = None,
+    reads_when: Mapping[str, When] | None = None,
     minutes: str = "",
 ) -> Callable[[Callable[..., Any]], Artifact]:
     """Make an :class:`Artifact` of a function.
@@ -366,6 +387,13 @@ def artifact(
         ``held(data_set)``: what a person has to do before this partition, and all that is made from it, goes
         on; empty text where it is made like any other. Materialized alone, it is made all the same: that is
         how a person approves.
+    when : When, optional
+        Where the settings of an entry decide whether it is made at all: where they do not use it, there is no
+        partition of it, nothing is planned and no event is written. An input that is not made arrives as
+        nothing: None, or an empty mapping.
+    reads_when : mapping of parameter to When, optional
+        Inputs that the settings may leave unread. They arrive as nothing there, and make nothing stale; what
+        decides it must be an input, too.
     minutes : str
         Expected duration, in words.
     """
@@ -397,6 +425,8 @@ def artifact(
             twins=tuple(twins),
             made_by=made_by,
             held=held,
+            when=when,
+            reads_when=reads_when or {},
             minutes=minutes,
         )
 
@@ -406,14 +436,21 @@ def artifact(
 class Graph:
     """Every source and artifact of every domain, in the order the data flows.
 
+    Parameters
+    ----------
+    *members : Artifact or Source
+    jobs : mapping of str to str
+        Names of jobs that make all artifacts below a path, of whatever sets of partitions, with what these
+        are made from: ``{"all_sbs_omezarr": "screen/sbs/omezarr"}``.
+
     Raises
     ------
     ValueError
         An asset is declared twice, or made from one that is not declared before it.
     """
 
-    def __init__(self, *members: Artifact | Source) -> None:
-        self.members = members
+    def __init__(self, *members: Artifact | Source, jobs: Mapping[str, str] | None = None) -> None:
+        self.members, self.jobs = members, jobs or {}
         self.artifacts = tuple(one for one in members if isinstance(one, Artifact))
         self.sources = {one.asset: one for one in members if isinstance(one, Source)}
         self.makers: dict[str, Artifact] = {}

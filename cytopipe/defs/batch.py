@@ -156,11 +156,12 @@ class Batch:
     def _take(self, step: Artifact, engine: Engine, stop: Callable[[], bool]) -> Iterator[MaterializeResult]:
         """Take the partitions of the run through one artifact."""
         assets = [asset for asset in step.makes if asset in self._wanted]
-        declared = self.ledger.relations.declared[step.by]
+        relations = self.ledger.relations
+        made = relations.made_set(step)
         for key in self._keys:
-            for asset in assets if key not in declared else ():
+            for asset in assets if key not in made else ():
                 yield from self._answer_gap(step, asset, key)
-        live = [key for key in self._keys if key in declared and assets]
+        live = [key for key in self._keys if key in made and assets]
         live = [key for key in live if not self._is_blocked(step, assets, key)]
         to_make: dict[str, list[str]] = {}
         for key in live:
@@ -183,13 +184,15 @@ class Batch:
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
-                result = self._publish(step, asset, key, outcome, reads)
+                with self.ledger.publishing(self.ledger.places.place(asset, key)) as told:
+                    result = self._publish(step, asset, key, outcome, reads)
             except (DagsterExecutionInterruptedError, Interrupted):
                 raise
             except Exception as error:
                 self._fail(asset, key, error)
                 continue
             yield from self._log(step, asset, key, result, reads, seconds)
+            told()
         for recipe, keys in self._scratch.items():
             if not any((asset, key) in self.failed for asset in step.makes for key in keys):
                 self.ledger.archive.forget(recipe)
@@ -437,7 +440,7 @@ class Batch:
         self, step: Artifact, asset: str, key: str, result: _Result, reads: Mapping[str, Read], seconds: float
     ) -> Iterator[MaterializeResult]:
         """Say that a partition was made."""
-        receipt, shown = result.receipt, result.shown
+        receipt, shown, relations = result.receipt, result.shown, self.ledger.relations
         version = receipt.version if receipt else shown.value.version
         metadata = described(
             self.ledger,
@@ -461,7 +464,7 @@ class Batch:
             kind=MADE,
             version=version,
             code_version=step.code_version,
-            inputs={step.inputs[name]: read.version for name, read in reads.items()},
+            inputs=relations.in_use({step.inputs[name]: read.version for name, read in reads.items()}),
             cursors={step.inputs[name]: read.cursor for name, read in reads.items()},
             stamp=stamp_of_place(self.ledger.archive.root, place, format) if receipt else "",
             metadata=metadata,
@@ -469,8 +472,11 @@ class Batch:
         yield from self._told(step, event, result.checks)
 
     def _answer_gap(self, step: Artifact, asset: str, key: str) -> Iterator[MaterializeResult]:
-        """Answer for a place of a grid where the project has nothing: Dagster wants to hear of it."""
-        nothing = Nothing("the project has no such partition")
+        """Answer for a place of a grid where the project has nothing, or where settings do not use the
+        artifact, and somebody asked for it all the same: Dagster wants to hear of it.
+        """
+        is_there = key in self.ledger.relations.declared[step.by]
+        nothing = Nothing("settings do not use it" if is_there else "the project has no such partition")
         metadata = {"nothing": nothing.words, "how": "nothing to make"}
         event = Event(
             asset=asset,
@@ -497,7 +503,8 @@ class Batch:
         how = str(made.metadata.get("how", ""))
         again = how if how.startswith((EDITED, REMOVED)) else "up to date, not made again"
         metadata = {**made.metadata, "how": again}
-        yield from self._told(step, replace(made, cursors=cursors, metadata=metadata), checks)
+        inputs = self.ledger.relations.in_use(made.inputs)
+        yield from self._told(step, replace(made, inputs=inputs, cursors=cursors, metadata=metadata), checks)
 
     def _told(
         self, step: Artifact, event: Event, checks: Mapping[str, CheckResult]
@@ -531,7 +538,11 @@ class Batch:
 
     def _present_keys(self, step: Artifact, asset: str) -> list[str]:
         """The partitions of the run that were made; all that were, where the run names none."""
-        keys = self._keys if self._is_partitioned or step.by is None else self.ledger.relations.keys(step.by)
+        relations = self.ledger.relations
+        made = relations.made_set(step)
+        keys = (
+            [one for one in self._keys if one in made] if self._is_partitioned else relations.made_keys(step)
+        )
         records = {key: self.ledger.book.record(asset, key, MADE) for key in keys}
         return [
             key

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -259,14 +259,29 @@ class Book:
         }
         return {key: found.get(key) or "missing" for key in keys}
 
-    def list_states(self, asset: str, states: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    def list_states(
+        self,
+        asset: str,
+        states: tuple[str, ...],
+        *,
+        keys: Container[str] | None = None,
+        noted: bool = False,
+    ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """(key, state, reasons) of an asset; see `Ledger.statuses`."""
         chosen = f"and state in ({_marks(states)})" if states else ""
+        chosen += " and (state != 'done' or reasons != '[]')" if noted else ""
         rows = self._db.execute(
             f"select key, state, reasons from state where asset=? {chosen} order by position",
             (asset, *states),
         )
         for key, state, reasons in rows:
-            yield key, state, tuple(json.loads(reasons))
+            if keys is None or key in keys:
+                yield key, state, tuple(json.loads(reasons)) if reasons != "[]" else ()
+
+    def count_done(self, asset: str) -> int:
+        """How many partitions of an asset are done, without a reason beside."""
+        question = "select count(*) from state where asset=? and state='done' and reasons='[]'"
+        return self._db.execute(question, (asset,)).fetchone()[0]
 
     def count_states(self) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}
@@ -315,9 +330,16 @@ class Book:
     def keep_folder(self, path: str, stamp: str) -> None:
         self._db.execute("update folder set stamp=? where path=?", (stamp, path))
 
-    def watched_paths(self, folder: str) -> list[tuple[str, str, str]]:
-        """(asset, key, stamp) of the files and directories in a folder."""
-        rows = self._db.execute("select asset, key, stamp from watch where folder=? and is_set=0", (folder,))
+    def folder(self, path: str) -> str:
+        """The stamp of a folder when it was last looked at; empty text of one that is not watched."""
+        row = self._db.execute("select stamp from folder where path=?", (path,)).fetchone()
+        return row[0] if row else ""
+
+    def watched_paths(self, folder: str) -> list[tuple[str, str, str, str]]:
+        """(asset, key, name, stamp) of the files and directories in a folder."""
+        rows = self._db.execute(
+            "select asset, key, name, stamp from watch where folder=? and is_set=0", (folder,)
+        )
         return list(rows)
 
     def watched_sets(self) -> list[tuple[str, str, str]]:

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,14 +39,14 @@ from cytopipe.defs.book import UNSEEN, Book, Record
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, SEEN, Event, named
 from cytopipe.defs.places import Places
 from cytopipe.defs.relations import Relations
-from cytopipe.defs.stamps import stamp_of_file, stamp_of_files, stamp_of_place
+from cytopipe.defs.stamps import Listing, stamp_of_file, stamp_of_files, stamp_of_place
 from cytopipe.errors import BusyError, CytopipeError
 from cytopipe.project import Project
 from cytopipe.provenance import Input
 from cytopipe.storage.archive import Archive, Place
 from cytopipe.storage.formats import SetFormat
 
-__all__ = ["NEEDED", "WANTED", "Change", "Events", "Ledger", "Read", "Status"]
+__all__ = ["NEEDED", "WANTED", "Change", "Events", "Ledger", "Read", "Status", "version_over"]
 
 NEEDED = "needed"
 WANTED = ("stale", "missing", "failed", "interrupted", NEEDED)
@@ -167,9 +167,10 @@ class Ledger:
             changed: dict[str, list[tuple[str, str]]] = {}
             for asset, key, known in self._changed_artifacts():
                 changed.setdefault(asset, []).append((key, known))
+            listing = Listing()
             # In the order of the flow: outside work is compared with entries of what it was made from.
             for asset in self.graph.makers:
-                found = self._look_at_artifacts(asset, changed.get(asset, ()), touched)
+                found = self._look_at_artifacts(asset, changed.get(asset, ()), touched, listing)
                 noticed += self._note(found, touched)
             self._judge_touched(touched)
         return [Change(event.asset, event.key, what) for event, what in noticed]
@@ -219,12 +220,14 @@ class Ledger:
             total.update("\n".join(self.relations.keys(by)).encode())
         for one in self.graph.artifacts:
             total.update(f"\n{one.asset} {one.code_version} {sorted(one.inputs.items())}".encode())
+            for when in (one.when, *one.reads_when.values()):
+                total.update(f" {sorted(self.relations.unused(when))}".encode() if when else b" ")
         return total.hexdigest()
 
     def _declare(self, touched: dict[str, set[str]]) -> None:
         """Write down which partitions there are and which files to watch, and look at declared values."""
         for asset, one in self.graph.by_asset.items():
-            keys = self._keys(one)
+            keys = self.keys(one)
             self.book.keep_keys(asset, keys)
             touched.setdefault(asset, set()).update(keys)
             if isinstance(one, Source):
@@ -232,11 +235,11 @@ class Ledger:
             else:
                 self._watch_artifacts(asset, one, keys)
 
-    def _keys(self, one: Artifact | Source) -> Sequence[str]:
+    def keys(self, one: Artifact | Source) -> Sequence[str]:
         """The partitions of which a state is kept; none of a table over data sets where none is declared."""
         if one.by is not None or isinstance(one, Source):
-            return self.relations.keys(one.by)
-        return ("",) if any(self._keys(self.graph.by_asset[of]) for of in one.inputs.values()) else ()
+            return self.relations.made_keys(one)
+        return ("",) if any(self.keys(self.graph.by_asset[of]) for of in one.inputs.values()) else ()
 
     def _watch_source(self, source: Source, keys: Iterable[str]) -> None:
         data_sets = self.project.data_sets.get(source.by.name, {}) if source.by else {}
@@ -284,7 +287,11 @@ class Ledger:
                 yield key, now
 
     def _look_at_artifacts(
-        self, asset: str, changed: Iterable[tuple[str, str]], touched: dict[str, set[str]]
+        self,
+        asset: str,
+        changed: Iterable[tuple[str, str]],
+        touched: dict[str, set[str]],
+        listing: Listing,
     ) -> Iterator[tuple[Event, str]]:
         """Artifacts that stand otherwise than the ledger knows (key, known stamp); what cannot be taken up
         is only written down.
@@ -292,7 +299,7 @@ class Ledger:
         step = self.graph.makers[asset]
         for key, known in changed:
             format, place = step.makes[asset], self.places.place(asset, key)
-            stamp = stamp_of_place(self.archive.root, place, format)
+            stamp = stamp_of_place(self.archive.root, place, format, listing)
             if stamp == known:
                 continue
             record = self.book.record(asset, key, MADE)
@@ -321,16 +328,38 @@ class Ledger:
         return bool(made and made.run_id) and self.events.is_live(made.run_id)
 
     def _changed_artifacts(self) -> Iterator[tuple[str, str, str]]:
-        """(asset, key, known stamp) of what may have changed: files of folders that were written in, and all
-        sets.
+        """(asset, key, known stamp) of what may have changed: what stands otherwise in folders that were
+        written in, and all sets.
         """
         for folder, known in self.book.folders():
-            now = stamp_of_file(self.archive.root / folder)
-            if now != known:
-                # The stamp is taken before the look: what is written meanwhile is seen next time.
-                self.book.keep_folder(folder, now)
-                yield from self.book.watched_paths(folder)
+            path = f"{self.archive.root}/{folder}"
+            now = stamp_of_file(path)
+            if now == known:
+                continue
+            # The stamp is taken before the look: what is written meanwhile is seen next time.
+            self.book.keep_folder(folder, now)
+            for asset, key, name, stamp in self.book.watched_paths(folder):
+                if stamp_of_file(f"{path}/{name}") != stamp:
+                    yield asset, key, stamp
         yield from self.book.watched_sets()
+
+    @contextmanager
+    def publishing(self, place: Place) -> Iterator[Callable[[], None]]:
+        """Within the block this process writes at a place; yields what to call when the history says so.
+
+        If nobody else had written into that folder since it was last looked at, it need not be looked through
+        again: a run that writes 25 of 100,000 images would look at all of them at its next refresh.
+        """
+        folder = place.path.rpartition("/")[0]
+        path = f"{self.archive.root}/{folder}"
+        before, after = stamp_of_file(path), ""
+
+        def told() -> None:
+            if before and after and self.book.folder(folder) == before:
+                self.book.keep_folder(folder, after)
+
+        yield told
+        after = stamp_of_file(path)
 
     def _take_up(
         self,
@@ -422,11 +451,11 @@ class Ledger:
             found[upstream] = (
                 self.read(step, name, key).version
                 if parts is None
-                else _version_over(parts)
+                else version_over(parts)
                 if many
                 else next(iter(parts.values()))
             )
-        return found
+        return self.relations.in_use(found)
 
     def cursors(self, step: Artifact, key: str, inputs: Mapping[str, str]) -> dict[str, int]:
         """From where Dagster compares: after what stands of an input, or before it where that is not the
@@ -469,7 +498,7 @@ class Ledger:
                 self._touch_consumers(asset, key, touched)
         for step in self.graph.artifacts:
             for asset in step.makes:
-                declared = self.relations.declared[step.by]
+                declared = self.relations.made_set(step)
                 for key in sorted(touched.pop(asset, set()) & declared):
                     state, version = self.book.state(asset, key)
                     status = self.judge(asset, key)
@@ -614,10 +643,12 @@ class Ledger:
         if record.code_version != step.code_version:
             yield f"code version {record.code_version or 'unknown'} -> {step.code_version}"
         for name, upstream in step.inputs.items():
+            if not self.relations.is_read(step, name, key):
+                continue
             now, then = self.read(step, name, key), record.inputs.get(upstream)
-            if then is None:
+            if then is None and now.parts:
                 yield f"{upstream} is a new input"
-            elif then != now.version:
+            elif then is not None and then != now.version:
                 yield self._told(step, name, asset, key, then, now)
 
     def _told(self, step: Artifact, name: str, asset: str, key: str, then: str, now: Read) -> str:
@@ -651,7 +682,7 @@ class Ledger:
             parts = {part: version for part, version in parts.items() if version}
         cursor = max((number for _, number in known.values()), default=0)
         if self.relations.is_many(step, name):
-            return Read(_version_over(parts), cursor, parts)
+            return Read(version_over(parts), cursor, parts)
         return Read(next(iter(parts.values()), ""), cursor, parts)
 
     def status(self, asset: str, key: str) -> Status:
@@ -659,11 +690,35 @@ class Ledger:
         state, reasons = self.book.state_and_reasons(asset, key)
         return Status(asset, key, state or "missing", reasons, self.book.record(asset, key, MADE))
 
-    def statuses(self, assets: Iterable[str], states: Iterable[str] = ()) -> Iterator[Status]:
-        """Every partition of `assets` (in one of `states`, if any is named), in the order of the file."""
+    def statuses(
+        self,
+        assets: Iterable[str],
+        states: Iterable[str] = (),
+        *,
+        keys: Mapping[str, Container[str]] | None = None,
+        noted: bool = False,
+    ) -> Iterator[Status]:
+        """Partitions of assets, in the order of the project file.
+
+        Parameters
+        ----------
+        assets : iterable of str
+        states : iterable of str
+            Only in one of these, if any is named.
+        keys : mapping of asset to container of str, optional
+            Only these partitions, of the assets in it.
+        noted : bool
+            Of what is done, only what has a note: a failed check, a removal.
+        """
+        chosen = tuple(states)
         for asset in assets:
-            for key, state, reasons in self.book.list_states(asset, tuple(states)):
+            own = None if keys is None else keys.get(asset, ())
+            for key, state, reasons in self.book.list_states(asset, chosen, keys=own, noted=noted):
                 yield Status(asset, key, state, reasons)
+
+    def n_done(self, asset: str) -> int:
+        """How many partitions are done, without any note."""
+        return self.book.count_done(asset)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each asset, how many of its partitions are in each state."""
@@ -678,7 +733,7 @@ def _told_unmade(unmade: Sequence[Status], key: str) -> Iterator[str]:
         yield f"and {len(unmade) - 3} more of {unmade[0].asset}"
 
 
-def _version_over(parts: Mapping[str, str]) -> str:
+def version_over(parts: Mapping[str, str]) -> str:
     """The version over many partitions, whatever their order."""
     return hashlib.sha256("".join(f"{key}={parts[key]}\n" for key in sorted(parts)).encode()).hexdigest()
 

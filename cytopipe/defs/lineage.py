@@ -141,7 +141,7 @@ def _recipe(
     """What a version was made from: as its receipt says while it stands, else as its event does."""
     if asset in ledger.graph.sources:
         return [], dict(ledger.book.values(version) or {})
-    declared = key in ledger.relations.declared[ledger.graph.makers[asset].by]
+    declared = key in ledger.relations.made_set(ledger.graph.makers[asset])
     receipt = ledger.archive.receipt(ledger.places.place(asset, key)) if declared else None
     if receipt is not None and receipt.version == version and receipt.provenance is not None:
         made = receipt.provenance

@@ -18,4 +18,7 @@ from cytopipe.defs.screen_sbs import MEMBERS as SBS
 
 __all__ = ["SCREEN"]
 
-SCREEN = Graph(*GATE, *SBS, *PHENOTYPE, *MERGE, *QUALITY, *AGGREGATE, *OMEZARR)
+SCREEN = Graph(
+    *(*GATE, *SBS, *PHENOTYPE, *MERGE, *QUALITY, *AGGREGATE, *OMEZARR),
+    jobs={f"all_{of}_omezarr": f"screen/{of}/omezarr" for of in ("sbs", "phenotype")},
+)

@@ -2,8 +2,7 @@
 
 sbs/aligned, ... -> sbs/omezarr/aligned, segmentation, ... (a tile each) -> sbs/omezarr/plate
 
-A tile has a partition here where its acquisition is exported at all; of stages that the project file does not
-list, nothing is made.
+Of stages that the project file does not list there are no partitions.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, Partitions, artifact
-from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES, SCREENS, WELLS, settings_of
+from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, artifact
+from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES, WELLS, settings_of
 from cytopipe.defs.screen_twins import twins_of
+from cytopipe.defs.screen_when import plate_exported, stage_exported
 from cytopipe.project import DataSet
 from cytopipe.screen.omezarr import stacked
 from cytopipe.screen.stages import STAGES, Stage
@@ -27,41 +27,20 @@ from cytopipe.storage.formats.tiffs import ImageFiles
 if TYPE_CHECKING:
     from cytopipe.project.screen.exports import OmeZarrExport
 
-__all__ = ["MEMBERS", "PHENOTYPE_EXPORTS", "SBS_EXPORTS", "export_of"]
+__all__ = ["MEMBERS", "export_of"]
 
-_OFF = "the project file exports no images of this stage"
-
-
-def _exports(tiles: Partitions, name: str, title: str) -> Partitions:
-    return Partitions(
-        name=name,
-        title=title,
-        within={
-            tiles: lambda tile: tile.key,
-            WELLS: lambda tile: tile.entry.well_key,
-            PLATES: lambda tile: tile.entry.plate_key,
-            SCREENS: lambda tile: tile.entry.screen,
-        },
-        dimensions=("screen_wells", "tile"),
-        per_run=100,
-    )
-
-
-SBS_EXPORTS = _exports(SBS_TILES, "sbs_omezarr", "tile whose sequencing images are exported")
-PHENOTYPE_EXPORTS = _exports(PHENOTYPE_TILES, "phenotype_omezarr", "tile whose stained images are exported")
-_BY = {"sbs": SBS_EXPORTS, "phenotype": PHENOTYPE_EXPORTS}
+_BY = {"sbs": SBS_TILES, "phenotype": PHENOTYPE_TILES}
 _TITLES = {"sbs": "sequencing", "phenotype": "phenotype"}
 
 
 def _settings(acquisition: str):
     def read(screen):
         one = screen.acquisitions.get(acquisition)
-        if one is None:
-            return None
-        return one.omezarr.model_copy(update={"stages": list(screen.exported(acquisition))})
+        return None if one is None else one.omezarr
 
-    description = f"Which {_TITLES[acquisition]} images are exported as OME-Zarr, and how."
-    return settings_of(f"screen/{acquisition}/omezarr_settings", description, read)
+    description = f"How {_TITLES[acquisition]} images are exported as OME-Zarr."
+    which = ("export", "stages", "plate")  # they decide what is made, not how
+    return settings_of(f"screen/{acquisition}/omezarr_settings", description, read, without=which)
 
 
 def _acquisition(stage: Stage) -> str:
@@ -123,11 +102,11 @@ def _export_of(stage: Stage) -> Artifact:
     """The export of a stage that makes one image for each tile, or for each well."""
     of = _acquisition(stage)
 
-    def exported(part: DataSet, image: Handle, settings: OmeZarrExport) -> Described | Nothing:
+    def exported(part: DataSet, image: Handle | None, settings: OmeZarrExport) -> Described | Nothing:
         from dataclasses import replace
 
-        if settings is None or stage.name not in settings.stages:
-            return Nothing(_OFF)
+        if image is None:
+            return Nothing("there is no image of this stage")
         found = image.load()
         names = _channels(found, stage)
         if isinstance(found, ImageFiles):
@@ -145,6 +124,7 @@ def _export_of(stage: Stage) -> Artifact:
         place=f"screen/{{screen}}/{stage.omezarr_place}",
         inputs={"image": stage.asset, "settings": f"screen/{of}/omezarr_settings"},
         checks=(SAME_PIXELS,),
+        when=stage_exported(of, stage.name),
         twins=twins_of(stage),
     )(exported)
 
@@ -153,11 +133,9 @@ def _labelled_export_of(stage: Stage, shown: str, masks: tuple[str, ...]) -> Art
     """The export of a stage that makes masks: the image they were found on, with the masks as labels."""
     of = _acquisition(stage)
 
-    def with_labels(image: Image, found: Mapping[str, Image], settings: OmeZarrExport) -> object:
+    def with_labels(image: Image, found: Mapping[str, Image], settings: OmeZarrExport) -> Described:
         from dataclasses import replace
 
-        if settings is None or stage.name not in settings.stages:
-            return Nothing(_OFF)
         labelled = replace(image, labels=dict(found))
         counts = {f"n_{name}": int(one.load().max(initial=0)) for name, one in found.items()}
         return Described(_laid_out(labelled, settings), counts)
@@ -184,6 +162,7 @@ def _labelled_export_of(stage: Stage, shown: str, masks: tuple[str, ...]) -> Art
             "settings": f"screen/{of}/omezarr_settings",
         },
         checks=(SAME_PIXELS,),
+        when=stage_exported(of, stage.name),
         twins=twins_of(stage, masks),
     )(exported)
 
@@ -200,6 +179,15 @@ def _field(key: str) -> str:
     return f"{row.upper()}/{column}/{tile}"
 
 
+def _stage_of(acquisition: str, folder: str) -> str:
+    """The stage whose images lie in a folder of an acquisition's exports."""
+    return next(
+        stage.name
+        for stage in STAGES.values()
+        if stage.is_image and stage.omezarr_folder == folder and _acquisition(stage) == acquisition
+    )
+
+
 def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
     """The plate of an acquisition, of the first of the preferred images that is exported."""
 
@@ -214,9 +202,9 @@ def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
         Of segmentation, corrected and aligned images the first that is exported; files are shared with the
         tiles' own exports and take no space.
         """
-        one = plate.entry.settings.acquisitions.get(acquisition)
+        one = plate.entry.settings.acquisitions[acquisition]
         some = next((found for found in (first, second, third) if found), {})
-        if one is None or not one.omezarr.plate or not some:
+        if not some:
             return Nothing("no tile of this plate is exported as OME-Zarr")
         fields = {_field(key): handle.path for key, handle in some.items()}
         value = Plate(f"{plate.entry.screen} {plate.entry.plate}", fields, ngff=one.omezarr.ngff_version)
@@ -234,6 +222,7 @@ def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
         },
         optional=("first", "second", "third"),
         checks=(SAME_CHANNELS,),
+        when=plate_exported(acquisition, *(_stage_of(acquisition, one) for one in preferred)),
     )(plate)
 
 

@@ -4,6 +4,9 @@ raw -> images -> aligned -> log_filtered -> standard_deviation -> peaks --+
           |         |            +--------> max_filtered -----------------+-> bases -> reads -> cell_barcodes
           +-> ic_fields (well) -> corrected -> nuclei, cells -------------+
 
+Filtered images, peaks and bases are made for the methods median and percentile alone, or where an export asks
+for them; read_model (well) for the method model alone.
+
 reads, cell_barcodes, nuclei of all tiles -> well_reads, well_cells, well_info
 """
 
@@ -57,6 +60,7 @@ from cytopipe.defs.screen_sources import (
     settings_of,
     stage_of,
 )
+from cytopipe.defs.screen_when import BY_MODEL, BY_PEAKS, PEAK_METHODS, filtered
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.document import JSON
@@ -212,6 +216,7 @@ def _residuals(found) -> dict[str, object]:
     by=SBS_TILES,
     place=_image("log_filtered"),
     checks=(same_size("aligned"),),
+    when=filtered("log_filter", "compute_standard_deviation", "find_peaks", "max_filter"),
 )
 def log_filtered(tile: DataSet, aligned: Image, log_settings: FilterSettings) -> Described:
     """Spots brought out by a Laplacian of Gaussian, bases alone; DAPI as it was. uint16 TCYX."""
@@ -228,7 +233,12 @@ def _extra(image: Image) -> list[int]:
 
 
 @artifact(
-    "screen/sbs/standard_deviation", TIFF, by=SBS_TILES, place=_image("standard_deviation"), checks=(FINITE,)
+    "screen/sbs/standard_deviation",
+    TIFF,
+    by=SBS_TILES,
+    place=_image("standard_deviation"),
+    checks=(FINITE,),
+    when=filtered("compute_standard_deviation", "find_peaks"),
 )
 def standard_deviation(tile: DataSet, log_filtered: Image) -> Described:
     """How much each pixel changes over cycles, mean over the bases; float64 YX."""
@@ -239,7 +249,14 @@ def standard_deviation(tile: DataSet, log_filtered: Image) -> Described:
     return Described(as_like(pixels, log_filtered, "YX"), picture=png(crop_of_spots(pixels)))
 
 
-@artifact("screen/sbs/peaks", TIFF, by=SBS_TILES, place=_image("peaks"), checks=(FINITE,))
+@artifact(
+    "screen/sbs/peaks",
+    TIFF,
+    by=SBS_TILES,
+    place=_image("peaks"),
+    checks=(FINITE,),
+    when=filtered("find_peaks"),
+)
 def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSettings) -> Described:
     """Candidate reads: local maxima of the standard deviation, and how far each stands out; float64 YX."""
     from cytopipe.screen.filters import find_peaks
@@ -256,6 +273,7 @@ def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSetting
     by=SBS_TILES,
     place=_image("max_filtered"),
     checks=(same_size("log_filtered"),),
+    when=filtered("max_filter"),
 )
 def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSettings) -> Image:
     """The maximum around each pixel, bases alone, so that a spot off by a pixel keeps it; uint16 TCYX."""
@@ -354,20 +372,24 @@ def segmentation(
 # ---------------------------------------------------------------------- reads of a tile
 
 
-@artifact("screen/sbs/bases", PARQUET, by=SBS_TILES, place=_table("bases"), checks=(BASES_IN_PLACE,))
+@artifact(
+    "screen/sbs/bases",
+    PARQUET,
+    by=SBS_TILES,
+    place=_table("bases"),
+    checks=(BASES_IN_PLACE,),
+    when=BY_PEAKS,
+)
 def bases(
     tile: DataSet,
     peaks: Image,
     max_filtered: Image,
     cells: Image,
-    read_method: ReadSettings,
     base_settings: ReadSettings,
-) -> Described | Nothing:
+) -> Described:
     """Intensity of every base in every cycle of each read, and the cell it lies in."""
     from cytopipe.screen.bases import extract_bases
 
-    if read_method.method not in _BY_PEAKS:
-        return Nothing(f"the method {read_method.method} finds spots in the aligned image")
     table = extract_bases(
         peaks.load(),
         max_filtered.load(),
@@ -378,9 +400,6 @@ def bases(
         read_margin_px=base_settings.read_margin_px,
     )
     return Described(table, {"n_reads": int(table["read"].nunique())})
-
-
-_BY_PEAKS = ("median", "percentile")
 
 
 _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_settings"}
@@ -394,6 +413,7 @@ _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_set
     place=f"screen/{{screen}}/sbs/models/{WELL_NAME}__read_model.json",
     checks=(MODEL_READABLE,),
     inputs=_LIBRARY,
+    when=BY_MODEL,
 )
 def read_model(
     well: DataSet,
@@ -401,7 +421,6 @@ def read_model(
     cells: Mapping[str, Handle],
     library: DataFrame | None,
     library_settings: LibrarySettings,
-    read_method: ReadSettings,
     model_settings: ReadModelSettings,
 ) -> Described | Nothing:
     """How the spots of a well look: gains, crosstalk and phasing by cycle, noise, and the barcodes' shares.
@@ -412,8 +431,6 @@ def read_model(
 
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
-    if read_method.method != "model":
-        return Nothing(f"the method {read_method.method} learns nothing from the well")
     tiles, notes = tiles_of(well, "sbs", cells)
     opened = [(aligned[f"{well.key}|{tile}"].load(), labels.load()) for tile, labels in tiles.items()]
     model = estimate_read_model(
@@ -441,11 +458,12 @@ def _named_for_model(library: DataFrame | None, settings: LibrarySettings) -> Da
     place=_table("reads"),
     inputs=_LIBRARY,
     checks=(READS_IN_PLACE,),
+    reads_when={"bases": BY_PEAKS, "peaks": BY_PEAKS, "read_model": BY_MODEL},
 )
 def reads(
     tile: DataSet,
     bases: DataFrame | None,
-    peaks: Handle,
+    peaks: Handle | None,
     aligned: Handle,
     cells: Handle,
     read_model: dict | None,
@@ -458,7 +476,7 @@ def reads(
     """The sequence of each read, with the quality of every base."""
     from cytopipe.screen.thumbnails import density, png
 
-    if read_method.method in _BY_PEAKS:
+    if read_method.method in PEAK_METHODS:
         from cytopipe.screen.reads import call_reads
 
         table = call_reads(
@@ -493,6 +511,7 @@ def reads(
     place=_table("cells"),
     inputs=_LIBRARY,
     checks=(ONE_ROW_PER_CELL,),
+    reads_when={"read_model": BY_MODEL},
 )
 def cell_barcodes(
     tile: DataSet,

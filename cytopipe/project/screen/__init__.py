@@ -4,7 +4,7 @@ from cytopipe.project.domain import Domain
 
 __all__ = ["DOMAIN"]
 
-_GRIDS = ("sbs_tiles", "phenotype_tiles", "sbs_omezarr", "phenotype_omezarr")
+_GRIDS = ("sbs_tiles", "phenotype_tiles")
 
 DOMAIN = Domain(
     name="screen",
