@@ -45,6 +45,7 @@ from cytopipe.screen.parameters import (
     MergeSettings,
     MontageSettings,
     PhenotypeAlignmentSettings,
+    PhenotypeSegmentationSettings,
     QualitySettings,
     ReadModelSettings,
     ReadSettings,
@@ -263,7 +264,7 @@ class Phenotype(Acquisition):
     alignment: PhenotypeAlignmentSettings = Field(default_factory=PhenotypeAlignmentSettings)
     """How channels are brought onto each other."""
 
-    segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
+    segmentation: PhenotypeSegmentationSettings = Field(default_factory=PhenotypeSegmentationSettings)
     """How nuclei and cells are found."""
 
     features: FeatureSettings = Field(default_factory=FeatureSettings)
@@ -433,6 +434,7 @@ class Screen(Entry):
             of: {well: [one[2] for one in some] for well, some in _by_well(images).items()}
             for of, images in found.items()
         }
+        of_plates = {of: _by_plate(some) for of, some in tiles.items()}
         by_tile = {
             of: [self._tile(name, one, files) for one, files in images.items()]
             for of, images in found.items()
@@ -443,7 +445,7 @@ class Screen(Entry):
             "screen_wells": [
                 (
                     f"{name}.{plate}-{well}",
-                    ScreenPart(self, name, plate, well, tiles=_tiles(tiles, plate, well)),
+                    ScreenPart(self, name, plate, well, tiles=_tiles(tiles, of_plates, plate, well)),
                 )
                 for plate, well in wells
             ],
@@ -465,15 +467,25 @@ def _by_well(images: Iterable[TileName]) -> dict[tuple[str, str], list[TileName]
     return found
 
 
+def _by_plate(by_well: Mapping[tuple[str, str], list[int]]) -> dict[str, list[int]]:
+    """The tiles that any well of a plate has, in order."""
+    found: dict[str, set[int]] = {}
+    for (plate, _), tiles in by_well.items():
+        found.setdefault(plate, set()).update(tiles)
+    return {plate: sorted(tiles) for plate, tiles in found.items()}
+
+
 def _tiles(
-    tiles: Mapping[str, Mapping[tuple[str, str], list[int]]], plate: str, well: str
+    tiles: Mapping[str, Mapping[tuple[str, str], list[int]]],
+    of_plates: Mapping[str, Mapping[str, list[int]]],
+    plate: str,
+    well: str,
 ) -> dict[str, dict[int, bool]]:
     """The tiles of a well in each acquisition; False for those that only other wells of its plate have."""
     found: dict[str, dict[int, bool]] = {}
     for of, by_well in tiles.items():
         own = set(by_well.get((plate, well), ()))
-        expected = {tile for (p, _), some in by_well.items() if p == plate for tile in some} if own else set()
-        found[of] = {tile: tile in own for tile in sorted(expected)}
+        found[of] = {tile: tile in own for tile in of_plates[of].get(plate, ())} if own else {}
     return found
 
 

@@ -73,9 +73,12 @@ class Images:
 
     def sort(self) -> None:
         """Bring tiles into the order in which people count: A2 before A10."""
+        # Plates and wells are few, tiles are many: each name is taken apart once.
+        names = {text for name in self.tiles for text in name[:2]}
+        order = {text: natural(text) for text in names}
         self.tiles = {
             name: self.tiles[name]
-            for name in sorted(self.tiles, key=lambda one: (natural(one[0]), natural(one[1]), one[2]))
+            for name in sorted(self.tiles, key=lambda one: (order[one[0]], order[one[1]], one[2]))
         }
 
 
@@ -197,7 +200,9 @@ def _walk(
                 continue
             match = level.exact.fullmatch(name)
             values = match.groupdict() if match else None
-            if values is None or any(known.get(one, value) != value for one, value in values.items()):
+            if values is None or (
+                known and any(known.get(one, value) != value for one, value in values.items())
+            ):
                 odd.append(entry.path)
             elif is_last:
                 yield entry.path, {**known, **values} if known else values
