@@ -41,6 +41,7 @@ __all__ = [
     "Described",
     "Graph",
     "Nothing",
+    "Outside",
     "Partitions",
     "Source",
     "Twin",
@@ -123,6 +124,9 @@ class Source:
         them.
     describe : callable
         ``describe(project, data_set)``: what to show of it.
+    absent : callable
+        ``absent(data_set)``: why there is none, and never was; what is made from it then waits. Empty text
+        where there should be one.
     kinds : tuple of str
         What Dagster's page shows beside it, at most two.
     """
@@ -135,6 +139,7 @@ class Source:
     digest: Callable[[Project, DataSet], str | None] | None = None
     values: Callable[[DataSet], Mapping[str, object]] | None = None
     describe: Callable[[Project, DataSet], Mapping[str, object]] = lambda project, data: {}
+    absent: Callable[[DataSet], str] = lambda data: ""
     kinds: tuple[str, ...] = ()
 
     def version(self, project: Project, data: DataSet) -> str | None:
@@ -270,6 +275,25 @@ class Twin:
     is_preferred: Callable[[DataSet], bool]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A partition of an asset that somebody else made: its files lie outside of the project, where they are
+    read, and never written nor removed.
+
+    Parameters
+    ----------
+    files : tuple of Path
+    load : callable
+        ``load()``: the value, as the asset's own format would give it; it can be sent to a worker.
+    digest : callable
+        ``digest()``: stands for the content of the files; None where they cannot be read.
+    """
+
+    files: tuple[Path, ...]
+    load: Callable[[], Any]
+    digest: Callable[[], str | None]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Artifact:
     """A function and the artifacts it makes; see :func:`artifact`."""
@@ -282,6 +306,9 @@ class Artifact:
     version: str
     checks: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    dispensable: frozenset[str] = frozenset()
+    outside: Mapping[str, Callable[[DataSet], Outside | None]] = field(default_factory=dict)
+    outside_when: When | None = None
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] = field(default_factory=dict)
     one_pass: Callable[[DataSet], str] | None = None
     twins: tuple[Twin, ...] = ()
@@ -340,6 +367,7 @@ def artifact(
     place: str | Mapping[str, str] = "",
     inputs: Mapping[str, str] | None = None,
     optional: Iterable[str] = (),
+    dispensable: Iterable[str] = (),
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] | None = None,
     checks: Sequence[Check] | Mapping[str, Sequence[Check]] = (),
     one_pass: Callable[[DataSet], str] | None = None,
@@ -370,7 +398,10 @@ def artifact(
         Where the parameter's name does not say it: by default it is the asset of that name beside this one,
         ``screen/sbs/images`` for ``screen/sbs/aligned``.
     optional : iterable of str
-        Parameters of which parts may be missing: they are left out of the mapping.
+        Parameters of which parts may be missing: they are left out of the mapping. Where no part can be made,
+        the artifact waits.
+    dispensable : iterable of str
+        Those of them without which it is made all the same.
     chosen : mapping of parameter to callable, optional
         ``chosen(data_set)``: the keys it is made from, for parents that are chosen for every partition; for
         an artifact without partitions ``chosen(project)``.
@@ -420,6 +451,7 @@ def artifact(
                 ).items()
             },
             optional=frozenset(optional),
+            dispensable=frozenset(dispensable),
             chosen=chosen or {},
             one_pass=one_pass,
             twins=tuple(twins),

@@ -162,12 +162,17 @@ class Batch:
             for asset in assets if key not in made else ():
                 yield from self._answer_gap(step, asset, key)
         live = [key for key in self._keys if key in made and assets]
-        live = [key for key in live if not self._is_blocked(step, assets, key)]
         to_make: dict[str, list[str]] = {}
         for key in live:
+            inside = [asset for asset in assets if self.ledger.outside(asset, key) is None]
+            blocked = bool(inside) and self._is_blocked(step, inside, key)
             for asset in assets:
+                if blocked and asset in inside:
+                    continue
                 if self.ledger.status(asset, key).state == "done":
                     yield from self._say_again(step, asset, key)
+                elif absent := self.ledger.absent(asset, key):
+                    self._fail(asset, key, NotReady("; ".join(absent)))
                 elif self.ledger.status(asset, key).state == "held" and not self._is_approval(step):
                     self._fail(asset, key, NotReady("; ".join(self.ledger.status(asset, key).reasons)))
                 elif self.ledger.is_edited(asset, key):
@@ -495,13 +500,15 @@ class Batch:
         made = next(one for one in self.ledger.events.events(asset, key) if one.kind == MADE)
         reads = {name: self.ledger.read(step, name, key) for name in step.inputs}
         checks: Mapping[str, CheckResult] = {}
-        if len(self._keys) == 1 and step.checks.get(asset) and made.stamp:
+        lies_here = made.stamp and "outside" not in made.metadata
+        if len(self._keys) == 1 and step.checks.get(asset) and lies_here:
             format, place = step.makes[asset], self.ledger.places.place(asset, key)
             if self._inputs.stand(step, key, _read_by(step.checks[asset])):
                 checks = self._checked(step, asset, key, self.ledger.archive.get(place, format), reads)
         cursors = {step.inputs[name]: read.cursor for name, read in reads.items()}
         how = str(made.metadata.get("how", ""))
-        again = how if how.startswith((EDITED, REMOVED)) else "up to date, not made again"
+        kept = how.startswith((EDITED, REMOVED)) or "outside" in made.metadata
+        again = how if kept else "up to date, not made again"
         metadata = {**made.metadata, "how": again}
         inputs = self.ledger.relations.in_use(made.inputs)
         yield from self._told(step, replace(made, inputs=inputs, cursors=cursors, metadata=metadata), checks)
@@ -548,7 +555,7 @@ class Batch:
             key
             for key, record in records.items()
             if record is not None
-            and "removed" not in record.facts
+            and not {"removed", "outside"} & set(record.facts)
             and self._inputs.stand(step, key, _read_by(step.checks[asset]))
         ]
 

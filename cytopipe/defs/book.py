@@ -29,7 +29,7 @@ UNSEEN = "unseen"
 
 _VERSION = "2"
 _CHUNK = 500  # SQLite takes so many variables in a statement
-_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "wanted", "failed_checks")
+_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "wanted", "failed_checks", "outside")
 _TABLES = """
 create table meta (name text primary key, value text) without rowid;
 create table record (
@@ -300,7 +300,7 @@ class Book:
         self._db.executemany(
             "insert into watch values (?1, ?2, ?3, ?4, ?5, coalesce((select stamp from record where "
             "asset=?1 and key=?2 and kind='made'), ''), '', '') on conflict (asset, key) do update "
-            "set folder=excluded.folder, name=excluded.name",
+            "set folder=excluded.folder, name=excluded.name, files=''",
             rows,
         )
         if not is_set:
@@ -312,10 +312,11 @@ class Book:
             )
 
     def watch_files(self, asset: str, files: Mapping[str, Sequence[str]]) -> None:
-        """Watch the files of a source's partitions."""
+        """Watch the files of a source's partitions, or of what lies outside."""
         self._db.executemany(
             "insert into watch values (?, ?, '', '', 0, '', '', ?) on conflict (asset, key) do update "
-            "set stamp=case when files=excluded.files then stamp else '' end, files=excluded.files",
+            "set stamp=case when files=excluded.files then stamp else '' end, files=excluded.files, "
+            "folder='', name='', content=''",
             ((asset, key, "\0".join(paths)) for key, paths in files.items()),
         )
 
@@ -323,6 +324,10 @@ class Book:
         """(key, files, stamp) of a source."""
         rows = self._db.execute("select key, files, stamp from watch where asset=?", (asset,))
         return [(key, files.split("\0") if files else [], stamp) for key, files, stamp in rows]
+
+    def watched_outside(self, asset: str) -> list[tuple[str, list[str], str]]:
+        """(key, files, stamp) of the partitions of an artifact that lie outside."""
+        return [one for one in self.watched_files(asset) if one[1]]
 
     def folders(self) -> list[tuple[str, str]]:
         return list(self._db.execute("select path, stamp from folder"))
@@ -338,7 +343,7 @@ class Book:
     def watched_paths(self, folder: str) -> list[tuple[str, str, str, str]]:
         """(asset, key, name, stamp) of the files and directories in a folder."""
         rows = self._db.execute(
-            "select asset, key, name, stamp from watch where folder=? and is_set=0", (folder,)
+            "select asset, key, name, stamp from watch where folder=? and is_set=0 and files=''", (folder,)
         )
         return list(rows)
 

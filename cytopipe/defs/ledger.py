@@ -1,7 +1,8 @@
 """The ledger: which partition of which asset is fresh, and why not.
 
     done         the newest materialization has today's code version and today's inputs, and its files stand
-                 or were removed after use; a reason says so, or which check failed that does not block
+                 or were removed after use; a reason says so, or which check failed that does not block. Or it
+                 was made by somebody else and lies outside, as it is
     needed       removed after use, and something that is to be made reads it, or a person wants it again
     stale        one of them differs, or an input is to be made again
     missing      never made
@@ -32,9 +33,10 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
-from cytopipe.defs.artifact import Artifact, Graph, Source, Twin
+from cytopipe.defs.artifact import Artifact, Graph, Outside, Source, Twin
 from cytopipe.defs.book import UNSEEN, Book, Record
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, SEEN, Event, named
 from cytopipe.defs.places import Places
@@ -139,6 +141,7 @@ class Ledger:
         self.places = Places(project, graph, self.relations)
         self.archive = Archive(project.output)
         self.book = Book(project.home / "ledger.sqlite")
+        self._followed: set[tuple[str, str]] = set()  # judged outside, whose inputs are others now
 
     @cached_property
     def events(self) -> Events:
@@ -172,7 +175,9 @@ class Ledger:
             for asset in self.graph.makers:
                 found = self._look_at_artifacts(asset, changed.get(asset, ()), touched, listing)
                 noticed += self._note(found, touched)
+                noticed += self._note(self._look_outside(asset), touched)
             self._judge_touched(touched)
+            self._follow()
         return [Change(event.asset, event.key, what) for event, what in noticed]
 
     def _note(
@@ -220,6 +225,10 @@ class Ledger:
             total.update("\n".join(self.relations.keys(by)).encode())
         for one in self.graph.artifacts:
             total.update(f"\n{one.asset} {one.code_version} {sorted(one.inputs.items())}".encode())
+            for asset in one.outside if self._looks_outside(one) else ():
+                lying = ((key, self.outside(asset, key)) for key in self.keys(one))
+                names = (f"{key}: {', '.join(map(str, of.files))}" for key, of in lying if of is not None)
+                total.update("\n".join(names).encode())
             for when in (one.when, *one.reads_when.values()):
                 total.update(f" {sorted(self.relations.unused(when))}".encode() if when else b" ")
         return total.hexdigest()
@@ -249,8 +258,24 @@ class Ledger:
         )
 
     def _watch_artifacts(self, asset: str, step: Artifact, keys: Iterable[str]) -> None:
-        watched = ((key, self.places.place(asset, key).path) for key in keys)
+        outside = {key: of for key in keys if (of := self.outside(asset, key)) is not None}
+        watched = ((key, self.places.place(asset, key).path) for key in keys if key not in outside)
         self.book.watch_paths(asset, step.makes[asset].layout == "set", watched)
+        self.book.watch_files(asset, {key: [str(path) for path in of.files] for key, of in outside.items()})
+
+    def outside(self, asset: str, key: str) -> Outside | None:
+        """What lies outside of the project as a partition of an artifact, made by somebody else."""
+        step = self.graph.makers[asset]
+        if asset not in step.outside or step.by is None or not self._looks_outside(step):
+            return None
+        return step.outside[asset](self.project.data_set(step.by.name, key))
+
+    def _looks_outside(self, step: Artifact) -> bool:
+        """Whether the settings of any entry name a place outside where an artifact may lie."""
+        if not step.outside or step.outside_when is None:
+            return bool(step.outside)
+        when = step.outside_when
+        return len(self.relations.unused(when)) < len(self.relations.keys(when.of))
 
     # ------------------------------------------------------------------ the disk
 
@@ -317,6 +342,62 @@ class Ledger:
                     self._mark(asset, key, f"was edited by hand, and is worked on: {error}", touched)
                     continue
             self.book.keep_stamp(asset, key, stamp)
+
+    def _look_outside(self, asset: str) -> Iterator[tuple[Event, str]]:
+        """What lies outside as it was not noted yet."""
+        step = self.graph.makers[asset]
+        for key, paths, known in self.book.watched_outside(asset) if self._looks_outside(step) else ():
+            # A tag of an event holds no more than one digest.
+            stamp = hashlib.sha256(stamp_of_files(paths).encode()).hexdigest()[:32]
+            record = self.book.record(asset, key, MADE)
+            is_noted = record is not None and "outside" in record.facts
+            outside = self.outside(asset, key) if stamp != known or not is_noted else None
+            version = outside.digest() if outside is not None else None
+            self.book.keep_stamp(asset, key, stamp)
+            if version is None or (is_noted and record is not None and record.version == version):
+                continue
+            what = "lies outside, as somebody else made it" if not is_noted else "lies outside, and changed"
+            yield self._event_outside(step, asset, key, paths, version, stamp, what), what
+
+    def _event_outside(
+        self, step: Artifact, asset: str, key: str, paths: Sequence[str], version: str, stamp: str, what: str
+    ) -> Event:
+        reads = {upstream: self.read(step, name, key).version for name, upstream in step.inputs.items()}
+        inputs = self.relations.in_use(reads)
+        size = sum(Path(path).stat().st_size for path in paths)
+        shown = {"outside": self.project.relative(Path(paths[0])), "files": len(paths), "size_bytes": size}
+        return Event(
+            asset=asset,
+            key=key,
+            kind=MADE,
+            version=version,
+            code_version=step.code_version,
+            inputs=inputs,
+            cursors=self.cursors(step, key, inputs),
+            stamp=stamp,
+            words=what,
+            metadata={**shown, "how": what, "identity": version},
+        )
+
+    def _follow(self) -> None:
+        """Note again what lies outside where its inputs are others now, so that Dagster, too, calls it
+        fresh: it was not made from them.
+        """
+        events = []
+        for asset, key in sorted(self._followed):
+            record, outside = self.book.record(asset, key, MADE), self.outside(asset, key)
+            if record is None or outside is None or not all(path.is_file() for path in outside.files):
+                continue
+            paths = [str(path) for path in outside.files]
+            what = "lies outside, as it did"
+            step = self.graph.makers[asset]
+            events.append(self._event_outside(step, asset, key, paths, record.version, record.stamp, what))
+        self._followed.clear()
+        if events:
+            self.events.write(events)
+            touched: dict[str, set[str]] = {}
+            self._read_events(self.events.newest(), touched)
+            self._judge_touched(touched)
 
     def _is_being_made(self, place: Place) -> bool:
         """Whether a live run published what stands here and has not logged it yet."""
@@ -587,6 +668,12 @@ class Ledger:
     def judge(self, asset: str, key: str) -> Status:
         """Judge one partition against the records and states of its inputs."""
         step, record = self.graph.makers[asset], self.book.record(asset, key, MADE)
+        if record is not None and "outside" in record.facts:
+            if self.outside(asset, key) is not None:
+                if any(self._changes(step, asset, key, record)):
+                    self._followed.add((asset, key))
+                return Status(asset, key, "done", (), record)
+            record = None  # nothing lies there any more
         unmade = [self._unmade(step, name, key) for name in step.inputs]
         held = self._held(step, key, [one for some in unmade for one in some])
         changed = record is None or any(unmade) or self.book.content(asset, key)
@@ -602,8 +689,9 @@ class Ledger:
                 return Status(asset, key, "waiting", (f"made by {step.made_by}",))
             if self._has_nothing_to_gather(step):
                 return Status(asset, key, "waiting", ("the project file declares nothing to make it from",))
-            waiting = any(one.state == "waiting" for some in unmade for one in some)
-            state = "waiting" if waiting else "missing"
+            absent = self.absent(asset, key)
+            waiting = bool(absent) or any(one.state == "waiting" for some in unmade for one in some)
+            state, waits = "waiting" if waiting else "missing", [*absent, *waits]
             return Status(asset, key, state, tuple(waits) or ("never made",))
         reasons = [*self._changes(step, asset, key, record), *waits]
         if content := self.book.content(asset, key):
@@ -632,6 +720,29 @@ class Ledger:
         passed = ("done", NEEDED, *(("missing", "waiting", "failed") if name in step.optional else ()))
         states = self.book.states(upstream, self.relations.parents(step, name, key))
         return [Status(upstream, part, state) for part, state in states.items() if state not in passed]
+
+    def absent(self, asset: str, key: str) -> tuple[str, ...]:
+        """What there is not, in words, so that a partition that was never made cannot be made."""
+        return tuple(self._absent(self.graph.makers[asset], asset, key))
+
+    def _absent(self, step: Artifact, asset: str, key: str) -> Iterator[str]:
+        """Why a partition cannot be made, now or ever: a source that there is not, parts of which none can be
+        made, or what was made together with it and lies outside.
+        """
+        together = [one for one in step.makes if one != asset and self.outside(one, key) is not None]
+        if together:
+            yield f"is made together with {together[0]}, which lies outside without it"
+        for name, upstream in step.inputs.items():
+            source = self.graph.sources.get(upstream)
+            parents = self.relations.parents(step, name, key)
+            if source is not None and source.by is not None:
+                sets = (self.project.data_set(source.by.name, part) for part in parents)
+                words = [source.absent(part) for part in sets]
+                yield from dict.fromkeys(words) if words and all(words) else ()
+            elif name in step.optional - step.dispensable and step.by is not None and parents:
+                states = self.book.states(upstream, parents)
+                if all(state == "waiting" for state in states.values()):
+                    yield f"{upstream} is waiting"
 
     def _has_nothing_to_gather(self, step: Artifact) -> bool:
         """Whether an artifact over all data sets has none: a project need not use every domain."""

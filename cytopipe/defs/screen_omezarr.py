@@ -27,7 +27,7 @@ from cytopipe.storage.formats.tiffs import ImageFiles
 if TYPE_CHECKING:
     from cytopipe.project.screen.exports import OmeZarrExport
 
-__all__ = ["MEMBERS", "export_of"]
+__all__ = ["MEMBERS", "SAME_CHANNELS", "export_of", "field_of_well", "laid_out"]
 
 _BY = {"sbs": SBS_TILES, "phenotype": PHENOTYPE_TILES}
 _TITLES = {"sbs": "sequencing", "phenotype": "phenotype"}
@@ -39,7 +39,7 @@ def _settings(acquisition: str):
         return None if one is None else one.omezarr
 
     description = f"How {_TITLES[acquisition]} images are exported as OME-Zarr."
-    which = ("export", "stages", "plate")  # they decide what is made, not how
+    which = ("export", "stages", "plate", "well", "overlays")  # they decide what is made, not how
     return settings_of(f"screen/{acquisition}/omezarr_settings", description, read, without=which)
 
 
@@ -78,9 +78,10 @@ def export_of(stage: Stage) -> str:
     return f"screen/{_acquisition(stage)}/omezarr/{stage.omezarr_folder}"
 
 
-def _laid_out(
+def laid_out(
     image: Image, settings: OmeZarrExport, files: Mapping[str, tuple[str, ...]] | None = None
 ) -> LaidOut:
+    """An image with the way in which the project file wants it written."""
     layout = OmeZarr(
         ngff=settings.ngff_version,
         chunk_shape=settings.chunk_shape,
@@ -111,8 +112,8 @@ def _export_of(stage: Stage) -> Artifact:
         names = _channels(found, stage)
         if isinstance(found, ImageFiles):
             own = {name: one.channel_names for name, one in found.items()}
-            return Described(_laid_out(stacked(found, names), settings, own))
-        return Described(_laid_out(replace(found, channel_names=names), settings))
+            return Described(laid_out(stacked(found, names), settings, own))
+        return Described(laid_out(replace(found, channel_names=names), settings))
 
     exported.__doc__ = (
         f"The image of {stage.name} as OME-Zarr: the TIFF's pixels, and coarser levels for viewers."
@@ -138,7 +139,7 @@ def _labelled_export_of(stage: Stage, shown: str, masks: tuple[str, ...]) -> Art
 
         labelled = replace(image, labels=dict(found))
         counts = {f"n_{name}": int(one.load().max(initial=0)) for name, one in found.items()}
-        return Described(_laid_out(labelled, settings), counts)
+        return Described(laid_out(labelled, settings), counts)
 
     if masks == ("nuclei", "cells"):
 
@@ -171,12 +172,17 @@ _WELL = re.compile(r"([A-Za-z]+)0*([0-9]+)")
 
 
 def _field(key: str) -> str:
-    """``A/1/7`` of ``crop.1-A01|7``; a well that is no row and column stands in row W."""
+    """``A/1/7`` of ``crop.1-A01|7``."""
     well, _, tile = key.partition("|")
-    name = well.rpartition("-")[2]
+    return f"{field_of_well(well)}/{tile}"
+
+
+def field_of_well(key: str) -> str:
+    """``A/1`` of ``crop.1-A01``; a well that is no row and column stands in row W."""
+    name = key.rpartition("-")[2]
     match = _WELL.fullmatch(name)
     row, column = match.groups() if match else ("W", re.sub("[^A-Za-z0-9]", "", name) or "0")
-    return f"{row.upper()}/{column}/{tile}"
+    return f"{row.upper()}/{column}"
 
 
 def _stage_of(acquisition: str, folder: str) -> str:
@@ -221,6 +227,7 @@ def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
             for name, one in zip(("first", "second", "third"), preferred, strict=True)
         },
         optional=("first", "second", "third"),
+        dispensable=("first", "second", "third"),
         checks=(SAME_CHANNELS,),
         when=plate_exported(acquisition, *(_stage_of(acquisition, one) for one in preferred)),
     )(plate)

@@ -20,6 +20,7 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
+    ALIKE,
     ALL_CYCLES,
     BASES_IN_PLACE,
     CONVERTED,
@@ -37,6 +38,7 @@ from cytopipe.defs.screen_checks import (
 from cytopipe.defs.screen_images import (
     TILE_NAME,
     WELL_NAME,
+    acquired,
     as_like,
     converted,
     counted_once,
@@ -49,6 +51,7 @@ from cytopipe.defs.screen_images import (
     stitched,
     table_place,
     tiles_of,
+    with_barcodes,
 )
 from cytopipe.defs.screen_sources import (
     LIBRARY,
@@ -567,10 +570,26 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
 
 
 @artifact(
+    "screen/sbs/metadata",
+    PARQUET,
+    by=WELLS,
+    optional=("raw",),
+    place=f"screen/{{screen}}/preprocess/metadata/sbs/{WELL_NAME}__combined_metadata.parquet",
+    checks=(ALIKE,),
+)
+def metadata(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
+    """What the files of the microscope say of themselves: size, channels, pixel size, place of the stage."""
+    if not well.entry.tiles.get("sbs"):
+        return Nothing("the well was not sequenced")
+    return acquired(well, raw)
+
+
+@artifact(
     "screen/sbs/positions",
     PARQUET,
     by=WELLS,
-    optional=("aligned",),
+    optional=("aligned", "metadata"),
+    dispensable=("metadata",),
     place=_table("positions", WELL_NAME),
     checks=(PLACED,),
 )
@@ -578,6 +597,7 @@ def positions(
     well: DataSet,
     aligned: Mapping[str, Handle],
     stage: DataFrame | None,
+    metadata: DataFrame | None,
     stitching_settings: StitchingSettings,
 ) -> Described | Nothing:
     """Where the tiles of a well lie, in px of the well: from their overlaps, and from the stage where tiles
@@ -585,7 +605,7 @@ def positions(
     """
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
-    return stitched(well, "sbs", aligned, stage, stitching_settings)
+    return stitched(well, "sbs", aligned, stage, stitching_settings, metadata)
 
 
 @artifact(
@@ -629,9 +649,7 @@ def well_cells(
     if well_info is None or positions is None:
         return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", cell_barcodes)
-    barcodes = joined(tiles)
-    place = ["plate", "well", "tile", "cell"]
-    cells = well_info.merge(barcodes, on=place, how="left", validate="one_to_one")
+    cells = with_barcodes(well_info, tiles)
     shape = next(iter(nuclei.values())).load().shape[-2:]
     reads = "n_reads" if "n_reads" in cells else None
     table, counts, drawn = counted_once(cells, positions, tiles, shape, stitching_settings, reads)
@@ -654,6 +672,7 @@ MEMBERS = (
     reads,
     cell_barcodes,
     well_reads,
+    metadata,
     positions,
     well_info,
     well_cells,

@@ -6,7 +6,16 @@ from cytopipe.defs.artifact import When
 from cytopipe.defs.screen_sources import SCREENS
 from cytopipe.project import DataSet
 
-__all__ = ["BY_MODEL", "BY_PEAKS", "PEAK_METHODS", "filtered", "plate_exported", "stage_exported"]
+__all__ = [
+    "BY_MODEL",
+    "BY_PEAKS",
+    "MONTAGES_EXPORTED",
+    "PEAK_METHODS",
+    "also_exported",
+    "filtered",
+    "plate_exported",
+    "stage_exported",
+]
 
 PEAK_METHODS = ("median", "percentile")
 """Methods of reads that find spots as peaks of filtered images."""
@@ -58,3 +67,24 @@ def plate_exported(acquisition: str, *stages: str) -> When:
         return "" if is_wanted else f"{acquisition}: omezarr_plate is false"
 
     return When(of=SCREENS, unused=unused)
+
+
+def also_exported(acquisition: str, what: str) -> When:
+    """Where an acquisition is exported as OME-Zarr, and asks for ``well`` or ``overlays``, too."""
+
+    def unused(screen: DataSet) -> str:
+        one = screen.entry.settings.acquisitions.get(acquisition)
+        is_wanted = one is not None and getattr(one.omezarr, what)
+        if is_wanted and screen.entry.settings.exported(acquisition):
+            return ""
+        return f"{acquisition}: omezarr_{what} is not asked for, or nothing is exported"
+
+    return When(of=SCREENS, unused=unused)
+
+
+def _no_montages(screen: DataSet) -> str:
+    is_wanted = screen.entry.settings.aggregate.omezarr_export_overlays
+    return "" if is_wanted else "aggregate: omezarr_export_overlays is false"
+
+
+MONTAGES_EXPORTED = When(of=SCREENS, unused=_no_montages)

@@ -13,7 +13,18 @@ from cytopipe.defs.ledger import WANTED, Ledger, Status
 from cytopipe.errors import UserError
 from cytopipe.project.findings import did_you_mean
 
-__all__ = ["Run", "broken", "choose", "done_of", "held", "neighbours", "operations", "plan_runs", "select"]
+__all__ = [
+    "Run",
+    "broken",
+    "choose",
+    "done_of",
+    "held",
+    "neighbours",
+    "operations",
+    "plan_runs",
+    "select",
+    "switched_off",
+]
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,21 @@ def _meant(ledger: Ledger, assets: Sequence[str], partitions: Sequence[str]) -> 
 def done_of(ledger: Ledger, assets: Sequence[str] = ()) -> dict[str, int]:
     """How many partitions of these assets are done and have no note; errors as :func:`choose`."""
     return {asset: number for asset in _assets(ledger.graph, assets) if (number := ledger.n_done(asset))}
+
+
+def switched_off(
+    ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """(asset, key) that these names would mean, and that the settings of their entries do not use; what was
+    made before may still lie there.
+    """
+    keys = _keys(ledger, partitions) if partitions else None
+    for asset in _assets(ledger.graph, assets):
+        step = ledger.graph.makers[asset]
+        made = ledger.relations.made_set(step)
+        for key in ledger.relations.keys(step.by) if step.by is not None else ():
+            if key not in made and (keys is None or key in keys.get(step.by, ())):
+                yield asset, key
 
 
 def broken(ledger: Ledger) -> Iterator[Status]:

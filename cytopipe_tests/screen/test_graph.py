@@ -119,7 +119,7 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
     assert stale == {
         **{f"sbs/{asset}": ["s.1-A1|1"] for asset in OF_TILE},
         **{f"sbs/{asset}": FIRST for asset in OF_WELLS_TILES},
-        **{f"sbs/{asset}": ["s.1-A1"] for asset in OF_WELL},
+        **{f"sbs/{asset}": ["s.1-A1"] for asset in (*OF_WELL, "metadata")},
         **{asset: ["s.1-A1"] for asset in MERGED},
         **{f"qc/{asset}": ["s.1-A1|1"] for asset in ("sbs_planes", "sbs_alignment")},
         **{f"qc/{asset}": ["s.1-A1"] for asset in ("sbs_images", "reads", "cells")},
@@ -128,12 +128,14 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
     }
     # Dagster itself marks what is made from another version now, edge by edge.
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
-        "screen/sbs/images": ["s.1-A1|1"]
+        "screen/sbs/images": ["s.1-A1|1"],
+        "screen/sbs/metadata": ["s.1-A1"],
     }
     assert made.make("screen/sbs/images", keys=["s.1-A1|1"]).success
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
         "screen/sbs/aligned": ["s.1-A1|1"],
         "screen/sbs/ic_fields": ["s.1-A1"],
+        "screen/sbs/metadata": ["s.1-A1"],
         "screen/qc/sbs_planes": ["s.1-A1|1"],
         "screen/qc/sbs_alignment": ["s.1-A1|1"],
     }

@@ -16,6 +16,7 @@ DOMAIN = Domain(
     parameters=(
         f"{__name__}.entry:Sequencing",
         f"{__name__}.entry:Phenotype",
+        f"{__name__}.exports:AggregateExport",
         *(
             f"cytopipe.screen.parameters:{name}Settings"
             for name in (
@@ -31,7 +32,6 @@ DOMAIN = Domain(
                 "Feature",
                 "Stitching",
                 "Merge",
-                "Aggregate",
                 "Quality",
                 "Montage",
             )
