@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from cytopipe.errors import BudgetError, CytopipeError, Finding, InputError, RefusedError
 from cytopipe.storage.guard.budget import budget_bytes, declared_bytes, require_budget
+from cytopipe.storage.guard.hdf5_heaps import require_sound_heaps
 from cytopipe.storage.guard.inflate import inflate
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ MAX_OBJECTS = 200_000
 MAX_DEPTH = 64
 MAX_CHUNK_BYTES = 1 << 30
 MAX_FINDINGS = 20
+_SEARCHED = 1 << 30  # bytes of a file that is searched for damaged heaps: a larger one would be read twice
 _BYTES_PER_TEXT = 64  # a str and a reference to it, without its characters
 _REFERENCE = 16  # bytes of a stored reference to a text: length (4), place in the file (8), number there (4)
 _UNKNOWN_TEXT = 64  # characters of a text whose reference cannot be looked at
@@ -79,6 +81,8 @@ def open_hdf5(
     where = str(path)
     if not Path(path).is_file():
         raise InputError("is not a file", where=where)
+    if Path(path).stat().st_size <= _SEARCHED:
+        require_sound_heaps(Path(path))
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
