@@ -28,6 +28,7 @@ DOMAIN = Domain(
                 "ReadModel",
                 "CellCall",
                 "PhenotypeAlignment",
+                "PhenotypeSegmentation",
                 "Feature",
                 "Stitching",
                 "Merge",
