@@ -1,4 +1,4 @@
-"""Heat map checkpoints: saving, loading, listing, sharing and drawing.
+"""Heat map checkpoints, from the state to the file and back, beside anndata alone.
 
     python -m cytopipe_tests.benchmarks.heatmap_checkpoints [--files 1000]
 
