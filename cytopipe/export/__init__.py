@@ -1,0 +1,1 @@
+"""Images of fields of view, single cells and regions of interest, rendered in batches."""
