@@ -9,10 +9,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from cytopipe.errors import InputError
 
-__all__ = ["ScaleBar", "length_in_words", "scale_bar"]
+if TYPE_CHECKING:
+    from PIL import ImageFont
+
+__all__ = ["ScaleBar", "draw_scale_bar", "font_file", "length_in_words", "scale_bar"]
 
 _LARGEST_NM = 10**12
 """A kilometre: no microscope needs more."""
@@ -82,3 +89,53 @@ def length_in_words(length_nm: int) -> str:
 
 def _round_lengths_nm() -> list[int]:
     return [step * 10**power for power in range(13) for step in (1, 2, 5) if step * 10**power <= _LARGEST_NM]
+
+
+def draw_scale_bar(picture: np.ndarray, bar: ScaleBar) -> np.ndarray:
+    """The picture with a white bar on a dark edge in its lower right corner, and its label where there is room.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8
+        (Y, X, 3); it is not changed.
+    bar : ScaleBar
+        Drawn with its length rounded to whole pixels, never longer than asked.
+    """
+    from PIL import Image, ImageDraw
+
+    height, width = picture.shape[:2]
+    length = max(1, math.floor(bar.length_px + 1e-9))
+    thickness = max(1, round(min(height, width) / 150))
+    margin = max(1, round(min(height, width) / 30))
+    right, bottom = width - margin, height - margin
+    left, top = right - length, bottom - thickness
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    edge = max(1, thickness // 3) if min(height, width) >= 100 else 0
+    if edge:
+        draw.rectangle((left - edge, top - edge, right - 1 + edge, bottom - 1 + edge), fill=(0, 0, 0))
+    draw.rectangle((left, top, right - 1, bottom - 1), fill=(255, 255, 255))
+    font = _font(max(9, round(min(height, width) / 28)))
+    x0, y0, x1, y1 = draw.textbbox((0, 0), bar.label, font=font)
+    text_width, text_height = x1 - x0, y1 - y0
+    if text_width <= width - 2 * margin and text_height * 4 <= height:
+        at = (
+            min((left + right - text_width) / 2, right - text_width) - x0,
+            top - margin / 2 - text_height - y0,
+        )
+        draw.text(at, bar.label, font=font, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
+    return np.asarray(image)
+
+
+@cache
+def _font(size_px: int) -> ImageFont.FreeTypeFont:
+    from PIL import ImageFont
+
+    return ImageFont.truetype(font_file(), size_px)
+
+
+def font_file() -> str:
+    """DejaVu Sans, which matplotlib carries: it knows µ, Greek and Cyrillic letters."""
+    import matplotlib
+
+    return f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf"
