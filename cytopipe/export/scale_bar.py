@@ -92,7 +92,7 @@ def _round_lengths_nm() -> list[int]:
 
 
 def draw_scale_bar(picture: np.ndarray, bar: ScaleBar) -> np.ndarray:
-    """The picture with a white bar on a dark edge in its lower right corner, and its label where there is room.
+    """The picture with a white bar in its lower right corner, and its label where there is room.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Compiled loops of the renderers: channels to RGB, layers over them, outlines of labels.
 
-Operations are those of the reference, in its order and in float32, so that pictures are equal to the last bit;
-without fastmath, nothing is contracted or reordered. A row stays in the processor's first cache from the
+Operations are those of the reference, in its order and in float32, so that pictures are equal to the last
+bit; without fastmath, nothing is contracted or reordered. A row stays in the processor's first cache from the
 first channel to the last layer.
 """
 
@@ -21,8 +21,8 @@ def composite(image, low, scale, rgb, indices, first, palette, factor, out):
     indices : (L, Y, X) int32, row of a layer's palette of each pixel; first : (L,) row where it begins
     palette : (P, 5) float32, red, green, blue, opacity, and what is left to one: at opacity 0 the pixel stays
     as it is, at 1 it is replaced
-    factor, out : what is written is the value in 0 to 1 times the factor, (Y, X, 3): 255 and uint8 (truncated,
-    as the reference does), or 1 and float32
+    factor, out : the value in 0 to 1 times the factor is written to (Y, X, 3): 255 and uint8 (truncated, as
+    the reference does), or 1 and float32
     """
     n_channels, n_rows, n_columns = image.shape
     value = np.empty(n_columns, np.float32)
