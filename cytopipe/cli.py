@@ -33,8 +33,8 @@ COMMANDS: dict[str, Command] = {
             ("demo", "demo:demo", "Make an example project and run it."),
         ),
         "Work": (
-            ("materialize", "work:materialize", "Make what is missing or stale."),
-            ("resume", "work:resume", "Go on with interrupted and failed work."),
+            ("materialize", "materialize:materialize", "Make what is missing or stale."),
+            ("resume", "materialize:resume", "Go on with interrupted and failed work."),
         ),
         "History": (
             ("status", "history:status", "What is done, stale, missing or failed, and why."),
@@ -42,10 +42,10 @@ COMMANDS: dict[str, Command] = {
             ("lineage", "lineage:lineage", "From what an artifact was made, back to the inputs."),
         ),
         "Maintenance": (
-            ("verify", "care:verify", "Compare every artifact with its manifest."),
-            ("sweep", "care:sweep", "Remove dead drafts and versions past their age."),
-            ("reap", "care:reap", "End runs that a dead process left as started."),
-            ("ui", "ui:ui", "Open the web interface on loopback, behind a fence."),
+            ("verify", "maintenance:verify", "Compare every artifact with its manifest."),
+            ("sweep", "maintenance:sweep", "Remove dead drafts and versions past their age."),
+            ("reap", "maintenance:reap", "End runs that a dead process left as started."),
+            ("ui", "ui:ui", "Open the project in a browser of this machine."),
         ),
     }.items()
     for name, target, text in rows

@@ -1,9 +1,9 @@
 """From the name of a signature's target to the gene that encodes it.
 
-Cytokine signatures are named as immunologists speak (TNFA, GMCSF, CD40L), expression matrices by HGNC
-symbols (TNF, CSF2, CD40LG). What comes in is a target's name, with the cell type in front where it is
-cell-type specific (``CD4_T__IFNG``); what leaves is the approved symbol or symbols whose expression an
-activity may be compared with. A name that is a symbol already stays itself.
+Cytokine signatures are named as immunologists speak (TNFA, GMCSF, CD40L), expression matrices by HGNC symbols
+(TNF, CSF2, CD40LG). `genes_of_target` gives the approved symbols whose expression an activity may be compared
+with. A cell-type specific target has the cell type in front (``CD4_T__IFNG``). A name that is a symbol
+already stays itself.
 """
 
 from __future__ import annotations

@@ -38,11 +38,6 @@ class Labels:
     codes: np.ndarray
     names: tuple[str, ...]
 
-    @property
-    def n_missing(self) -> int:
-        """Cells without a label."""
-        return int(np.count_nonzero(self.codes < 0))
-
 
 @dataclass(frozen=True)
 class Grouping:

@@ -1,11 +1,11 @@
 """What one pass will do and how much memory it will hold, stated before it starts.
 
-Opened cells, levels and settings come in; labels are read, units numbered, redraws found, and a `PassPlan`
-leaves: the accumulators' layout, the bytes of each part and their sum. If the sum is above what the pass
-may hold it is refused with both numbers. Two layouts give everything, to the same bits, and the smaller of
-them is taken: "units", sums per unit (leaf x sample), and "entries", the counts of all cells as they are,
-which is less where units have few cells. A third, "resamples", sums per leaf x resample, gives no standard
-errors over samples; it is taken where neither fits, and where cells are resampled.
+`plan_pass` reads the labels, numbers the units and finds the redraws. The `PassPlan` says how the
+accumulators are laid out, how many bytes each part takes, and their sum. A sum above what the pass may hold
+is refused with both numbers. Two layouts give everything, to the same bits, and the smaller of them is taken:
+"units", sums per unit (leaf x sample), and "entries", the counts of all cells as they are, which is less
+where units have few cells. A third, "resamples", sums per leaf x resample, gives no standard errors over
+samples; it is taken where neither fits, and where cells are resampled.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Metadata that a profile keeps: obs columns that are constant within every profile.
 
-Columns of the cells and groups of them come in; for each column that has one value per group (donor, sex,
-tissue of a sample) that value leaves for the profile's obs. A column that varies within any group is left
-out, since no single value of it would be true of the profile.
+A column that has one value per group of cells (donor, sex, tissue of a sample) goes into the obs of the
+profiles. A column that varies within any group is left out, since no single value of it would be true of the
+profile.
 """
 
 from __future__ import annotations

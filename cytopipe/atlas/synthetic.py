@@ -1,8 +1,8 @@
 """Seeded atlases of any size, written as a stream: for tests, benchmarks and the example project.
 
-Numbers of cells, genes and samples come in; an h5ad with counts (CSR, CSC or dense) and four annotation
-levels, samples, donors and tissues leaves. Cells are drawn in blocks that depend only on the seed and their
-own number, so memory stays flat and a larger atlas begins with the cells of a smaller one.
+An atlas is an h5ad with counts (CSR, CSC or dense), four annotation levels, samples, donors and tissues. Its
+numbers of cells, genes and samples are parameters. Cells are drawn in blocks that depend only on the seed and
+their own number, so memory stays flat and a larger atlas begins with the cells of a smaller one.
 """
 
 from __future__ import annotations

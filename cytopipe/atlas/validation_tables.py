@@ -18,6 +18,7 @@ import pandas as pd
 
 from cytopipe.atlas import figures, quality
 from cytopipe.atlas.activity import fit
+from cytopipe.atlas.agreement import CrossAtlas, TypeActivity, compare_atlases, type_activity
 from cytopipe.atlas.expression import (
     ExpressionActivity,
     Resamples,
@@ -37,7 +38,6 @@ from cytopipe.atlas.meta import meta_analyse_correlations
 from cytopipe.atlas.settings import ActivitySettings
 from cytopipe.atlas.signatures import Signature
 from cytopipe.atlas.statistics import benjamini_hochberg
-from cytopipe.atlas.validation import CrossAtlas, TypeActivity, compare_atlases, type_activity
 from cytopipe.errors import CytopipeError, InputError
 
 if TYPE_CHECKING:

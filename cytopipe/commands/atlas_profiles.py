@@ -235,7 +235,7 @@ def aggregate(
             }
             for level in levels
         }
-        found = _standing(archive, files) if skip_existing else {}
+        found = _made_before(archive, files) if skip_existing else {}
         missing = [level for level in levels if level not in found]
         device, projected, resumed_at, passed = "none", 0, 0, started
         if missing or not levels:
@@ -289,7 +289,7 @@ def level_paths(root: Path, atlas: str, level: Level, settings: Settings) -> lis
     return [root / place.path for place in places]
 
 
-def _standing(archive: Archive, files: Mapping[Level, Mapping[str, _File]]) -> dict[Level, LevelFiles]:
+def _made_before(archive: Archive, files: Mapping[Level, Mapping[str, _File]]) -> dict[Level, LevelFiles]:
     """The levels of which all files stand."""
     found = {}
     for level, kinds in files.items():

@@ -1,9 +1,8 @@
 """One SLURM job per atlas: scripts, submission, status, and what came of them.
 
-Entries of the registry and resources come in; a batch script per atlas leaves, each a plain
-``cytopipe atlas run`` that anyone can run by hand. Jobs are warned two minutes before they are ended and
-requeued: the pass is saved then and continues where it was. What was submitted is written down beside the
-results, so status and collection need nothing but that folder.
+Each batch script is a plain ``cytopipe atlas run`` that anyone can run by hand. Jobs are warned two minutes
+before they are ended and requeued: the pass is saved then and continues where it was. What was submitted is
+written down beside the results, so status and collection need nothing but that folder.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from cytopipe.commands.lazy import refuse_unknown
-from cytopipe.commands.options import FRACTION, LIMIT, Gathering, parameter_options, said
+from cytopipe.commands.options import FRACTION, LIMIT, AllFaultsCommand, parameter_options, said
 from cytopipe.commands.paths import PATH
 from cytopipe.decompose.layout import DEFAULT_DIRECTORY
 from cytopipe.decompose.parameters import Parameters
@@ -92,7 +92,7 @@ def decompose() -> None:
     """
 
 
-@decompose.command(name="run", hidden=True, cls=Gathering)
+@decompose.command(name="run", hidden=True, cls=AllFaultsCommand)
 @click.argument("fasta", metavar="INPUT.fasta", type=PATH, required=False)
 @click.option("-o", "--output", type=PATH, help=f"Directory of the result [default: {DEFAULT_DIRECTORY}].")
 @click.option("--resume", type=PATH, metavar="DIR", help="Continue the decomposition in DIR; needs no input.")
@@ -111,7 +111,7 @@ def decompose() -> None:
     type=FRACTION,
     multiple=True,
     metavar="FRACTION",
-    help="Look again at clusters whose medoids are within DIST; may be repeated, and chained later.",
+    help="Look again at clusters whose medoids are within this distance; may be repeated, and chained later.",
 )
 @click.option("--finalize", is_flag=True, help="Number the newest stage by size and complete the run.")
 @click.option("--cleanup", is_flag=True, help="With --finalize: remove the stage files and .blast/.")
@@ -202,10 +202,11 @@ def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None
     """
     import json
 
-    from cytopipe.decompose.compare import compare as agreement
-    from cytopipe.decompose.compare import read_assignment
+    from cytopipe.decompose.compare import compare_partitions, read_assignment
 
-    row = agreement(read_assignment(partition, field=field), read_assignment(reference, field=field)).as_row()
+    row = compare_partitions(
+        read_assignment(partition, field=field), read_assignment(reference, field=field)
+    ).as_row()
     if as_json:
         click.echo(json.dumps(row, indent=2))
         return
@@ -226,7 +227,7 @@ def compare(partition: Path, reference: Path, field: str, as_json: bool) -> None
 @click.option("-o", "--output", type=PATH, help="Folder to write to [default: DIR/exports].")
 def export(directory: Path, formats: tuple[str, ...], output: Path | None) -> None:
     """Write the newest clusters as .uc, SPART or a plain table."""
-    from cytopipe.decompose.directory.exporting import export_newest
+    from cytopipe.decompose.directory.export import export_newest
 
     for path in export_newest(directory, formats, output):
         click.echo(str(path))

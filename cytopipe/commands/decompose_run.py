@@ -1,10 +1,9 @@
-"""One command of a person: what was asked, what that means here, done or said.
+"""What ``cytopipe decompose`` does with its options: it begins or continues a run, or says what it would do.
 
-What comes in are the options of ``cytopipe decompose``; what leaves is the directory, a summary on standard
-output and an exit code. Left to itself a run makes what is most useful: initial clusters, conflicts
-resolved, close clusters refined once. Asking for particular steps gives exactly those; a limit gives the
-initial clusters only, to look at first. What was asked is written into the state before work begins, so
-that an interrupted run is continued to the end it was given.
+Left to itself a run makes what is most useful: initial clusters, conflicts resolved, close clusters refined
+once. Asking for particular steps gives exactly those; a limit gives the initial clusters only, to look at
+first. What was asked is written into the state before work begins, so that an interrupted run is continued to
+the end it was given.
 """
 
 from __future__ import annotations
@@ -20,10 +19,9 @@ from cytopipe.commands.paths import absolute, paste
 from cytopipe.commands.progress import open_display
 from cytopipe.commands.words import counted
 from cytopipe.decompose.checkpoints import describe as describe_checkpoints
-from cytopipe.decompose.directory import opening
-from cytopipe.decompose.directory.decomposition import Decomposition
+from cytopipe.decompose.directory import preconditions
+from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.directory.stage_result import StageResult
 from cytopipe.decompose.layout import (
     DECONFLICTED,
     DEFAULT_DIRECTORY,
@@ -179,8 +177,8 @@ class Session:
 
     def _open(self) -> Decomposition:
         given = self._given
-        if given["resume"] is None and not opening.is_begun(self.directory):
-            return Decomposition.create(
+        if given["resume"] is None:
+            return Decomposition.adopt(
                 self.directory,
                 given["fasta"],
                 Parameters(**self._parameters),
@@ -189,23 +187,25 @@ class Session:
                 max_clusters=given["max_clusters"] or None,
                 max_sequences=given["max_sequences"] or None,
                 requests=self._requests(None),
+                accept_missing=given["accept_missing"],
                 command=self._command,
             )
-        if given["resume"] is None:
-            return self._same_again()
-        found = Decomposition.open(
-            self.directory,
-            fasta=given["fasta"],
-            parameters=self._parameters,
-            accept_missing=given["accept_missing"],
-            force_input_change=given["force_input_change"],
-        )
+        found = self._resumed()
         self._refuse_other_companions(found)
         self._refuse_idle_parameters(found)
         if given["force_input_change"]:
             found.folder.remove_caches(distances=False)
         found.prepare(requests=self._requests(found.state.requests), command=self._command)
         return found
+
+    def _resumed(self) -> Decomposition:
+        return Decomposition.open(
+            self.directory,
+            fasta=self._given["fasta"],
+            parameters=self._parameters,
+            accept_missing=self._given["accept_missing"],
+            force_input_change=self._given["force_input_change"],
+        )
 
     def _refuse_idle_parameters(self, found: Decomposition) -> None:
         """Refuse another parameter where nothing is left to be made with it."""
@@ -224,47 +224,12 @@ class Session:
             for name, value in changed.items()
         )
 
-    def _same_again(self) -> Decomposition:
-        """INPUT -o DIR where DIR holds a decomposition: go on if it is this very one."""
-        given = self._given
-        state, _ = Folder(self.directory).read_state()
-        differences = opening.differences(
-            state,
-            given["fasta"],
-            Parameters(**self._parameters),
-            given["targets"],
-            given["distances"],
-        )
-        wanted = self._requests(None)
-        if not differences and wanted != state.requests:
-            differences = [Finding(what="the decomposition there was asked for other steps")]
-        if differences:
-            raise ResumeError(
-                [
-                    *differences,
-                    Finding(
-                        what="this directory holds another decomposition",
-                        where=str(self.directory),
-                        next=f"Continue that one with `cytopipe decompose --resume {paste(self.directory)}`, "
-                        "or choose another directory with -o.",
-                    ),
-                ]
-            )
-        found = Decomposition.open(
-            self.directory, fasta=given["fasta"], accept_missing=given["accept_missing"]
-        )
-        found.prepare(requests=wanted, command=self._command)
-        return found
-
     def _refuse_other_companions(self, found: Decomposition) -> None:
         """Targets and distances are chosen when a decomposition begins."""
         from cytopipe.provenance import sha256_file
 
         findings = []
-        for name, had in (
-            ("targets", found.state.targets and found.state.targets.fasta_hash),
-            ("distances", found.state.distances and found.state.distances.sha256),
-        ):
+        for name, (_, had) in found.state.companions.items():
             path = self._given[name]
             if path is not None and (not path.is_file() or sha256_file(path) != had):
                 findings.append(
@@ -284,19 +249,13 @@ class Session:
         from cytopipe.decompose.distance import projected_bytes
 
         given = self._given
-        if given["resume"] is None and not opening.is_begun(self.directory):
-            opening.refuse_occupied(self.directory)
+        if given["resume"] is None and not preconditions.is_begun(self.directory):
+            preconditions.refuse_occupied(self.directory)
             source = SequenceFile.read(given["fasta"])
             parameters = Parameters(**self._parameters)
             requests, begun = self._requests(None), None
         else:
-            found = Decomposition.open(
-                self.directory,
-                fasta=given["fasta"],
-                parameters=self._parameters,
-                accept_missing=given["accept_missing"],
-                force_input_change=given["force_input_change"],
-            )
+            found = self._resumed()
             source, parameters = SequenceFile(Path(), "", found.records), found.state.parameters
             requests = self._requests(found.state.requests if given["resume"] else None)
             begun = found
@@ -351,7 +310,7 @@ def _last(requests: Requests) -> Stage:
 
 def other_files(directory: Path) -> list[str]:
     """A sentence about what lies already in a directory that is no decomposition yet."""
-    if not directory.is_dir() or opening.is_begun(directory):
+    if not directory.is_dir() or preconditions.is_begun(directory):
         return []
     names = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
     if not names:
@@ -435,7 +394,7 @@ def _edits(found: Decomposition) -> Iterator[str]:
     yield from found.edits.lines()
     newest = found.partition.stage
     for stage in found.state.stages_with_files()[:-1]:
-        edits = found.folder.read(stage, found.records).edits
+        edits = found.folder.read(stage, found.records)
         if edits.verdict == "whole":
             continue
         yield from edits.lines()
@@ -449,5 +408,5 @@ def _edits(found: Decomposition) -> Iterator[str]:
 
 def describe_points(directory: Path) -> Iterator[str]:
     """One line per point that can be gone back to."""
-    opening.refuse_absent(directory)
+    preconditions.refuse_absent(directory)
     yield from describe_checkpoints(Folder(directory).checkpoints.points())

@@ -16,7 +16,7 @@ from cytopipe.commands.paths import AbsolutePath, paste
 from cytopipe.errors import MissingToolError, ProjectError
 
 if TYPE_CHECKING:
-    from cytopipe.commands.opened import Opened
+    from cytopipe.commands.project_context import ProjectContext
 
 __all__ = ["demo"]
 
@@ -29,7 +29,7 @@ def demo(options: Options, directory: Path) -> int:
 
     Run again, it goes on with what is there: what is done is not done twice.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     file = _copy_example(directory)
     click.echo(f"example project: {file}")
@@ -56,7 +56,7 @@ def demo(options: Options, directory: Path) -> int:
     return code
 
 
-def _what_was_made(opened: Opened) -> Iterator[str]:
+def _what_was_made(opened: ProjectContext) -> Iterator[str]:
     """One line per artifact: where it lies, and what there is to count in it."""
     ledger = opened.ledger
     rows = []

@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 
 import click
 
-from cytopipe.commands.opened import Opened
 from cytopipe.commands.progress import RunProgress, open_display
+from cytopipe.commands.project_context import ProjectContext
 from cytopipe.commands.words import counted
 from cytopipe.defs.event import named
 from cytopipe.defs.ledger import WANTED, Status
 from cytopipe.defs.overview import is_overview
 from cytopipe.defs.progress import listen
+from cytopipe.defs.resources import read_once
 from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, plan_runs
 from cytopipe.errors import Interrupted
@@ -33,7 +34,7 @@ _PATHS_SHOWN = 50
 _HELD_SHOWN = 10
 
 
-def show_plan(opened: Opened, chosen: list[Status], *, as_json: bool) -> None:
+def show_plan(opened: ProjectContext, chosen: list[Status], *, as_json: bool) -> None:
     """Print what would be done, in order, and why."""
     runs = plan_runs(opened.ledger, chosen)
     if as_json:
@@ -65,7 +66,7 @@ def show_held(held: list[Status]) -> None:
 
 
 def carry_out(
-    opened: Opened,
+    opened: ProjectContext,
     chosen: list[Status],
     *,
     meant: Callable[[], Iterable[Status]] = tuple,
@@ -105,21 +106,22 @@ def carry_out(
         definitions = definitions_of(opened.project, file=str(opened.project.file))
         instance = opened.instance
         display.end("loading the graph")
-        for run in runs:
-            why = reasons.get((run.assets[0], run.keys[0] if run.keys else ""), "")
-            finished.append(run_assets(instance, definitions, run, why=f"{run.operation}: {why}"))
-            if finished[-1].outcome == "canceled":
-                break
-        else:
-            opened.ledger.refresh()
-            overviews = [asset for asset in opened.ledger.graph.makers if is_overview(asset)]
-            for run in plan_runs(opened.ledger, opened.ledger.statuses(overviews, WANTED)):
-                finished.append(run_assets(instance, definitions, run, why="its data sets changed"))
+        with read_once(opened.project):
+            for run in runs:
+                why = reasons.get((run.assets[0], run.keys[0] if run.keys else ""), "")
+                finished.append(run_assets(instance, definitions, run, why=f"{run.operation}: {why}"))
+                if finished[-1].outcome == "canceled":
+                    break
+            else:
+                opened.ledger.refresh()
+                overviews = [asset for asset in opened.ledger.graph.makers if is_overview(asset)]
+                for run in plan_runs(opened.ledger, opened.ledger.statuses(overviews, WANTED)):
+                    finished.append(run_assets(instance, definitions, run, why="its data sets changed"))
     opened.ledger.refresh()
     return _account(opened, chosen, finished, meant, broken=bool(broken), list_paths=list_paths)
 
 
-def verify_archive(opened: Opened) -> None:
+def verify_archive(opened: ProjectContext) -> None:
     """Compare every artifact with its manifest, as the weekly run does."""
     from cytopipe.defs.definitions import definitions_of
 
@@ -131,7 +133,7 @@ def verify_archive(opened: Opened) -> None:
 
 
 def _account(
-    opened: Opened,
+    opened: ProjectContext,
     chosen: list[Status],
     finished: list[Finished],
     meant: Callable[[], Iterable[Status]],
@@ -181,7 +183,7 @@ def _left(made: Iterable[Status]) -> bool:
     return any(one.state in ("missing", "stale", "needed") for one in made)
 
 
-def _shown_path(opened: Opened, one: Status) -> str:
+def _shown_path(opened: ProjectContext, one: Status) -> str:
     """Where an artifact lies, as a person can paste it from where they stand."""
     from cytopipe.commands.paths import paste
 

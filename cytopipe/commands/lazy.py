@@ -18,7 +18,7 @@ class Command(NamedTuple):
     Parameters
     ----------
     target : str
-        Where the command lives: ``cytopipe.commands.work:materialize``.
+        Where the command lives: ``cytopipe.commands.materialize:materialize``.
     help : str
         What it does, in one sentence.
     heading : str

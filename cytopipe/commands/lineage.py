@@ -35,7 +35,7 @@ def lineage(options: Options, what: str, as_json: bool, html: Path | None) -> No
     asset without partitions such as atlas/cross_atlas. Each line says whether what lies on disk today is
     still the same.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     with open_project(options) as opened:
         from cytopipe.defs.lineage import lineage as lineage_of
@@ -64,7 +64,7 @@ def _meant(ledger: Ledger, what: str) -> tuple[str, str]:
     asset, colon, key = what.partition(":")
     known = ledger.graph.by_asset
     if asset in known:
-        keys = ledger.relations.keys(known[asset].by)
+        keys = ledger.relations.made_keys(known[asset])
         if key in keys or (not colon and len(keys) == 1):
             return asset, key if colon else keys[0]
         raise UserError(

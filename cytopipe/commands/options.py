@@ -20,7 +20,7 @@ __all__ = [
     "LENGTH_UM",
     "LIMIT",
     "PORT",
-    "Gathering",
+    "AllFaultsCommand",
     "Value",
     "parameter_options",
     "said",
@@ -30,7 +30,7 @@ __all__ = [
 _FAULTS = "cytopipe.faults"
 
 
-class Gathering(click.Command):
+class AllFaultsCommand(click.Command):
     """A command whose function gets the faults of all its options as `faults`, to tell them with its own."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -56,7 +56,7 @@ class Value(click.ParamType):
         except ValidationError as error:
             (finding,) = findings_of(error, model)
             finding = replace(finding, where=flag)
-            if ctx is None or not isinstance(ctx.command, Gathering):
+            if ctx is None or not isinstance(ctx.command, AllFaultsCommand):
                 raise ParameterError(finding) from error
             ctx.meta.setdefault(_FAULTS, []).append(finding)
             return None

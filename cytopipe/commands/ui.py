@@ -23,7 +23,7 @@ def ui(options: Options, port: int | None, read_only: bool, token: bool, hosts: 
     schedules. The daemon runs beside it. The server listens on 127.0.0.1 only; from elsewhere, use
     ssh -L 3000:127.0.0.1:3000. On a machine with other users add --token.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
     from cytopipe.serve.listener import free_port
     from cytopipe.serve.web_ui import Served, new_token, serve
 

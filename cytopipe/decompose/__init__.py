@@ -2,86 +2,38 @@
 
 A FASTA file becomes a flat directory of FASTA files, one per cluster, with `state.json` beside them. The
 names below are in reading order: a decomposition and its result, the parameters, then the parts it is made
-of, for use on their own. Names are imported when they are first used.
+of, for use on their own.
 """
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING
+from cytopipe.on_demand import names_on_demand
 
-if TYPE_CHECKING:
-    from cytopipe.decompose.compare import Agreement, read_assignment
-    from cytopipe.decompose.compare import compare as compare_partitions
-    from cytopipe.decompose.conflicts import resolve_conflicts
-    from cytopipe.decompose.directory.adding import add_sequences
-    from cytopipe.decompose.directory.decomposition import Decomposition
-    from cytopipe.decompose.directory.repair import rebuild, restore, rollback
-    from cytopipe.decompose.directory.stage_result import StageResult
-    from cytopipe.decompose.distance import Distances
-    from cytopipe.decompose.edits import Edits, FileEdit
-    from cytopipe.decompose.exports import format_spart, format_uc, parse_spart, parse_uc
-    from cytopipe.decompose.extend import Added
-    from cytopipe.decompose.gap import GapResult, gap_core
-    from cytopipe.decompose.growth import grow_all
-    from cytopipe.decompose.neighbours import open_neighbours
-    from cytopipe.decompose.parameters import Parameters
-    from cytopipe.decompose.refinement import refine_close
-    from cytopipe.decompose.sequences import SequenceSet
-    from cytopipe.decompose.state import Requests, State, state_schema
-
-__all__ = [
-    "Added",
-    "Agreement",
-    "Decomposition",
-    "Distances",
-    "Edits",
-    "FileEdit",
-    "GapResult",
-    "Parameters",
-    "Requests",
-    "SequenceSet",
-    "StageResult",
-    "State",
-    "add_sequences",
-    "compare_partitions",
-    "format_spart",
-    "format_uc",
-    "gap_core",
-    "grow_all",
-    "open_neighbours",
-    "parse_spart",
-    "parse_uc",
-    "read_assignment",
-    "rebuild",
-    "refine_close",
-    "resolve_conflicts",
-    "restore",
-    "rollback",
-    "state_schema",
-]
-
-_HOME = {
+# Names are resolved on first use: the command line must answer `--help` before numba could be imported.
+_DOOR = {
     "Decomposition": "directory.decomposition",
-    "StageResult": "directory.stage_result",
+    "StageResult": "directory.decomposition",
     "Parameters": "parameters",
     "Requests": "state",
     "State": "state",
     "state_schema": "state",
-    "Edits": "edits",
-    "FileEdit": "edits",
+    # what a person does with a directory
+    "Edits": "hand_edits",
+    "FileEdit": "hand_edits",
     "Added": "extend",
     "add_sequences": "directory.adding",
     "rebuild": "directory.repair",
     "restore": "directory.repair",
     "rollback": "directory.repair",
+    # comparison and other programs
     "Agreement": "compare",
-    "compare_partitions": "compare:compare",
+    "compare_partitions": "compare",
     "read_assignment": "compare",
     "format_spart": "exports",
     "format_uc": "exports",
     "parse_spart": "exports",
     "parse_uc": "exports",
+    # the parts
     "SequenceSet": "sequences",
     "Distances": "distance",
     "open_neighbours": "neighbours",
@@ -92,10 +44,5 @@ _HOME = {
     "refine_close": "refinement",
 }
 
-
-def __getattr__(name: str) -> object:
-    # The command line must answer `--help` before numba and scipy could be imported.
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module, _, attribute = _HOME[name].partition(":")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), attribute or name)
+__all__ = list(_DOOR)
+__getattr__, __dir__ = names_on_demand(__name__, _DOOR)

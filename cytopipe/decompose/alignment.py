@@ -1,11 +1,11 @@
-"""Pairs of sequences in, adjusted distances out: aligned as edlib does, counted by compiled scoring.
+"""Adjusted distances of pairs of sequences, aligned by edlib and scored by compiled code.
 
-What comes in are pairs; what leaves is ``1 - adjusted identity``. The shorter sequence is the query (of two
-equally long ones, the first). Step one aligns the reverse complements semi-globally: a gap at the end of
-that alignment is the overhang at the beginning of the forward one and is cut off. Step two aligns what is
-left. The path edlib chooses among equally good ones decides the score, so no other aligner will do, and
-each pair is aligned in one orientation only. A pair without alignment has distance 1; one whose overlap
-holds no scored position has distance 0, as in the reference: see `Distances.scored` before trusting it.
+The distance is ``1 - adjusted identity``. The shorter sequence is the query (of two equally long ones, the
+first). Step one aligns the reverse complements semi-globally: a gap at the end of that alignment is the
+overhang at the beginning of the forward one and is cut off. Step two aligns what is left. The path edlib
+chooses among equally good ones decides the score, so no other aligner will do, and each pair is aligned in
+one orientation only. A pair without alignment has distance 1; one whose overlap holds no scored position has
+distance 0, as in the reference: see `Distances.scored` before trusting it.
 """
 
 from __future__ import annotations

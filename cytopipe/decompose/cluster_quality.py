@@ -1,9 +1,9 @@
 """What can be measured on a partition: medoids, spread within, the gap to the nearest other cluster.
 
-What comes in are the clusters as positions of unique sequences, with how many records carry each; what
-leaves is one `ClusterMeasures` per cluster, and per sequence its distance to the medoid and to the nearest
-sequence outside. All of it is a function of the partition alone. Large clusters are measured on an even
-sample of their sequences, smaller where there are many such clusters, and the table says on how many.
+`measure` gives one `ClusterMeasures` per cluster, and for each sequence its distance to the medoid and to the
+nearest sequence outside. A sequence counts as often as records carry it. All of it is a function of the
+partition alone. Large clusters are measured on an even sample of their sequences, smaller where there are
+many such clusters, and the table says on how many.
 """
 
 from __future__ import annotations

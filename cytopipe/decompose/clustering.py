@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cytopipe.decompose.layout import INITIAL, Stage
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.partition import Partition, digest_of_files, prove_conservation
+from cytopipe.decompose.partition import Partition, prove_conservation
 from cytopipe.decompose.sequences import SequenceSet, normalise
 from cytopipe.decompose.state import (
     Command,
@@ -28,6 +28,7 @@ from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import Finding, InputError
 from cytopipe.provenance import sha256_file
 from cytopipe.storage.fasta import FastaRecord, format_fasta
+from cytopipe.storage.manifest import digest_of_files
 
 __all__ = ["Clustering", "begun", "input_facts", "target_positions"]
 

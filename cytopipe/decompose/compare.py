@@ -1,8 +1,8 @@
 """How well two partitions of the same records agree: a run and the truth, or two runs.
 
-What comes in are assignments (record to cluster) from a decomposition, FASTA headers, a TSV, a `.uc` or a
-SPART file; what leaves is one `Agreement`. Only records that both sides assign are compared, and how many
-were left out is part of the answer, so that a high score on few records cannot pass for one on many.
+The assignments (record to cluster) come from a decomposition, FASTA headers, a TSV, a `.uc` or a SPART file.
+Only records that both sides assign are compared, and how many were left out is part of the answer, so that a
+high score on few records cannot pass for one on many.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cytopipe.storage.fasta import FastaRecord, read_fasta
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["Agreement", "compare", "names_in_headers", "read_assignment"]
+__all__ = ["Agreement", "compare_partitions", "names_in_headers", "read_assignment"]
 
 _FIELD = r'(?:^|\s){field}=(?:"([^"]*)"|(\S+))'
 _MAX_BYTES = 1 << 30
@@ -71,7 +71,7 @@ class Agreement:
         return asdict(self)
 
 
-def compare(partition: Mapping[str, str], reference: Mapping[str, str]) -> Agreement:
+def compare_partitions(partition: Mapping[str, str], reference: Mapping[str, str]) -> Agreement:
     """Compare two assignments of records to clusters.
 
     Raises

@@ -1,9 +1,9 @@
 """All thresholds in one pass: how many clusters there are at each, and which partitions stand out.
 
-What comes in are pairs of sequences with distances; sorted once and joined by union-find they give the
-single-linkage partition at every threshold (as OptimOTU does). A partition that stays the same over a wide
-range of thresholds has a wide barcode gap behind it: ranked by that range relative to where it ends, the
-list is the one ASAP users know (Puillandre et al. 2021), without its coalescent test.
+Pairs of sequences with distances, sorted once and joined by union-find, give the single-linkage partition at
+every threshold (as OptimOTU does). A partition that stays the same over a wide range of thresholds has a wide
+barcode gap behind it: ranked by that range relative to where it ends, the list is the one ASAP users know
+(Puillandre et al. 2021), without its coalescent test.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """A partition in the formats other programs read: `.uc` of usearch and vsearch, SPART, and a plain TSV.
 
-What comes in is a partition, its medoids and the identity of each record to its medoid; what leaves is
-text. Each format is read back by the function beside the one that writes it, with the same clusters.
+Each format is read back by the function beside the one that writes it, with the same clusters.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
-"""New sequences into clusters that exist: nothing that is there moves, no id changes.
+"""Add new sequences to clusters that exist: nothing that is there moves, no id changes.
 
-What comes in is a finished stage and a FASTA file of new records; what leaves is the same stage with each
-new record in exactly one place. A sequence that is there already goes where it is. Another joins the cluster
-it is nearest to, by the linkage that grew the clusters (its target percentile distance to the members, at
-most `max_lump`), judged against the old members only, so that the order of the new ones does not matter.
-Those that fit nowhere are clustered among themselves and get the next free numbers (stable ids, as UNITE's
-species hypotheses have).
+Each new record goes to exactly one place. A sequence that is there already goes where it is. Another joins
+the cluster it is nearest to, by the linkage that grew the clusters (its target percentile distance to the
+members, at most `max_lump`), judged against the old members only, so that the order of the new ones does not
+matter. Those that fit nowhere are clustered among themselves and get the next free numbers (stable ids, as
+UNITE's species hypotheses have).
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from pathlib import Path
 import numpy as np
 
 from cytopipe.decompose import steps
+from cytopipe.decompose.by_sequence import SequenceClusters, clusters_by_sequence, with_exact_copies
 from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.layout import INITIAL
+from cytopipe.decompose.parameters import BarcodeGap
 from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.placement import Placement, beside_their_twins, place
 from cytopipe.decompose.sequences import SequenceSet, normalise
 from cytopipe.decompose.workspace import SequenceFile, Work, Workspace, opened
 from cytopipe.errors import Finding, InputError
@@ -123,13 +123,13 @@ def _assigned(
     before, records = clusters.partition, clusters.records
     if before.stage is INITIAL and not clusters.state.stages.initial_clustering.completed:
         ids = [record.id for record in fresh]
-        taken = beside_their_twins(before, ids, records)
+        taken = with_exact_copies(before, ids, records)
         return taken, {one: taken.cluster_of[one] for one in ids if one in taken.cluster_of}, {}
     sequences = SequenceFile(Path(), "", records)
     with opened(sequences, clusters.state, work, deleted=before.deleted) as workspace:
-        placement = place(before, workspace.sequences)
+        by_sequence = clusters_by_sequence(before, workspace.sequences)
         wanted = sorted({workspace.sequences.index_of[normalise(record.sequence)] for record in fresh})
-        home = _homes(wanted, placement, workspace, partial(work.progress, "placing sequences"))
+        home = _homes(wanted, by_sequence, workspace, partial(work.progress, "placing sequences"))
         joined: dict[str, str] = {}
         left: list[FastaRecord] = []
         for record in fresh:
@@ -137,8 +137,8 @@ def _assigned(
             if number is None:
                 left.append(record)
             else:
-                joined[record.id] = placement.files[number]
-        founded = _founded(left, clusters, work)
+                joined[record.id] = by_sequence.files[number]
+        founded = _founded(left, clusters, work, workspace.gap)
     files = {file: list(members) for file, members in before.clusters.items()}
     for record, file in sorted((joined | founded).items()):
         files.setdefault(file, []).append(record)
@@ -156,13 +156,13 @@ def _assigned(
 
 def _homes(
     wanted: Sequence[int],
-    placement: Placement,
+    by_sequence: SequenceClusters,
     workspace: Workspace,
     progress: Callable[[int, int], None],
 ) -> dict[int, int]:
-    """The cluster every wanted sequence belongs to, as a place in `placement.files`, where there is one."""
+    """The cluster every wanted sequence belongs to, as a place in `by_sequence.files`, where there is one."""
     of_sequence: dict[int, int] = {}
-    for number, members in enumerate(placement.clusters):
+    for number, members in enumerate(by_sequence.clusters):
         for index in members:
             of_sequence.setdefault(index, number)
     found: dict[int, int] = {}
@@ -173,11 +173,11 @@ def _homes(
             hits = workspace.neighbours.search([index]).of(0).tolist()
             near = list(dict.fromkeys(of_sequence[hit] for hit in hits if hit in of_sequence))
             links = [
-                (_linkage(index, placement.clusters[number], workspace), number)
+                (_linkage(index, by_sequence.clusters[number], workspace), number)
                 for number in near[:_NEAREST_CLUSTERS]
             ]
             linkage, number = min(links, default=(np.inf, -1))
-            if linkage <= workspace.parameters.max_lump:
+            if linkage <= (workspace.gap.divides if workspace.gap else workspace.parameters.lump):
                 found[index] = number
         progress(done, len(wanted))
     return found
@@ -191,7 +191,9 @@ def _linkage(index: int, members: Sequence[int], workspace: Workspace) -> float:
     return float(np.percentile(values, workspace.parameters.target_percentile))
 
 
-def _founded(left: Sequence[FastaRecord], clusters: Clustering, work: Work) -> dict[str, str]:
+def _founded(
+    left: Sequence[FastaRecord], clusters: Clustering, work: Work, gap: BarcodeGap | None
+) -> dict[str, str]:
     """New clusters of the records that fit nowhere, clustered among themselves; the file of each record."""
     if not left:
         return {}
@@ -199,7 +201,7 @@ def _founded(left: Sequence[FastaRecord], clusters: Clustering, work: Work) -> d
     sequences = SequenceSet.from_records(left, one_strand=not parameters.parity)
     ids = tuple(record.id for record in sequences.expand(range(len(sequences))))
     # In memory: the search database in the directory is that of all sequences, not of these few.
-    workspace = Workspace(sequences, parameters, work.cache, engine=work.engine, keep_search=False)
+    workspace = Workspace(sequences, parameters, work.cache, engine=work.engine, keep_search=False, gap=gap)
     start = Partition(INITIAL, {}, ids)
     grown = dict(steps.clusters_grown(start, workspace))
     disjoint = steps.conflicts_resolved(Partition(INITIAL, grown), workspace)

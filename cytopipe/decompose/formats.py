@@ -102,8 +102,8 @@ class Clusters(FastaSet):
         DamagedError
             A sequence is not the one in the input.
         """
-        from cytopipe.decompose.edits import read_stage
-        from cytopipe.decompose.partition import Partition
+        from cytopipe.decompose.hand_edits import read_stage
+        from cytopipe.decompose.partition import partition_in
         from cytopipe.decompose.workspace import SequenceFile
         from cytopipe.storage.fasta import format_fasta
 
@@ -117,9 +117,8 @@ class Clusters(FastaSet):
                 found=f"sha256 {source.sha256[:16]}",
                 next="Put the old input back, or undo the edit.",
             )
-        ids = {file: list(entry.records or ()) for file, entry in found.manifest.files.items()}
-        written = Partition.from_ids_by_file(stage, ids)
-        partition = read_stage(folder, stage, source.records, written, found).or_raise()
+        written = partition_in(found.manifest, stage)
+        partition = read_stage(folder, stage, found, source.records, written).or_raise()
         files = dict(found.contents)
         if partition.deleted:
             files[stage.deleted_file] = format_fasta(source.records[one] for one in partition.deleted)

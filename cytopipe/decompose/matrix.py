@@ -1,9 +1,9 @@
 """Distances from a file instead of alignments: a square labelled table, or an `.npz`.
 
-What comes in is a TSV whose first row and column name the records, or an `.npz` with `D` and `ids`; what
-leaves answers like `Distances` and like a finder of neighbours, for the unique sequences of the input. The
-table must be square and symmetric, zero on its diagonal, within [0, 1], and hold every record; identical
-sequences must be at the same distances. All faults are listed.
+A TSV names the records in its first row and column; an `.npz` has `D` and `ids`. `GivenDistances` answers
+like `Distances` and like a finder of neighbours, for the unique sequences of the input. The table must be
+square and symmetric, zero on its diagonal, within [0, 1], and hold every record; identical sequences must be
+at the same distances. All faults are listed.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Similar sequences of a query, from whichever finder is at hand, behind one interface.
+"""Similar sequences of a query, from several finders with one interface.
 
-What comes in are unique sequences and a folder to keep a database in; what leaves answers `search(queries)`
-with candidates, nearest first. A finder only nominates: every distance that decides anything is computed
-afterwards. Whichever finder is used, a query is never its own neighbour and every hit is a position of the
-set. The embedded k-mer index serves by default, so that a result does not depend on what is installed; BLAST+
-is asked for by name.
+A finder answers `search(queries)` with candidates, nearest first. It only proposes: every distance that
+decides anything is computed afterwards. Whichever finder is used, a query is never its own neighbour and
+every hit is a position of the set. The embedded k-mer index serves by default, so that a result does not
+depend on what is installed; BLAST+ is asked for by name.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from functools import cached_property
 
 from cytopipe.decompose.layout import Stage, natural_order
 from cytopipe.errors import CytopipeError, Finding
-from cytopipe.provenance import sha256_bytes
+from cytopipe.storage.manifest import Manifest
 
-__all__ = ["Partition", "conservation_findings", "digest_of_digests", "digest_of_files", "prove_conservation"]
+__all__ = ["Partition", "conservation_findings", "partition_in", "prove_conservation"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,11 @@ class Partition:
         )
 
 
+def partition_in(manifest: Manifest, stage: Stage) -> Partition:
+    """What the files of a stage held when they were published."""
+    return Partition.from_ids_by_file(stage, {file: entry.ids() for file, entry in manifest.files.items()})
+
+
 def prove_conservation(partition: Partition, expected: Iterable[str]) -> None:
     """Raise if any record of the input is lost, doubled or unknown.
 
@@ -169,13 +174,3 @@ def conservation_findings(partition: Partition, expected: Iterable[str]) -> list
 
 def _may_share(stage: Stage, files: Sequence[str]) -> bool:
     return stage.overlaps and all(map(stage.is_cluster, files))
-
-
-def digest_of_files(files: Mapping[str, bytes]) -> str:
-    """SHA-256 over names and contents of a stage's files; the same files give the same digest, any time."""
-    return digest_of_digests({name: sha256_bytes(data) for name, data in files.items()})
-
-
-def digest_of_digests(digests: Mapping[str, str]) -> str:
-    """The same from the digests of the contents; it is also the digest in the manifest of the set."""
-    return sha256_bytes("".join(f"{digests[name]}  {name}\n" for name in sorted(digests)).encode())

@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 
 from cytopipe.decompose import figures
+from cytopipe.decompose.by_sequence import SequenceClusters, clusters_by_sequence
 from cytopipe.decompose.cluster_quality import Measures, measure
 from cytopipe.decompose.clustering import Clustering
-from cytopipe.decompose.compare import compare, names_in_headers, read_assignment
+from cytopipe.decompose.compare import compare_partitions, names_in_headers, read_assignment
 from cytopipe.decompose.curve import Curve, cut, threshold_curve
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.placement import Placement, place
 from cytopipe.decompose.state import State
 from cytopipe.decompose.workspace import SequenceFile, Work, Workspace, opened, stop_if_asked
 from cytopipe.provenance import sha256_file
@@ -119,21 +119,21 @@ def report(
     with opened(
         sequences, state, work, deleted=partition.deleted, aligning="measuring clusters"
     ) as workspace:
-        placement = place(partition, workspace.sequences)
+        by_sequence = clusters_by_sequence(partition, workspace.sequences)
         measures = measure(
-            placement.clusters,
+            by_sequence.clusters,
             workspace.weights,
             workspace.distances,
             workspace.measuring_neighbours,
             percentile=state.parameters.target_percentile,
             progress=told,
         )
-        rows = record_rows(partition, placement, workspace, measures, sequences.records)
+        rows = record_rows(partition, by_sequence, workspace, measures, sequences.records)
     curve = threshold_curve(len(workspace.sequences), [measures.within, measures.between])
     within, between = measures.within[2], measures.between[2]
-    rows_of_clusters = _cluster_rows(partition, placement, workspace, measures)
+    rows_of_clusters = _cluster_rows(partition, by_sequence, workspace, measures)
     ranked = curve.alternatives(
-        lowest=state.parameters.min_split, highest=max(0.05, 2 * state.parameters.max_lump)
+        lowest=state.parameters.min_split, highest=max(0.05, 2 * state.parameters.lump)
     )
     histogram = _histogram(within, between)
     tables: dict[str, Any] = {
@@ -164,7 +164,7 @@ def report(
         **({name: agreement[name] for name in _AGREEMENT} if agreement else {}),
     }
     files = {f"{name}.tsv": format_tsv(table) for name, table in tables.items()}
-    files |= figures.all_of(histogram, curve, rows_of_clusters, state.parameters)
+    files |= figures.all_of(histogram, curve, rows_of_clusters, state)
     files[SUMMARY] = format_json(summary)
     return Report(files)
 
@@ -174,14 +174,14 @@ _AGREEMENT = ("adjusted_rand_index", "homogeneity", "completeness")
 
 def record_rows(
     partition: Partition,
-    placement: Placement,
+    by_sequence: SequenceClusters,
     workspace: Workspace,
     measures: Measures,
     records: Mapping[str, FastaRecord],
 ) -> dict[str, list[Any]]:
     """The complete table: every record of the input once, by id."""
     sequences, name = workspace.sequences, _name_in(partition)
-    representative = representatives(partition, placement, workspace, measures)
+    representative = representatives(partition, by_sequence, workspace, measures)
     index_of = {record.id: at for at, found in enumerate(sequences.records) for record in found}
     claims = partition.conflicts
     unassigned, rows = set(partition.unassigned), []
@@ -189,7 +189,7 @@ def record_rows(
         file = partition.cluster_of.get(one)
         at = index_of.get(one)
         to_medoid = measures.to_medoid[at] if file and at is not None else np.nan
-        if file is not None and placement.pinned.get(one) is not None:
+        if file is not None and by_sequence.pinned.get(one) is not None:
             medoid = index_of[representative[file]]
             to_medoid = float(workspace.distances.pairs([at], [medoid])[0])
         status = "clustered" if file else "unassigned" if one in unassigned else "deleted"
@@ -213,11 +213,11 @@ def record_rows(
 
 
 def representatives(
-    partition: Partition, placement: Placement, workspace: Workspace, measures: Measures
+    partition: Partition, by_sequence: SequenceClusters, workspace: Workspace, measures: Measures
 ) -> dict[str, str]:
     """The medoid record of every cluster file: of the medoid sequence, the first record by id in the file."""
     found = {}
-    for number, file in enumerate(placement.files):
+    for number, file in enumerate(by_sequence.files):
         members = set(partition.clusters[file])
         medoid = measures.clusters[number].medoid
         own = (
@@ -230,24 +230,24 @@ def representatives(
 
 
 def _cluster_rows(
-    partition: Partition, placement: Placement, workspace: Workspace, measures: Measures
+    partition: Partition, by_sequence: SequenceClusters, workspace: Workspace, measures: Measures
 ) -> dict[str, list[Any]]:
     name = _name_in(partition)
-    representative = representatives(partition, placement, workspace, measures)
+    representative = representatives(partition, by_sequence, workspace, measures)
     rows = []
-    for number, file in enumerate(placement.files):
+    for number, file in enumerate(by_sequence.files):
         one = measures.clusters[number]
         rows.append(
             {
                 "cluster": name(file),
                 "file": file,
                 "records": len(partition.clusters[file]),
-                "unique_sequences": len(placement.clusters[number]),
+                "unique_sequences": len(by_sequence.clusters[number]),
                 "medoid": representative[file],
                 "mean_within": one.mean_within,
                 "percentile_within": one.percentile_within,
                 "max_within": one.max_within,
-                "nearest_cluster": name(placement.files[one.nearest]) if one.nearest >= 0 else "",
+                "nearest_cluster": name(by_sequence.files[one.nearest]) if one.nearest >= 0 else "",
                 "min_between": one.min_between,
                 "gap": one.gap,
                 "confidence": round(one.confidence, 6),
@@ -289,11 +289,11 @@ def _agreement(
     partition: Partition, records: Mapping[str, FastaRecord], truth: Truth | None
 ) -> dict[str, int | float] | None:
     if truth is not None:
-        return compare(partition.cluster_of, truth.cluster_of).as_row()
+        return compare_partitions(partition.cluster_of, truth.cluster_of).as_row()
     names = names_in_headers(records[one] for one in sorted(records))
     if len(set(names.values())) < 2 or not partition.cluster_of.keys() & names.keys():
         return None
-    return compare(partition.cluster_of, names).as_row()
+    return compare_partitions(partition.cluster_of, names).as_row()
 
 
 def _summary_numbers(partition: Partition, clusters: Mapping[str, list[Any]], state: State) -> dict[str, Any]:

@@ -1,11 +1,10 @@
-"""Alignments in, counted edits out: the adjusted identity of MycoBLAST, compiled.
+"""The adjusted identity of MycoBLAST, compiled: edits and scored positions of aligned pairs.
 
-What comes in is a block of pairs, each with the path of its overlap; what leaves is, per pair, the number
-of edits and of scored positions, equal to those of adjusted-identity 0.2.9 (the pinned oracle; twin tests
-hold the two together). The rules: the outer 19 nucleotides of the overlap are not scored; between two
-matches lies a *variant range* with one allele per sequence; what an allele repeats of the context both
-sequences agree on (one or two bases) is free; the rest costs its substitutions, plus one for a difference
-in length however long; two IUPAC codes that share a base match.
+The numbers equal those of adjusted-identity 0.2.9, the pinned reference; tests compare the two. The rules:
+the outer 19 nucleotides of the overlap are not scored; between two matches lies a *variant range* with one
+allele per sequence; what an allele repeats of the context both sequences agree on (one or two bases) is free;
+the rest costs its substitutions, plus one for a difference in length however long; two IUPAC codes that share
+a base match.
 """
 
 from __future__ import annotations

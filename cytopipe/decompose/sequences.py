@@ -1,9 +1,9 @@
-"""Records in, unique sequences out, in an order that depends on nothing but their content.
+"""The unique sequences of FASTA records, in an order that depends on nothing but their content.
 
-What comes in are FASTA records; what leaves is the list of distinct sequences (upper case, U read as T)
-and, for each, the records that carry it. The order (longer first, then alphabetical) is a total order on
-sequences, so shuffling the input or adding records never changes which of two sequences comes first:
-every tie further down the pipeline is decided by it.
+A `SequenceSet` holds the distinct sequences (upper case, U read as T) and, for each, the records that carry
+it. The order (longer first, then alphabetical) is a total order on sequences, so shuffling the input or
+adding records never changes which of two sequences comes first: every tie further down the pipeline is
+decided by it.
 """
 
 from __future__ import annotations
@@ -111,26 +111,6 @@ class SequenceSet:
             for record in records
         }
         return spelt | {sequence: index for index, sequence in enumerate(self.sequences)}
-
-    def indices_of(self, records: Iterable[Any]) -> list[int]:
-        """Sorted distinct positions of the sequences of `records`.
-
-        Raises
-        ------
-        InputError
-            With one finding per record whose sequence is not in this set.
-        """
-        found: set[int] = set()
-        findings = []
-        for record in records:
-            index = self.index_of.get(normalise(record.sequence))
-            if index is None:
-                findings.append(Finding(what=f"the sequence of {record.id!r} is not in the set"))
-            else:
-                found.add(index)
-        if findings:
-            raise InputError(findings)
-        return sorted(found)
 
     def expand(self, indices: Sequence[int]) -> list[Any]:
         """All records of the sequences at `indices`, in their order."""

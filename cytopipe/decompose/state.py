@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cytopipe import __version__
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage, stage_named
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 from cytopipe.errors import Finding, ResumeError
 from cytopipe.provenance import Input, digest_of, sha256_bytes
 from cytopipe.storage.state import format_json, parse_json
@@ -83,6 +83,9 @@ class InitialEntry(_Model):
     max_sequences_limit: int | None = Field(None, ge=1)
     finder: str = Field(
         "", description="Who found similar sequences: blast, kmer, exhaustive, given distances."
+    )
+    barcode_gap: BarcodeGap | None = Field(
+        None, description="Where the set was found to be cut, unless max_lump says so."
     )
     cluster_file_pattern: str = INITIAL.cluster_file_pattern
     unassigned_file: str = INITIAL.unassigned_file
@@ -198,8 +201,22 @@ class State(_Model):
     stages: StageEntries = Field(default_factory=StageEntries)
     metadata: Metadata
 
+    @property
+    def companions(self) -> dict[str, tuple[str, str]]:
+        """Path and digest of the files beside the input, ("", "") where there is none."""
+        targets, distances = self.targets, self.distances
+        return {
+            "targets": (targets.fasta_path, targets.fasta_hash) if targets else ("", ""),
+            "distances": (distances.path, distances.sha256) if distances else ("", ""),
+        }
+
     def entry(self, stage: Stage) -> InitialEntry | ConflictEntry | RefinementEntry | FinalEntry:
         return getattr(self.stages, stage.name)
+
+    @property
+    def gap(self) -> BarcodeGap | None:
+        """Where the set was found to be cut; None where parameters say so, or nobody has looked."""
+        return self.stages.initial_clustering.barcode_gap if self.parameters.asks_the_set else None
 
     @property
     def newest(self) -> Stage:
@@ -215,11 +232,11 @@ class State(_Model):
         state.stage, state.status = stage.name, "in_progress"
         return state
 
-    def with_later(self, standing: State) -> State:
-        """A copy that knows of later stages what `standing` does, if they were made from these very files."""
+    def with_later(self, later: State) -> State:
+        """A copy that knows of later stages what `later` does, if they were made from these very files."""
         state = self.model_copy(deep=True)
         for stage in STAGES[self.newest.order + 1 :]:
-            entry, source = standing.entry(stage), standing.source_of(stage)
+            entry, source = later.entry(stage), later.source_of(stage)
             if entry.files_digest and entry.source_digest == state.entry(source).files_digest:
                 setattr(state.stages, stage.name, entry)
                 state.stage = stage.name
@@ -240,9 +257,8 @@ class State(_Model):
         if stage is not FINAL:
             inputs.append(self._parameters)
         if stage is INITIAL:
-            targets = self.targets
-            path, digest = (targets.fasta_path, targets.fasta_hash) if targets else ("", NOT_DECLARED)
-            inputs.append(Input(path=path, sha256=digest, asset="decompose/targets"))
+            path, digest = self.companions["targets"]
+            inputs.append(Input(path=path, sha256=digest or NOT_DECLARED, asset="decompose/targets"))
             if self.distances is not None:
                 inputs.append(Input(path=self.distances.path, sha256=self.distances.sha256))
             return tuple(inputs)

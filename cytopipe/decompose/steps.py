@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from cytopipe.decompose.by_sequence import clusters_by_sequence, partition_from
 from cytopipe.decompose.conflicts import resolve_conflicts
 from cytopipe.decompose.growth import grow_all
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, REFINED
 from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.placement import partition_from, place
 from cytopipe.decompose.refinement import refine_close
 from cytopipe.decompose.workspace import Workspace
 
@@ -32,7 +32,7 @@ def clusters_grown(
     was read from files is the same as never having stopped.
     """
     sequences = workspace.sequences
-    covered = {index for cluster in place(partition, sequences).clusters for index in cluster}
+    covered = {index for cluster in clusters_by_sequence(partition, sequences).clusters for index in cluster}
     growths = grow_all(
         sequences.sequences,
         workspace.distances,
@@ -40,6 +40,8 @@ def clusters_grown(
         workspace.parameters,
         covered=frozenset(covered),
         targets=targets,
+        gap=workspace.gap,
+        among=lambda: workspace.candidates,
     )
     for number, growth in enumerate(growths, start=partition.next_number()):
         members = tuple(record.id for record in sequences.expand(growth.members))
@@ -50,27 +52,28 @@ def conflicts_resolved(
     partition: Partition, workspace: Workspace, progress: Progress | None = None
 ) -> Partition:
     """Every record in one cluster: clusters that share sequences are partitioned anew."""
-    placement = place(partition, workspace.sequences)
+    by_sequence = clusters_by_sequence(partition, workspace.sequences)
     clusters = resolve_conflicts(
-        placement.clusters, workspace.distances, workspace.parameters, progress=progress
+        by_sequence.clusters, workspace.distances, workspace.parameters, progress=progress, gap=workspace.gap
     )
-    return partition_from(clusters, workspace.sequences, partition, placement, DECONFLICTED)
+    return partition_from(clusters, workspace.sequences, partition, by_sequence, DECONFLICTED)
 
 
 def refined(
     partition: Partition, workspace: Workspace, threshold: float, progress: Progress | None = None
 ) -> Partition:
     """Clusters whose medoids are within `threshold` of each other, partitioned anew."""
-    placement = place(partition, workspace.sequences)
+    by_sequence = clusters_by_sequence(partition, workspace.sequences)
     clusters = refine_close(
-        placement.clusters,
+        by_sequence.clusters,
         workspace.distances,
         workspace.neighbours,
         threshold,
         workspace.parameters,
         progress=progress,
+        gap=workspace.gap,
     )
-    return partition_from(clusters, workspace.sequences, partition, placement, REFINED)
+    return partition_from(clusters, workspace.sequences, partition, by_sequence, REFINED)
 
 
 def numbered_by_size(partition: Partition, workspace: Workspace) -> Partition:

@@ -11,7 +11,7 @@ from cytopipe.storage.formats.h5ad import H5adFile
 
 if TYPE_CHECKING:
     from cytopipe.atlas.cells import Cells
-    from cytopipe.atlas.invariants import Invariant
+    from cytopipe.atlas.checks import CheckOutcome
     from cytopipe.project.atlas.entry import Atlas
 
 __all__ = [
@@ -29,57 +29,57 @@ __all__ = [
 ]
 
 
-def _found(invariant: Invariant) -> CheckResult:
-    return CheckResult(invariant.findings, invariant.facts)
+def _found(outcome: CheckOutcome) -> CheckResult:
+    return CheckResult(outcome.findings, outcome.facts)
 
 
 def _counts_conserved(profiles: H5adFile, cells: Cells, recipe: Atlas) -> CheckResult:
-    from cytopipe.atlas.invariants import counts_conserved
+    from cytopipe.atlas.checks import counts_conserved
 
     with cells:
         return _found(counts_conserved(profiles, cells, recipe.level))
 
 
 def _groups_complete(profiles: H5adFile, cells: Cells, recipe: Atlas) -> CheckResult:
-    from cytopipe.atlas.invariants import groups_complete
+    from cytopipe.atlas.checks import groups_complete
 
     with cells:
         return _found(groups_complete(profiles, cells, recipe.level))
 
 
 def _genes_unique(profiles: H5adFile) -> CheckResult:
-    from cytopipe.atlas.invariants import genes_unique
+    from cytopipe.atlas.checks import genes_unique
 
     return _found(genes_unique(profiles))
 
 
 def _no_negative(profiles: H5adFile) -> CheckResult:
-    from cytopipe.atlas.invariants import no_negative
+    from cytopipe.atlas.checks import no_negative
 
     return _found(no_negative(profiles))
 
 
 def _resamples_complete(resampled: H5adFile, cells: Cells, recipe: Atlas) -> CheckResult:
-    from cytopipe.atlas.invariants import resamples_complete
+    from cytopipe.atlas.checks import resamples_complete
 
     with cells:
         return _found(resamples_complete(resampled, cells, recipe.level, recipe.n_bootstrap))
 
 
 def _rows_of_profiles(activity: H5adFile, pseudobulk: Handle) -> CheckResult:
-    from cytopipe.atlas.invariants import rows_of_profiles
+    from cytopipe.atlas.checks import rows_of_profiles
 
     return _found(rows_of_profiles(activity, pseudobulk.load()))
 
 
 def _rows_of_resamples(activity: H5adFile, resampled: Handle | None) -> CheckResult:
-    from cytopipe.atlas.invariants import rows_of_profiles
+    from cytopipe.atlas.checks import rows_of_profiles
 
     return _found(rows_of_profiles(activity, resampled.load())) if resampled else CheckResult()
 
 
 def _estimates_valid(activity: H5adFile) -> CheckResult:
-    from cytopipe.atlas.invariants import estimates_valid
+    from cytopipe.atlas.checks import estimates_valid
 
     return _found(estimates_valid(activity))
 

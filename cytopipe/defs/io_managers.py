@@ -76,8 +76,8 @@ class FormatIOManager(IOManager):
             len(keys) == 1 and context.has_partition_key and context.partition_key == keys[0]
         )
         if not alone:
-            standing = {key: one for key, one in handles.items() if archive.receipt(one.place) is not None}
-            return standing
+            present = {key: one for key, one in handles.items() if archive.receipt(one.place) is not None}
+            return present
         wants_handle = getattr(context.dagster_type, "typing_type", None) is Handle
         return handles[keys[0]] if wants_handle else handles[keys[0]].load()
 

@@ -14,11 +14,25 @@ from cytopipe.on_demand import names_on_demand
 _DOOR = {
     # cells
     "CellTable": "cells.table",
+    "read_cells": "cells.reading",
     # clusters
     "FlowSOM": "flowsom.clustering",
     "cluster_cells": "flowsom.clustering",
+    # the heat map and its checkpoints
+    "HeatmapDisplay": "display",
+    "HeatmapState": "state",
+    "diff_states": "diff",
+    "import_ueler": "ueler",
+    "load_heatmap_state": "artifact",
+    "open_history": "index",
+    "render_heatmap": "render",
+    "save_heatmap_state": "artifact",
+    "serialize_heatmap_state": "artifact",
+    "validate_artifact": "artifact",
     # parameters
     "FlowSOMSettings": "parameters",
+    "HeatmapSettings": "parameters",
+    "RenderSettings": "parameters",
     "TransformSettings": "parameters",
 }
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from cytopipe.parameters import ParameterSet, contradiction
 from cytopipe.units import Fraction
 
-__all__ = ["FlowSOMSettings", "TransformSettings"]
+__all__ = ["FlowSOMSettings", "HeatmapSettings", "RenderSettings", "TransformSettings"]
 
 
 class TransformSettings(ParameterSet):
@@ -108,6 +108,10 @@ class FlowSOMSettings(ParameterSet):
     resample_fraction: Annotated[Fraction, Field(gt=0)] = 0.9
     """Share of the nodes in a resample of the consensus."""
 
+    min_node_share: Fraction = 0.1
+    """Nodes with fewer cells than this share of the average node take no part in the consensus and follow the
+    nearest node that does; 0: all nodes that have a cell take part (fraction)."""
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.n_metaclusters > self.x_dim * self.y_dim:
@@ -127,3 +131,58 @@ class FlowSOMSettings(ParameterSet):
                 next="The learning rate falls: swap the two.",
             )
         return self
+
+
+class HeatmapSettings(ParameterSet):
+    """How medians of clusters become a heat map: z-scores, the tree, where it is cut."""
+
+    across: Literal["clusters", "markers"] = "clusters"
+    """Over what z-scores are taken. clusters: for each marker, over all clusters. markers: for each cluster,
+    over all its markers."""
+
+    method: Literal["single", "complete", "average", "ward"] = "average"
+    """Linkage of the trees over clusters and over markers; ward needs euclidean."""
+
+    metric: Literal["euclidean", "cityblock", "cosine", "correlation"] = "euclidean"
+    """Distance between rows of z-scores."""
+
+    cut: Annotated[float, Field(ge=0)] | None = None
+    """Height at which the tree over clusters is cut into metaclusters. none: half way between its lowest and
+    its highest merge."""
+
+    marker_order: Literal["tree", "given"] = "tree"
+    """How markers are ordered. tree: as the leaves of their tree. given: as they were named."""
+
+    @model_validator(mode="after")
+    def _ward_is_euclidean(self) -> Self:
+        if self.method == "ward" and self.metric != "euclidean":
+            raise contradiction(
+                "ward linkage needs euclidean distances",
+                "metric",
+                expected="euclidean",
+                found=self.metric,
+                next="Choose euclidean, or the linkage average or complete.",
+            )
+        return self
+
+
+class RenderSettings(ParameterSet):
+    """How a heat map is drawn."""
+
+    z_limit: Annotated[float, Field(gt=0, le=100)] = 3.0
+    """z-score (standard deviations) at which colours end, on both sides of 0."""
+
+    palette: Literal["vlag", "viridis", "magma", "cividis"] = "vlag"
+    """Colours of z-scores. vlag: blue, white, red; the others run from low to high."""
+
+    dendrograms: bool = True
+    """Whether trees are drawn beside clusters and markers, where the checkpoint has them."""
+
+    side_bars: bool = True
+    """Whether metacluster, revision and number of cells of each cluster are drawn beside it."""
+
+    cluster_labels: bool = True
+    """Whether clusters are named. A heat map of many clusters becomes longer, so that names can be read."""
+
+    legend: bool = True
+    """Whether names and colours of metaclusters are listed."""

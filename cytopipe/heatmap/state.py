@@ -11,7 +11,7 @@ import hashlib
 import math
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,7 @@ __all__ = [
     "UNASSIGNED",
     "UNASSIGNED_COLOUR",
     "UNASSIGNED_NAME",
+    "UUID",
     "Ancestor",
     "HeatmapState",
     "cluster_ids",
@@ -48,6 +49,9 @@ NOT_REVISED = -2
 
 CLUSTERS_BY_MARKERS, MARKERS_BY_CLUSTERS = "clusters_by_markers", "markers_by_clusters"
 """Orientations of the view: what stands in rows, by what stands in columns."""
+
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""How identifiers of checkpoints are written."""
 
 STEPS = {
     1: "initial_clustering",
@@ -320,6 +324,28 @@ class HeatmapState:
                 known.setdefault(one.id, one)
         return tuple(known.values())
 
+    def child(self, step: int | str, *, beside: Sequence[HeatmapState] = (), **changes: Any) -> HeatmapState:
+        """A state made from this one (and from `beside`, for a merge): its own identifier, step and parents.
+
+        Parameters
+        ----------
+        step : int or str
+            See `step_slug`.
+        beside : sequence of HeatmapState
+            The other parents of a merge.
+        **changes
+            Fields that differ; `id` is random unless given, description and time start empty.
+        """
+        fresh = {
+            "id": new_id(),
+            "parents": (self.id, *(one.id for one in beside)),
+            "ancestors": self.history_below(*beside),
+            "step_id": step_slug(step),
+            "description": "",
+            "created_at": "",
+        }
+        return self.replace(**fresh | changes)
+
     def unlike(self, other: HeatmapState) -> tuple[str, ...]:
         """Names of the fields in which another state differs: values, dtypes and order; none when equal."""
         return tuple(
@@ -424,7 +450,7 @@ def _missing(value: object) -> bool:
 
 
 def _json(value: Any) -> Any:
-    """A value as JSON gives it back; InputError where JSON cannot say it."""
+    """A value as canonical JSON gives it back, keys sorted; InputError where JSON cannot say it."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
@@ -434,7 +460,7 @@ def _json(value: Any) -> Any:
     if isinstance(value, Mapping):
         if any(not isinstance(key, str) for key in value):
             raise InputError("parameters have a key that is no text", found=repr(list(value))[:200])
-        return {key: _json(item) for key, item in value.items()}
+        return {key: _json(value[key]) for key in sorted(value)}
     if isinstance(value, (list, tuple)):
         return [_json(item) for item in value]
     if hasattr(value, "tolist"):
@@ -456,7 +482,7 @@ def _equal(one: Any, other: Any) -> bool:
 # ---------------------------------------------------------------------- what must hold
 
 
-def _faults(state: HeatmapState):
+def _faults(state: HeatmapState) -> Iterator[Finding]:
     """Everything that does not fit together."""
     n, m = state.n_clusters, state.n_markers
     for what, names in (("cluster", state.cluster_ids), ("marker", state.markers)):
@@ -515,10 +541,15 @@ def _faults(state: HeatmapState):
         if unknown := sorted(set(getattr(state, name)) - set(state.markers)):
             yield Finding(what="names markers that are not there", where=name, found=", ".join(unknown[:10]))
     for one in (state.id, *state.parents):
-        if not _is_uuid(one):
+        if not UUID.fullmatch(one):
             yield _wrong("id" if one == state.id else "parents", "is no UUID", "a UUID", one)
     if len(set(state.parents)) < len(state.parents) or state.id in state.parents:
         yield Finding(what="names a parent twice, or itself", where="parents")
+    for where, text in _texts_of(state):
+        if "\0" in text or text.encode(errors="replace").decode() != text:  # NUL, half a surrogate pair
+            yield Finding(
+                what="holds a character that no file can keep", where=where, found=ascii(text)[:200]
+            )
     rows = state.cell_cluster
     if rows is not None:
         if rows.ndim != 1:
@@ -531,9 +562,24 @@ def _faults(state: HeatmapState):
                 yield Finding(what="counts other cells than cell_cluster has", where="n_cells")
 
 
+def _texts_of(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """Every text inside of a value, with the name of the field it stands in."""
+    if isinstance(value, str):
+        yield where, value
+    elif isinstance(value, np.ndarray):
+        if value.dtype == object:
+            yield from _texts_of(value.tolist(), where)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield where, str(key)
+            yield from _texts_of(item, where)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _texts_of(item, where)
+    elif dataclasses.is_dataclass(value):
+        for one in dataclasses.fields(value):
+            yield from _texts_of(getattr(value, one.name), where or one.name)
+
+
 def _wrong(where: str, what: str, expected: object, found: object) -> Finding:
     return Finding(what=what, where=where, expected=str(expected), found=str(found)[:200])
-
-
-def _is_uuid(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text) is not None

@@ -26,13 +26,14 @@ from cytopipe.storage.edits import FileState
 from cytopipe.storage.files import sidecar_of
 from cytopipe.storage.filesystem import Sync
 from cytopipe.storage.formats import Format, SetFormat
+from cytopipe.storage.manifest import digest_of_files
 from cytopipe.storage.receipts import Receipt
 from cytopipe.storage.remembered import Remembered, status_key
 from cytopipe.storage.removal import files_of
 from cytopipe.storage.sets import owned
 from cytopipe.storage.store import Published, Store
 
-__all__ = ["Archive", "Handle", "Place", "Receipt", "Standing"]
+__all__ = ["Archive", "ArtifactState", "Handle", "Place", "Receipt"]
 
 _proved: Remembered[bool] = Remembered(100_000)
 """Files that this process published or compared with their manifests, by the status they had then. Steps of
@@ -61,7 +62,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Standing:
+class ArtifactState:
     """What a look at a place found, person's edits included.
 
     Parameters
@@ -249,18 +250,18 @@ class Archive:
         except CytopipeError:
             return None  # what cannot be read is made again
 
-    def look(self, place: Place, format: Format) -> Standing:
+    def look(self, place: Place, format: Format) -> ArtifactState:
         """Compare what stands at a place with what was published, record by record where people may edit."""
         if not self.root.is_dir():
-            return Standing("absent")
+            return ArtifactState("absent")
         if isinstance(format, SetFormat):
             return self._look_at_set(place, format)
         if not (self.root / place.path).exists():
-            return Standing("absent")
+            return ArtifactState("absent")
         differences = self.store.verify(place.path)
         if differences:
-            return Standing("damaged", words="; ".join(map(str, differences[:5])))
-        return Standing("whole", self.store.manifest(place.path).sha256)
+            return ArtifactState("damaged", words="; ".join(map(str, differences[:5])))
+        return ArtifactState("whole", self.store.manifest(place.path).sha256)
 
     def accept(self, place: Place, format: SetFormat, provenance: Provenance | None = None) -> Receipt:
         """Take over a hand edit of a set as its new version, its files as the person left them.
@@ -330,19 +331,19 @@ class Archive:
             raise StorageError("nothing was published here", where=str(self.root / place.path))
         return self.store.read_set(place.path, place.set_name)
 
-    def _look_at_set(self, place: Place, format: SetFormat) -> Standing:
+    def _look_at_set(self, place: Place, format: SetFormat) -> ArtifactState:
         folder = self.root / place.path
         if not folder.is_dir():
-            return Standing("absent")
+            return ArtifactState("absent")
         found = self.store.classify_set(place.path, place.set_name)
         if found.kind == "absent" or all(one.kind == "removed" for one in found.files):
-            return Standing("absent")
+            return ArtifactState("absent")
         if found.kind == "damaged":
-            return Standing("damaged", words="; ".join(map(str, found.findings[:5])))
+            return ArtifactState("damaged", words="; ".join(map(str, found.findings[:5])))
         if found.kind == "whole":
-            return Standing("whole", self.store.manifest(place.path, place.set_name).sha256)
+            return ArtifactState("whole", self.store.manifest(place.path, place.set_name).sha256)
         words = "; ".join(map(_told, found.differing[:20]))
-        return Standing("edited", _digest_of_files(found.contents), words)
+        return ArtifactState("edited", digest_of_files(found.contents), words)
 
 
 def _key_of(path: Path) -> tuple:
@@ -365,14 +366,6 @@ def _told(file: FileState) -> str:
     ]
     more = f" and {len(records) - 4} more" if len(records) > 4 else ""
     return f"{file.name} {file.kind}" + (f" ({' '.join(records[:4])}{more})" if records else "")
-
-
-def _digest_of_files(contents: Mapping[str, bytes]) -> str:
-    """The digest that a manifest of these files has."""
-    total = hashlib.sha256()
-    for name in sorted(contents):
-        total.update(f"{hashlib.sha256(contents[name]).hexdigest()}  {name}\n".encode())
-    return total.hexdigest()
 
 
 def _receipt(published: Published, provenance: Provenance | None) -> Receipt:

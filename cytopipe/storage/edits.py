@@ -27,10 +27,10 @@ from cytopipe.storage.manifest import (
     compare_file,
     digest_bytes,
     format_manifests,
-    now,
     read_regular,
 )
 from cytopipe.storage.sets import (
+    following,
     owned,
     record_digest,
     records_of,
@@ -98,11 +98,14 @@ class SetState:
         return tuple(finding for file in self.files for finding in file.findings)
 
 
-def classify_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> SetState:
+def classify_set(
+    folder: Path, name: str, owns: tuple[str, ...] | None = None, sync: Sync = Sync.FULL
+) -> SetState:
     """Compare a set with its manifest; see :meth:`Store.classify_set`."""
     with locked(folder):
         roll_forward(folder, sync)
-        return _classify(folder, name, set_manifest(folder, name))
+        nothing = None if owns is None else Manifest("set", name, {}, owns=owns)
+        return _classify(folder, name, nothing or set_manifest(folder, name))
 
 
 def accept_set(folder: Path, name: str, provenance, owns: tuple[str, ...] | None, sync: Sync) -> Manifest:
@@ -123,22 +126,14 @@ def accept_set(folder: Path, name: str, provenance, owns: tuple[str, ...] | None
             raise DamagedError(state.findings)
         if old is not None and state.kind == "whole" and patterns == old.owns:
             return old
-        standing = owned(folder, patterns)
+        present = owned(folder, patterns)
         entries = {}
         for file, data in sorted(state.contents.items()):
             entry = digest_bytes(data)
             entries[file] = Entry(
-                entry.size_bytes, entry.sha256, standing[file].st_mtime_ns, records_of(file, data)
+                entry.size_bytes, entry.sha256, present[file].st_mtime_ns, records_of(file, data)
             )
-        new = Manifest(
-            "set",
-            name,
-            entries,
-            version=1 if old is None else old.version + 1,
-            written_at=now(),
-            provenance=provenance,
-            owns=patterns,
-        )
+        new = following(old, name, entries, patterns, provenance)
         with drafting(folder / STAGING) as draft:
             staged = draft / "manifest.json"
             staged.write_bytes(format_manifests([new]))
@@ -176,14 +171,14 @@ def verify_set(folder: Path, name: str, sync: Sync = Sync.FULL) -> list[Differen
 def _classify(folder: Path, name: str, manifest: Manifest | None) -> SetState:
     if manifest is None:
         return SetState(name, "absent")
-    standing = owned(folder, manifest.owns)
+    present = owned(folder, manifest.owns)
     files, contents = [], {}
-    for file in sorted(standing.keys() | manifest.files.keys()):
+    for file in sorted(present.keys() | manifest.files.keys()):
         was = manifest.files.get(file)
         data, fault = _content(folder / file)
         if data is not None:
             contents[file] = data
-        files.append(_state(folder / file, was, data, fault, standing.get(file)))
+        files.append(_state(folder / file, was, data, fault, present.get(file)))
     kinds = {file.kind for file in files}
     kind = "damaged" if "damaged" in kinds else "whole" if kinds <= {"whole"} else "edited"
     return SetState(name, kind, tuple(files), manifest, contents)

@@ -40,9 +40,9 @@ __all__ = [
     "commit_file",
     "current_manifest",
     "match_bytes",
+    "published_manifest",
     "put_sidecar",
     "sidecar_of",
-    "standing_manifest",
     "verified_bytes",
     "verified_file",
     "verify_file",
@@ -68,7 +68,7 @@ def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync
     with locked(target.parent):
         old = None
         with suppress(DamagedError):  # what is published now replaces a damaged sidecar
-            old = standing_manifest(target)
+            old = published_manifest(target)
         new = Manifest(
             "file",
             target.name,
@@ -85,7 +85,7 @@ def commit_file(draft: Draft, staged: Path, target: Path, provenance, sync: Sync
     return new
 
 
-def standing_manifest(target: Path) -> Manifest | None:
+def published_manifest(target: Path) -> Manifest | None:
     """The version that is on disk now, as its sidecar says; None where there is no sidecar, or where the file
     is none of the versions that the sidecar of an interrupted publication lists.
 
@@ -110,11 +110,11 @@ def standing_manifest(target: Path) -> Manifest | None:
 
 
 def current_manifest(target: Path, sync: Sync = Sync.FULL) -> Manifest | None:
-    """As :func:`standing_manifest`, beside writers."""
-    manifest = standing_manifest(target)
+    """As :func:`published_manifest`, beside writers."""
+    manifest = published_manifest(target)
     if manifest is None and kind_at(sidecar_of(target)) is not None:
         with settled(target.parent, sync):
-            manifest = standing_manifest(target)
+            manifest = published_manifest(target)
     return manifest
 
 

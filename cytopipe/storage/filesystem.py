@@ -213,7 +213,12 @@ def open_regular(path: Path, *, follow: bool = False) -> BinaryIO:
     raise _not_a_file(path, mode)
 
 
-_KINDS = {stat.S_IFDIR: "directory", stat.S_IFLNK: "link", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+_KINDS = {
+    stat.S_IFDIR: "directory",
+    stat.S_IFLNK: "symbolic link",
+    stat.S_IFIFO: "pipe",
+    stat.S_IFSOCK: "socket",
+}
 
 
 def _not_a_file(path: Path, mode: int) -> DamagedError:

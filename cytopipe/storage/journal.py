@@ -65,11 +65,11 @@ def roll_forward(folder: Path, sync: Sync) -> bool:
     draft = folder / STAGING / journal["draft"]
     edited, lost = [], []
     for file, digests in journal["replace"].items():
-        standing = _digest_or_none(folder / file)
+        present = _digest_or_none(folder / file)
         if kind_at(draft / file) is not None:
-            if digests["editable"] and standing not in (digests["old"], digests["new"], None):
+            if digests["editable"] and present not in (digests["old"], digests["new"], None):
                 edited.append(file)
-        elif standing is None:
+        elif present is None:
             lost.append(file)
     for file, digest in journal["remove"].items():
         if _digest_or_none(folder / file) not in (digest, None):

@@ -35,6 +35,7 @@ __all__ = [
     "compare_file",
     "compare_tree",
     "digest_file",
+    "digest_of_files",
     "manifest_of_tree",
 ]
 
@@ -64,6 +65,10 @@ class Entry:
     sha256: str
     mtime_ns: int | None = None
     records: Mapping[str, str] | None = field(default=None, compare=False)
+
+    def ids(self) -> list[str]:
+        """The records of a FASTA file, in their order."""
+        return list(self.records or ())
 
     @functools.cached_property
     def text(self) -> str:
@@ -166,6 +171,11 @@ def read_regular(path: Path) -> bytes:
     """The content of one regular file, links not followed."""
     with open_regular(path) as stream:
         return stream.readall()
+
+
+def digest_of_files(contents: Mapping[str, bytes]) -> str:
+    """The digest that the manifest of a set of these files has."""
+    return Manifest("set", "", {name: digest_bytes(data) for name, data in contents.items()}).sha256
 
 
 def digest_bytes(data: bytes) -> Entry:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cytopipe.errors import RefusedError
 from cytopipe.storage.draft import STAGING, Draft
-from cytopipe.storage.files import put_sidecar, sidecar_of, standing_manifest
+from cytopipe.storage.files import published_manifest, put_sidecar, sidecar_of
 from cytopipe.storage.filesystem import Sync, flush_commit, flush_folder, kind_at, locked, remove_tree
 from cytopipe.storage.trees import current_version, retire, versions_of
 
@@ -37,10 +37,10 @@ def remove_file(draft: Draft, target: Path, sync: Sync) -> None:
         raise RefusedError("is no published file", where=str(target), found=f"a {kind}")
     with locked(target.parent):
         if kind is not None:
-            standing = standing_manifest(target)
-            if standing is None:
+            present = published_manifest(target)
+            if present is None:
                 raise RefusedError("was not published here, so it is left", where=str(target))
-            put_sidecar(draft, target, [None, standing], sync)
+            put_sidecar(draft, target, [None, present], sync)
             flush_folder(target.parent, sync)
             target.unlink(missing_ok=True)
             flush_commit(target.parent, sync)

@@ -25,7 +25,7 @@ from cytopipe.errors import DamagedError, Finding, InputError, ParameterError, R
 from cytopipe.faults import reason_of
 from cytopipe.storage.draft import STAGING, drafting
 from cytopipe.storage.fasta import parse_fasta
-from cytopipe.storage.files import match_bytes, sidecar_of, standing_manifest
+from cytopipe.storage.files import match_bytes, published_manifest, sidecar_of
 from cytopipe.storage.filesystem import (
     Sync,
     flush_file,
@@ -51,7 +51,7 @@ from cytopipe.storage.manifest import (
 from cytopipe.storage.names import check_file_name
 from cytopipe.storage.remembered import Remembered, is_quiet, status_key
 
-__all__ = ["owned", "publish_set", "read_set", "set_manifest", "set_manifest_path"]
+__all__ = ["following", "owned", "publish_set", "read_set", "set_manifest", "set_manifest_path"]
 
 Extra = Mapping[str, bytes] | Callable[[Manifest], Mapping[str, bytes]]
 _FEW = 4  # up to so many files are flushed one by one; beyond that one syncfs is cheaper
@@ -80,6 +80,14 @@ def set_manifest(folder: Path, name: str) -> Manifest | None:
     except FileNotFoundError:
         return None
     return manifest
+
+
+def following(
+    old: Manifest | None, name: str, entries: Mapping[str, Entry], owns: tuple[str, ...], provenance
+) -> Manifest:
+    """The manifest of the next version of a set."""
+    version = 1 if old is None else old.version + 1
+    return Manifest("set", name, entries, version=version, written_at=now(), provenance=provenance, owns=owns)
 
 
 def owned(folder: Path, patterns: tuple[str, ...]) -> dict[str, os.stat_result]:
@@ -178,17 +186,9 @@ def publish_set(
         roll_forward(folder, sync)
         old = set_manifest(folder, name)
         entries, changed = _entries(folder, name, files, old)
-        standing = owned(folder, owns)
-        plan = _plan(folder, name, entries, changed, old, standing)
-        new = Manifest(
-            "set",
-            name,
-            entries,
-            version=1 if old is None else old.version + 1,
-            written_at=now(),
-            provenance=provenance,
-            owns=owns,
-        )
+        present = owned(folder, owns)
+        plan = _plan(folder, name, entries, changed, old, present)
+        new = following(old, name, entries, owns, provenance)
         new = _transact(folder, new, plan, extra, sync)
         _manifests.put(_manifest_key(set_manifest_path(folder, name)), new)
         return new
@@ -245,19 +245,19 @@ def _plan(
     entries: dict[str, Entry],
     changed: dict[str, bytes],
     old: Manifest | None,
-    standing: Mapping[str, os.stat_result],
+    present: Mapping[str, os.stat_result],
 ) -> _Plan:
     """Compare with what stands in the folder; refuse where a hand edit would be lost."""
     before = {} if old is None else old.files
     findings, remove, found = [], {}, {}
-    for file in sorted(standing.keys() | before.keys() | entries.keys()):
-        entry = _standing_entry(folder, file, standing.get(file), findings)
+    for file in sorted(present.keys() | before.keys() | entries.keys()):
+        entry = _present_entry(folder, file, present.get(file), findings)
         found[file] = entry
         was, will = before.get(file), entries.get(file)
         if _same(entry, will):
             changed.pop(file, None)
             if entry is not None and will.mtime_ns is None:
-                entries[file] = Entry(will.size_bytes, will.sha256, standing[file].st_mtime_ns, will.records)
+                entries[file] = Entry(will.size_bytes, will.sha256, present[file].st_mtime_ns, will.records)
         elif not _same(entry, was):
             findings.append(_edit(folder / file, was, entry, will))
         elif will is None:
@@ -271,7 +271,7 @@ def _same(one: Entry | None, other: Entry | None) -> bool:
     return one is other or (one is not None and other is not None and one.sha256 == other.sha256)
 
 
-def _standing_entry(
+def _present_entry(
     folder: Path, file: str, status: os.stat_result | None, findings: list[Finding]
 ) -> Entry | None:
     if status is None:
@@ -365,7 +365,7 @@ def _extras(
     for file, data in sorted(extra.items()):
         entry = digest_bytes(data)
         digests[file] = entry.sha256
-        before = standing_manifest(folder / file)
+        before = published_manifest(folder / file)
         sidecar = Manifest(
             "file",
             file,

@@ -364,13 +364,15 @@ class Store:
         with explained("recovering", directory):
             return journal.recover(directory, self.sync)
 
-    def classify_set(self, folder: Path | str, name: str) -> SetState:
+    def classify_set(self, folder: Path | str, name: str, *, owns: tuple[str, ...] | None = None) -> SetState:
         """Tell whether a set is absent, whole, edited by hand (record by record) or damaged (file and
         line).
+
+        With patterns of names in `owns`, its manifest is not asked: every file is one that was added.
         """
         directory = self._target(folder)
         with explained("reading", directory):
-            return edits.classify_set(directory, name, self.sync)
+            return edits.classify_set(directory, name, owns, self.sync)
 
     def accept_set(
         self,

@@ -193,8 +193,8 @@ def verify_tree(target: Path) -> list[Difference]:
 
 def _is_retired(target: Path) -> bool:
     versions = versions_of(target)
-    standing = list(versions.iterdir()) if kind_at(versions) == "directory" else []
-    return all(kind_at(retired_path(one)) is not None for one in standing if kind_at(one) == "directory")
+    present = list(versions.iterdir()) if kind_at(versions) == "directory" else []
+    return all(kind_at(retired_path(one)) is not None for one in present if kind_at(one) == "directory")
 
 
 def _examined(target: Path) -> tuple[Path, Manifest, list[Difference]]:

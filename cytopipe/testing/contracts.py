@@ -86,6 +86,38 @@ def _read_h5ad(store: Store) -> int:
     return version
 
 
+def _publish_checkpoint(store: Store, version: int) -> None:
+    import numpy as np
+
+    from cytopipe.heatmap.state import HeatmapState, cluster_ids, id_of_recipe
+    from cytopipe.storage.formats import CHECKPOINT
+
+    names = [f"marker{place}_{version}" for place in range(20)]
+    state = HeatmapState(
+        cluster_ids(100),
+        names,
+        np.full((100, 20), version, np.float64),
+        np.zeros(100, int),
+        id=id_of_recipe(str(version)),
+        cell_cluster=np.full(50_000, version % 100),
+        parameters={"version": version},
+    )
+    store.publish_file(
+        "run/x.h5ad", lambda draft: CHECKPOINT.write(draft, state), validate=CHECKPOINT.validate
+    )
+
+
+def _read_checkpoint(store: Store) -> int:
+    from cytopipe.storage.formats import CHECKPOINT
+
+    state = CHECKPOINT.read(store.open_file("run/x.h5ad"))
+    version = state.parameters["version"]
+    _expect(bool((version == state.matrix).all()), "a checkpoint whose matrix is of another version")
+    _expect(bool((state.cell_cluster == version % 100).all()), "a checkpoint with cells of another version")
+    _expect(state.markers[0] == f"marker0_{version}", "a checkpoint with markers of another version")
+    return version
+
+
 def _publish_tiff(store: Store, version: int) -> None:
     import numpy as np
 
@@ -181,6 +213,7 @@ CONTRACTS = {
     for contract in (
         Contract("json", _publish_json, _read_json),
         Contract("h5ad", _publish_h5ad, _read_h5ad),
+        Contract("checkpoint", _publish_checkpoint, _read_checkpoint),
         Contract("tiff", _publish_tiff, _read_tiff),
         Contract("zarr", _publish_zarr, _read_zarr),
         Contract("fasta set", _publish_set, _read_set),

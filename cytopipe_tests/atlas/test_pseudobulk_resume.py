@@ -102,7 +102,7 @@ def test_files_that_stand_are_not_made_again(cells, tmp_path):
 def test_a_level_with_any_file_missing_or_damaged_is_made_again_and_only_that_one(
     cells, whole, tmp_path, victim, harm
 ):
-    """Standing is decided by the manifests of both files, not by one of them being there."""
+    """What is kept is decided by the manifests of both files, not by one of them being there."""
     path = write(cells, tmp_path / "input.h5ad")
     aggregate(path, LEVELS, tmp_path / "out", **OPTIONS)
     target = tmp_path / "out" / victim

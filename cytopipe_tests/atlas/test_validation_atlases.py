@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from cytopipe.atlas.agreement import classify, compare_atlases, consistency_score, type_activity
 from cytopipe.atlas.expression import Resamples, compare_expression, expression_of_targets
 from cytopipe.atlas.harmonise import default_harmonisation, joined_harmonisation, read_harmonisation
 from cytopipe.atlas.quality import (
@@ -19,7 +20,6 @@ from cytopipe.atlas.quality import (
     sample_r_squared,
 )
 from cytopipe.atlas.signatures import Signature
-from cytopipe.atlas.validation import classify, compare_atlases, consistency_score, type_activity
 from cytopipe.errors import InputError
 
 # --------------------------------------------------------------------------- one vocabulary

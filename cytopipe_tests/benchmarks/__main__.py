@@ -31,9 +31,12 @@ BENCHMARKS = {
     "atlas": "Pseudobulk: time and memory beside scanpy, decoupler and the h5py floor",
     "ome_zarr": "OME-Zarr: writing pyramids beside the numcodecs floor and other writers",
     "screen_reads": "Optical screens: cells with the right barcode, by preset and method",
+    "heatmap_flowsom": "FlowSOM: time, memory and agreement beside the Python package",
+    "heatmap_checkpoints": "Heat map checkpoints: saving, loading, listing, sharing, drawing",
     "atlas_activity": "Activity: exact moments and permutations",
     "screen_stages": "Screens: alignment, filters and illumination beside SciPy and scikit-image",
     "screen_features": "Screens: measurements of cells beside one object after the other",
+    "screen_scale": "Screens: 10,000 tiles through every asset, beside the science",
     "screen_geometry": "Screens: where planes, tiles and cells are put, against the truth",
 }
 INTRODUCTION = """\

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(shutil.which("strace") is None, reason="strace i
 COMMITS = {
     "json": "state.json",
     "h5ad": "cells.h5ad",
+    "checkpoint": "x.h5ad",
     "tiff": "tile.tiff",
     "zarr": "plate.zarr",
     "fasta set": ".cytopipe-journal.json",

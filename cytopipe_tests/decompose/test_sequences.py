@@ -47,7 +47,7 @@ def test_duplicates_collapse_whatever_their_case_and_alphabet():
     assert [[record.id for record in some] for some in found.records] == [["r2"], ["r0", "r1"]]
     assert found.n_records == 3
     assert [record.id for record in found.expand([1, 0])] == ["r0", "r1", "r2"]
-    assert found.indices_of(records("ACGU")) == [1]
+    assert found.index_of["ACGT"] == 1
 
 
 @given(st.lists(st.text("ACGTN", min_size=1, max_size=12), min_size=1, max_size=20), st.randoms())
@@ -78,7 +78,7 @@ def test_records_of_the_other_strand_are_turned_and_keep_their_spelling():
     assert set(found.sequences) == set(forward)
     assert {record.sequence for some in found.records for record in some} == set(spelt)
     assert found.n_distinct == len(set(spelt))
-    assert found.indices_of([records(*spelt)[10]]) == [found.sequences.index(forward[10])]
+    assert found.index_of[spelt[10]] == found.sequences.index(forward[10])
 
 
 def test_a_set_of_one_strand_is_left_as_it_is():

@@ -25,13 +25,13 @@ from cytopipe_tests.graph.examples.lab import Lab
 
 
 @dataclass
-class Opened:
+class ProjectContext:
     """A project with its instance open, and the verbs tests use."""
 
     project: Project
     instance: DagsterInstance
 
-    def again(self) -> Opened:
+    def again(self) -> ProjectContext:
         """The same with the project file read again."""
         self.project = load_project(self.project.file)
         return self
@@ -78,30 +78,30 @@ def finished_folder(tmp_path_factory) -> Path:
     """A project of two data sets, all of it made; not to be changed."""
     project = make_project(tmp_path_factory.mktemp("finished"), "meadow", "forest")
     with open_instance(project) as instance:
-        outcomes = Opened(project, instance).make()
+        outcomes = ProjectContext(project, instance).make()
     assert [one.outcome for one in outcomes] == ["success"], outcomes
     return project.directory
 
 
 @pytest.fixture
-def finished(finished_folder: Path, tmp_path: Path) -> Iterator[Opened]:
+def finished(finished_folder: Path, tmp_path: Path) -> Iterator[ProjectContext]:
     """A copy of the finished project, moved: to change and to damage."""
     shutil.copytree(finished_folder, tmp_path / "project", symlinks=True)
     project = load_project(tmp_path / "project")
     with open_instance(project) as instance:
-        yield Opened(project, instance)
+        yield ProjectContext(project, instance)
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[..., Opened]]:
+def begin(tmp_path: Path) -> Iterator[Callable[..., ProjectContext]]:
     """Make and open a fresh project: ``begin("meadow", entries=...)``."""
     instances = []
 
-    def open_one(*names: str, **options) -> Opened:
+    def open_one(*names: str, **options) -> ProjectContext:
         project = make_project(tmp_path / "project", *names, **options)
         instance = open_instance(project)
         instances.append(instance)
-        return Opened(project, instance)
+        return ProjectContext(project, instance)
 
     yield open_one
     for instance in instances:

@@ -1,4 +1,4 @@
-"""Atlases in a project: signatures at a level, invariants, lineage, the command line, the clock."""
+"""Atlases in a project: signatures at a level, checks, lineage, the command line, the clock."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from dagster import AssetKey, RunRequest, RunsFilter, build_schedule_context
 
-from cytopipe.atlas import cells, invariants
+from cytopipe.atlas import cells, checks
 from cytopipe.defs.history import History
 from cytopipe.defs.lineage import lineage, walk
 from cytopipe.defs.running import range_tags
@@ -33,7 +33,7 @@ from cytopipe_tests.defs.atlas_example import (
     states_of,
     write_signature,
 )
-from cytopipe_tests.defs.conftest import Opened
+from cytopipe_tests.defs.conftest import ProjectContext
 from cytopipe_tests.defs.example import backfill_of
 
 TWO = ENTRY.replace("{{mine: mine.tsv}}", "{{mine: mine.tsv, v1.2-b: other.tsv}}")
@@ -174,11 +174,11 @@ def test_the_comparison_is_left_and_made_again_when_what_it_stands_on_changed(at
     assert newest().metadata["how"] == "made" and newest().version != first.version
 
 
-# ------------------------------------------------------------------------------------------- invariants
+# ------------------------------------------------------------------------------------------- checks
 
 
 def spoil(path: Path, damage: str) -> None:
-    """Change a pseudobulk file so that one invariant breaks."""
+    """Change a pseudobulk file so that one check fails."""
     with h5py.File(path, "r+") as file:
         if damage == "one count":
             smallest = int(np.argmin(file["obs/n_cells"][...]))
@@ -194,12 +194,12 @@ def spoil(path: Path, damage: str) -> None:
             file["X"][1, 2] = -1.0
 
 
-def invariants_of(path: Path, opened: cells.Cells, level) -> dict[str, invariants.Invariant]:
+def checks_of(path: Path, opened: cells.Cells, level) -> dict[str, checks.CheckOutcome]:
     return {
-        "counts_conserved": invariants.counts_conserved(path, opened, level),
-        "groups_complete": invariants.groups_complete(path, opened, level),
-        "genes_unique": invariants.genes_unique(path),
-        "no_negative": invariants.no_negative(path),
+        "counts_conserved": checks.counts_conserved(path, opened, level),
+        "groups_complete": checks.groups_complete(path, opened, level),
+        "genes_unique": checks.genes_unique(path),
+        "no_negative": checks.no_negative(path),
     }
 
 
@@ -214,12 +214,12 @@ def invariants_of(path: Path, opened: cells.Cells, level) -> dict[str, invariant
         ("negative", {"no_negative"}),
     ],
 )
-def test_each_invariant_notices_the_damage_it_is_for(atlases, tmp_path, damage, broken):
+def test_each_check_notices_the_damage_it_is_for(atlases, tmp_path, damage, broken):
     data = atlases.project.data_set("atlas", "a.fine")
     path = shutil.copy(results(atlases) / "a_pseudobulk_fine.h5ad", tmp_path / "copy.h5ad")
     spoil(Path(path), damage)
     with cells.open_cells(data.resolve("a.h5ad")) as opened:
-        found = invariants_of(path, opened, data.entry.level)
+        found = checks_of(path, opened, data.entry.level)
     assert {name for name, one in found.items() if one.findings} == broken
 
 
@@ -230,7 +230,7 @@ def test_the_smallest_group_is_recounted_in_every_form_of_a_matrix(atlases, tmp_
                    "csr" if form == "zarr" else form)  # fmt: skip
     with cells.open_cells(source) as opened:
         assert opened.n_cells == 400
-        found = invariants_of(results(atlases) / "a_pseudobulk_fine.h5ad", opened, level)
+        found = checks_of(results(atlases) / "a_pseudobulk_fine.h5ad", opened, level)
     assert not any(one.findings for one in found.values())
     assert ("recounted" in found["counts_conserved"].facts) == (form != "csc")
 
@@ -241,8 +241,8 @@ def test_resamples_that_lack_one_are_noticed(atlases, tmp_path):
     with h5py.File(path, "r+") as file:
         file["obs/bootstrap_idx"][2] = 1
     with cells.open_cells(data.resolve("a.h5ad")) as opened:
-        complete = invariants.resamples_complete(path, opened, data.entry.level, 4)
-    assert "3 of 4 resamples" in complete.findings[0] and not invariants.no_negative(path).findings
+        complete = checks.resamples_complete(path, opened, data.entry.level, 4)
+    assert "3 of 4 resamples" in complete.findings[0] and not checks.no_negative(path).findings
 
 
 # ----------------------------------------------------------------- the command line, backfills, the clock
@@ -255,7 +255,7 @@ def opened(tmp_path):
 
     project = make_atlas_project(tmp_path / "project", "a")
     with open_instance(project) as instance:
-        yield Opened(project, instance)
+        yield ProjectContext(project, instance)
 
 
 class _Options:

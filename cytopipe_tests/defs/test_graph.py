@@ -44,7 +44,7 @@ def test_the_assets_follow_each_other_as_the_steps_say():
         }
 
 
-def test_every_result_of_a_data_set_has_its_invariants_as_checks():
+def test_every_result_of_a_data_set_has_its_checks():
     checks = {
         (key.asset_key.to_user_string(), key.name)
         for key in definitions.resolve_asset_graph().asset_check_keys

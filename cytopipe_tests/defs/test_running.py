@@ -154,7 +154,7 @@ def _made_without_a_stop(opened) -> str:
     data = opened.project.data_set("decompose", "meadow")
     folder = opened.project.directory / "other"
     whole = Decomposition.create(folder, data.resolve(data.entry.input), data.entry.parameters)
-    return whole.advance("final", thresholds=[data.entry.max_lump], report=False).sha256
+    return whole.advance("final", thresholds=[data.entry.parameters.lump], report=False).sha256
 
 
 def test_a_run_of_another_host_or_a_living_process_is_left_alone(finished):
@@ -282,7 +282,7 @@ def test_a_check_that_is_run_later_finds_what_changed_on_disk(finished):
     assert not passed()
 
 
-def test_invariants_are_recorded_with_every_partition(finished):
+def test_checks_are_recorded_with_every_partition(finished):
     history = finished.instance.event_log_storage.get_asset_check_execution_history(
         AssetCheckKey(AssetKey(["decompose", "final"]), "records_conserved"), limit=10
     )

@@ -138,7 +138,7 @@ def test_a_check_that_blocks_leaves_the_version_before_in_place(lab: Lab, keys: 
     assert lab.ledger().archive.look(lab.ledger().places.place(MEASURE, "b"), measures.JSON).kind == "whole"
     status = lab.ledger().status(MEASURE, "b")
     assert status.state == "failed"
-    assert status.reasons == ("an invariant does not hold: not_negative: the measure is -5",)
+    assert status.reasons == ("a check failed: not_negative: the measure is -5",)
     assert status.record.version == before
     if "a" in keys:
         assert json.loads(stands(lab, "a").read_text()) == 11, "the others of the run are made"

@@ -109,7 +109,7 @@ def test_other_parameters_make_everything_stale_by_their_values(lab: Lab) -> Non
     lab.declare.entries["meadow"]["max_lump"] = 0.03
     assert states(lab) == dict.fromkeys(STAGES, "stale")
     reason = lab.reasons("decompose/deconflicted", "meadow")[0]
-    assert reason == "decompose/parameters changed: max_lump: 0.02 -> 0.03"
+    assert reason == "decompose/parameters changed: max_lump: none -> 0.03"
     lab.make_all()
     assert states(lab) == dict.fromkeys(STAGES, "done")
 
@@ -223,7 +223,7 @@ def test_a_record_that_was_deleted_is_kept_as_deleted(lab: Lab) -> None:
         ("altered", "is not the one in the input"),
     ],
 )
-def test_an_edit_that_breaks_an_invariant_is_told_and_not_undone(lab: Lab, edit: str, said: str) -> None:
+def test_an_edit_that_fails_a_check_is_told_and_not_undone(lab: Lab, edit: str, said: str) -> None:
     lab.make_all()
     folder = folder_of(lab)
     one, two = folder / "cluster_001.fasta", folder / "cluster_002.fasta"

@@ -231,7 +231,7 @@ def test_a_lock_of_a_decomposition_that_is_a_link_leaves_its_target_alone(traps,
     (traps / "out").mkdir()
     (traps / "out" / ".decompose.lock").symlink_to(traps / "file")
     assert run(["decompose", str(traps / "in.fasta"), "-o", str(traps / "out")]) == 3
-    assert ".decompose.lock: is not a file; found a link" in capfd.readouterr().err
+    assert ".decompose.lock: is not a file; found a symbolic link" in capfd.readouterr().err
     assert (traps / "file").read_bytes() == b"mine"
 
 

@@ -24,7 +24,7 @@ DOMAINS = {
     "atlas": "cytopipe_tests.parity.atlas",
     "decompose": "cytopipe_tests.parity.decompose",
     "export": None,
-    "heatmap": None,
+    "heatmap": "cytopipe_tests.parity.heatmap",
     "screen": "cytopipe_tests.parity.screen",
 }
 

@@ -5,7 +5,6 @@ formats of `cytopipe.decompose.formats`, as in a project; here is what only a di
 of it, whether it can be continued, and the points it can go back to.
 """
 
-from cytopipe.decompose.directory.decomposition import Decomposition
-from cytopipe.decompose.directory.stage_result import StageResult
+from cytopipe.decompose.directory.decomposition import Decomposition, StageResult
 
 __all__ = ["Decomposition", "StageResult"]

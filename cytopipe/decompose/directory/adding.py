@@ -53,11 +53,6 @@ def add_sequences(
         data = format_fasta(grown.records.values())
         of.take_input(SequenceFile.of(data, of.directory / GROWN_INPUT_FILE), GROWN_INPUT_FILE)
         of.note(command)
-        of.commit(
-            grown.partition,
-            f"{len(new.records) - len(found.known)} records added",
-            of.provenance_of(grown.stage, command),
-            point=True,
-            extra={GROWN_INPUT_FILE: data},
-        )
+        reason = f"{len(new.records) - len(found.known)} records added"
+        of.commit(grown.partition, reason, command, point=True, extra={GROWN_INPUT_FILE: data})
         return found

@@ -1,72 +1,104 @@
 """A decomposition that one can create, open, advance and query: its directory and its four stages.
 
-It starts from a FASTA file and parameters, or from a directory that was begun before; each stage returns a
-`StageResult`. The FASTA files of the newest stage are authoritative: they are read before each action, hand
-edits are taken over, and a stage whose source changed is computed again. A run that was stopped at any
-moment and continued has the same files as a run that was never stopped.
+The FASTA files of the newest stage are authoritative: they are read before each action, hand edits are taken
+over, and a stage whose source changed is computed again. A run that was stopped at any moment and continued
+has the same files as a run that was never stopped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import Clustering, begun, input_facts
-from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory import preconditions
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.directory.stage_result import StageResult
-from cytopipe.decompose.edits import Edits
-from cytopipe.decompose.layout import INITIAL, REPORT_FOLDER, Stage, stage_named
+from cytopipe.decompose.formats import CLUSTERS_UNDER_LOCK
+from cytopipe.decompose.hand_edits import Edits
+from cytopipe.decompose.layout import REPORT_FOLDER, Stage, stage_named
 from cytopipe.decompose.neighbours_blast import require_blast
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition, prove_conservation
 from cytopipe.decompose.stages import CODE_VERSION
-from cytopipe.decompose.state import Command, Requests, State, now
+from cytopipe.decompose.state import Command, Requests, now
 from cytopipe.decompose.workspace import SequenceFile, Work
 from cytopipe.engine import Engine
 from cytopipe.errors import ResumeError
 from cytopipe.provenance import Provenance, library_versions
 from cytopipe.storage import Difference
+from cytopipe.storage.archive import Place
 from cytopipe.storage.fasta import FastaRecord
 
-__all__ = ["Decomposition"]
+__all__ = ["Decomposition", "StageResult"]
 
 _LIBRARIES = ("numpy", "scipy", "numba", "edlib")
 
 
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage.
+
+    Parameters
+    ----------
+    stage : str
+        ``initial``, ``deconflicted``, ``refined`` or ``final``.
+    directory : Path
+    files : tuple of str
+        The FASTA files of the stage.
+    sha256 : str
+        Digest over their names and bytes: the data version.
+    n_clusters, n_records, n_unassigned : int
+        Clusters; records in clusters; records in none.
+    metrics : mapping of str to number
+        What the report measured.
+    tables, figures : mapping of str to Path
+        The files of the report.
+    resumed : bool
+        True if the stage was finished already and nothing was done again.
+    """
+
+    stage: str
+    directory: Path
+    files: tuple[str, ...]
+    sha256: str
+    n_clusters: int
+    n_records: int
+    n_unassigned: int
+    metrics: Mapping[str, int | float | str] = field(default_factory=dict)
+    tables: Mapping[str, Path] = field(default_factory=dict)
+    figures: Mapping[str, Path] = field(default_factory=dict)
+    resumed: bool = False
+
+
 class Decomposition:
-    """One directory of clusters; see :meth:`create` and :meth:`open`.
+    """One directory of clusters; see :meth:`create`, :meth:`open` and :meth:`adopt`.
 
     Attributes
     ----------
     directory : Path
     state : State
         What ``state.json`` says.
+    sequences : SequenceFile
+        The input.
     partition : Partition
         The clusters of the newest stage, as its files say them.
+    edits : Edits
+        What was edited by hand in the newest stage since it was written.
     messages : list of str
         What a person should know about the opening: a checkpoint that was used, an edit that was seen.
     """
 
     def __init__(
-        self,
-        folder: Folder,
-        state: State,
-        source: SequenceFile,
-        partition: Partition,
-        edits: Edits,
-        messages: Sequence[str] = (),
+        self, folder: Folder, opened: preconditions.Opened, asked: Mapping[str, Any] | None = None
     ) -> None:
-        self.folder = folder
-        self._source = source
-        self._edits = edits
-        self.state = state
-        self.partition = partition
-        self.messages = list(messages)
-        self._on_disk: Partition | None = None  # what the files of the stage hold, where that is known
-        self._asked: dict[str, Any] = {}  # what was allowed at the opening, until it is in the state
+        self.folder, self.directory = folder, folder.path
+        self.state, self.sequences, self.edits = opened.state, opened.source, opened.edits
+        self.partition: Partition = opened.edits.partition
+        self.messages = list(opened.messages)
+        self._asked = dict(asked or {})  # what was allowed at the opening, until it is in the state
 
     # ------------------------------------------------------------------ begin
 
@@ -92,15 +124,10 @@ class Decomposition:
             Created if absent; other files in it are left alone.
         fasta : Path
             The sequences.
-        parameters : Parameters, optional
+        parameters, distances, max_clusters, max_sequences, requests
+            As for :func:`cytopipe.decompose.stages.begun`.
         targets : Path, optional
             Directed mode: a FASTA file of records of the input; only these become targets.
-        distances : Path, optional
-            A table of distances between all records, used instead of alignments.
-        max_clusters, max_sequences : int, optional
-            Grow until so many clusters, or so many clustered records, exist.
-        requests : Requests, optional
-            What a run is to do; kept in the state, so that a resumed run does it.
         command : str, optional
             The command line, for the history.
 
@@ -112,7 +139,7 @@ class Decomposition:
             If the sequences, targets or distances cannot be used; all faults at once.
         """
         directory = Path(directory)
-        opening.refuse_occupied(directory)
+        preconditions.refuse_occupied(directory)
         if parameters is not None and parameters.neighbours == "blast" and distances is None:
             require_blast()  # before anything is written
         source = SequenceFile.read(Path(fasta))
@@ -126,11 +153,11 @@ class Decomposition:
             requests=requests,
         )
         folder = Folder(directory)
-        found = cls.of(folder, clusters.state, source, clusters.partition)
+        found = cls(folder, preconditions.Opened(clusters.state, source, Edits(clusters.partition)))
         with folder.locked():
-            opening.refuse_occupied(directory)
+            preconditions.refuse_occupied(directory)
             found.note(command)
-            found.commit(clusters.partition, "created", found.provenance_of(INITIAL, command))
+            found.commit(clusters.partition, "created", command)
         return found
 
     @classmethod
@@ -163,39 +190,31 @@ class Decomposition:
         ResumeError, DamagedError, InputError
             If it cannot be continued like this; every reason at once.
         """
-        directory = Path(directory)
-        opening.refuse_absent(directory)
-        folder = Folder(directory)
-        state, said = folder.read_state()
-        opened = opening.check(
-            folder,
-            state,
-            fasta=None if fasta is None else Path(fasta),
-            parameters=dict(parameters or {}),
-            accept_missing=accept_missing,
-            force_input_change=force_input_change,
+        asked = {"parameters": dict(parameters or {}), "accept_missing": accept_missing}
+        where = None if fasta is None else Path(fasta)
+        return cls._read(
+            directory, preconditions.check, asked, fasta=where, force_input_change=force_input_change, **asked
         )
-        messages = [text for text in (said, *opened.messages) if text]
-        found = cls(folder, opened.state, opened.source, opened.partition, opened.edits, messages)
-        found._asked = {"parameters": dict(parameters or {}), "accept_missing": accept_missing}
-        return found
 
     @classmethod
     def inspect(cls, directory: Path | str) -> Decomposition:
         """Open a directory to look at it: hand edits and damage are told in `edits`, not raised."""
-        directory = Path(directory)
-        opening.refuse_absent(directory)
-        folder = Folder(directory)
-        state, said = folder.read_state()
-        opened = opening.look(folder, state)
-        return cls(
-            folder, state, opened.source, opened.partition, opened.edits, [text for text in (said,) if text]
-        )
+        return cls._read(directory, preconditions.look)
 
     @classmethod
-    def of(cls, folder: Folder, state: State, source: SequenceFile, partition: Partition) -> Decomposition:
-        """A decomposition from its parts, unchecked: for verbs that are about to write it."""
-        return cls(folder, state, source, partition, Edits(partition.stage, "whole"))
+    def _read(
+        cls,
+        directory: Path | str,
+        read: Callable[..., preconditions.Opened],
+        asked: Mapping[str, Any] | None = None,
+        **how: Any,
+    ) -> Decomposition:
+        preconditions.refuse_absent(Path(directory))
+        folder = Folder(Path(directory))
+        state, said = folder.read_state()
+        found = cls(folder, read(folder, state, **how), asked)
+        found.messages[:0] = filter(None, [said])
+        return found
 
     @classmethod
     def adopt(
@@ -203,21 +222,33 @@ class Decomposition:
         directory: Path | str,
         fasta: Path | str,
         parameters: Parameters | None = None,
+        *,
+        targets: Path | None = None,
+        distances: Path | None = None,
+        requests: Requests | None = None,
+        accept_missing: bool = False,
+        command: str = "",
+        **limits: int | None,
     ) -> Decomposition:
         """Open the directory if it holds this decomposition, begin it if it holds none.
+
+        Parameters as for :meth:`create` and :meth:`open`.
 
         Raises
         ------
         ResumeError
             If the directory holds another decomposition; the message says what differs.
         """
-        directory, parameters = Path(directory), parameters or Parameters()
-        if not opening.is_begun(directory):
-            return cls.create(directory, fasta, parameters)
+        directory, fasta, parameters = Path(directory), Path(fasta), parameters or Parameters()
+        given = {"targets": targets, "distances": distances, "requests": requests}
+        if not preconditions.is_begun(directory):
+            return cls.create(directory, fasta, parameters, **given, **limits, command=command)
         state, _ = Folder(directory).read_state()
-        if differences := opening.differences(state, Path(fasta), parameters, None, None):
-            raise ResumeError(differences)
-        return cls.open(directory, fasta=fasta)
+        preconditions.refuse_another(directory, state, fasta, parameters, **given)
+        found = cls.open(directory, fasta=fasta, accept_missing=accept_missing)
+        if requests is not None:
+            found.prepare(requests=requests, command=command)
+        return found
 
     # ------------------------------------------------------------------ go on
 
@@ -290,24 +321,19 @@ class Decomposition:
 
         with self.folder.locked():
             self.refresh()
-            moved = Advance(
-                self,
-                Work(cache=self.directory, engine=engine, progress=progress, stop=stop),
-                interval=checkpoint_interval or self.state.requests.checkpoint_interval,
-                on_checkpoint=on_checkpoint,
-                command=command,
-            )
             history = self.state.metadata.command_history
             if not history or history[-1].command != command:
                 self.note(command)
-            return moved.to(
+            work = Work(cache=self.directory, engine=engine, progress=progress, stop=stop)
+            made = Advance(self, work, on_checkpoint, command).to(
                 stage_named(to),
-                max_clusters=max_clusters,
-                max_sequences=max_sequences,
+                limits={"max_clusters": max_clusters, "max_sequences": max_sequences},
+                interval=checkpoint_interval or self.state.requests.checkpoint_interval,
                 thresholds=thresholds,
                 report=report,
                 truth=None if truth is None else Path(truth),
             )
+        return made
 
     def result(self, stage: str | None = None, *, resumed: bool = True) -> StageResult:
         """The result of a stage that is on disk, the newest one by default; its report where there is one.
@@ -318,39 +344,32 @@ class Decomposition:
             If the stage has no files.
         """
         wanted = self.partition.stage if stage is None else stage_named(stage)
-        entry = self.state.entry(wanted)
-        if not entry.files_digest or wanted not in self.folder.stages_on_disk():
+        digest = self.state.entry(wanted).files_digest
+        if not digest or wanted not in self.folder.stages_on_disk():
             raise ResumeError(
                 f"stage {wanted.asset} has no files",
                 where=str(self.directory),
                 found=", ".join(one.asset for one in self.folder.stages_on_disk()) or "none",
             )
-        clusters, report = self.clusters_of(wanted), self.folder.report(wanted)
-        partition, found = clusters.partition, {}
-        if report is not None and report.is_of(entry.files_digest):
-            paths = [self.directory / REPORT_FOLDER / wanted.asset / name for name in sorted(report.files)]
-            found = {
-                "metrics": report.metrics,
-                "tables": {path.stem: path for path in paths if path.suffix == ".tsv"},
-                "figures": {path.stem: path for path in paths if path.suffix == ".png"},
-            }
+        partition, report = self.clusters_of(wanted).partition, self.folder.report(wanted)
+        measured = report is not None and report.is_of(digest)
+        folder = self.directory / REPORT_FOLDER / wanted.asset
+        paths = [folder / name for name in sorted(report.files)] if measured else []
         return StageResult(
             stage=wanted.asset,
             directory=self.directory,
             files=tuple(partition.ids_by_file()),
-            sha256=entry.files_digest,
+            sha256=digest,
             n_clusters=partition.n_clusters,
             n_records=partition.n_clustered,
             n_unassigned=len(partition.unassigned),
+            metrics=report.metrics if measured else {},
+            tables={path.stem: path for path in paths if path.suffix == ".tsv"},
+            figures={path.stem: path for path in paths if path.suffix == ".png"},
             resumed=resumed,
-            **found,
         )
 
     # ------------------------------------------------------------------ ask
-
-    @property
-    def directory(self) -> Path:
-        return self.folder.path
 
     @property
     def clusters(self) -> Clustering:
@@ -364,19 +383,9 @@ class Decomposition:
         return Clustering(self.folder.read(stage, self.records).partition, self.records, self.state)
 
     @property
-    def sequences(self) -> SequenceFile:
-        """The input."""
-        return self._source
-
-    @property
     def records(self) -> Mapping[str, FastaRecord]:
         """The records of the input, by id."""
-        return self._source.records
-
-    @property
-    def edits(self) -> Edits:
-        """What was edited by hand in the newest stage since it was written."""
-        return self._edits
+        return self.sequences.records
 
     def verify(self) -> list[Difference]:
         """Every difference between what was published in the directory and what is there."""
@@ -387,28 +396,22 @@ class Decomposition:
     def refresh(self) -> None:
         """Read the directory again and take over what a person did in it; the lock must be held."""
         state, said = self.folder.read_state()
-        opened = opening.check(self.folder, state, source=self._source, **self._asked)
-        self.state, self.partition, self._edits = opened.state, opened.partition, opened.edits
+        opened = preconditions.check(self.folder, state, source=self.sequences, **self._asked)
+        self.state, self.edits, self.partition = opened.state, opened.edits, opened.edits.partition
         stage = self.partition.stage
-        self._on_disk = None if opened.input_changed else self.partition
         if said and said not in self.messages:
             self.messages.append(said)
-        if self._edits.verdict == "edited":
-            self.folder.accept(stage, self.provenance_of(stage, ""))
+        if self.edits.verdict == "edited":
+            self.folder.accept(stage, self.provenance_of(stage))
             self.state.entry(stage).edited_by_hand |= not opened.input_changed
             reason = "changed input taken over" if opened.input_changed else "hand edit taken over"
-            self.commit(self.partition, reason, self.provenance_of(stage, ""), point=True)
-            self._edits = Edits(stage, "whole")
-        opening.remove_leftovers(self.folder, self.state, self.provenance_of(stage, ""))
-
-    def stand_on(self, partition: Partition, *, on_disk: bool) -> None:
-        """Go on from the partition of another stage; `on_disk` if its files hold just that."""
-        self.partition = partition
-        self._on_disk = partition if on_disk else None
+            self.commit(self.partition, reason, point=True, rewrite=opened.input_changed)
+            self.edits = Edits(self.partition)
+        preconditions.remove_leftovers(self.folder, self.state, self.provenance_of(stage))
 
     def take_input(self, source: SequenceFile, stored_path: str) -> None:
         """Go on with another input, which must hold the records of the partition about to be committed."""
-        self._source = source
+        self.sequences = source
         self.state.input = input_facts(source, stored_path)
 
     def note(self, command: str) -> None:
@@ -416,7 +419,7 @@ class Decomposition:
         if command:
             self.state.metadata.command_history.append(Command(command=command, timestamp=now()))
 
-    def provenance_of(self, stage: Stage, command: str) -> Provenance:
+    def provenance_of(self, stage: Stage, command: str = "") -> Provenance:
         history = self.state.stages.close_cluster_refinement.refinement_history
         return Provenance(
             what=f"{stage.asset} clusters of {Path(self.state.input.fasta_path).name}",
@@ -435,16 +438,37 @@ class Decomposition:
         self,
         partition: Partition,
         reason: str,
-        provenance: Provenance,
+        command: str = "",
         *,
         point: bool = False,
+        rewrite: bool = False,
         extra: Mapping[str, bytes] | None = None,
     ) -> Checkpoint:
-        """Prove that no record is lost or doubled, then make it the state of the directory."""
+        """Prove that no record is lost or doubled, then publish clusters and state in one transaction.
+
+        Parameters
+        ----------
+        point : bool
+            Whether to keep the checkpoint, which is written first, as one to roll back to.
+        rewrite : bool
+            Whether to write files again that hold the same records already.
+        extra : mapping of str to bytes
+            Other files of the same transaction.
+        """
         prove_conservation(partition, self.records)
-        clusters = Clustering(partition, self.records, self.state, beside=extra or {})
-        self.state, checkpoint = self.folder.commit(
-            clusters, reason, provenance, previous=self._on_disk, point=point
+        stage, state = partition.stage, self.state.model_copy(deep=True)
+        provenance = self.provenance_of(stage, command)
+        state.stage, state.entry(stage).files_digest = stage.name, ""
+        checkpoint = self.folder.checkpoints.save(state, partition, reason, point=point)
+        clusters = Clustering(
+            partition,
+            self.records,
+            state,
+            unchanged=frozenset() if rewrite else self.folder.unchanged(partition),
+            beside=extra or {},
+            keeps_later=False,
         )
-        self.partition = self._on_disk = partition
+        receipt = self.folder.archive.put(Place("", stage.asset), CLUSTERS_UNDER_LOCK, clusters, provenance)
+        self.state = clusters.published(receipt.version, provenance.as_json()).state
+        self.partition = partition
         return checkpoint

@@ -9,19 +9,20 @@ edited without keeping a copy.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from cytopipe.decompose.by_sequence import with_exact_copies
 from cytopipe.decompose.checkpoints import Checkpoint
 from cytopipe.decompose.clustering import input_facts
-from cytopipe.decompose.directory import opening
+from cytopipe.decompose.directory import preconditions
 from cytopipe.decompose.directory.decomposition import Decomposition
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.edits import read_stage
+from cytopipe.decompose.hand_edits import Edits, read_stage
 from cytopipe.decompose.layout import INITIAL, STAGES, Stage
 from cytopipe.decompose.parameters import Parameters
 from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.state import Metadata, Refinement, Requests, State, now
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import CytopipeError, ParameterError, ResumeError
@@ -47,31 +48,27 @@ def rollback(directory: Path | str, to: str, *, command: str = "") -> Decomposit
     ParameterError
         If there is no such stage or point; the message lists what there is.
     """
-    opening.refuse_absent(Path(directory))
-    folder = Folder(Path(directory))
-    with folder.locked():
+    with _alone(directory) as folder:
         state, _ = folder.read_state()
         source = SequenceFile.read(folder.path / state.input.fasta_path)
         if source.sha256 != state.input.fasta_hash:
-            opening.check(folder, state)  # says what is wrong with the input
+            preconditions.check(folder, state)  # says what is wrong with the input
         stage, partition, past = _destination(folder, to, source.records)
         was_known = past.partition.records() if past is not None else folder.written(stage).records()
         added = source.records.keys() - set(was_known)
         for one in folder.stages_on_disk():
-            _keep(folder, one, state, source.records)
+            with suppress(CytopipeError):  # one that is too damaged to be read cannot be kept
+                now_there = folder.read(one, source.records).or_raise(accept_missing=True)
+                folder.checkpoints.keep(state, now_there, "before rollback")
             folder.accept_whatever(one)
-        partition = _fitted(partition, source.records)
-        old = state.model_copy(deep=True)
         if past is not None:
             state.stages = past.state.stages.model_copy(deep=True)
         state = state.as_of(stage)
         if stage is INITIAL and added:  # they are still to be clustered
             state.stages.initial_clustering.completed = False
-        state.requests = _requests_until(stage, state, old.requests)
-        found = Decomposition.of(folder, state, source, partition)
-        found.note(command)
-        found.commit(partition, f"rolled back to {to}", found.provenance_of(stage, command), point=True)
-        opening.remove_leftovers(folder, found.state, found.provenance_of(stage, command))
+        state.requests = _requests_until(stage, state)
+        found = _written(folder, state, source, partition, f"rolled back to {to}", command, point=True)
+        preconditions.remove_leftovers(folder, found.state, found.provenance_of(stage, command))
     return Decomposition.open(directory)
 
 
@@ -83,9 +80,7 @@ def restore(directory: Path | str, *, command: str = "") -> Decomposition:
     ResumeError
         If no checkpoint is whole.
     """
-    opening.refuse_absent(Path(directory))
-    folder = Folder(Path(directory))
-    with folder.locked():
+    with _alone(directory) as folder:
         folder.store.recover(folder.path)
         checkpoint = folder.newest_checkpoint()
         if checkpoint is None:
@@ -97,11 +92,8 @@ def restore(directory: Path | str, *, command: str = "") -> Decomposition:
             )
         state = checkpoint.state.model_copy(deep=True)
         source = SequenceFile.read(folder.path / state.input.fasta_path)
-        partition = _fitted(checkpoint.partition, source.records)
         folder.set_aside(checkpoint.stage)
-        found = Decomposition.of(folder, state, source, partition)
-        found.note(command)
-        found.commit(partition, "restored", found.provenance_of(checkpoint.stage, command))
+        _written(folder, state, source, checkpoint.partition, "restored", command)
     return Decomposition.open(directory)
 
 
@@ -131,9 +123,7 @@ def rebuild(
     ResumeError
         If there are no stage files, or they do not hold the records of the input.
     """
-    opening.refuse_absent(Path(directory))
-    folder = Folder(Path(directory))
-    with folder.locked():
+    with _alone(directory) as folder:
         folder.recover_if_possible()
         stages = [one for one in folder.stages_on_disk() if _has_clusters(folder, one)]
         if not stages:
@@ -143,24 +133,45 @@ def rebuild(
                 expected=", ".join(one.cluster_file_pattern for one in STAGES),
             )
         source = SequenceFile.read(Path(fasta))
-        partitions = {
-            one: _partition_on_disk(
-                folder, one, source.records, accept_missing=accept_missing or one is INITIAL
-            )
-            for one in stages
-        }
-        newest = stages[-1]
+        partitions = {one: _partition_on_disk(folder, one, source.records, accept_missing) for one in stages}
+        newest = partitions[stages[-1]]
         state = _state_of(source, parameters or Parameters(), partitions, folder)
         for one in stages:
             folder.accept_whatever(one)
             state.entry(one).files_digest = folder.digest(one)
         _link_sources(state, stages)
-        found = Decomposition.of(folder, state, source, partitions[newest])
-        found.note(command)
-        found.commit(
-            partitions[newest], "rebuilt from FASTA files", found.provenance_of(newest, command), point=True
-        )
+        _written(folder, state, source, newest, "rebuilt from FASTA files", command, point=True)
     return Decomposition.open(directory)
+
+
+@contextmanager
+def _alone(directory: Path | str) -> Iterator[Folder]:
+    """The directory, and nobody else in it."""
+    preconditions.refuse_absent(Path(directory))
+    folder = Folder(Path(directory))
+    with folder.locked():
+        yield folder
+
+
+def _written(
+    folder: Folder,
+    state: State,
+    source: SequenceFile,
+    partition: Partition,
+    reason: str,
+    command: str,
+    *,
+    point: bool = False,
+) -> Decomposition:
+    """Write a partition of earlier times, on the input of today, with its state."""
+    records = source.records
+    known = set(partition.records())
+    kept = partition.without(known - set(records))
+    partition = with_exact_copies(kept, (one for one in records if one not in known), records)
+    found = Decomposition(folder, preconditions.Opened(state, source, Edits(partition)))
+    found.note(command)
+    found.commit(partition, reason, command, point=point, rewrite=True)
+    return found
 
 
 # ---------------------------------------------------------------------- rollback
@@ -186,26 +197,10 @@ def _destination(
     )
 
 
-def _keep(folder: Folder, stage: Stage, state: State, records: Mapping[str, FastaRecord]) -> None:
-    """Keep a point of a stage as it is now, unless it is too damaged to be read."""
-    try:
-        partition = folder.read(stage, records).or_raise(accept_missing=True)
-    except CytopipeError:
-        return
-    folder.checkpoints.keep(state, partition, "before rollback")
-
-
-def _fitted(partition: Partition, records: Mapping[str, FastaRecord]) -> Partition:
-    """A partition of earlier times on the input of today."""
-    known = set(partition.records())
-    kept = partition.without(known - set(records))
-    return beside_their_twins(kept, (one for one in records if one not in known), records)
-
-
-def _requests_until(stage: Stage, state: State, requests: Requests) -> Requests:
+def _requests_until(stage: Stage, state: State) -> Requests:
     """What was asked for, without what lies behind the stage gone back to: it waits for a new command."""
     history = state.stages.close_cluster_refinement.refinement_history
-    return requests.model_copy(
+    return state.requests.model_copy(
         update={
             "resolve_conflicts": stage.order >= 1,
             "refine_close_clusters": [one.threshold for one in history] if stage.order >= 2 else [],
@@ -223,15 +218,15 @@ def _has_clusters(folder: Folder, stage: Stage) -> bool:
 
 
 def _partition_on_disk(
-    folder: Folder, stage: Stage, records: Mapping[str, FastaRecord], *, accept_missing: bool
+    folder: Folder, stage: Stage, records: Mapping[str, FastaRecord], accept_missing: bool
 ) -> Partition:
-    reading = read_stage(folder.path, stage, records, None)
-    partition = reading.or_raise(accept_missing=accept_missing)
+    edits = read_stage(folder.path, stage, folder.files_of(stage), records, None)
+    partition = edits.or_raise(accept_missing=accept_missing or stage is INITIAL)
     if stage is not INITIAL:
         return partition
     # In an initial clustering, a record that is nowhere has not been reached yet.
     written = (folder.path / stage.deleted_file).exists()
-    lost = [record for ids in reading.edits.missing.values() for record in ids]
+    lost = [record for ids in edits.missing.values() for record in ids]
     deleted = tuple(record for record in partition.deleted if record not in set(lost)) if written else ()
     return Partition(stage, partition.clusters, (*partition.unassigned, *lost), deleted)
 
@@ -269,7 +264,7 @@ def _link_sources(state: State, stages: Sequence[Stage]) -> None:
         state.entry(stage).source_digest = state.entry(before).files_digest
     refinement = state.stages.close_cluster_refinement
     if refinement.completed:
-        unknown = state.parameters.max_lump
+        unknown = state.parameters.lump
         refinement.threshold = unknown
         refinement.refinement_history = [Refinement(threshold=unknown, timestamp=now())]
         state.requests.refine_close_clusters = [unknown]

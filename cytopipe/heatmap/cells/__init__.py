@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cytopipe.on_demand import names_on_demand
 
-_DOOR = {"CellTable": "table"}
+_DOOR = {"CellTable": "table", "FORMATS": "reading", "read_cells": "reading", "transform": "transform"}
 
 __all__ = list(_DOOR)
 __getattr__, __dir__ = names_on_demand(__name__, _DOOR)

@@ -95,7 +95,7 @@ def cluster_cells(
     codes = train_map(trained, settings, progress=told(0))
     node, distance = nearest_nodes(values, codes, settings, threads=threads, progress=told(n_trained))
     codes = codes.astype(np.float64)
-    metacluster = metaclusters(codes, settings)
+    metacluster = metaclusters(codes, np.bincount(node, minlength=len(codes)), settings)
     figures = quality_figures(values, codes, node, distance, metacluster, settings)
     return FlowSOM(codes, node, distance, metacluster, spanning_tree(codes), figures)
 

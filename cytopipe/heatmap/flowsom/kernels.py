@@ -16,9 +16,9 @@ import math
 import numpy as np
 from numba import njit
 
-__all__ = ["LANES", "TrainingState", "map_cells", "padded", "second_nearest", "train_online"]
+__all__ = ["LANES", "TrainingState", "map_cells", "padded", "second_nearest", "train_online", "train_round"]
 
-LANES = 16
+LANES = 8
 """Nodes are padded to a multiple of this."""
 
 #: Fields of the state that one block of the training hands to the next.
@@ -42,13 +42,54 @@ def _square_distances(row, codes, distance):
     """Squared distance of one cell to every node, each sum in the order of the markers."""
     n_markers, n_nodes = codes.shape
     for node in range(n_nodes):
-        difference = row[0] - codes[0, node]
-        distance[node] = difference * difference
-    for marker in range(1, n_markers):
-        value = row[marker]
+        distance[node] = 0
+    marker = 0
+    while marker + 4 <= n_markers:  # four at a time, so that sums are loaded and stored less often
+        value, value_1, value_2, value_3 = row[marker], row[marker + 1], row[marker + 2], row[marker + 3]
+        code, code_1, code_2, code_3 = (
+            codes[marker], codes[marker + 1], codes[marker + 2], codes[marker + 3]
+        )  # fmt: skip
         for node in range(n_nodes):
-            difference = value - codes[marker, node]
+            total = distance[node]
+            difference = value - code[node]
+            total += difference * difference
+            difference = value_1 - code_1[node]
+            total += difference * difference
+            difference = value_2 - code_2[node]
+            total += difference * difference
+            difference = value_3 - code_3[node]
+            total += difference * difference
+            distance[node] = total
+        marker += 4
+    while marker < n_markers:
+        value, code = row[marker], codes[marker]
+        for node in range(n_nodes):
+            difference = value - code[node]
             distance[node] += difference * difference
+        marker += 1
+
+
+@njit(nogil=True, error_model="numpy")
+def _first_equal(distance, smallest):
+    """The first node with this distance."""
+    for node in range(len(distance)):
+        if distance[node] == smallest:
+            return node
+    return 0
+
+
+@njit(nogil=True, error_model="numpy")
+def _move(row, codes, rate, start, stop):
+    """Move the nodes from `start` on towards a cell, each by its rate.
+
+    The views begin at `start`: a loop from a number that is not known to be positive is not vectorised.
+    """
+    rates = rate[start:stop]
+    for marker in range(codes.shape[0]):
+        value, code = row[marker], codes[marker, start:stop]
+        for node in range(stop - start):
+            before = code[node]
+            code[node] = before + (value - before) * rates[node]
 
 
 @njit(nogil=True, error_model="numpy")
@@ -80,6 +121,44 @@ def _first_at(distance, smallest):
     return 0
 
 
+@njit(nogil=True, error_model="numpy")
+def _neighbours(winner, x_dim, y_dim, threshold):
+    """First and last x and y of the nodes within the radius; a radius below 1 is the winner alone."""
+    reach = np.int64(threshold) if threshold >= 1.0 else 0
+    x, y = winner // y_dim, winner % y_dim
+    return max(x - reach, 0), min(x + reach, x_dim - 1), max(y - reach, 0), min(y + reach, y_dim - 1)
+
+
+@njit(nogil=True, error_model="numpy")
+def _pull(row, codes, winner, x_dim, y_dim, rate, alpha, threshold):
+    """Move the winner and its neighbours towards a cell; gives the threshold that was used."""
+    if threshold < 1.0:
+        rate[winner] = alpha  # in the type of the rates
+        for marker in range(codes.shape[0]):
+            codes[marker, winner] += (row[marker] - codes[marker, winner]) * rate[winner]
+        return 0.5
+    first_x, last_x, first_y, last_y = _neighbours(winner, x_dim, y_dim, threshold)
+    start, stop = first_x * y_dim, (last_x + 1) * y_dim
+    for node in range(start, stop):
+        rate[node] = 0
+    for near_x in range(first_x, last_x + 1):
+        for near_y in range(first_y, last_y + 1):
+            rate[near_x * y_dim + near_y] = alpha
+    _move(row, codes, rate, start, stop)
+    return threshold
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_change(row, codes, winner, x_dim, y_dim, threshold, change):
+    """Add by how much the neighbours are going to be away from a cell, in the order of the reference."""
+    first_x, last_x, first_y, last_y = _neighbours(winner, x_dim, y_dim, threshold)
+    for near_x in range(first_x, last_x + 1):
+        for near_y in range(first_y, last_y + 1):
+            for marker in range(codes.shape[0]):
+                change += abs(row[marker] - codes[marker, near_x * y_dim + near_y])
+    return change
+
+
 @njit(nogil=True, cache=True, error_model="numpy")
 def train_online(rows, codes, x_dim, y_dim, rate, distance, state):
     """Go on with the training of a map over the next cells.
@@ -97,7 +176,6 @@ def train_online(rows, codes, x_dim, y_dim, rate, distance, state):
     state : ndarray, (1,) TrainingState
         Changed in place.
     """
-    n_markers = codes.shape[0]
     least = np.empty(LANES, distance.dtype)
     now = state[0]
     step, n_steps, n_cells = now.step, now.n_steps, now.n_cells
@@ -113,36 +191,39 @@ def train_online(rows, codes, x_dim, y_dim, rate, distance, state):
             change = 0.0
         _square_distances(row, codes, distance)
         winner = _first_at(distance, _smallest(distance, least))
-        if threshold < 1.0:
-            threshold = 0.5
         alpha = alpha_start - alpha_span * at / n_steps
-        reach = np.int64(threshold)
-        x, y = winner // y_dim, winner % y_dim
-        first_x, last_x = max(x - reach, 0), min(x + reach, x_dim - 1)
-        first_y, last_y = max(y - reach, 0), min(y + reach, y_dim - 1)
         if change < 1:
-            for near_x in range(first_x, last_x + 1):
-                for near_y in range(first_y, last_y + 1):
-                    for marker in range(n_markers):
-                        change += abs(row[marker] - codes[marker, near_x * y_dim + near_y])
-        if reach == 0:
-            rate[winner] = alpha
-            for marker in range(n_markers):
-                codes[marker, winner] += (row[marker] - codes[marker, winner]) * rate[winner]
-        else:
-            start, stop = first_x * y_dim, (last_x + 1) * y_dim
-            for node in range(start, stop):
-                rate[node] = 0
-            for near_x in range(first_x, last_x + 1):
-                for near_y in range(first_y, last_y + 1):
-                    rate[near_x * y_dim + near_y] = alpha
-            for marker in range(n_markers):
-                value = row[marker]
-                for node in range(start, stop):
-                    codes[marker, node] += (value - codes[marker, node]) * rate[node]
+            change = _add_change(row, codes, winner, x_dim, y_dim, threshold, change)
+        threshold = _pull(row, codes, winner, x_dim, y_dim, rate, alpha, threshold)
         threshold -= threshold_step
         step += 1
     now.step, now.threshold, now.change = step, threshold, change
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def train_round(rows, drawn, codes, x_dim, y_dim, rate, distance, threshold, threshold_step, rates):
+    """Train a map over cells that are drawn, with a rate for each: a round of the batch estimator.
+
+    Parameters
+    ----------
+    rows : ndarray, (n_rows, n_markers)
+    drawn : ndarray, (n_drawn,) int64
+        Rows in the order in which they are used.
+    codes : ndarray, (n_markers, n_padded) float64
+        Changed in place.
+    rate, distance : ndarray, (n_padded,) float64
+        Room.
+    threshold, threshold_step : float
+        The radius at the beginning, and by how much it falls with every cell.
+    rates : ndarray, (n_drawn,) float64
+    """
+    least = np.empty(LANES, distance.dtype)
+    row = np.empty(codes.shape[0], codes.dtype)
+    for i in range(len(drawn)):
+        row[:] = rows[drawn[i]]
+        _square_distances(row, codes, distance)
+        winner = _first_equal(distance, _smallest(distance, least))
+        threshold = _pull(row, codes, winner, x_dim, y_dim, rate, rates[i], threshold) - threshold_step
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

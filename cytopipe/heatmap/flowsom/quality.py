@@ -24,7 +24,7 @@ from cytopipe.heatmap.parameters import FlowSOMSettings
 __all__ = ["quality_figures"]
 
 _SAMPLE = 20_000
-_SILHOUETTE_SAMPLE = 2_000
+_SILHOUETTE_SAMPLE = 1_000
 
 
 def quality_figures(

@@ -14,24 +14,28 @@ from cytopipe.storage.formats.format import DirectoryFormat, FileFormat, Format,
 __all__ = ["FORMATS", "DirectoryFormat", "FileFormat", "Format", "SetFormat"]
 
 _MODULES = {
-    "fasta_set": "fasta_set",
-    "h5ad": "h5ad",
-    "tsv": "table",
-    "parquet": "table",
-    "json": "document",
-    "png": "figure",
-    "svg": "figure",
-    "pdf": "figure",
-    "tiff": "tiff",
-    "tiffs": "tiffs",
-    "ome_zarr": "ome_zarr",
-    "ome_zarr_plate": "plate",
+    "fasta_set": ".fasta_set",
+    "h5ad": ".h5ad",
+    "tsv": ".table",
+    "parquet": ".table",
+    "json": ".document",
+    "png": ".figure",
+    "svg": ".figure",
+    "pdf": ".figure",
+    "tiff": ".tiff",
+    "tiffs": ".tiffs",
+    "ome_zarr": ".ome_zarr",
+    "ome_zarr_plate": ".plate",
+    "ome_zarrs": ".ome_zarrs",
+    # of a domain, which turns its values into bytes itself
+    "checkpoint": "cytopipe.heatmap.format",
+    "checkpoint_zarr": "cytopipe.heatmap.format",
 }
 
 
 class _Formats(Mapping[str, Format]):
     def __getitem__(self, name: str) -> Format:
-        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name.upper())
+        return getattr(import_module(_MODULES[name], __name__), name.upper())
 
     def __iter__(self) -> Iterator[str]:
         return iter(_MODULES)

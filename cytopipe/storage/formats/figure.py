@@ -52,6 +52,8 @@ def figure_bytes(figure: Figure, format: str = "png", *, dpi: float = 150) -> by
     dpi : float
         Pixels per inch; for SVG and PDF only of what is rasterized.
     """
+    import warnings
+
     import matplotlib
 
     if format not in _METADATA:
@@ -59,7 +61,9 @@ def figure_bytes(figure: Figure, format: str = "png", *, dpi: float = 150) -> by
     sink = io.BytesIO()
     settings = {"svg.hashsalt": "cytopipe", "svg.fonttype": "path", "pdf.fonttype": 42}
     _take_text_as_it_is(figure)
-    with matplotlib.rc_context(settings):
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # a letter that no font here has is drawn as a box, which is seen
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(sink, format=format, dpi=dpi, metadata=_METADATA[format])
     return sink.getvalue()
 

@@ -316,6 +316,15 @@ def _first_line(error: BaseException) -> str:
 
 
 def _summary(file: h5py.File, where: str) -> Summary:
+    try:
+        return _layout(file, where)
+    except CytopipeError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py's words for damage
+        raise InputError(f"is a damaged HDF5 file: {_first_line(error)}", where=where) from None
+
+
+def _layout(file: h5py.File, where: str) -> Summary:
     findings: list[Finding] = []
     obs, obs_columns = _table(file, "obs", where, findings)
     var, var_columns = _table(file, "var", where, findings)

@@ -16,17 +16,19 @@ from typing import TYPE_CHECKING
 
 from cytopipe.errors import BudgetError, CytopipeError, Finding, InputError, RefusedError
 from cytopipe.storage.guard.budget import budget_bytes, declared_bytes, require_budget
+from cytopipe.storage.guard.hdf5_heaps import require_sound_heaps
 from cytopipe.storage.guard.inflate import inflate
 
 if TYPE_CHECKING:
     import h5py
 
-__all__ = ["Hdf5Survey", "open_hdf5", "read_texts", "require_texts", "survey_hdf5"]
+__all__ = ["Hdf5Survey", "open_hdf5", "read_one_text", "read_texts", "require_texts", "survey_hdf5"]
 
 MAX_OBJECTS = 200_000
 MAX_DEPTH = 64
 MAX_CHUNK_BYTES = 1 << 30
 MAX_FINDINGS = 20
+_SEARCHED = 1 << 30  # bytes of a file that is searched for damaged heaps: a larger one would be read twice
 _BYTES_PER_TEXT = 64  # a str and a reference to it, without its characters
 _REFERENCE = 16  # bytes of a stored reference to a text: length (4), place in the file (8), number there (4)
 _UNKNOWN_TEXT = 64  # characters of a text whose reference cannot be looked at
@@ -79,6 +81,8 @@ def open_hdf5(
     where = str(path)
     if not Path(path).is_file():
         raise InputError("is not a file", where=where)
+    if Path(path).stat().st_size <= _SEARCHED:
+        require_sound_heaps(Path(path))
     try:
         file = h5py.File(path, "r", locking=False)
     except OSError as error:
@@ -86,14 +90,14 @@ def open_hdf5(
     with file:
         try:
             survey = survey_hdf5(file, where)
+            counted = {name: size for name, size in survey.datasets.items() if not name.startswith(streamed)}
+            for name in counted:
+                if h5py.check_string_dtype(file[name].dtype) is not None:
+                    counted[name] = text_bytes(file[name])
         except CytopipeError:
             raise
         except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py's words for damage
             raise InputError(f"is a damaged HDF5 file: {error}", where=where) from None
-        counted = {name: size for name, size in survey.datasets.items() if not name.startswith(streamed)}
-        for name in counted:
-            if h5py.check_string_dtype(file[name].dtype) is not None:
-                counted[name] = text_bytes(file[name])
         allowed = budget_bytes() if budget is None else budget
         if sum(counted.values()) > allowed:
             raise BudgetError(
@@ -104,6 +108,47 @@ def open_hdf5(
                 next="Read it in pieces, or raise the budget if the file is to be trusted.",
             )
         yield file
+
+
+def read_one_text(path: Path | str, name: str, *, max_bytes: int) -> str:
+    """One text of a file, given by its path inside of it, without looking at the rest.
+
+    Only hard links are followed, so that the text lies in this file.
+
+    Raises
+    ------
+    InputError
+        Not an HDF5 file, or none that holds one text there.
+    RefusedError
+        A link on the way leads elsewhere.
+    BudgetError
+        The text is longer than `max_bytes`.
+    """
+    import h5py
+
+    where = str(path)
+    if not Path(path).is_file():
+        raise InputError("is not a file", where=where)
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            at = file
+            for part in name.split("/"):
+                links = at.id.links if isinstance(at, h5py.Group) else None
+                if links is None or not links.exists(part.encode()):
+                    raise InputError(f"holds no {name}", where=where)
+                if links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+                    raise RefusedError(f"holds a link to {name}, not the text itself", where=where)
+                at = at[part]
+            text = isinstance(at, h5py.Dataset) and h5py.check_string_dtype(at.dtype) is not None
+            if not text or at.shape != () or at.is_virtual or at.external:
+                raise InputError(f"has something else than one text in {name}", where=where)
+            size = _stored_lengths(at) if at.dtype.kind == "O" else at.dtype.itemsize
+            require_budget(size, max_bytes, what=name, where=where)
+            return at.asstr(errors="replace")[()]
+    except CytopipeError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:  # h5py's words for damage
+        raise InputError(f"is not a whole HDF5 file: {error}", where=where) from None
 
 
 def read_texts(dataset, where: str, *, budget: int | None = None) -> list[str]:

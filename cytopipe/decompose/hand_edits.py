@@ -1,28 +1,29 @@
 """What a person did to the files of a stage since we wrote them.
 
-What comes in is the folder, the records of the input and what the last checkpoint says the files held;
-what leaves is the partition the files say now, and an account of the difference: *whole* (nothing),
-*edited* (merged, split, renamed, moved, deleted: the next stage goes on from it) or *damaged* (no edit
-we can follow: the file is named with its line, and nothing is read from it). All faults come at once.
+Storage compares the files with their manifest (`SetState`); here that is seen with the records of the input:
+which record came from where, and what the clusters are now. A stage is *whole* (nothing differs), *edited*
+(merged, split, renamed, moved, deleted: the next stage goes on from it) or *damaged* (no edit we can follow:
+the file is named with its line, and nothing is read from it). All faults come at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
+from cytopipe.decompose.by_sequence import with_exact_copies
 from cytopipe.decompose.layout import Stage, natural_order
 from cytopipe.decompose.partition import Partition, conservation_findings
-from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.sequences import normalise
 from cytopipe.errors import DamagedError, Finding, InputError, ResumeError
 from cytopipe.storage import SetState
-from cytopipe.storage.fasta import FastaRecord, read_fasta
+from cytopipe.storage.fasta import FastaRecord, parse_fasta
 
-__all__ = ["Edits", "FileEdit", "Reading", "read_stage"]
+__all__ = ["Edits", "FileEdit", "few", "read_stage"]
 
-_SHOWN = 8  # records named in a message before it says how many more there are
+_SHOWN = 8  # names shown in a message before it says how many more there are
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,12 @@ class FileEdit:
 
 @dataclass(frozen=True)
 class Edits:
-    """The account of one stage.
+    """The clusters of one stage as its files say them, and how they differ from what was written.
 
     Parameters
     ----------
-    stage : Stage
-        Whose files these are.
+    partition : Partition
+        What the files say; nothing of a file that is damaged.
     verdict : {"whole", "edited", "damaged"}
         See the module.
     files : tuple of FileEdit
@@ -78,8 +79,8 @@ class Edits:
         it, or unassigned.
     """
 
-    stage: Stage
-    verdict: str
+    partition: Partition
+    verdict: str = "whole"
     files: tuple[FileEdit, ...] = ()
     deleted: tuple[str, ...] = ()
     missing: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -88,18 +89,10 @@ class Edits:
 
     def lines(self) -> list[str]:
         """A report for a person, line by line."""
-        shown = [f"{self.stage.asset}: {self.verdict}"]
+        shown = [f"{self.partition.stage.asset}: {self.verdict}"]
         for edit in self.files:
             shown += [f"  {line}" for line in edit.lines()]
         return shown + [f"  ! {finding}" for finding in self.findings]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """The partition a stage's files say, and how it differs from what was written."""
-
-    partition: Partition
-    edits: Edits
 
     def or_raise(self, *, accept_missing: bool = False) -> Partition:
         """The partition, if it can be continued from.
@@ -116,10 +109,10 @@ class Reading:
         ResumeError
             If files are missing, or records are in several files or unknown.
         """
-        findings = list(self.edits.findings)
+        findings = list(self.findings)
         if not accept_missing:
-            findings += [_missing(file, records) for file, records in self.edits.missing.items()]
-        if self.edits.verdict == "damaged":
+            findings += [_missing(file, records) for file, records in self.missing.items()]
+        if self.verdict == "damaged":
             raise DamagedError(findings)
         if findings:
             raise ResumeError(findings)
@@ -127,95 +120,68 @@ class Reading:
 
 
 def read_stage(
-    directory: Path,
+    folder: Path,
     stage: Stage,
+    found: SetState,
     records: Mapping[str, FastaRecord],
     written: Partition | None,
-    bytes_now: SetState | None = None,
-) -> Reading:
-    """Read the files of one stage and say how they differ from what was `written`.
+) -> Edits:
+    """Say what the files of one stage hold, and how that differs from what was `written`.
 
     Parameters
     ----------
-    directory : Path
-        The directory of the decomposition.
+    folder : Path
+        Where they lie.
     stage : Stage
-        The stage to read.
+    found : SetState
+        The files, compared with their manifest byte by byte.
     records : mapping of str to FastaRecord
         Every record of the input, by id.
     written : Partition or None
-        What the last checkpoint says the files held; None where no checkpoint is left, and then every
-        record that is in no file is one whose file is missing.
-    bytes_now : SetState, optional
-        The same question asked of the bytes: it notices content that changed though nobody saved the file.
+        What the files held when they were written; None where that is not known, and then every record
+        that is in no file is one whose file is missing.
     """
-    found, damage = _read_files(directory, stage, records)
-    for file in bytes_now.files if bytes_now else ():
-        if file.kind == "damaged" and file.name not in damage:
-            damage[file.name] = list(file.findings)
-            found.pop(file.name, None)
-    rewritten = bytes_now is not None and bytes_now.kind == "edited"
+    damage = {file.name: list(file.findings) for file in found.files if file.kind == "damaged"}
+    held: dict[str, tuple[str, ...]] = {}
+    for file in natural_order(found.contents):
+        path = folder / file
+        try:  # an emptied file is one whose records were deleted
+            read = parse_fasta(found.contents[file], where=str(path), allow_empty=True)
+        except InputError:  # its faults are named by line already
+            continue
+        if faults := [fault for one in read if (fault := _altered(one, records, path)) is not None]:
+            damage[file] = faults
+        elif file not in damage:
+            held[file] = tuple(one.id for one in read)
+
     before = {file: tuple(ids) for file, ids in written.ids_by_file().items()} if written else {}
-    absent = _absent(records, found, before, written)
-    unread = {record for file in damage for record in before.get(file, ())}
-    lost = {file: ids for file, ids in absent.missing.items() if file not in damage}
-    if stage.unassigned_file in before.keys() - found.keys() - damage.keys():
+    known = set(written.deleted) if written else set()
+    deleted, missing, added = _absent(records, held, before, known, is_known=written is not None)
+    lost = {file: missing[file] for file in natural_order(missing) if file not in damage}
+    if stage.unassigned_file in before.keys() - held.keys() - damage.keys():
         lost.setdefault(stage.unassigned_file, ())
     partition = Partition(
         stage=stage,
-        clusters={
-            file: found[file] for file in natural_order(filter(stage.is_cluster, found)) if found[file]
-        },
-        unassigned=found.get(stage.unassigned_file, ()),
-        deleted=_ordered(found.get(stage.deleted_file, ()), absent.deleted, *lost.values()),
+        clusters={file: ids for file, ids in held.items() if ids and stage.is_cluster(file)},
+        unassigned=held.get(stage.unassigned_file, ()),
+        deleted=tuple(dict.fromkeys([*held.get(stage.deleted_file, ()), *deleted, *chain(*lost.values())])),
     )
-    if absent.added and records.keys() >= set(partition.records()):
-        partition = beside_their_twins(partition, absent.added, records)
-    findings = [finding for faults in damage.values() for finding in faults]
+    if added and records.keys() >= set(partition.records()):
+        partition = with_exact_copies(partition, added, records)
+    unread = {record for file in damage for record in before.get(file, ())}
+    findings = [finding for file in natural_order(damage) for finding in damage[file]]
     findings += conservation_findings(partition, set(records) - (unread - set(partition.records())))
-    changed = tuple(_differences(before, found, damage)) if written else ()
-    edits = Edits(
-        stage=stage,
-        verdict="damaged" if damage else "edited" if changed or lost or rewritten else "whole",
+    changed = tuple(_differences(before, held, damage)) if written else ()
+    rewritten = any(file.kind == "edited" for file in found.files)
+    return Edits(
+        partition,
+        "damaged" if damage else "edited" if changed or lost or rewritten else "whole",
         files=changed,
-        deleted=absent.newly_deleted,
+        deleted=tuple(record for record in deleted if record not in known),
         missing=lost,
         findings=tuple(findings),
-        added=absent.added,
+        added=tuple(added),
     )
-    return Reading(partition, edits)
-
-
-def _read_files(
-    directory: Path, stage: Stage, records: Mapping[str, FastaRecord]
-) -> tuple[dict[str, tuple[str, ...]], dict[str, list[Finding]]]:
-    """Record ids of every file of the stage, and what is wrong with those that cannot be read."""
-    found: dict[str, tuple[str, ...]] = {}
-    damage: dict[str, list[Finding]] = {}
-    for file in natural_order(path.name for path in directory.iterdir() if stage.owns(path.name)):
-        path = directory / file
-        if path.is_symlink() or not path.is_file():
-            kind = "a symbolic link" if path.is_symlink() else "no file"
-            damage[file] = [
-                Finding(
-                    what="a stage file must be a plain file",
-                    where=str(path),
-                    found=kind,
-                    next="Put the FASTA file itself here.",
-                )
-            ]
-            continue
-        try:  # an emptied file is one whose records were deleted
-            read = list(read_fasta(path, allow_empty=True))
-        except InputError as error:
-            damage[file] = list(error.findings)
-            continue
-        faults = [fault for one in read if (fault := _altered(one, records, path)) is not None]
-        if faults:
-            damage[file] = faults
-        else:
-            found[file] = tuple(one.id for one in read)
-    return found, damage
 
 
 def _altered(record: FastaRecord, records: Mapping[str, FastaRecord], path: Path) -> Finding | None:
@@ -233,73 +199,64 @@ def _altered(record: FastaRecord, records: Mapping[str, FastaRecord], path: Path
     )
 
 
-@dataclass(frozen=True)
-class _Absent:
-    """The records that are in no file: deleted from a file that is there, or gone with their file."""
-
-    deleted: tuple[str, ...]
-    newly_deleted: tuple[str, ...]
-    missing: Mapping[str, tuple[str, ...]]
-    added: tuple[str, ...]
-
-
 def _absent(
-    records: Mapping[str, FastaRecord],
-    found: Mapping[str, tuple[str, ...]],
+    records: Iterable[str],
+    held: Mapping[str, tuple[str, ...]],
     before: Mapping[str, tuple[str, ...]],
-    written: Partition | None,
-) -> _Absent:
-    present = {record for ids in found.values() for record in ids}
-    known = set(written.deleted) if written else set()
+    known: Collection[str],
+    *,
+    is_known: bool,
+) -> tuple[list[str], dict[str, tuple[str, ...]], list[str]]:
+    """The records that are in no file: deleted from a file that is there, gone with their file (by file), or
+    in the input only since the files were written.
+    """
+    present = {record for ids in held.values() for record in ids}
     homes: dict[str, list[str]] = {}
     for file, ids in before.items():
         for record in ids:
             homes.setdefault(record, []).append(file)
-    deleted: list[str] = []
-    added: list[str] = []
-    missing: dict[str, list[str]] = {}
+    deleted, added, missing = [], [], {}
     for record in records:
         if record in present:
             continue
         files = homes.get(record, [])
-        if written is not None and not files:
+        if is_known and not files:
             added.append(record)
-        elif record in known or any(file in found for file in files):
+        elif record in known or any(file in held for file in files):
             deleted.append(record)
         else:
-            missing.setdefault(files[0] if files else "", []).append(record)
-    newly = tuple(record for record in deleted if record not in known)
-    lost = {file: tuple(missing[file]) for file in natural_order(missing)}
-    return _Absent(tuple(deleted), newly, lost, tuple(added))
+            file = files[0] if files else ""
+            missing[file] = (*missing.get(file, ()), record)
+    return deleted, missing, added
 
 
 def _differences(
     before: Mapping[str, tuple[str, ...]],
-    found: Mapping[str, tuple[str, ...]],
+    held: Mapping[str, tuple[str, ...]],
     damage: Mapping[str, object],
 ) -> Iterator[FileEdit]:
     origin = {record: file for file, ids in before.items() for record in ids}
-    home = {record: file for file, ids in found.items() for record in ids}
-    for file in natural_order(set(before) | set(found)):
+    home = {record: file for file, ids in held.items() for record in ids}
+    for file in natural_order(set(before) | set(held)):
         if file in damage:
             continue
-        old, new = before.get(file, ()), found.get(file, ())
+        old, new = before.get(file, ()), held.get(file, ())
         was, now = set(old), set(new)
         came = {record: origin.get(record, "") for record in new if record not in was}
         went = {record: home.get(record, "") for record in old if record not in now}
-        if came or went or (file in before) != (file in found):
-            kind = "new" if file not in before else "gone" if file not in found else "changed"
+        if came or went or (file in before) != (file in held):
+            kind = "new" if file not in before else "gone" if file not in held else "changed"
             yield FileEdit(file, kind, came, went)
 
 
-def _ordered(*groups: Iterable[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(record for group in groups for record in group))
+def few(names: Sequence[str]) -> str:
+    """The first of many names, and how many there are more."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _missing(file: str, records: tuple[str, ...]) -> Finding:
-    named = ", ".join(records[:_SHOWN]) + (
-        f" and {len(records) - _SHOWN} more" if len(records) > _SHOWN else ""
-    )
+    named = few(records)
     if not file:
         return Finding(
             what=f"{len(records)} records of the input are in no file of this stage",

@@ -1,4 +1,4 @@
-"""Invariants of an atlas's artifacts, checked on the stored artifacts themselves.
+"""Checks of an atlas's artifacts, made on the stored artifacts themselves.
 
 The labels of the atlas are counted again, and the smallest group is summed again, gene by gene, from the
 stored matrix. So a wrong sum is found by code that did not compute it.
@@ -17,7 +17,7 @@ from cytopipe.atlas.matrix_file import MatrixFile, open_matrix
 from cytopipe.atlas.registry import Level
 
 __all__ = [
-    "Invariant",
+    "CheckOutcome",
     "counts_conserved",
     "estimates_valid",
     "genes_unique",
@@ -35,7 +35,7 @@ Source = str | os.PathLike
 
 
 @dataclass(frozen=True)
-class Invariant:
+class CheckOutcome:
     """One thing that must hold.
 
     Parameters
@@ -50,7 +50,7 @@ class Invariant:
     facts: Mapping[str, int | float | str] = field(default_factory=dict)
 
 
-def counts_conserved(profiles: Source, cells: Cells, level: Level) -> Invariant:
+def counts_conserved(profiles: Source, cells: Cells, level: Level) -> CheckOutcome:
     """Counts of every group add up to its total, and those of the smallest group equal a recount of its
     cells, gene by gene, to the last integer.
     """
@@ -69,27 +69,27 @@ def counts_conserved(profiles: Source, cells: Cells, level: Level) -> Invariant:
                     found += _differences(name, values, recounted, file.columns)
         n_counts = int(totals.sum()) if len(totals) else 0
         facts = {"n_counts": n_counts} | ({"recounted": smallest} if recounted is not None else {})
-        return Invariant(tuple(found), facts)
+        return CheckOutcome(tuple(found), facts)
 
 
-def groups_complete(profiles: Source, cells: Cells, level: Level) -> Invariant:
+def groups_complete(profiles: Source, cells: Cells, level: Level) -> CheckOutcome:
     """Every label of the atlas is a group or was left out, with as many cells as bear it."""
     labels = cells.level_labels(level)
     with open_matrix(profiles) as file:
-        return Invariant(tuple(_lost_groups(file, labels)), {"n_labels": len(labels.names)})
+        return CheckOutcome(tuple(_lost_groups(file, labels)), {"n_labels": len(labels.names)})
 
 
-def genes_unique(profiles: Source) -> Invariant:
+def genes_unique(profiles: Source) -> CheckOutcome:
     """Every gene has a name, and stands once."""
     with open_matrix(profiles) as file:
         seen: dict[str, int] = {}
         for gene in file.columns:
             seen[gene] = seen.get(gene, 0) + 1
     found = [f"{gene!r} stands {times} times" for gene, times in seen.items() if times > 1]
-    return Invariant((*found, *(["a gene has no name"] if "" in seen else [])), {"n_genes": len(seen)})
+    return CheckOutcome((*found, *(["a gene has no name"] if "" in seen else [])), {"n_genes": len(seen)})
 
 
-def no_negative(profiles: Source) -> Invariant:
+def no_negative(profiles: Source) -> CheckOutcome:
     """No profile, and no count where there are counts, is negative or not finite."""
     with open_matrix(profiles) as file:
         found = []
@@ -100,10 +100,10 @@ def no_negative(profiles: Source) -> Invariant:
                     f"{file.obs.index[first + row]}: {int(wrong[row].sum())} of {where} below 0 or not finite"
                     for row in np.flatnonzero(wrong.any(axis=1))
                 ]
-        return Invariant(tuple(found))
+        return CheckOutcome(tuple(found))
 
 
-def resamples_complete(resampled: Source, cells: Cells, level: Level, n_bootstrap: int) -> Invariant:
+def resamples_complete(resampled: Source, cells: Cells, level: Level, n_bootstrap: int) -> CheckOutcome:
     """Every resampled group is a label of the level and has all of its resamples, over the atlas's genes."""
     labels = set(cells.level_labels(level).names)
     with open_matrix(resampled) as file:
@@ -120,18 +120,18 @@ def resamples_complete(resampled: Source, cells: Cells, level: Level, n_bootstra
         ]
         if len(file.obs) != len(numbers) * n_bootstrap:
             found.append(f"{len(file.obs)} rows for {len(numbers)} groups x {n_bootstrap} resamples")
-        return Invariant(tuple(found), {"n_groups": len(numbers)})
+        return CheckOutcome(tuple(found), {"n_groups": len(numbers)})
 
 
-def rows_of_profiles(activity: Source, profiles: Source) -> Invariant:
+def rows_of_profiles(activity: Source, profiles: Source) -> CheckOutcome:
     """Activity has the rows of the profiles, in their order."""
     with open_matrix(profiles) as main, open_matrix(activity) as file:
         groups, rows = list(map(str, main.obs.index)), list(map(str, file.obs.index))
     lost = [] if rows == groups else [f"{len(rows)} rows that are not the {len(groups)} of the profiles"]
-    return Invariant(tuple(lost), {"n_groups": len(groups)})
+    return CheckOutcome(tuple(lost), {"n_groups": len(groups)})
 
 
-def estimates_valid(activity: Source) -> Invariant:
+def estimates_valid(activity: Source) -> CheckOutcome:
     """z is finite; p and FDR, where there are any, lie in (0, 1]."""
     with open_matrix(activity) as file:
         wrong = []
@@ -143,7 +143,7 @@ def estimates_valid(activity: Source) -> Invariant:
             values = file.read(layer)
             if outside := int((~((values > 0) & (values <= 1))).sum()):
                 wrong.append(f"{outside} of {layer} outside (0, 1]")
-        return Invariant(tuple(wrong), {"n_targets": len(file.columns)})
+        return CheckOutcome(tuple(wrong), {"n_targets": len(file.columns)})
 
 
 def _blocks(file: MatrixFile, where: str) -> Iterator[tuple[int, np.ndarray]]:

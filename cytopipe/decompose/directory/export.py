@@ -1,7 +1,7 @@
 """The newest clusters of a directory, written in the formats of other programs.
 
-What comes in is a directory and names of formats; what leaves are files. Medoids and identities come from
-the report of the stage where it belongs to these very files, and are measured again where it does not.
+Medoids and identities come from the report of the stage where it belongs to these very files, and are
+measured again where it does not.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def export_newest(directory: Path | str, formats: Sequence[str], output: Path | 
         write, ending = FORMATS[name]
         text = write(rows, project=project, date=found.state.metadata.last_checkpoint)
         path = folder / f"{project}.{stage.asset}{ending}"
-        store.publish_bytes(path, text.encode(), provenance=found.provenance_of(stage, ""))
+        store.publish_bytes(path, text.encode(), provenance=found.provenance_of(stage))
         written.append(path)
     return written
 

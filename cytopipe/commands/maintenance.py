@@ -97,7 +97,7 @@ def reap(options: Options, gone: tuple[str, ...]) -> None:
 
     A run of another host is left alone unless --gone names that host.
     """
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
     from cytopipe.defs.dead_runs import reap as end_dead_runs
 
     with open_project(options, look=False) as opened:

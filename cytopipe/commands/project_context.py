@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from cytopipe.defs.ledger import Change, Ledger, Status
     from cytopipe.project import Project
 
-__all__ = ["Opened", "open_project"]
+__all__ = ["ProjectContext", "open_project"]
 
 _LIVE = ("QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING")
 
 
 @dataclass
-class Opened:
+class ProjectContext:
     """A project, its ledger, and what was noticed when it was opened."""
 
     project: Project
@@ -81,7 +81,7 @@ class Opened:
 
 
 @contextlib.contextmanager
-def open_project(options: Options, *, look: bool = True, quiet: bool = False) -> Iterator[Opened]:
+def open_project(options: Options, *, look: bool = True, quiet: bool = False) -> Iterator[ProjectContext]:
     """Open the project a command is about.
 
     Parameters
@@ -98,7 +98,7 @@ def open_project(options: Options, *, look: bool = True, quiet: bool = False) ->
 
     project = load_project(options.project)
     with _history_told(project), contextlib.ExitStack() as stack:
-        opened = Opened(project, stack)
+        opened = ProjectContext(project, stack)
         if look:
             with open_display(quiet=quiet) as display:
                 display.step(f"opening {project.directory}", 0, 0)

@@ -17,11 +17,11 @@ from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.sequences import SequenceSet, normalise
 from cytopipe.storage.fasta import FastaRecord
 
-__all__ = ["Placement", "beside_their_twins", "partition_from", "place"]
+__all__ = ["SequenceClusters", "clusters_by_sequence", "partition_from", "with_exact_copies"]
 
 
 @dataclass(frozen=True)
-class Placement:
+class SequenceClusters:
     """The clusters of a partition in unique sequences.
 
     Parameters
@@ -39,7 +39,7 @@ class Placement:
     pinned: Mapping[str, int]
 
 
-def place(partition: Partition, sequences: SequenceSet) -> Placement:
+def clusters_by_sequence(partition: Partition, sequences: SequenceSet) -> SequenceClusters:
     """See a partition of records as one of unique sequences."""
     files = tuple(partition.clusters)
     claims: dict[str, list[int]] = {}
@@ -60,14 +60,14 @@ def place(partition: Partition, sequences: SequenceSet) -> Placement:
             }
         for number in homes:
             clusters[number].append(index)
-    return Placement(files, tuple(tuple(members) for members in clusters), pinned)
+    return SequenceClusters(files, tuple(tuple(members) for members in clusters), pinned)
 
 
 def partition_from(
     clusters: Sequence[Sequence[int]],
     sequences: SequenceSet,
     before: Partition,
-    placement: Placement,
+    by_sequence: SequenceClusters,
     stage: Stage,
 ) -> Partition:
     """The partition of the next stage: clusters of unique sequences, with their records.
@@ -78,8 +78,8 @@ def partition_from(
         Disjoint clusters of unique sequences.
     before : Partition
         The partition they were made from; its unassigned and deleted records stay what they are.
-    placement : Placement
-        That partition as :func:`place` saw it.
+    by_sequence : SequenceClusters
+        That partition as :func:`clusters_by_sequence` saw it.
     stage : Stage
         The stage the result belongs to.
 
@@ -89,7 +89,7 @@ def partition_from(
         Clusters numbered by size, largest first; within one, records stand in canonical order. A name a
         person gave to a cluster stays with the one that holds most of its records.
     """
-    kept_out = {*before.unassigned, *before.deleted, *placement.pinned}
+    kept_out = {*before.unassigned, *before.deleted, *by_sequence.pinned}
     members = [
         [
             record.id
@@ -99,7 +99,7 @@ def partition_from(
         ]
         for cluster in clusters
     ]
-    _put_pinned(members, clusters, placement)
+    _put_pinned(members, clusters, by_sequence)
     rank = {record.id: at for at, record in enumerate(sequences.expand(range(len(sequences))))}
     found = [tuple(sorted(one, key=rank.__getitem__)) for one in members if one]
     found.sort(key=lambda one: (-len(one), rank[one[0]]))
@@ -112,7 +112,7 @@ def partition_from(
     )
 
 
-def beside_their_twins(
+def with_exact_copies(
     partition: Partition, new: Iterable[str], records: Mapping[str, FastaRecord]
 ) -> Partition:
     """Take records in that are new to a partition: with their exact copies, or else unassigned.
@@ -143,12 +143,14 @@ def beside_their_twins(
     )
 
 
-def _put_pinned(members: list[list[str]], clusters: Sequence[Sequence[int]], placement: Placement) -> None:
+def _put_pinned(
+    members: list[list[str]], clusters: Sequence[Sequence[int]], by_sequence: SequenceClusters
+) -> None:
     """Put every pinned record where most of the sequences of its cluster are now."""
     home = {index: number for number, cluster in enumerate(clusters) for index in cluster}
     new: dict[int, list[str]] = {}
-    for record, number in sorted(placement.pinned.items()):
-        times = Counter(home[index] for index in placement.clusters[number] if index in home)
+    for record, number in sorted(by_sequence.pinned.items()):
+        times = Counter(home[index] for index in by_sequence.clusters[number] if index in home)
         if times:
             members[min(times, key=lambda one: (-times[one], one))].append(record)
         elif number in new:  # nothing else was in that cluster: it lives on by itself

@@ -1,21 +1,20 @@
 """What must be true before a decomposition is begun, continued or made anew; every fault at once.
 
-What comes in is a directory, a state and what a user asks; what leaves is the input, the partition its files
-say and the hand edits in it, or one error with all findings: the directory, the input and its digest, the
-parameters that may not change now, the stage files. Nothing is written here but by `clear` and
-`remove_leftovers`, which say so.
+Nothing is written here but by `remove_leftovers`, which says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cytopipe.decompose.by_sequence import with_exact_copies
 from cytopipe.decompose.clustering import input_facts
 from cytopipe.decompose.directory.folder import Folder
-from cytopipe.decompose.edits import Edits, read_stage
+from cytopipe.decompose.hand_edits import Edits, few, read_stage
 from cytopipe.decompose.layout import (
     CHECKPOINT_FOLDER,
     INITIAL,
@@ -26,21 +25,41 @@ from cytopipe.decompose.layout import (
     owner,
 )
 from cytopipe.decompose.parameters import Parameters
-from cytopipe.decompose.partition import Partition
-from cytopipe.decompose.placement import beside_their_twins
 from cytopipe.decompose.sequences import normalise
-from cytopipe.decompose.state import State
+from cytopipe.decompose.state import Requests, State
 from cytopipe.decompose.workspace import SequenceFile
 from cytopipe.errors import CytopipeError, DamagedError, Finding, InputError, ParameterError, ResumeError
 from cytopipe.provenance import Provenance, sha256_file
-from cytopipe.storage.fasta import FastaRecord, read_fasta
+from cytopipe.storage.fasta import FastaRecord, parse_fasta
 
-__all__ = ["Opened", "check", "differences", "refuse_absent", "refuse_edited", "refuse_occupied"]
-
-_SHOWN = 8
+__all__ = ["Opened", "check", "is_begun", "look", "refuse_absent", "refuse_another", "refuse_occupied"]
 
 
 # ---------------------------------------------------------------------- before a new one
+
+
+def is_begun(directory: Path) -> bool:
+    """Whether a directory holds a decomposition, be it one whose state was lost.
+
+    A kill before the first commit leaves a checkpoint but no stage: there, nothing was begun.
+    """
+    if not directory.is_dir():
+        return False
+    if not (directory / STATE_FILE).exists():
+        Folder(directory).recover_if_possible()
+    return (directory / STATE_FILE).exists() or (
+        (directory / CHECKPOINT_FOLDER).is_dir() and Folder(directory).newest_checkpoint() is not None
+    )
+
+
+def refuse_absent(directory: Path) -> None:
+    """Raise if there is nothing to continue."""
+    if not directory.is_dir():
+        raise ResumeError(
+            "there is no such directory",
+            where=str(directory),
+            next="Start a decomposition with `cytopipe decompose INPUT.fasta -o DIR`.",
+        )
 
 
 def refuse_occupied(directory: Path) -> None:
@@ -60,10 +79,57 @@ def refuse_occupied(directory: Path) -> None:
         raise ResumeError(
             "this directory holds stage files without a state",
             where=str(directory),
-            found=_few(files),
+            found=few(files),
             next=f"Write a state from them with `cytopipe decompose rebuild {directory} "
             "--input INPUT.fasta`, or choose another directory with -o.",
         )
+
+
+def refuse_another(
+    directory: Path,
+    state: State,
+    fasta: Path,
+    parameters: Parameters,
+    targets: Path | None,
+    distances: Path | None,
+    requests: Requests | None,
+) -> None:
+    """Raise if a directory holds another decomposition than the one that is asked for."""
+    asked = {
+        "input": (state.input.fasta_hash, sha256_file(fasta) if fasta.is_file() else "no such file"),
+        "targets": (state.companions["targets"][1] or None, targets and sha256_file(targets)),
+        "distances": (state.companions["distances"][1] or None, distances and sha256_file(distances)),
+    }
+    findings = [
+        Finding(
+            what=f"the directory holds a decomposition of another {what}",
+            expected=str(had)[:16],
+            found=str(has)[:16],
+        )
+        for what, (had, has) in asked.items()
+        if had != has
+    ]
+    current, wanted = state.parameters.model_dump(), parameters.as_json()
+    findings += [
+        Finding(
+            what="the directory holds a decomposition with another parameter",
+            where=name,
+            expected=repr(current[name]),
+            found=repr(wanted[name]),
+        )
+        for name in current
+        if current[name] != wanted[name]
+    ]
+    if not findings and requests is not None and requests != state.requests:
+        findings = [Finding(what="the decomposition there was asked for other steps")]
+    if findings:
+        other = Finding(
+            what="this directory holds another decomposition",
+            where=str(directory),
+            next=f"Continue that one with `cytopipe decompose --resume {shlex.quote(str(directory))}`, "
+            "or choose another directory with -o.",
+        )
+        raise ResumeError([*findings, other])
 
 
 # ---------------------------------------------------------------------- before going on
@@ -78,9 +144,8 @@ class Opened:
     state : State
         With the changes that were asked for.
     source : SequenceFile
-    partition : Partition
-        The newest stage as its files say it.
     edits : Edits
+        The newest stage as its files say it.
     messages : tuple of str
     input_changed : bool
         Whether the partition is that of another input than the files on disk.
@@ -88,30 +153,18 @@ class Opened:
 
     state: State
     source: SequenceFile
-    partition: Partition
     edits: Edits
     messages: tuple[str, ...] = ()
     input_changed: bool = False
 
 
-def refuse_absent(directory: Path) -> None:
-    """Raise if there is nothing to continue."""
-    if not directory.is_dir():
-        raise ResumeError(
-            "there is no such directory",
-            where=str(directory),
-            next="Start a decomposition with `cytopipe decompose INPUT.fasta -o DIR`.",
-        )
-
-
 def look(folder: Folder, state: State) -> Opened:
     """The newest stage as it is, without asking whether it can be continued; the input must be there."""
     findings: list[Finding] = []
-    source = _input(folder.path, state.model_copy(deep=True), None, False, findings)
+    source = _input(folder.path, state, None, False, findings)
     if source is None:
         raise ResumeError(findings)
-    reading = folder.read(state.newest, source.records)
-    return Opened(state, source, reading.partition, reading.edits)
+    return Opened(state, source, folder.read(state.newest, source.records))
 
 
 def check(
@@ -133,27 +186,25 @@ def check(
     before = state.parameters.model_dump()
     findings += _changes(state, parameters or {})
     findings += _companions(state)
-    partition = edits = None
     messages = list(_told_changes(folder, state, before))
-    changed = source is not None and source.sha256 != state.input.fasta_hash
-    if source is not None:
-        state.input.fasta_path = _stored_path(folder.path, source.path)
-        if changed:
-            state, partition, edits, said = _with_changed_input(folder, state, source)
-            messages += said
-        else:
-            reading = folder.read(state.newest, source.records)
-            partition, edits = reading.partition, reading.edits
-            try:
-                reading.or_raise(accept_missing=accept_missing)
-            except CytopipeError as error:
-                damaged = isinstance(error, DamagedError)
-                findings += error.findings
+    if source is None:
+        raise ResumeError(findings)
+    state.input.fasta_path = _stored_path(folder.path, source.path)
+    if changed := source.sha256 != state.input.fasta_hash:
+        state, edits, said = _with_changed_input(folder, state, source)
+        messages.append(said)
+    else:
+        edits = folder.read(state.newest, source.records)
+        try:
+            edits.or_raise(accept_missing=accept_missing)
+        except CytopipeError as error:
+            damaged = isinstance(error, DamagedError)
+            findings += error.findings
     if findings:
         raise (DamagedError if damaged and len(findings) == len(edits.findings) else ResumeError)(findings)
     if edits.verdict == "edited" and not changed:
         messages.append("edited by hand:\n" + "\n".join(edits.lines()[1:]))
-    return Opened(state, source, partition, edits, tuple(messages), changed)
+    return Opened(state, source, edits, tuple(messages), changed)
 
 
 def _input(
@@ -239,10 +290,7 @@ def _told_changes(folder: Folder, state: State, before: Mapping[str, Any]) -> It
 def _companions(state: State) -> list[Finding]:
     """The files of targets and distances must be there and be the same."""
     findings = []
-    for what, path, digest in (
-        ("targets", state.targets and state.targets.fasta_path, state.targets and state.targets.fasta_hash),
-        ("distances", state.distances and state.distances.path, state.distances and state.distances.sha256),
-    ):
+    for what, (path, digest) in state.companions.items():
         if path and not Path(path).is_file():
             findings.append(Finding(what=f"the file of {what} is not there any more", where=path))
         elif path and sha256_file(path) != digest:
@@ -252,17 +300,16 @@ def _companions(state: State) -> list[Finding]:
     return findings
 
 
-def _with_changed_input(
-    folder: Folder, state: State, source: SequenceFile
-) -> tuple[State, Partition, Edits, list[str]]:
+def _with_changed_input(folder: Folder, state: State, source: SequenceFile) -> tuple[State, Edits, str]:
     """The initial clusters without the records that are gone or altered, with the new ones unassigned.
 
     The stages after it are made again: they were made from other sequences.
     """
+    found = folder.files_of(INITIAL)
     old: dict[str, FastaRecord] = {}
-    for path in folder.path.iterdir():
-        if INITIAL.owns(path.name) and path.is_file() and not path.is_symlink():
-            old |= {record.id: record for record in read_fasta(path, allow_empty=True)}
+    for file, data in found.contents.items():
+        records = parse_fasta(data, where=str(folder.path / file), allow_empty=True)
+        old |= {record.id: record for record in records}
     if not old:
         raise ResumeError(
             "the initial clusters are not there any more, so a changed input cannot be taken in",
@@ -270,7 +317,7 @@ def _with_changed_input(
             next=f"Bring them back with: cytopipe decompose rollback {folder.path} --to initial",
         )
     refuse_edited(folder, state, [stage for stage in STAGES[1:] if state.entry(stage).files_digest], old)
-    partition = read_stage(folder.path, INITIAL, old, None).or_raise(accept_missing=True)
+    partition = read_stage(folder.path, INITIAL, found, old, None).or_raise(accept_missing=True)
     gone = [
         one
         for one, record in old.items()
@@ -279,12 +326,11 @@ def _with_changed_input(
     kept = partition.without(gone)
     known = set(kept.records())
     new = [record.id for records in source.unique().records for record in records if record.id not in known]
-    partition = beside_their_twins(kept, new, source.records)
     state = state.as_of(INITIAL)
     state.input = input_facts(source, _stored_path(folder.path, source.path))
     state.stages.initial_clustering.completed = False
-    message = f"the input changed: {len(gone)} records left their clusters, {len(new)} are to be clustered"
-    return state, partition, Edits(INITIAL, "edited"), [message]
+    said = f"the input changed: {len(gone)} records left their clusters, {len(new)} are to be clustered"
+    return state, Edits(with_exact_copies(kept, new, source.records), "edited"), said
 
 
 def refuse_edited(
@@ -293,14 +339,14 @@ def refuse_edited(
     """Raise if files that would be made anew were edited by hand since they were written."""
     findings = []
     for stage in stages:
-        reading = folder.read(stage, records)
-        if reading.edits.verdict != "whole" or state.entry(stage).edited_by_hand:
-            files = [edit.file for edit in reading.edits.files] or [stage.cluster_file_pattern]
+        edits = folder.read(stage, records)
+        if edits.verdict != "whole" or state.entry(stage).edited_by_hand:
+            files = [edit.file for edit in edits.files] or [stage.cluster_file_pattern]
             findings.append(
                 Finding(
                     what=f"stage {stage.asset} would be made again, but was edited by hand",
                     where=str(folder.path),
-                    found=_few(files),
+                    found=few(files),
                     next=f"Give up the edits with `cytopipe decompose rollback {folder.path}`, which keeps a "
                     "copy to come back to, or go on from the edited stage.",
                 )
@@ -311,68 +357,7 @@ def refuse_edited(
 
 def remove_leftovers(folder: Folder, state: State, provenance: Provenance) -> None:
     """Remove files of stages that the state says are no more: a killed run had begun to."""
-    for stage in folder.stages_on_disk():
-        if stage.order > state.newest.order and not state.entry(stage).files_digest:
+    for stage in STAGES:
+        later = stage.order > state.newest.order and not state.entry(stage).files_digest
+        if later or (state.stages.finalized.cleaned and stage is not STAGES[-1]):
             folder.remove_stage(stage, provenance)
-    if state.stages.finalized.cleaned:
-        for stage in STAGES[:-1]:
-            folder.remove_stage(stage, provenance)
-
-
-# ---------------------------------------------------------------------- adopting
-
-
-def differences(
-    state: State,
-    fasta: Path,
-    parameters: Parameters,
-    targets: Path | str | None,
-    distances: Path | str | None,
-) -> list[Finding]:
-    """What keeps a directory from being the decomposition that is asked for."""
-    findings = []
-    asked = {
-        "input": (state.input.fasta_hash, sha256_file(fasta) if fasta.is_file() else "no such file"),
-        "targets": (state.targets and state.targets.fasta_hash, targets and sha256_file(targets)),
-        "distances": (state.distances and state.distances.sha256, distances and sha256_file(distances)),
-    }
-    for what, (had, has) in asked.items():
-        if had != has:
-            findings.append(
-                Finding(
-                    what=f"the directory holds a decomposition of another {what}",
-                    expected=str(had)[:16],
-                    found=str(has)[:16],
-                )
-            )
-    current, wanted = state.parameters.model_dump(), parameters.as_json()
-    findings += [
-        Finding(
-            what="the directory holds a decomposition with another parameter",
-            where=name,
-            expected=repr(current[name]),
-            found=repr(wanted[name]),
-        )
-        for name in current
-        if current[name] != wanted[name]
-    ]
-    return findings
-
-
-def is_begun(directory: Path) -> bool:
-    """Whether a directory holds a decomposition, be it one whose state was lost.
-
-    A kill before the first commit leaves a checkpoint but no stage: there, nothing was begun.
-    """
-    if not directory.is_dir():
-        return False
-    if not (directory / STATE_FILE).exists():
-        Folder(directory).recover_if_possible()
-    return (directory / STATE_FILE).exists() or (
-        (directory / CHECKPOINT_FOLDER).is_dir() and Folder(directory).newest_checkpoint() is not None
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
