@@ -13,7 +13,7 @@ from html import escape
 
 import numpy as np
 
-from cytopipe.export.scale_bar import font_file
+from cytopipe.export.scale_bars import font_file
 
 __all__ = ["PAGES_MM", "GalleryItem", "contact_sheet", "page_of_one", "pdf_gallery"]
 
@@ -112,8 +112,9 @@ def contact_sheet(items: Iterable[GalleryItem], *, title: str) -> Iterator[str]:
     """An HTML page of thumbnails that link to the files beside it, in pieces; no script, no network."""
     yield (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data: 'self' file:; "
-        "style-src 'unsafe-inline'\"><title>" + escape(title) + "</title><style>"
+        '<meta http-equiv="Content-Security-Policy" content="'
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+        '"><title>' + escape(title) + "</title><style>"
         "body{font:14px/1.4 system-ui,sans-serif;margin:1rem}main{display:grid;gap:1rem;"
         "grid-template-columns:repeat(auto-fill,minmax(11rem,1fr))}figure{margin:0}"
         "img{width:100%;height:11rem;object-fit:contain;background:#111;image-rendering:pixelated}"

@@ -23,8 +23,8 @@ from cytopipe_tests.parity import Case, Outcome, Verdict, fails, unevaluated
 DOMAINS = {
     "atlas": "cytopipe_tests.parity.atlas",
     "decompose": "cytopipe_tests.parity.decompose",
-    "export": None,
     "heatmap": "cytopipe_tests.parity.heatmap",
+    "export": "cytopipe_tests.parity.export",
     "screen": "cytopipe_tests.parity.screen",
 }
 
