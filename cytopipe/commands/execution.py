@@ -15,6 +15,7 @@ from cytopipe.defs.event import named
 from cytopipe.defs.ledger import WANTED, Status
 from cytopipe.defs.overview import is_overview
 from cytopipe.defs.progress import listen
+from cytopipe.defs.resources import read_once
 from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, plan_runs
 from cytopipe.errors import Interrupted
@@ -105,16 +106,17 @@ def carry_out(
         definitions = definitions_of(opened.project, file=str(opened.project.file))
         instance = opened.instance
         display.end("loading the graph")
-        for run in runs:
-            why = reasons.get((run.assets[0], run.keys[0] if run.keys else ""), "")
-            finished.append(run_assets(instance, definitions, run, why=f"{run.operation}: {why}"))
-            if finished[-1].outcome == "canceled":
-                break
-        else:
-            opened.ledger.refresh()
-            overviews = [asset for asset in opened.ledger.graph.makers if is_overview(asset)]
-            for run in plan_runs(opened.ledger, opened.ledger.statuses(overviews, WANTED)):
-                finished.append(run_assets(instance, definitions, run, why="its data sets changed"))
+        with read_once(opened.project):
+            for run in runs:
+                why = reasons.get((run.assets[0], run.keys[0] if run.keys else ""), "")
+                finished.append(run_assets(instance, definitions, run, why=f"{run.operation}: {why}"))
+                if finished[-1].outcome == "canceled":
+                    break
+            else:
+                opened.ledger.refresh()
+                overviews = [asset for asset in opened.ledger.graph.makers if is_overview(asset)]
+                for run in plan_runs(opened.ledger, opened.ledger.statuses(overviews, WANTED)):
+                    finished.append(run_assets(instance, definitions, run, why="its data sets changed"))
     opened.ledger.refresh()
     return _account(opened, chosen, finished, meant, broken=bool(broken), list_paths=list_paths)
 

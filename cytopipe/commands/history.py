@@ -46,9 +46,13 @@ def status(
     from cytopipe.commands.project_context import open_project
 
     with open_project(options) as opened:
-        from cytopipe.defs.selection import broken, select
+        from cytopipe.defs.selection import broken, done_of, select
 
-        judged = opened.with_running(select(opened.ledger, assets, partitions))
+        # Where nobody wants every line, what is done is counted, not listed.
+        done = {} if everything or as_json or partitions else done_of(opened.ledger, assets)
+        if sum(done.values()) <= _ROWS:
+            done = {}
+        judged = opened.with_running(select(opened.ledger, assets, partitions, noted=bool(done)))
         if not partitions:
             named = {name.split("/")[0] for name in assets}
             judged += [one for one in broken(opened.ledger) if not named or one.asset.split("/")[0] in named]
@@ -57,7 +61,7 @@ def status(
         else:
             for one in opened.noticed:
                 click.echo(f"noticed  {_named(one.asset, one.key)}: {one.what}")
-            _table(judged, everything=everything)
+            _table(judged, sum(done.values()), everything=everything)
     return int(any(one.state in ("failed", "broken") or one.warns for one in judged))
 
 
@@ -107,21 +111,22 @@ def _named(asset: str, key: str) -> str:
     return f"{asset} [{key}]" if key else asset
 
 
-def _table(judged: list, *, everything: bool) -> None:
-    if not judged:
+def _table(judged: list, n_done: int, *, everything: bool) -> None:
+    """Print states; `n_done` more are done and not among those `judged`."""
+    if not judged and not n_done:
         click.echo("no data sets yet: add some to cytopipe.yaml")
         return
     shown = judged
-    if len(judged) > _ROWS and not everything:
+    if len(judged) + n_done > _ROWS and not everything:
         shown = [one for one in judged if one.state != "done"][:_ROWS]
     names = [_named(one.asset, one.key) for one in shown]
     width = max(map(len, names), default=0)
     for one, name in zip(shown, names, strict=True):
         state = click.style(f"{one.state:12}", fg=_COLOURS.get(one.state))
         click.echo(f"{state}{name:{width}}  {'; '.join(one.reasons)}".rstrip())
-    if len(shown) < len(judged):
-        click.echo(f"{counted(len(judged) - len(shown), 'line')} not shown; see them with --all or --json")
-    counts = Counter(one.state for one in judged)
+    if hidden := len(judged) + n_done - len(shown):
+        click.echo(f"{counted(hidden, 'line')} not shown; see them with --all or --json")
+    counts = Counter(one.state for one in judged) + Counter(done=n_done)
     click.echo(", ".join(f"{count:,} {state}" for state, count in counts.items()))
 
 

@@ -64,7 +64,7 @@ def _meant(ledger: Ledger, what: str) -> tuple[str, str]:
     asset, colon, key = what.partition(":")
     known = ledger.graph.by_asset
     if asset in known:
-        keys = ledger.relations.keys(known[asset].by)
+        keys = ledger.relations.made_keys(known[asset])
         if key in keys or (not colon and len(keys) == 1):
             return asset, key if colon else keys[0]
         raise UserError(

@@ -75,14 +75,15 @@ def materialize(
             want_again(opened.ledger, [(one.asset, one.key) for one in wanted])
         chosen = choose(opened.ledger, assets, partitions, only=only, again=again)
         if not as_json:
-            show_held([one for one in held(opened.ledger, assets, partitions) if one not in chosen])
+            alone = set(chosen)  # asked for by name, alone: a person approves
+            show_held([one for one in held(opened.ledger, assets, partitions) if one not in alone])
         chosen += [] if partitions else [one for one in broken(opened.ledger) if _is_meant(one.asset, assets)]
         if dry_run:
             show_plan(opened, opened.with_running(chosen), as_json=as_json)
             return 0
 
         def meant() -> list[Status]:
-            return choose(opened.ledger, assets, partitions, only=only, again=True)
+            return choose(opened.ledger, assets, partitions, only=only, again=True, noted=True)
 
         return carry_out(opened, chosen, meant=meant, quiet=quiet)
 

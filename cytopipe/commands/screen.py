@@ -15,6 +15,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "export": Command("cytopipe.commands.screen_images:export", "Write a TIFF as an OME-Zarr image."),
     "view": Command("cytopipe.commands.screen_images:view", "Look at an image in the browser."),
+    "tree": Command(
+        "cytopipe.commands.screen_tree:tree",
+        "Say what a Brieflow output folder holds and lacks.",
+    ),
     "export-tree": Command(
         "cytopipe.commands.screen_tree:export_tree",
         "Write the images of a Brieflow output folder as OME-Zarr.",

@@ -55,18 +55,20 @@ def cleanup(
     """Remove images that were needed only on the way, when all that is made from them was made.
 
     What a later stage, or an export that is switched on, has not consumed yet is refused and listed; the rest
-    can go. What is removed counts as made. If something needs it again, it is made again before that, by the
-    same command as everything else. Exit code 1 if anything was refused.
+    can go, also exports that were switched off since. What is removed counts as made. If something needs it
+    again, it is made again before that, by the same command as everything else. Exit code 1 if anything was
+    refused.
     """
     from cytopipe.commands.project_context import open_project
 
     assets = list(_assets(stages, form))
     with open_project(options) as opened:
         from cytopipe.defs.removal import remove, survey
-        from cytopipe.defs.selection import select
+        from cytopipe.defs.selection import select, switched_off
 
         known = [asset for asset in assets if asset in opened.ledger.graph.makers]
         chosen = [(one.asset, one.key) for one in select(opened.ledger, known, partitions)]
+        chosen += switched_off(opened.ledger, known, partitions)
         found = survey(opened.ledger, chosen)
         for one in found.refused[:_SHOWN]:
             click.echo(f"kept     {one.what}: {one.found}")

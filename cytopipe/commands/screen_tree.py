@@ -1,4 +1,4 @@
-"""``cytopipe screen export-tree``: images of a Brieflow output folder as OME-Zarr; nothing is computed."""
+"""``cytopipe screen tree | export-tree``: what a Brieflow output folder holds, and its images as OME-Zarr."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cytopipe.commands.paths import PATH, paste
 from cytopipe.commands.words import counted
 from cytopipe.screen.parameters import OmeZarrSettings
 
-__all__ = ["export_tree"]
+__all__ = ["export_tree", "tree"]
 
 
 @click.command(
@@ -61,8 +61,8 @@ def export_tree(
     from cytopipe.project.digests import Digests
     from cytopipe.provenance import sha256_file
     from cytopipe.screen.stages import STAGES, stage_named
-    from cytopipe.screen.tree import export_tree as exported
     from cytopipe.screen.tree import read_tree
+    from cytopipe.screen.tree_export import export_tree as exported
     from cytopipe.storage.formats.ome_zarr import OmeZarr
 
     for name in stages:
@@ -109,6 +109,32 @@ def export_tree(
     for finding in findings:
         click.echo(f"cytopipe: {finding}", err=True)
     return 1 if findings or not found.groups else 0
+
+
+@click.command(
+    epilog="\b\nExamples:\n"
+    "  cytopipe screen tree brieflow_output\n\n"
+    "\b\nTo use it in a project, name it in an entry of the project file:\n"
+    "  brieflow: brieflow_output"
+)
+@click.argument("folder", type=PATH, metavar="TREE")
+def tree(folder: Path) -> int:
+    """Say what TREE, an output folder of Brieflow, holds of our assets, and which tiles it lacks.
+
+    No file is opened. Exit code 1 if names of files cannot be made out.
+    """
+    from cytopipe.screen.tree import ACQUISITIONS, find_files
+
+    found = find_files(folder)
+    rows = [row for of in (*ACQUISITIONS, "merge") for row in found.told(of)]
+    width = max((len(row[0]) for row in rows), default=0)
+    for asset, there, lacking in rows:
+        click.echo(f"{asset:{width}}  {there:>16}" + (f"  lacks {lacking}" if lacking else ""))
+    for finding in found.findings:
+        click.echo(f"cytopipe: {finding}", err=True)
+    if not rows:
+        click.echo("no file of an asset was found")
+    return 1 if found.findings or not rows else 0
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -73,7 +73,7 @@ class Candidates:
 
 
 def candidates(neighbours: Neighbours, lengths: np.ndarray, parameters: Parameters) -> Candidates:
-    """Search for everything and keep what may be within `max_lump`.
+    """Search for everything and keep what may be within the distance of joining.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def candidates(neighbours: Neighbours, lengths: np.ndarray, parameters: Paramete
     parameters : Parameters
     """
     n = len(lengths)
-    least = 1.0 - REACH * parameters.max_lump
+    least = 1.0 - REACH * parameters.lump
     rows, columns, identities = [], [], []
     for start in range(0, n, _QUERIES):
         queries = np.arange(start, min(start + _QUERIES, n))

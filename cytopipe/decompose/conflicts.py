@@ -14,7 +14,7 @@ import numpy as np
 from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.diversity import species_cut
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 from cytopipe.decompose.split import split
 
 __all__ = ["conflicted", "overlapping_components", "resolve_conflicts"]
@@ -25,6 +25,7 @@ def resolve_conflicts(
     distances: Distances,
     parameters: Parameters,
     progress: Callable[[int, int], None] | None = None,
+    gap: BarcodeGap | None = None,
 ) -> Clusters:
     """Make clusters disjoint.
 
@@ -35,6 +36,8 @@ def resolve_conflicts(
     parameters : Parameters
     progress : callable, optional
         ``progress(done, total)`` after each component.
+    gap : BarcodeGap, optional
+        Where the set is cut (default rule only); by default at `max_lump`.
 
     Returns
     -------
@@ -42,14 +45,14 @@ def resolve_conflicts(
         Disjoint and exhaustive; each ascending; largest first, then by first member.
     """
     components = overlapping_components(clusters)
-    cut = None if parameters.gap_decides else species_cut(clusters, distances, parameters)
+    cut = None if parameters.gap_decides else species_cut(clusters, distances, parameters, gap)
     settled: list[tuple[int, ...]] = []
     for done, component in enumerate(components, start=1):
         if len(component) == 1:
             settled.append(tuple(sorted(set(clusters[component[0]]))))
         else:
             union = sorted({index for at in component for index in clusters[at]})
-            settled += split(union, distances, parameters, cut=cut).clusters
+            settled += split(union, distances, parameters, cut=cut, gap=gap).clusters
         if progress is not None:
             progress(done, len(components))
     return in_order(settled, {index for cluster in clusters for index in cluster})

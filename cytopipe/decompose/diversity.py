@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from cytopipe.decompose.distance import Distances
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 
 __all__ = ["narrowest_cut", "species_cut"]
 
@@ -29,7 +29,12 @@ LEAST_SEQUENCES = 4
 SAMPLE = 9
 
 
-def species_cut(clusters: Sequence[Collection[int]], distances: Distances, parameters: Parameters) -> float:
+def species_cut(
+    clusters: Sequence[Collection[int]],
+    distances: Distances,
+    parameters: Parameters,
+    gap: BarcodeGap | None = None,
+) -> float:
     """Distance from which a barcode gap divides species, by what varies within the given clusters.
 
     Parameters
@@ -38,25 +43,28 @@ def species_cut(clusters: Sequence[Collection[int]], distances: Distances, param
         Positions of sequences.
     distances : Distances
     parameters : Parameters
+    gap : BarcodeGap, optional
+        Where the set is cut; by default at `max_lump`.
 
     Returns
     -------
     float
-        Between twice `min_split` and `max_lump`; `max_lump` where no cluster has four sequences.
+        Between twice `min_split` and the cut of the set; the latter where no cluster has four sequences.
     """
+    widest = parameters.lump if gap is None else gap.divides
     sampled = [_spread(cluster) for cluster in clusters if len(cluster) >= LEAST_SEQUENCES]
     if not sampled:
-        return parameters.max_lump
+        return widest
     rows, columns = (np.concatenate(side) for side in zip(*map(_pairs, sampled), strict=True))
     values = distances.pairs(rows, columns)
     ends = np.cumsum([len(sample) * (len(sample) - 1) // 2 for sample in sampled])[:-1]
     within = np.median([part.mean() for part in np.split(values, ends)])
-    return float(np.clip(BETWEEN_TO_WITHIN * within, narrowest_cut(parameters), parameters.max_lump))
+    return float(np.clip(BETWEEN_TO_WITHIN * within, narrowest_cut(parameters, gap), widest))
 
 
-def narrowest_cut(parameters: Parameters) -> float:
+def narrowest_cut(parameters: Parameters, gap: BarcodeGap | None = None) -> float:
     """The smallest distance from which species are ever divided."""
-    return min(2.0 * parameters.min_split, parameters.max_lump)
+    return min(2.0 * parameters.min_split, parameters.lump if gap is None else gap.divides)
 
 
 def _spread(cluster: Collection[int]) -> np.ndarray:

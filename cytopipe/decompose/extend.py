@@ -20,6 +20,7 @@ from cytopipe.decompose import steps
 from cytopipe.decompose.by_sequence import SequenceClusters, clusters_by_sequence, with_exact_copies
 from cytopipe.decompose.clustering import Clustering
 from cytopipe.decompose.layout import INITIAL
+from cytopipe.decompose.parameters import BarcodeGap
 from cytopipe.decompose.partition import Partition
 from cytopipe.decompose.sequences import SequenceSet, normalise
 from cytopipe.decompose.workspace import SequenceFile, Work, Workspace, opened
@@ -137,7 +138,7 @@ def _assigned(
                 left.append(record)
             else:
                 joined[record.id] = by_sequence.files[number]
-        founded = _founded(left, clusters, work)
+        founded = _founded(left, clusters, work, workspace.gap)
     files = {file: list(members) for file, members in before.clusters.items()}
     for record, file in sorted((joined | founded).items()):
         files.setdefault(file, []).append(record)
@@ -176,7 +177,7 @@ def _homes(
                 for number in near[:_NEAREST_CLUSTERS]
             ]
             linkage, number = min(links, default=(np.inf, -1))
-            if linkage <= workspace.parameters.max_lump:
+            if linkage <= (workspace.gap.divides if workspace.gap else workspace.parameters.lump):
                 found[index] = number
         progress(done, len(wanted))
     return found
@@ -190,7 +191,9 @@ def _linkage(index: int, members: Sequence[int], workspace: Workspace) -> float:
     return float(np.percentile(values, workspace.parameters.target_percentile))
 
 
-def _founded(left: Sequence[FastaRecord], clusters: Clustering, work: Work) -> dict[str, str]:
+def _founded(
+    left: Sequence[FastaRecord], clusters: Clustering, work: Work, gap: BarcodeGap | None
+) -> dict[str, str]:
     """New clusters of the records that fit nowhere, clustered among themselves; the file of each record."""
     if not left:
         return {}
@@ -198,7 +201,7 @@ def _founded(left: Sequence[FastaRecord], clusters: Clustering, work: Work) -> d
     sequences = SequenceSet.from_records(left, one_strand=not parameters.parity)
     ids = tuple(record.id for record in sequences.expand(range(len(sequences))))
     # In memory: the search database in the directory is that of all sequences, not of these few.
-    workspace = Workspace(sequences, parameters, work.cache, engine=work.engine, keep_search=False)
+    workspace = Workspace(sequences, parameters, work.cache, engine=work.engine, keep_search=False, gap=gap)
     start = Partition(INITIAL, {}, ids)
     grown = dict(steps.clusters_grown(start, workspace))
     disjoint = steps.conflicts_resolved(Partition(INITIAL, grown), workspace)

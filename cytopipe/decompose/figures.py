@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from cytopipe.decompose.curve import Curve
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.state import State
 from cytopipe.storage.formats.figure import figure_bytes, new_figure
 
 __all__ = ["all_of"]
@@ -21,17 +21,17 @@ WITHIN, BETWEEN, LINE = "#0072B2", "#E69F00", "#555555"
 
 
 def all_of(
-    histogram: Mapping[str, Any], curve: Curve, clusters: Mapping[str, Any], parameters: Parameters
+    histogram: Mapping[str, Any], curve: Curve, clusters: Mapping[str, Any], state: State
 ) -> dict[str, bytes]:
     """The figures of a report, as file name to PNG bytes."""
     return {
-        "histogram.png": _histogram(histogram, parameters),
-        "thresholds.png": _thresholds(curve, len(clusters["cluster"]), parameters),
+        "histogram.png": _histogram(histogram, state),
+        "thresholds.png": _thresholds(curve, len(clusters["cluster"]), state),
         "gaps.png": _gaps(clusters),
     }
 
 
-def _histogram(histogram: Mapping[str, Any], parameters: Parameters) -> bytes:
+def _histogram(histogram: Mapping[str, Any], state: State) -> bytes:
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
     width = histogram["to"][0] - histogram["from"][0]
@@ -42,20 +42,20 @@ def _histogram(histogram: Mapping[str, Any], parameters: Parameters) -> bytes:
         counts = np.asarray(histogram[column], float)
         share = counts / max(1.0, counts.sum())
         axes.bar(histogram["from"], share, width, align="edge", color=colour, alpha=0.7, label=label)
-    _mark(axes, parameters)
+    _mark(axes, state)
     axes.set_xlabel("distance (fraction of scored positions; the last bar holds all beyond)")
     axes.set_ylabel("share of pairs")
     axes.legend(frameon=False)
     return figure_bytes(figure)
 
 
-def _thresholds(curve: Curve, n_clusters: int, parameters: Parameters) -> bytes:
+def _thresholds(curve: Curve, n_clusters: int, state: State) -> bytes:
     figure = new_figure(7, 4)
     axes = figure.add_subplot()
     axes.step(curve.thresholds, curve.clusters, where="post", color=WITHIN)
     axes.axhline(n_clusters, color=BETWEEN, linestyle="--", label=f"this partition: {n_clusters} clusters")
-    _mark(axes, parameters)
-    axes.set_xlim(0, max(0.1, 4 * parameters.max_lump))
+    _mark(axes, state)
+    axes.set_xlim(0, max(0.1, 4 * state.parameters.lump))
     axes.set_xlabel("threshold (distance, single linkage)")
     axes.set_ylabel("clusters")
     axes.legend(frameon=False)
@@ -78,8 +78,10 @@ def _gaps(clusters: Mapping[str, Any]) -> bytes:
     return figure_bytes(figure)
 
 
-def _mark(axes, parameters: Parameters) -> None:
-    for value, label in ((parameters.min_split, "min_split"), (parameters.max_lump, "max_lump")):
+def _mark(axes, state: State) -> None:
+    gap, parameters = state.gap, state.parameters
+    lump = ("max_lump", parameters.lump) if gap is None else ("barcode gap", gap.divides)
+    for label, value in (("min_split", parameters.min_split), lump):
         axes.axvline(value, color=LINE, linewidth=0.8, linestyle=":")
         axes.annotate(
             label, (value, 1), xycoords=("data", "axes fraction"), rotation=90, va="top", fontsize=7

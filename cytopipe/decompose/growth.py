@@ -14,7 +14,7 @@ right. A random order of targets decides which: on one set of 500 its ARI is 0.7
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -24,7 +24,7 @@ from cytopipe.decompose.candidates import Candidates, candidates
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.gap import TRIANGLE_SLACK
 from cytopipe.decompose.neighbours import Neighbours
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 from cytopipe.decompose.split import split
 
 __all__ = ["Growth", "grow", "grow_all", "grow_in"]
@@ -56,6 +56,8 @@ def grow_all(
     *,
     covered: Collection[int] = frozenset(),
     targets: Sequence[int] | None = None,
+    gap: BarcodeGap | None = None,
+    among: Callable[[], Candidates] | None = None,
 ) -> Iterator[Growth]:
     """Grow clusters until every sequence is covered, or every target is used.
 
@@ -70,13 +72,17 @@ def grow_all(
         Positions that earlier clusters hold.
     targets : sequence of int, optional
         Directed mode: only these become targets, in this order, each unless it is covered by then.
+    gap : BarcodeGap, optional
+        Where the set is cut (default rule only); by default at `max_lump`.
+    among : callable, optional
+        Gives the candidates of the neighbours, where somebody has them already.
 
     Yields
     ------
     Growth
         Stop taking them at any time; pass the union of what was taken as `covered` to continue.
     """
-    grower = _Grower(distances, neighbours, parameters)
+    grower = _Grower(distances, neighbours, parameters, gap, among)
     done = set(covered)
     for target in range(len(sequences)) if targets is None else targets:
         if target in done:
@@ -97,7 +103,15 @@ def grow(target: int, distances: Distances, neighbours: Neighbours, parameters: 
 class _Grower:
     """Grows targets, searching in batches and splitting each closure once."""
 
-    def __init__(self, distances: Distances, neighbours: Neighbours, parameters: Parameters) -> None:
+    def __init__(
+        self,
+        distances: Distances,
+        neighbours: Neighbours,
+        parameters: Parameters,
+        gap: BarcodeGap | None = None,
+        among: Callable[[], Candidates] | None = None,
+    ) -> None:
+        self._gap, self._among = gap, among
         self._distances = distances
         self._neighbours = neighbours
         self._parameters = parameters
@@ -113,13 +127,15 @@ class _Grower:
 
     @cached_property
     def _candidates(self) -> Candidates:
+        if self._among is not None:
+            return self._among()
         return candidates(self._neighbours, self._distances.lengths, self._parameters)
 
     def _partition(self, target: int) -> None:
         """Clusters of the target's closure, or of everything where the whole set tells how species differ."""
         everything = np.arange(len(self._distances))
         own = self._closures[target] if self._parameters.gap_decides else everything
-        result = split(own, self._distances, self._parameters, self._candidates)
+        result = split(own, self._distances, self._parameters, self._candidates, gap=self._gap)
         for cluster, gap in zip(result.clusters, result.gaps, strict=True):
             self._partitioned.update(dict.fromkeys(cluster, (cluster, gap)))
 
@@ -133,11 +149,11 @@ class _Grower:
         near = self._distances.pairs(np.full(len(candidates), target), candidates)
         order = np.lexsort((candidates, near))
         candidates, near = candidates[order], near[order]
-        within = candidates[near <= self._parameters.max_lump]
-        beyond = candidates[near > self._parameters.max_lump][: len(within) + 1]
+        within = candidates[near <= self._parameters.lump]
+        beyond = candidates[near > self._parameters.lump][: len(within) + 1]
         hood = np.concatenate([[target], within, beyond]).astype(np.int64)
         matrix = self._distances.matrix(hood)
-        members, gap = grow_in(matrix, self._parameters.max_lump, self._parameters.target_percentile)
+        members, gap = grow_in(matrix, self._parameters.lump, self._parameters.target_percentile)
         return Growth(target, tuple(sorted(hood[members].tolist())), gap)
 
 

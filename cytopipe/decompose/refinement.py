@@ -17,7 +17,7 @@ from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
 from cytopipe.decompose.diversity import species_cut
 from cytopipe.decompose.neighbours import Neighbours
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 from cytopipe.decompose.split import split
 
 __all__ = ["medoid", "refine_close"]
@@ -39,6 +39,7 @@ def refine_close(
     parameters: Parameters,
     *,
     progress: Callable[[int, int], None] | None = None,
+    gap: BarcodeGap | None = None,
 ) -> Clusters:
     """Partition close clusters anew.
 
@@ -53,6 +54,8 @@ def refine_close(
     parameters : Parameters
     progress : callable, optional
         ``progress(done, total)`` in sets of close clusters.
+    gap : BarcodeGap, optional
+        Where the set is cut (default rule only); by default at `max_lump`.
 
     Returns
     -------
@@ -60,7 +63,7 @@ def refine_close(
         Disjoint and exhaustive, largest first.
     """
     ordered = in_order(clusters, {index for cluster in clusters for index in cluster})
-    cut = None if parameters.gap_decides else species_cut(ordered, distances, parameters)
+    cut = None if parameters.gap_decides else species_cut(ordered, distances, parameters, gap)
     medoids = np.array([medoid(cluster, distances) for cluster in ordered], np.int64)
     near = _nearest_clusters(medoids, distances, neighbours)
     refined: list[tuple[int, ...]] = []
@@ -69,7 +72,7 @@ def refine_close(
     together = [component for component in components if len(component) > 1]
     refined += [ordered[component[0]] for component in components if len(component) == 1]
     for done, component in enumerate(together, start=1):
-        refined += _refine(component, ordered, near, distances, parameters, cut)
+        refined += _refine(component, ordered, near, distances, parameters, cut, gap)
         if progress is not None:
             progress(done, len(together))
     return in_order(refined, {index for cluster in ordered for index in cluster})
@@ -121,6 +124,7 @@ def _refine(
     distances: Distances,
     parameters: Parameters,
     cut: float | None,
+    gap: BarcodeGap | None,
 ) -> list[tuple[int, ...]]:
     """New clusters of a component's sequences, measured against context while there is hardly a gap."""
     inside, context = set(component), set()
@@ -128,8 +132,8 @@ def _refine(
     rounds = CONTEXT_ROUNDS if parameters.gap_decides else 0
     for round_ in range(rounds + 1):
         union = sorted(own.union(*(ordered[at] for at in context)))
-        result = split(union, distances, parameters, cut=cut)
-        beyond = parameters.max_lump * (1.5 + 0.5 * round_)
+        result = split(union, distances, parameters, cut=cut, gap=gap)
+        beyond = parameters.lump * (1.5 + 0.5 * round_)
         extra = _context_cluster(inside, context, near, beyond)
         if result.gap >= HARDLY_A_GAP or round_ == rounds or extra is None:
             break

@@ -133,7 +133,7 @@ def report(
     within, between = measures.within[2], measures.between[2]
     rows_of_clusters = _cluster_rows(partition, by_sequence, workspace, measures)
     ranked = curve.alternatives(
-        lowest=state.parameters.min_split, highest=max(0.05, 2 * state.parameters.max_lump)
+        lowest=state.parameters.min_split, highest=max(0.05, 2 * state.parameters.lump)
     )
     histogram = _histogram(within, between)
     tables: dict[str, Any] = {
@@ -164,7 +164,7 @@ def report(
         **({name: agreement[name] for name in _AGREEMENT} if agreement else {}),
     }
     files = {f"{name}.tsv": format_tsv(table) for name, table in tables.items()}
-    files |= figures.all_of(histogram, curve, rows_of_clusters, state.parameters)
+    files |= figures.all_of(histogram, curve, rows_of_clusters, state)
     files[SUMMARY] = format_json(summary)
     return Report(files)
 

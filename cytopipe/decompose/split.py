@@ -1,13 +1,13 @@
 """A set of sequences in, its clusters out: the one place that knows how they are split.
 
 The default rule joins by median distance (`linkage`) in five steps: what is within `min_split` is represented
-by a leader; leaders that a search calls similar are compared; those linked within `max_lump` form components;
-in each, with all its distances, clusters are joined by their median; those that a barcode gap divides stay
-apart beyond a cut, which the set itself tells (`diversity`). The two barcode-gap cores (`gap`) can be
-asked for instead, and `parity` follows the reference. Common to all but parity: distances that contradict the
-others, exceeding a path over a third sequence by more than 0.05, are alignments that went astray (two partial
-sequences that hardly overlap are aligned all the same) and are left out. And no size is refused.
-"""
+by a leader; leaders that a search calls similar are compared; those linked within the distance of joining
+form components; in each, with all its distances, clusters are joined by their median; those that a barcode
+gap divides stay apart beyond a cut, which the set itself tells (`diversity`, `barcode_gap`). The two
+barcode-gap cores (`gap`) can be asked for instead, and `parity` follows the reference. Common to all but
+parity: distances that contradict the others, exceeding a path over a third sequence by more than 0.05, are
+alignments that went astray (two partial sequences that hardly overlap are aligned all the same) and are left
+out. And no size is refused."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cytopipe.decompose.barcode_gap import KNOWN
 from cytopipe.decompose.candidates import Candidates, candidates_among
 from cytopipe.decompose.clusters import Clusters, connected, in_order
 from cytopipe.decompose.distance import Distances
@@ -23,7 +24,7 @@ from cytopipe.decompose.diversity import narrowest_cut, species_cut
 from cytopipe.decompose.gap import gap_core, without_triangle_violations
 from cytopipe.decompose.leaders import absorb, pairs_between_groups, representatives
 from cytopipe.decompose.linkage import median_linkage
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 
 __all__ = ["DENSE", "Split", "split"]
 
@@ -31,7 +32,7 @@ __all__ = ["DENSE", "Split", "split"]
 DENSE = 1_500
 
 
-#: Groups with no known pair within this many times `max_lump` are not measured any closer.
+#: Groups with no known pair within this many times the distance of joining are not measured any closer.
 MEASURED = 2.0
 
 #: Sequences that a group of near-identical ones is measured by. One would do, were there no bad reads.
@@ -67,6 +68,7 @@ def split(
     parameters: Parameters,
     among: Candidates | None = None,
     cut: float | None = None,
+    gap: BarcodeGap | None = None,
 ) -> Split:
     """Split the sequences at `indices`.
 
@@ -80,12 +82,17 @@ def split(
         What is worth comparing; by default what a k-mer search among the sequences finds.
     cut : float, optional
         Distance beyond which a barcode gap divides (default rule only); by default found on the sequences.
+    gap : BarcodeGap, optional
+        Where the set that they are of is cut (default rule only); by default at `max_lump`.
 
     Returns
     -------
     Split
     """
     members = np.array(sorted(map(int, indices)), np.int64)
+    joins, measured_to = parameters.lump, MEASURED * parameters.lump
+    if gap is not None:
+        joins, measured_to = gap.joins, max(gap.joins, min(MEASURED * gap.joins, KNOWN))
     if parameters.gap_decides and len(members) <= DENSE:
         return _by_gap(members, np.arange(len(members)), distances, parameters)
     if among is None:
@@ -95,8 +102,8 @@ def split(
     low, high = pairs_between_groups(members, leader_of, among, distances.lengths)
     values = distances.pairs(low, high)
     ends = leader_of[np.searchsorted(members, np.stack([low, high]))]
-    linked = np.searchsorted(leaders, ends[:, values <= parameters.max_lump])
-    worth_measuring = ends[:, values <= MEASURED * parameters.max_lump]
+    linked = np.searchsorted(leaders, ends[:, values <= joins])
+    worth_measuring = ends[:, values <= measured_to]
     joined: list[tuple[int, ...]] = []
     measured: list[_Component] = []
     for component in connected(len(leaders), linked):
@@ -108,10 +115,10 @@ def split(
             joined += _by_gap(members[own], leader_of[own], distances, parameters).clusters
         else:
             measured.append(
-                _component(members[own], leader_of[own], worth_measuring, among, distances, parameters)
+                _component(members[own], leader_of[own], worth_measuring, among, distances, parameters, joins)
             )
     if not parameters.gap_decides:
-        joined = _by_median(joined, measured, distances, parameters, cut)
+        joined = _by_median(joined, measured, distances, parameters, cut, joins, gap)
     clusters = in_order(joined, members.tolist())
     gaps = _gaps(clusters, low, high, distances, parameters.target_percentile)
     return Split(clusters, min(gaps, default=0.0), gaps)
@@ -129,12 +136,12 @@ class _Component:
     unit: int
     D: np.ndarray
 
-    def clusters(self, max_lump: float, cut: float) -> list[tuple[int, ...]]:
+    def clusters(self, joins: float, cut: float) -> list[tuple[int, ...]]:
         """Clusters by median linkage; those of the leaders where there are too many of them to measure."""
         if not len(self.D):
             return [tuple(self.members[self.leader_of == one].tolist()) for one in np.unique(self.leader_of)]
         joined = []
-        for rows in median_linkage(self.D, self.weights, max_lump, self.groups, cut=cut, unit=self.unit):
+        for rows in median_linkage(self.D, self.weights, joins, self.groups, cut=cut, unit=self.unit):
             leaders = self.leader_of[np.searchsorted(self.members, self.positions[list(rows)])]
             joined.append(tuple(self.members[np.isin(self.leader_of, leaders)].tolist()))
         return joined
@@ -146,17 +153,19 @@ def _by_median(
     distances: Distances,
     parameters: Parameters,
     cut: float | None,
+    joins: float,
+    gap: BarcodeGap | None,
 ) -> list[tuple[int, ...]]:
     """Clusters by median linkage; without a cut, with the smallest one that its own clusters tell."""
 
     def at(cut: float) -> list[tuple[int, ...]]:
-        return lone + [one for some in components for one in some.clusters(parameters.max_lump, cut)]
+        return lone + [one for some in components for one in some.clusters(joins, cut)]
 
     if cut is not None:
         return at(cut)
-    clusters = at(narrowest_cut(parameters))
+    clusters = at(narrowest_cut(parameters, gap))
     for _ in range(CUTS_TRIED):
-        wider = at(species_cut(clusters, distances, parameters))
+        wider = at(species_cut(clusters, distances, parameters, gap))
         if wider == clusters:
             break
         clusters = wider
@@ -170,12 +179,13 @@ def _component(
     among: Candidates,
     distances: Distances,
     parameters: Parameters,
+    joins: float,
 ) -> _Component:
     """One component with all that median linkage needs of it."""
     radius = parameters.min_split
-    while len(leaders := np.unique(leader_of)) > DENSE and radius < parameters.max_lump:
+    while len(leaders := np.unique(leader_of)) > DENSE and radius < joins:
         # More diverse than can be held at once: let each leader stand for more.
-        radius = min(2.0 * max(radius, 1e-6), parameters.max_lump)
+        radius = min(2.0 * max(radius, 1e-6), joins)
         above = absorb(leaders, among, distances, radius)
         inside = np.isin(worth_measuring, leaders).all(axis=0)
         worth_measuring = above[np.searchsorted(leaders, worth_measuring[:, inside])]
@@ -222,7 +232,7 @@ def _by_gap(
         result = gap_core(
             D if parameters.parity else without_triangle_violations(D, distances.lengths[leaders]),
             min_split=parameters.min_split,
-            max_lump=parameters.max_lump,
+            max_lump=parameters.lump,
             percentile=parameters.target_percentile,
             method="global" if parameters.parity else parameters.gap_method,
             triangle_filter=parameters.parity,

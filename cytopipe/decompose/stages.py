@@ -40,7 +40,7 @@ __all__ = [
     "refined",
 ]
 
-CODE_VERSION = "2"
+CODE_VERSION = "3"
 """Raised when the same input and parameters would give other clusters."""
 
 _CHEAP_CHECKPOINT_S = 1.0
@@ -51,8 +51,8 @@ Keep = Callable[[Clustering, str], None]
 
 
 def default_thresholds(parameters: Parameters) -> tuple[float, ...]:
-    """The refinements of a run that was asked for none in particular: clusters within `max_lump`."""
-    return (parameters.max_lump,)
+    """The refinements of a run that was asked for none in particular: clusters within `max_lump`, or 0.02."""
+    return (parameters.lump,)
 
 
 def is_grown(clusters: Clustering) -> bool:
@@ -302,6 +302,7 @@ class _Growing:
             update={
                 "completed": self.completed,
                 "finder": self._workspace.finder or self._entry.finder,
+                "barcode_gap": self._workspace.known_gap,
                 "total_iterations": self.iterations,
                 "total_sequences_processed": len(self._clustered),
                 "coverage_percentage": round(100 * len(self._clustered) / max(1, self.n_records), 4),

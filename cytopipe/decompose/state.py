@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cytopipe import __version__
 from cytopipe.decompose.layout import DECONFLICTED, FINAL, INITIAL, REFINED, STAGES, Stage, stage_named
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 from cytopipe.errors import Finding, ResumeError
 from cytopipe.provenance import Input, digest_of, sha256_bytes
 from cytopipe.storage.state import format_json, parse_json
@@ -83,6 +83,9 @@ class InitialEntry(_Model):
     max_sequences_limit: int | None = Field(None, ge=1)
     finder: str = Field(
         "", description="Who found similar sequences: blast, kmer, exhaustive, given distances."
+    )
+    barcode_gap: BarcodeGap | None = Field(
+        None, description="Where the set was found to be cut, unless max_lump says so."
     )
     cluster_file_pattern: str = INITIAL.cluster_file_pattern
     unassigned_file: str = INITIAL.unassigned_file
@@ -209,6 +212,11 @@ class State(_Model):
 
     def entry(self, stage: Stage) -> InitialEntry | ConflictEntry | RefinementEntry | FinalEntry:
         return getattr(self.stages, stage.name)
+
+    @property
+    def gap(self) -> BarcodeGap | None:
+        """Where the set was found to be cut; None where parameters say so, or nobody has looked."""
+        return self.stages.initial_clustering.barcode_gap if self.parameters.asks_the_set else None
 
     @property
     def newest(self) -> Stage:

@@ -40,6 +40,8 @@ def clusters_grown(
         workspace.parameters,
         covered=frozenset(covered),
         targets=targets,
+        gap=workspace.gap,
+        among=lambda: workspace.candidates,
     )
     for number, growth in enumerate(growths, start=partition.next_number()):
         members = tuple(record.id for record in sequences.expand(growth.members))
@@ -52,7 +54,7 @@ def conflicts_resolved(
     """Every record in one cluster: clusters that share sequences are partitioned anew."""
     by_sequence = clusters_by_sequence(partition, workspace.sequences)
     clusters = resolve_conflicts(
-        by_sequence.clusters, workspace.distances, workspace.parameters, progress=progress
+        by_sequence.clusters, workspace.distances, workspace.parameters, progress=progress, gap=workspace.gap
     )
     return partition_from(clusters, workspace.sequences, partition, by_sequence, DECONFLICTED)
 
@@ -69,6 +71,7 @@ def refined(
         threshold,
         workspace.parameters,
         progress=progress,
+        gap=workspace.gap,
     )
     return partition_from(clusters, workspace.sequences, partition, by_sequence, REFINED)
 

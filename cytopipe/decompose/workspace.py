@@ -16,7 +16,7 @@ import numpy as np
 
 from cytopipe.decompose.layout import DISTANCE_FOLDER, SEARCH_FOLDER
 from cytopipe.decompose.matrix import GivenDistances
-from cytopipe.decompose.parameters import Parameters
+from cytopipe.decompose.parameters import BarcodeGap, Parameters
 from cytopipe.decompose.sequences import SequenceSet
 from cytopipe.decompose.state import State
 from cytopipe.engine import Engine
@@ -129,6 +129,8 @@ class Workspace:
     keep_search : bool
         Whether neighbours are found with a database that is kept in the directory; otherwise with an index
         in memory.
+    gap : BarcodeGap, optional
+        Where the set was found to be cut; None: found when it is first needed, if parameters ask for it.
     """
 
     def __init__(
@@ -141,6 +143,7 @@ class Workspace:
         given: Path | None = None,
         progress: Callable[[int, int], None] | None = None,
         keep_search: bool = True,
+        gap: BarcodeGap | None = None,
     ) -> None:
         self.parameters = parameters
         self.sequences = sequences
@@ -149,6 +152,7 @@ class Workspace:
         self._given = given
         self._progress = progress
         self._keep_search = keep_search
+        self._known_gap = gap
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -179,6 +183,27 @@ class Workspace:
         folder = self._directory / SEARCH_FOLDER if self._keep_search else None
         kind = self.parameters.neighbours if self._keep_search else "kmer"
         return open_neighbours(kind, self.sequences.sequences, self.parameters, folder, self._engine)
+
+    @cached_property
+    def candidates(self):
+        """Who is worth comparing with whom."""
+        from cytopipe.decompose.candidates import candidates
+
+        return candidates(self.neighbours, self.distances.lengths, self.parameters)
+
+    @property
+    def gap(self) -> BarcodeGap | None:
+        """Where the set is cut, found on all of its sequences; None where parameters say so."""
+        if self._known_gap is None and self.parameters.asks_the_set:
+            from cytopipe.decompose.barcode_gap import barcode_gap
+
+            self._known_gap = barcode_gap(self.candidates, self.distances, self.parameters)
+        return self._known_gap
+
+    @property
+    def known_gap(self) -> BarcodeGap | None:
+        """The same, as far as it is known."""
+        return self._known_gap
 
     @cached_property
     def measuring_neighbours(self):
@@ -238,6 +263,7 @@ def opened(
         engine=work.engine,
         given=given,
         progress=aligned,
+        gap=state.gap,
     )
     try:
         yield workspace

@@ -41,9 +41,11 @@ __all__ = [
     "Described",
     "Graph",
     "Nothing",
+    "Outside",
     "Partitions",
     "Source",
     "Twin",
+    "When",
     "Work",
     "arrives",
     "artifact",
@@ -83,6 +85,22 @@ class Partitions:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class When:
+    """That the settings of an entry decide whether something is made, or whether an input is read.
+
+    Parameters
+    ----------
+    of : Partitions
+        Where it is decided: a set to which the artifact's partitions belong, or their own.
+    unused : callable
+        ``unused(data_set)``: why it is not made or read there, in words; empty text where it is.
+    """
+
+    of: Partitions
+    unused: Callable[[DataSet], str]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Source:
     """Something that assets are made from and that we never write: a user's file, or what the project file
     declares.
@@ -106,6 +124,9 @@ class Source:
         them.
     describe : callable
         ``describe(project, data_set)``: what to show of it.
+    absent : callable
+        ``absent(data_set)``: why there is none, and never was; what is made from it then waits. Empty text
+        where there should be one.
     kinds : tuple of str
         What Dagster's page shows beside it, at most two.
     """
@@ -118,6 +139,7 @@ class Source:
     digest: Callable[[Project, DataSet], str | None] | None = None
     values: Callable[[DataSet], Mapping[str, object]] | None = None
     describe: Callable[[Project, DataSet], Mapping[str, object]] = lambda project, data: {}
+    absent: Callable[[DataSet], str] = lambda data: ""
     kinds: tuple[str, ...] = ()
 
     def version(self, project: Project, data: DataSet) -> str | None:
@@ -253,6 +275,25 @@ class Twin:
     is_preferred: Callable[[DataSet], bool]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outside:
+    """A partition of an asset that somebody else made: its files lie outside of the project, where they are
+    read, and never written nor removed.
+
+    Parameters
+    ----------
+    files : tuple of Path
+    load : callable
+        ``load()``: the value, as the asset's own format would give it; it can be sent to a worker.
+    digest : callable
+        ``digest()``: stands for the content of the files; None where they cannot be read.
+    """
+
+    files: tuple[Path, ...]
+    load: Callable[[], Any]
+    digest: Callable[[], str | None]
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Artifact:
     """A function and the artifacts it makes; see :func:`artifact`."""
@@ -265,11 +306,16 @@ class Artifact:
     version: str
     checks: Mapping[str, tuple[Check, ...]] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
+    dispensable: frozenset[str] = frozenset()
+    outside: Mapping[str, Callable[[DataSet], Outside | None]] = field(default_factory=dict)
+    outside_when: When | None = None
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] = field(default_factory=dict)
     one_pass: Callable[[DataSet], str] | None = None
     twins: tuple[Twin, ...] = ()
     made_by: str = ""
     held: Callable[[DataSet], str] | None = None
+    when: When | None = None
+    reads_when: Mapping[str, When] = field(default_factory=dict)
     minutes: str = ""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -321,12 +367,15 @@ def artifact(
     place: str | Mapping[str, str] = "",
     inputs: Mapping[str, str] | None = None,
     optional: Iterable[str] = (),
+    dispensable: Iterable[str] = (),
     chosen: Mapping[str, Callable[[DataSet], Sequence[str]]] | None = None,
     checks: Sequence[Check] | Mapping[str, Sequence[Check]] = (),
     one_pass: Callable[[DataSet], str] | None = None,
     twins: Sequence[Twin] = (),
     made_by: str = "",
     held: Callable[[DataSet], str] | None = None,
+    when: When | None = None,
+    reads_when: Mapping[str, When] | None = None,
     minutes: str = "",
 ) -> Callable[[Callable[..., Any]], Artifact]:
     """Make an :class:`Artifact` of a function.
@@ -349,7 +398,10 @@ def artifact(
         Where the parameter's name does not say it: by default it is the asset of that name beside this one,
         ``screen/sbs/images`` for ``screen/sbs/aligned``.
     optional : iterable of str
-        Parameters of which parts may be missing: they are left out of the mapping.
+        Parameters of which parts may be missing: they are left out of the mapping. Where no part can be made,
+        the artifact waits.
+    dispensable : iterable of str
+        Those of them without which it is made all the same.
     chosen : mapping of parameter to callable, optional
         ``chosen(data_set)``: the keys it is made from, for parents that are chosen for every partition; for
         an artifact without partitions ``chosen(project)``.
@@ -366,6 +418,13 @@ def artifact(
         ``held(data_set)``: what a person has to do before this partition, and all that is made from it, goes
         on; empty text where it is made like any other. Materialized alone, it is made all the same: that is
         how a person approves.
+    when : When, optional
+        Where the settings of an entry decide whether it is made at all: where they do not use it, there is no
+        partition of it, nothing is planned and no event is written. An input that is not made arrives as
+        nothing: None, or an empty mapping.
+    reads_when : mapping of parameter to When, optional
+        Inputs that the settings may leave unread. They arrive as nothing there, and make nothing stale; what
+        decides it must be an input, too.
     minutes : str
         Expected duration, in words.
     """
@@ -392,11 +451,14 @@ def artifact(
                 ).items()
             },
             optional=frozenset(optional),
+            dispensable=frozenset(dispensable),
             chosen=chosen or {},
             one_pass=one_pass,
             twins=tuple(twins),
             made_by=made_by,
             held=held,
+            when=when,
+            reads_when=reads_when or {},
             minutes=minutes,
         )
 
@@ -406,14 +468,21 @@ def artifact(
 class Graph:
     """Every source and artifact of every domain, in the order the data flows.
 
+    Parameters
+    ----------
+    *members : Artifact or Source
+    jobs : mapping of str to str
+        Names of jobs that make all artifacts below a path, of whatever sets of partitions, with what these
+        are made from: ``{"all_sbs_omezarr": "screen/sbs/omezarr"}``.
+
     Raises
     ------
     ValueError
         An asset is declared twice, or made from one that is not declared before it.
     """
 
-    def __init__(self, *members: Artifact | Source) -> None:
-        self.members = members
+    def __init__(self, *members: Artifact | Source, jobs: Mapping[str, str] | None = None) -> None:
+        self.members, self.jobs = members, jobs or {}
         self.artifacts = tuple(one for one in members if isinstance(one, Artifact))
         self.sources = {one.asset: one for one in members if isinstance(one, Source)}
         self.makers: dict[str, Artifact] = {}

@@ -156,17 +156,23 @@ class Batch:
     def _take(self, step: Artifact, engine: Engine, stop: Callable[[], bool]) -> Iterator[MaterializeResult]:
         """Take the partitions of the run through one artifact."""
         assets = [asset for asset in step.makes if asset in self._wanted]
-        declared = self.ledger.relations.declared[step.by]
+        relations = self.ledger.relations
+        made = relations.made_set(step)
         for key in self._keys:
-            for asset in assets if key not in declared else ():
+            for asset in assets if key not in made else ():
                 yield from self._answer_gap(step, asset, key)
-        live = [key for key in self._keys if key in declared and assets]
-        live = [key for key in live if not self._is_blocked(step, assets, key)]
+        live = [key for key in self._keys if key in made and assets]
         to_make: dict[str, list[str]] = {}
         for key in live:
+            inside = [asset for asset in assets if self.ledger.outside(asset, key) is None]
+            blocked = bool(inside) and self._is_blocked(step, inside, key)
             for asset in assets:
+                if blocked and asset in inside:
+                    continue
                 if self.ledger.status(asset, key).state == "done":
                     yield from self._say_again(step, asset, key)
+                elif absent := self.ledger.absent(asset, key):
+                    self._fail(asset, key, NotReady("; ".join(absent)))
                 elif self.ledger.status(asset, key).state == "held" and not self._is_approval(step):
                     self._fail(asset, key, NotReady("; ".join(self.ledger.status(asset, key).reasons)))
                 elif self.ledger.is_edited(asset, key):
@@ -183,13 +189,15 @@ class Batch:
             try:
                 if isinstance(outcome, BaseException):
                     raise outcome
-                result = self._publish(step, asset, key, outcome, reads)
+                with self.ledger.publishing(self.ledger.places.place(asset, key)) as told:
+                    result = self._publish(step, asset, key, outcome, reads)
             except (DagsterExecutionInterruptedError, Interrupted):
                 raise
             except Exception as error:
                 self._fail(asset, key, error)
                 continue
             yield from self._log(step, asset, key, result, reads, seconds)
+            told()
         for recipe, keys in self._scratch.items():
             if not any((asset, key) in self.failed for asset in step.makes for key in keys):
                 self.ledger.archive.forget(recipe)
@@ -437,7 +445,7 @@ class Batch:
         self, step: Artifact, asset: str, key: str, result: _Result, reads: Mapping[str, Read], seconds: float
     ) -> Iterator[MaterializeResult]:
         """Say that a partition was made."""
-        receipt, shown = result.receipt, result.shown
+        receipt, shown, relations = result.receipt, result.shown, self.ledger.relations
         version = receipt.version if receipt else shown.value.version
         metadata = described(
             self.ledger,
@@ -461,7 +469,7 @@ class Batch:
             kind=MADE,
             version=version,
             code_version=step.code_version,
-            inputs={step.inputs[name]: read.version for name, read in reads.items()},
+            inputs=relations.in_use({step.inputs[name]: read.version for name, read in reads.items()}),
             cursors={step.inputs[name]: read.cursor for name, read in reads.items()},
             stamp=stamp_of_place(self.ledger.archive.root, place, format) if receipt else "",
             metadata=metadata,
@@ -469,8 +477,11 @@ class Batch:
         yield from self._told(step, event, result.checks)
 
     def _answer_gap(self, step: Artifact, asset: str, key: str) -> Iterator[MaterializeResult]:
-        """Answer for a place of a grid where the project has nothing: Dagster wants to hear of it."""
-        nothing = Nothing("the project has no such partition")
+        """Answer for a place of a grid where the project has nothing, or where settings do not use the
+        artifact, and somebody asked for it all the same: Dagster wants to hear of it.
+        """
+        is_there = key in self.ledger.relations.declared[step.by]
+        nothing = Nothing("settings do not use it" if is_there else "the project has no such partition")
         metadata = {"nothing": nothing.words, "how": "nothing to make"}
         event = Event(
             asset=asset,
@@ -489,15 +500,18 @@ class Batch:
         made = next(one for one in self.ledger.events.events(asset, key) if one.kind == MADE)
         reads = {name: self.ledger.read(step, name, key) for name in step.inputs}
         checks: Mapping[str, CheckResult] = {}
-        if len(self._keys) == 1 and step.checks.get(asset) and made.stamp:
+        lies_here = made.stamp and "outside" not in made.metadata
+        if len(self._keys) == 1 and step.checks.get(asset) and lies_here:
             format, place = step.makes[asset], self.ledger.places.place(asset, key)
             if self._inputs.stand(step, key, _read_by(step.checks[asset])):
                 checks = self._checked(step, asset, key, self.ledger.archive.get(place, format), reads)
         cursors = {step.inputs[name]: read.cursor for name, read in reads.items()}
         how = str(made.metadata.get("how", ""))
-        again = how if how.startswith((EDITED, REMOVED)) else "up to date, not made again"
+        kept = how.startswith((EDITED, REMOVED)) or "outside" in made.metadata
+        again = how if kept else "up to date, not made again"
         metadata = {**made.metadata, "how": again}
-        yield from self._told(step, replace(made, cursors=cursors, metadata=metadata), checks)
+        inputs = self.ledger.relations.in_use(made.inputs)
+        yield from self._told(step, replace(made, inputs=inputs, cursors=cursors, metadata=metadata), checks)
 
     def _told(
         self, step: Artifact, event: Event, checks: Mapping[str, CheckResult]
@@ -531,13 +545,17 @@ class Batch:
 
     def _present_keys(self, step: Artifact, asset: str) -> list[str]:
         """The partitions of the run that were made; all that were, where the run names none."""
-        keys = self._keys if self._is_partitioned or step.by is None else self.ledger.relations.keys(step.by)
+        relations = self.ledger.relations
+        made = relations.made_set(step)
+        keys = (
+            [one for one in self._keys if one in made] if self._is_partitioned else relations.made_keys(step)
+        )
         records = {key: self.ledger.book.record(asset, key, MADE) for key in keys}
         return [
             key
             for key, record in records.items()
             if record is not None
-            and "removed" not in record.facts
+            and not {"removed", "outside"} & set(record.facts)
             and self._inputs.stand(step, key, _read_by(step.checks[asset]))
         ]
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -29,7 +29,7 @@ UNSEEN = "unseen"
 
 _VERSION = "2"
 _CHUNK = 500  # SQLite takes so many variables in a statement
-_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "wanted", "failed_checks")
+_FACTS = ("path", "size_bytes", "how", "nothing", "removed", "wanted", "failed_checks", "outside")
 _TABLES = """
 create table meta (name text primary key, value text) without rowid;
 create table record (
@@ -259,14 +259,29 @@ class Book:
         }
         return {key: found.get(key) or "missing" for key in keys}
 
-    def list_states(self, asset: str, states: tuple[str, ...]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    def list_states(
+        self,
+        asset: str,
+        states: tuple[str, ...],
+        *,
+        keys: Container[str] | None = None,
+        noted: bool = False,
+    ) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+        """(key, state, reasons) of an asset; see `Ledger.statuses`."""
         chosen = f"and state in ({_marks(states)})" if states else ""
+        chosen += " and (state != 'done' or reasons != '[]')" if noted else ""
         rows = self._db.execute(
             f"select key, state, reasons from state where asset=? {chosen} order by position",
             (asset, *states),
         )
         for key, state, reasons in rows:
-            yield key, state, tuple(json.loads(reasons))
+            if keys is None or key in keys:
+                yield key, state, tuple(json.loads(reasons)) if reasons != "[]" else ()
+
+    def count_done(self, asset: str) -> int:
+        """How many partitions of an asset are done, without a reason beside."""
+        question = "select count(*) from state where asset=? and state='done' and reasons='[]'"
+        return self._db.execute(question, (asset,)).fetchone()[0]
 
     def count_states(self) -> dict[str, dict[str, int]]:
         found: dict[str, dict[str, int]] = {}
@@ -285,7 +300,7 @@ class Book:
         self._db.executemany(
             "insert into watch values (?1, ?2, ?3, ?4, ?5, coalesce((select stamp from record where "
             "asset=?1 and key=?2 and kind='made'), ''), '', '') on conflict (asset, key) do update "
-            "set folder=excluded.folder, name=excluded.name",
+            "set folder=excluded.folder, name=excluded.name, files=''",
             rows,
         )
         if not is_set:
@@ -297,10 +312,11 @@ class Book:
             )
 
     def watch_files(self, asset: str, files: Mapping[str, Sequence[str]]) -> None:
-        """Watch the files of a source's partitions."""
+        """Watch the files of a source's partitions, or of what lies outside."""
         self._db.executemany(
             "insert into watch values (?, ?, '', '', 0, '', '', ?) on conflict (asset, key) do update "
-            "set stamp=case when files=excluded.files then stamp else '' end, files=excluded.files",
+            "set stamp=case when files=excluded.files then stamp else '' end, files=excluded.files, "
+            "folder='', name='', content=''",
             ((asset, key, "\0".join(paths)) for key, paths in files.items()),
         )
 
@@ -309,15 +325,26 @@ class Book:
         rows = self._db.execute("select key, files, stamp from watch where asset=?", (asset,))
         return [(key, files.split("\0") if files else [], stamp) for key, files, stamp in rows]
 
+    def watched_outside(self, asset: str) -> list[tuple[str, list[str], str]]:
+        """(key, files, stamp) of the partitions of an artifact that lie outside."""
+        return [one for one in self.watched_files(asset) if one[1]]
+
     def folders(self) -> list[tuple[str, str]]:
         return list(self._db.execute("select path, stamp from folder"))
 
     def keep_folder(self, path: str, stamp: str) -> None:
         self._db.execute("update folder set stamp=? where path=?", (stamp, path))
 
-    def watched_paths(self, folder: str) -> list[tuple[str, str, str]]:
-        """(asset, key, stamp) of the files and directories in a folder."""
-        rows = self._db.execute("select asset, key, stamp from watch where folder=? and is_set=0", (folder,))
+    def folder(self, path: str) -> str:
+        """The stamp of a folder when it was last looked at; empty text of one that is not watched."""
+        row = self._db.execute("select stamp from folder where path=?", (path,)).fetchone()
+        return row[0] if row else ""
+
+    def watched_paths(self, folder: str) -> list[tuple[str, str, str, str]]:
+        """(asset, key, name, stamp) of the files and directories in a folder."""
+        rows = self._db.execute(
+            "select asset, key, name, stamp from watch where folder=? and is_set=0 and files=''", (folder,)
+        )
         return list(rows)
 
     def watched_sets(self) -> list[tuple[str, str, str]]:

@@ -13,11 +13,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from cytopipe.defs.artifact import Artifact
+from cytopipe.defs.artifact import Artifact, Outside
 from cytopipe.project import DataSet
 from cytopipe.storage.formats import Format
 
-__all__ = ["Call", "Stored", "carry_out", "is_sendable"]
+__all__ = ["Call", "Elsewhere", "Stored", "carry_out", "is_sendable"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,16 @@ class Stored:
 
     def load(self) -> Any:
         return self.format.read(self.path)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """An input that lies outside of the project; the worker reads it."""
+
+    outside: Outside
+
+    def load(self) -> Any:
+        return self.outside.load()
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,8 @@ def carry_out(call: Call) -> Any:
     step: Artifact = getattr(import_module(call.module), call.name)
     try:
         given = {
-            name: value.load() if isinstance(value, Stored) else value for name, value in call.given.items()
+            name: value.load() if isinstance(value, Stored | Elsewhere) else value
+            for name, value in call.given.items()
         }
         return step.function(call.data, **given) if step.by else step.function(**given)
     except Exception as error:

@@ -41,7 +41,7 @@ __all__ = ["DATA_SETS", "DECOMPOSE"]
 
 # As `cytopipe.decompose.stages.CODE_VERSION`, which a test compares: importing it from there costs every
 # process that loads the definitions a second of numba.
-_CODE = "2"
+_CODE = "3"
 _AGREEMENT_WANTED = 0.5
 _NOT_DECLARED = sha256_bytes(b"")
 
@@ -149,7 +149,7 @@ THRESHOLDS = Source(
 
 
 def _thresholds(data: DataSet) -> tuple[float, ...]:
-    return tuple(data.entry.refine) or (data.entry.max_lump,)
+    return tuple(data.entry.refine) or (data.entry.parameters.lump,)
 
 
 # ---------------------------------------------------------------------- what must hold
@@ -209,9 +209,9 @@ def initial(
 ) -> Clustering:
     """Clusters grown from targets by the barcode gap.
 
-    Each target gathers the sequences within `max_lump`, and keeps those before the widest gap. Clusters may
-    still share records. Files: `initial.cluster_0001.fasta` and so on; a checkpoint after every few
-    targets.
+    Each target gathers the sequences within `max_lump`, or within the distance that the set itself tells,
+    and keeps those before the gap. Clusters may still share records. Files: `initial.cluster_0001.fasta` and
+    so on; a checkpoint after every few targets.
     """
     from cytopipe.decompose.checkpoints import Kept
     from cytopipe.decompose.stages import begun, initial_clusters
@@ -266,7 +266,8 @@ def refined(
 ) -> Clustering:
     """Clusters closer to each other than a threshold, looked at again together.
 
-    One pass per threshold of the entry's `refine`, in its order; without any, one pass at `max_lump`.
+    One pass per threshold of the entry's `refine`, in its order; without any, one pass at `max_lump`, or at
+    0.02.
     """
     from cytopipe.decompose import stages
     from cytopipe.decompose.checkpoints import Kept

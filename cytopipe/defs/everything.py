@@ -18,4 +18,9 @@ def _graph(target: str) -> Graph:
     return getattr(import_module(module), name)
 
 
-GRAPH = Graph(*(member for one in DOMAINS.values() if one.graph for member in _graph(one.graph).members))
+_GRAPHS = [_graph(one.graph) for one in DOMAINS.values() if one.graph]
+
+GRAPH = Graph(
+    *(member for one in _GRAPHS for member in one.members),
+    jobs={name: below for one in _GRAPHS for name, below in one.jobs.items()},
+)

@@ -20,6 +20,7 @@ from cytopipe.defs.heatmap_checks import (
     CELLS_USABLE,
     LABELS_COVER,
     ONE_ROW_PER_CELL,
+    PARENTS_FIRST,
     cells_as_the_parents,
 )
 from cytopipe.defs.heatmap_sources import (
@@ -70,6 +71,10 @@ _PARENTS: Mapping[int, tuple[int, ...]] = {
     11: (10,),
     0: (5, 9, 11),
 }
+
+
+_CHOSEN_IN = (2, 3, 6, 8)
+"""Steps that wait until a person has chosen."""
 
 
 def asset_of_step(step: int) -> str:
@@ -146,7 +151,7 @@ def _step(step: int, told: str, *chosen: Source) -> Artifact:
         inputs=inputs,
         chosen={name: _parents_of(step, number) for name, number in parents.items()},
         checks=checks,
-        held=lambda data: data.entry.to_choose(step),
+        held=(lambda data: data.entry.to_choose(step)) if step in _CHOSEN_IN else None,
         minutes="0.2 per million cells" if step in (1, 7, 10) else "",
     )(made)
 
@@ -376,6 +381,7 @@ def history(data: DataSet, **made: Mapping[str, Handle]) -> Described:
     One row per checkpoint: branch, step, identifier, parents, cells, clusters, metaclusters, description; the
     picture shows them as a graph.
     """
+<<<<<<< HEAD
     from cytopipe.heatmap.format import read_document
     from cytopipe.heatmap.history import draw_history, history_table, of_document
 
@@ -398,6 +404,24 @@ def browser(data: DataSet, **made: Mapping[str, Handle]) -> Described:
     ordered = in_order(of_document(document_of(one)) for one in states.values())
     page = history_page([states[one.checkpoint] for one in ordered], title=data.key)
     return Described(page, counts={"n_checkpoints": len(states)})
+=======
+    history.__signature__ = Signature(  # type: ignore[attr-defined]
+        [
+            Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
+            *(Parameter(name, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]") for name in inputs),
+        ]
+    )
+    return artifact(
+        "heatmap/history",
+        FORMATS["tsv"],
+        by=DATA_SETS,
+        version="1",
+        place="heatmap/{key}/history.tsv",
+        checks=(PARENTS_FIRST,),
+        inputs=inputs,
+        optional=tuple(inputs),
+    )(history)
+>>>>>>> main
 
 
 HEATMAP = Graph(

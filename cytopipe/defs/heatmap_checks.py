@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cytopipe.heatmap.state import HeatmapState
     from cytopipe.storage.archive import Handle
 
-__all__ = ["CELLS_USABLE", "LABELS_COVER", "ONE_ROW_PER_CELL", "cells_as_the_parents"]
+__all__ = ["CELLS_USABLE", "LABELS_COVER", "ONE_ROW_PER_CELL", "PARENTS_FIRST", "cells_as_the_parents"]
 
 _ALL_OF_PARENT = (2, 3, 5, 7, 8, 9, 11, 0)
 
@@ -95,6 +95,24 @@ def _one_row_per_cell(table: Any) -> CheckResult:
     return CheckResult((f"{twice} cells stand twice",) if twice else (), {"rows": len(table)})
 
 
+def _parents_first(table: Any) -> CheckResult:
+    found, above = [], set()
+    known = set(table["checkpoint"])
+    for one, parents in zip(table["checkpoint"], table["parents"], strict=True):
+        if one in above:
+            found.append(f"checkpoint {one[:8]} stands twice")
+        # Read back from a table, a checkpoint without parents has a missing value.
+        late = [p for p in (parents.split() if isinstance(parents, str) else ()) if p in known - above]
+        found += [f"checkpoint {one[:8]} stands above its parent {p[:8]}" for p in late]
+        above.add(one)
+    return CheckResult(tuple(found), {"rows": len(table)})
+
+
+PARENTS_FIRST = Check(
+    name="parents_first",
+    description="Every checkpoint has one row, below those it was made from.",
+    evaluate=_parents_first,
+)
 LABELS_COVER = Check(
     name="labels_cover",
     description="Every cluster has cells, and a metacluster with name and colour; orders are permutations.",

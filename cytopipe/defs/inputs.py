@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cytopipe.defs.artifact import Artifact, arrives, hint_of
-from cytopipe.defs.calls import Stored
+from cytopipe.defs.artifact import Artifact, Outside, arrives, hint_of
+from cytopipe.defs.calls import Elsewhere, Stored
 from cytopipe.defs.event import MADE, REMOVED, named
 from cytopipe.defs.ledger import Ledger, Read
 from cytopipe.defs.stamps import stamp_of_place
@@ -93,6 +93,8 @@ class Inputs:
         if how != "value" or upstream in self.ledger.graph.sources:
             return self.value(step, name, read, how)
         handle = self.value(step, name, read, "handle")
+        if isinstance(handle, Outside):
+            return Elsewhere(handle)
         if handle is None or handle.format.layout == "set":
             return handle and handle.load()
         return Stored(handle.format, handle.path)
@@ -108,7 +110,7 @@ class Inputs:
         """Whether every partition of a pass has an input of its own, rather than one of the whole group."""
         return self.ledger.graph.by_asset[step.inputs[name]].by is step.by
 
-    def _handle(self, step: Artifact, upstream: str, part: str) -> Handle:
+    def _handle(self, step: Artifact, upstream: str, part: str) -> Handle | Outside:
         """An input where it lies: of an artifact with a twin, the one that is preferred, or stands."""
         archive, places, maker = self.ledger.archive, self.ledger.places, self.ledger.graph.makers[upstream]
         found = self.ledger.twin(upstream, part)
@@ -116,7 +118,8 @@ class Inputs:
             asset, key, twin = found
             if twin.is_preferred(self.partition(maker, part)) or self._is_removed(upstream, part):
                 return archive.handle(places.place(asset, key), twin.format)
-        return archive.handle(places.place(upstream, part), maker.makes[upstream])
+        outside = self.ledger.outside(upstream, part)
+        return outside or archive.handle(places.place(upstream, part), maker.makes[upstream])
 
     def _is_removed(self, asset: str, key: str) -> bool:
         record = self.ledger.book.record(asset, key, MADE)

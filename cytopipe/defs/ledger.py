@@ -1,7 +1,8 @@
 """The ledger: which partition of which asset is fresh, and why not.
 
     done         the newest materialization has today's code version and today's inputs, and its files stand
-                 or were removed after use; a reason says so, or which check failed that does not block
+                 or were removed after use; a reason says so, or which check failed that does not block. Or it
+                 was made by somebody else and lies outside, as it is
     needed       removed after use, and something that is to be made reads it, or a person wants it again
     stale        one of them differs, or an input is to be made again
     missing      never made
@@ -28,25 +29,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
-from cytopipe.defs.artifact import Artifact, Graph, Source, Twin
+from cytopipe.defs.artifact import Artifact, Graph, Outside, Source, Twin
 from cytopipe.defs.book import UNSEEN, Book, Record
 from cytopipe.defs.event import CHECKPOINT, EDITED, FAILED, MADE, REMOVED, SEEN, Event, named
 from cytopipe.defs.places import Places
 from cytopipe.defs.relations import Relations
-from cytopipe.defs.stamps import stamp_of_file, stamp_of_files, stamp_of_place
+from cytopipe.defs.stamps import Listing, stamp_of_file, stamp_of_files, stamp_of_place
 from cytopipe.errors import BusyError, CytopipeError
 from cytopipe.project import Project
 from cytopipe.provenance import Input
 from cytopipe.storage.archive import Archive, Place
 from cytopipe.storage.formats import SetFormat
 
-__all__ = ["NEEDED", "WANTED", "Change", "Events", "Ledger", "Read", "Status"]
+__all__ = ["NEEDED", "WANTED", "Change", "Events", "Ledger", "Read", "Status", "version_over"]
 
 NEEDED = "needed"
 WANTED = ("stale", "missing", "failed", "interrupted", NEEDED)
@@ -139,6 +141,7 @@ class Ledger:
         self.places = Places(project, graph, self.relations)
         self.archive = Archive(project.output)
         self.book = Book(project.home / "ledger.sqlite")
+        self._followed: set[tuple[str, str]] = set()  # judged outside, whose inputs are others now
 
     @cached_property
     def events(self) -> Events:
@@ -167,11 +170,14 @@ class Ledger:
             changed: dict[str, list[tuple[str, str]]] = {}
             for asset, key, known in self._changed_artifacts():
                 changed.setdefault(asset, []).append((key, known))
+            listing = Listing()
             # In the order of the flow: outside work is compared with entries of what it was made from.
             for asset in self.graph.makers:
-                found = self._look_at_artifacts(asset, changed.get(asset, ()), touched)
+                found = self._look_at_artifacts(asset, changed.get(asset, ()), touched, listing)
                 noticed += self._note(found, touched)
+                noticed += self._note(self._look_outside(asset), touched)
             self._judge_touched(touched)
+            self._follow()
         return [Change(event.asset, event.key, what) for event, what in noticed]
 
     def _note(
@@ -221,12 +227,18 @@ class Ledger:
             total.update("\n".join(self.relations.keys(by)).encode())
         for one in self.graph.artifacts:
             total.update(f"\n{one.asset} {one.code_version} {sorted(one.inputs.items())}".encode())
+            for asset in one.outside if self._looks_outside(one) else ():
+                lying = ((key, self.outside(asset, key)) for key in self.keys(one))
+                names = (f"{key}: {', '.join(map(str, of.files))}" for key, of in lying if of is not None)
+                total.update("\n".join(names).encode())
+            for when in (one.when, *one.reads_when.values()):
+                total.update(f" {sorted(self.relations.unused(when))}".encode() if when else b" ")
         return total.hexdigest()
 
     def _declare(self, touched: dict[str, set[str]]) -> None:
         """Write down which partitions there are and which files to watch, and look at declared values."""
         for asset, one in self.graph.by_asset.items():
-            keys = self._keys(one)
+            keys = self.keys(one)
             self.book.keep_keys(asset, keys)
             touched.setdefault(asset, set()).update(keys)
             if isinstance(one, Source):
@@ -234,11 +246,11 @@ class Ledger:
             else:
                 self._watch_artifacts(asset, one, keys)
 
-    def _keys(self, one: Artifact | Source) -> Sequence[str]:
+    def keys(self, one: Artifact | Source) -> Sequence[str]:
         """The partitions of which a state is kept; none of a table over data sets where none is declared."""
         if one.by is not None or isinstance(one, Source):
-            return self.relations.keys(one.by)
-        return ("",) if any(self._keys(self.graph.by_asset[of]) for of in one.inputs.values()) else ()
+            return self.relations.made_keys(one)
+        return ("",) if any(self.keys(self.graph.by_asset[of]) for of in one.inputs.values()) else ()
 
     def _watch_source(self, source: Source, keys: Iterable[str]) -> None:
         data_sets = self.project.data_sets.get(source.by.name, {}) if source.by else {}
@@ -248,8 +260,24 @@ class Ledger:
         )
 
     def _watch_artifacts(self, asset: str, step: Artifact, keys: Iterable[str]) -> None:
-        watched = ((key, self.places.place(asset, key).path) for key in keys)
+        outside = {key: of for key in keys if (of := self.outside(asset, key)) is not None}
+        watched = ((key, self.places.place(asset, key).path) for key in keys if key not in outside)
         self.book.watch_paths(asset, step.makes[asset].layout == "set", watched)
+        self.book.watch_files(asset, {key: [str(path) for path in of.files] for key, of in outside.items()})
+
+    def outside(self, asset: str, key: str) -> Outside | None:
+        """What lies outside of the project as a partition of an artifact, made by somebody else."""
+        step = self.graph.makers[asset]
+        if asset not in step.outside or step.by is None or not self._looks_outside(step):
+            return None
+        return step.outside[asset](self.project.data_set(step.by.name, key))
+
+    def _looks_outside(self, step: Artifact) -> bool:
+        """Whether the settings of any entry name a place outside where an artifact may lie."""
+        if not step.outside or step.outside_when is None:
+            return bool(step.outside)
+        when = step.outside_when
+        return len(self.relations.unused(when)) < len(self.relations.keys(when.of))
 
     # ------------------------------------------------------------------ the disk
 
@@ -286,7 +314,11 @@ class Ledger:
                 yield key, now
 
     def _look_at_artifacts(
-        self, asset: str, changed: Iterable[tuple[str, str]], touched: dict[str, set[str]]
+        self,
+        asset: str,
+        changed: Iterable[tuple[str, str]],
+        touched: dict[str, set[str]],
+        listing: Listing,
     ) -> Iterator[tuple[Event, str]]:
         """Artifacts that stand otherwise than the ledger knows (key, known stamp); what cannot be taken up
         is only written down.
@@ -294,7 +326,7 @@ class Ledger:
         step = self.graph.makers[asset]
         for key, known in changed:
             format, place = step.makes[asset], self.places.place(asset, key)
-            stamp = stamp_of_place(self.archive.root, place, format)
+            stamp = stamp_of_place(self.archive.root, place, format, listing)
             if stamp == known:
                 continue
             record = self.book.record(asset, key, MADE)
@@ -313,6 +345,62 @@ class Ledger:
                     continue
             self.book.keep_stamp(asset, key, stamp)
 
+    def _look_outside(self, asset: str) -> Iterator[tuple[Event, str]]:
+        """What lies outside as it was not noted yet."""
+        step = self.graph.makers[asset]
+        for key, paths, known in self.book.watched_outside(asset) if self._looks_outside(step) else ():
+            # A tag of an event holds no more than one digest.
+            stamp = hashlib.sha256(stamp_of_files(paths).encode()).hexdigest()[:32]
+            record = self.book.record(asset, key, MADE)
+            is_noted = record is not None and "outside" in record.facts
+            outside = self.outside(asset, key) if stamp != known or not is_noted else None
+            version = outside.digest() if outside is not None else None
+            self.book.keep_stamp(asset, key, stamp)
+            if version is None or (is_noted and record is not None and record.version == version):
+                continue
+            what = "lies outside, as somebody else made it" if not is_noted else "lies outside, and changed"
+            yield self._event_outside(step, asset, key, paths, version, stamp, what), what
+
+    def _event_outside(
+        self, step: Artifact, asset: str, key: str, paths: Sequence[str], version: str, stamp: str, what: str
+    ) -> Event:
+        reads = {upstream: self.read(step, name, key).version for name, upstream in step.inputs.items()}
+        inputs = self.relations.in_use(reads)
+        size = sum(Path(path).stat().st_size for path in paths)
+        shown = {"outside": self.project.relative(Path(paths[0])), "files": len(paths), "size_bytes": size}
+        return Event(
+            asset=asset,
+            key=key,
+            kind=MADE,
+            version=version,
+            code_version=step.code_version,
+            inputs=inputs,
+            cursors=self.cursors(step, key, inputs),
+            stamp=stamp,
+            words=what,
+            metadata={**shown, "how": what, "identity": version},
+        )
+
+    def _follow(self) -> None:
+        """Note again what lies outside where its inputs are others now, so that Dagster, too, calls it
+        fresh: it was not made from them.
+        """
+        events = []
+        for asset, key in sorted(self._followed):
+            record, outside = self.book.record(asset, key, MADE), self.outside(asset, key)
+            if record is None or outside is None or not all(path.is_file() for path in outside.files):
+                continue
+            paths = [str(path) for path in outside.files]
+            what = "lies outside, as it did"
+            step = self.graph.makers[asset]
+            events.append(self._event_outside(step, asset, key, paths, record.version, record.stamp, what))
+        self._followed.clear()
+        if events:
+            self.events.write(events)
+            touched: dict[str, set[str]] = {}
+            self._read_events(self.events.newest(), touched)
+            self._judge_touched(touched)
+
     def _is_being_made(self, place: Place) -> bool:
         """Whether a live run published what stands here and has not logged it yet."""
         try:
@@ -323,16 +411,38 @@ class Ledger:
         return bool(made and made.run_id) and self.events.is_live(made.run_id)
 
     def _changed_artifacts(self) -> Iterator[tuple[str, str, str]]:
-        """(asset, key, known stamp) of what may have changed: files of folders that were written in, and all
-        sets.
+        """(asset, key, known stamp) of what may have changed: what stands otherwise in folders that were
+        written in, and all sets.
         """
         for folder, known in self.book.folders():
-            now = stamp_of_file(self.archive.root / folder)
-            if now != known:
-                # The stamp is taken before the look: what is written meanwhile is seen next time.
-                self.book.keep_folder(folder, now)
-                yield from self.book.watched_paths(folder)
+            path = f"{self.archive.root}/{folder}"
+            now = stamp_of_file(path)
+            if now == known:
+                continue
+            # The stamp is taken before the look: what is written meanwhile is seen next time.
+            self.book.keep_folder(folder, now)
+            for asset, key, name, stamp in self.book.watched_paths(folder):
+                if stamp_of_file(f"{path}/{name}") != stamp:
+                    yield asset, key, stamp
         yield from self.book.watched_sets()
+
+    @contextmanager
+    def publishing(self, place: Place) -> Iterator[Callable[[], None]]:
+        """Within the block this process writes at a place; yields what to call when the history says so.
+
+        If nobody else had written into that folder since it was last looked at, it need not be looked through
+        again: a run that writes 25 of 100,000 images would look at all of them at its next refresh.
+        """
+        folder = place.path.rpartition("/")[0]
+        path = f"{self.archive.root}/{folder}"
+        before, after = stamp_of_file(path), ""
+
+        def told() -> None:
+            if before and after and self.book.folder(folder) == before:
+                self.book.keep_folder(folder, after)
+
+        yield told
+        after = stamp_of_file(path)
 
     def _take_up(
         self,
@@ -424,11 +534,11 @@ class Ledger:
             found[upstream] = (
                 self.read(step, name, key).version
                 if parts is None
-                else _version_over(parts)
+                else version_over(parts)
                 if many
                 else next(iter(parts.values()))
             )
-        return found
+        return self.relations.in_use(found)
 
     def cursors(self, step: Artifact, key: str, inputs: Mapping[str, str]) -> dict[str, int]:
         """From where Dagster compares: after what stands of an input, or before it where that is not the
@@ -471,7 +581,7 @@ class Ledger:
                 self._touch_consumers(asset, key, touched)
         for step in self.graph.artifacts:
             for asset in step.makes:
-                declared = self.relations.declared[step.by]
+                declared = self.relations.made_set(step)
                 for key in sorted(touched.pop(asset, set()) & declared):
                     state, version = self.book.state(asset, key)
                     status = self.judge(asset, key)
@@ -560,6 +670,12 @@ class Ledger:
     def judge(self, asset: str, key: str) -> Status:
         """Judge one partition against the records and states of its inputs."""
         step, record = self.graph.makers[asset], self.book.record(asset, key, MADE)
+        if record is not None and "outside" in record.facts:
+            if self.outside(asset, key) is not None:
+                if any(self._changes(step, asset, key, record)):
+                    self._followed.add((asset, key))
+                return Status(asset, key, "done", (), record)
+            record = None  # nothing lies there any more
         unmade = [self._unmade(step, name, key) for name in step.inputs]
         held = self._held(step, key, [one for some in unmade for one in some])
         changed = record is None or any(unmade) or self.book.content(asset, key)
@@ -575,8 +691,9 @@ class Ledger:
                 return Status(asset, key, "waiting", (f"made by {step.made_by}",))
             if self._has_nothing_to_gather(step):
                 return Status(asset, key, "waiting", ("the project file declares nothing to make it from",))
-            waiting = any(one.state == "waiting" for some in unmade for one in some)
-            state = "waiting" if waiting else "missing"
+            absent = self.absent(asset, key)
+            waiting = bool(absent) or any(one.state == "waiting" for some in unmade for one in some)
+            state, waits = "waiting" if waiting else "missing", [*absent, *waits]
             return Status(asset, key, state, tuple(waits) or ("never made",))
         reasons = [*self._changes(step, asset, key, record), *waits]
         if content := self.book.content(asset, key):
@@ -606,6 +723,29 @@ class Ledger:
         states = self.book.states(upstream, self.relations.parents(step, name, key))
         return [Status(upstream, part, state) for part, state in states.items() if state not in passed]
 
+    def absent(self, asset: str, key: str) -> tuple[str, ...]:
+        """What there is not, in words, so that a partition that was never made cannot be made."""
+        return tuple(self._absent(self.graph.makers[asset], asset, key))
+
+    def _absent(self, step: Artifact, asset: str, key: str) -> Iterator[str]:
+        """Why a partition cannot be made, now or ever: a source that there is not, parts of which none can be
+        made, or what was made together with it and lies outside.
+        """
+        together = [one for one in step.makes if one != asset and self.outside(one, key) is not None]
+        if together:
+            yield f"is made together with {together[0]}, which lies outside without it"
+        for name, upstream in step.inputs.items():
+            source = self.graph.sources.get(upstream)
+            parents = self.relations.parents(step, name, key)
+            if source is not None and source.by is not None:
+                sets = (self.project.data_set(source.by.name, part) for part in parents)
+                words = [source.absent(part) for part in sets]
+                yield from dict.fromkeys(words) if words and all(words) else ()
+            elif name in step.optional - step.dispensable and step.by is not None and parents:
+                states = self.book.states(upstream, parents)
+                if all(state == "waiting" for state in states.values()):
+                    yield f"{upstream} is waiting"
+
     def _has_nothing_to_gather(self, step: Artifact) -> bool:
         """Whether an artifact over all data sets has none: a project need not use every domain."""
         sets = [by for upstream in step.inputs.values() if (by := self.graph.by_asset[upstream].by)]
@@ -616,10 +756,12 @@ class Ledger:
         if record.code_version != step.code_version:
             yield f"code version {record.code_version or 'unknown'} -> {step.code_version}"
         for name, upstream in step.inputs.items():
+            if not self.relations.is_read(step, name, key):
+                continue
             now, then = self.read(step, name, key), record.inputs.get(upstream)
-            if then is None:
+            if then is None and now.parts:
                 yield f"{upstream} is a new input"
-            elif then != now.version:
+            elif then is not None and then != now.version:
                 yield self._told(step, name, asset, key, then, now)
 
     def _told(self, step: Artifact, name: str, asset: str, key: str, then: str, now: Read) -> str:
@@ -653,7 +795,7 @@ class Ledger:
             parts = {part: version for part, version in parts.items() if version}
         cursor = max((number for _, number in known.values()), default=0)
         if self.relations.is_many(step, name):
-            return Read(_version_over(parts), cursor, parts)
+            return Read(version_over(parts), cursor, parts)
         return Read(next(iter(parts.values()), ""), cursor, parts)
 
     def status(self, asset: str, key: str) -> Status:
@@ -661,11 +803,35 @@ class Ledger:
         state, reasons = self.book.state_and_reasons(asset, key)
         return Status(asset, key, state or "missing", reasons, self.book.record(asset, key, MADE))
 
-    def statuses(self, assets: Iterable[str], states: Iterable[str] = ()) -> Iterator[Status]:
-        """Every partition of `assets` (in one of `states`, if any is named), in the order of the file."""
+    def statuses(
+        self,
+        assets: Iterable[str],
+        states: Iterable[str] = (),
+        *,
+        keys: Mapping[str, Container[str]] | None = None,
+        noted: bool = False,
+    ) -> Iterator[Status]:
+        """Partitions of assets, in the order of the project file.
+
+        Parameters
+        ----------
+        assets : iterable of str
+        states : iterable of str
+            Only in one of these, if any is named.
+        keys : mapping of asset to container of str, optional
+            Only these partitions, of the assets in it.
+        noted : bool
+            Of what is done, only what has a note: a failed check, a removal.
+        """
+        chosen = tuple(states)
         for asset in assets:
-            for key, state, reasons in self.book.list_states(asset, tuple(states)):
+            own = None if keys is None else keys.get(asset, ())
+            for key, state, reasons in self.book.list_states(asset, chosen, keys=own, noted=noted):
                 yield Status(asset, key, state, reasons)
+
+    def n_done(self, asset: str) -> int:
+        """How many partitions are done, without any note."""
+        return self.book.count_done(asset)
 
     def counts(self) -> dict[str, dict[str, int]]:
         """For each asset, how many of its partitions are in each state."""
@@ -680,7 +846,7 @@ def _told_unmade(unmade: Sequence[Status], key: str) -> Iterator[str]:
         yield f"and {len(unmade) - 3} more of {unmade[0].asset}"
 
 
-def _version_over(parts: Mapping[str, str]) -> str:
+def version_over(parts: Mapping[str, str]) -> str:
     """The version over many partitions, whatever their order."""
     return hashlib.sha256("".join(f"{key}={parts[key]}\n" for key in sorted(parts)).encode()).hexdigest()
 

@@ -6,9 +6,10 @@ used, its own receipt leads on; where it was made anew since, the history does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from cytopipe.defs.book import Record
 from cytopipe.defs.event import MADE, SEEN, Event, named
 from cytopipe.defs.ledger import Ledger
 from cytopipe.errors import UserError
@@ -125,7 +126,7 @@ def _looked_up(
         asset=asset,
         key=key,
         version=version,
-        path=str(record.facts.get("path", "")) if is_current and record else _path(event),
+        path=_path(record.facts) if is_current and record else _path(event.metadata if event else {}),
         run_id=record.run_id if is_current and record else event.run_id if event else "",
         made_at=record.timestamp if is_current and record else event.timestamp if event else 0.0,
         code_version=record.code_version if is_current and record else event.code_version if event else "",
@@ -141,7 +142,8 @@ def _recipe(
     """What a version was made from: as its receipt says while it stands, else as its event does."""
     if asset in ledger.graph.sources:
         return [], dict(ledger.book.values(version) or {})
-    declared = key in ledger.relations.declared[ledger.graph.makers[asset].by]
+    is_outside = isinstance(told, Record) and "outside" in told.facts
+    declared = not is_outside and key in ledger.relations.made_set(ledger.graph.makers[asset])
     receipt = ledger.archive.receipt(ledger.places.place(asset, key)) if declared else None
     if receipt is not None and receipt.version == version and receipt.provenance is not None:
         made = receipt.provenance
@@ -157,5 +159,5 @@ def _recipe(
     return inputs, dict(parameters) if isinstance(parameters, dict) else {}
 
 
-def _path(event: Event | None) -> str:
-    return str(event.metadata.get("path", "")) if event else ""
+def _path(facts: Mapping[str, object]) -> str:
+    return str(facts.get("path", facts.get("outside", "")))

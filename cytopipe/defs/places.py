@@ -49,7 +49,7 @@ class Places:
         for asset, step in self.graph.makers.items():
             if not _matches(step.places[asset], step.makes[asset].layout, path):
                 continue
-            for key in self.relations.keys(step.by):
+            for key in self.relations.made_keys(step):
                 place, layout = self.place(asset, key), step.makes[asset].layout
                 if _holds(place, layout, path, step.makes[asset]):
                     return asset, key

@@ -9,16 +9,18 @@ One relation per edge of the graph, decided by the two sets of partitions:
     the artifact has none     all partitions of the input
     chosen                    the keys that the partition names itself
 
+Where the settings of an entry do not use an artifact (`When`), it has no partition, and is no input.
+
 The ledger, the runner and Dagster's own mappings (`cytopipe.defs.assets`) are all derived from it. The key
 of an artifact without partitions is the empty text.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
-from cytopipe.defs.artifact import Artifact, Graph, Partitions
+from cytopipe.defs.artifact import Artifact, Graph, Partitions, Source, When
 from cytopipe.project import Project
 
 __all__ = ["Relations"]
@@ -33,6 +35,9 @@ class Relations:
         self._wholes: dict[tuple[Partitions, Partitions], dict[str, str]] = {}
         self._parts: dict[tuple[Partitions, Partitions], dict[str, list[str]]] = {}
         self._choices: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
+        self._unused: dict[When, dict[str, str]] = {}
+        self._made: dict[Artifact, tuple[str, ...]] = {}
+        self._made_sets: dict[Artifact, frozenset[str]] = {}
 
     def keys(self, by: Partitions | None) -> tuple[str, ...]:
         """The keys of a set, in the order of the project file."""
@@ -47,8 +52,92 @@ class Relations:
         """The keys of every set, to ask whether one is declared."""
         return {by: frozenset(self.keys(by)) for by in (None, *self.graph.partitions)}
 
+    def made_keys(self, one: Artifact | Source) -> tuple[str, ...]:
+        """The partitions of an artifact or source: the keys of its set, those left out that settings do not
+        use.
+        """
+        if isinstance(one, Source) or one.when is None:
+            return self.keys(one.by)
+        if one not in self._made:
+            self._made[one] = self._used(one.when, one.by)
+        return self._made[one]
+
+    def made_set(self, one: Artifact | Source) -> frozenset[str]:
+        """The same, to ask whether there is one."""
+        keys = self.made_keys(one)
+        if isinstance(one, Source) or keys is self.keys(one.by):
+            return self.declared[one.by]
+        if one not in self._made_sets:
+            self._made_sets[one] = frozenset(keys)
+        return self._made_sets[one]
+
+    def is_used(self, one: Artifact | Source) -> bool:
+        """Whether the settings of any entry use it; True where there is no entry."""
+        return bool(self.made_keys(one)) or not self.keys(one.by)
+
+    def in_use(self, inputs: Mapping[str, str]) -> dict[str, str]:
+        """Inputs by their asset, without those that the settings of no entry use: Dagster has no edge to
+        them.
+        """
+        by_asset = self.graph.by_asset
+        return {
+            of: version for of, version in inputs.items() if of not in by_asset or self.is_used(by_asset[of])
+        }
+
+    def unused(self, when: When) -> dict[str, str]:
+        """The keys of `when.of` where settings do not use something, with the reason in words."""
+        if when not in self._unused:
+            data_sets = self.project.data_sets.get(when.of.name, {})
+            words = {key: when.unused(data_sets[key]) for key in self.keys(when.of)}
+            self._unused[when] = {key: told for key, told in words.items() if told}
+        return self._unused[when]
+
+    def _used(self, when: When, by: Partitions | None) -> tuple[str, ...]:
+        keys, unused = self.keys(by), self.unused(when)
+        if not unused or by is None:
+            return keys
+        if len(unused) == len(self.keys(when.of)):
+            return ()
+        whole = {key: key for key in keys} if by is when.of else self.whole(by, when.of)
+        return tuple(key for key in keys if whole[key] not in unused)
+
+    def is_read(self, step: Artifact, name: str, key: str) -> bool:
+        """Whether settings let partition `key` of an artifact read its input `name`."""
+        when = step.reads_when.get(name)
+        if when is None or not (unused := self.unused(when)):
+            return True
+        of = key if step.by is when.of else self.whole(step.by, when.of).get(key) if step.by else ""
+        return of not in unused
+
     def parents(self, step: Artifact, name: str, key: str) -> Sequence[str]:
         """The keys of the input `name` that partition `key` of an artifact is made from."""
+        if not self.is_read(step, name, key):
+            return ()
+        upstream = self.graph.by_asset[step.inputs[name]]
+        return self._among(upstream, self._parents(step, name, key))
+
+    def parents_of_all(self, step: Artifact, name: str, keys: set[str]) -> set[str]:
+        """The keys of the input `name` that any of these partitions is made from."""
+        upstream = self.graph.by_asset[step.inputs[name]]
+        if upstream.by is step.by and name not in step.chosen and name not in step.reads_when:
+            return keys & self.made_set(upstream)
+        return {parent for key in keys for parent in self.parents(step, name, key)}
+
+    def children(self, step: Artifact, name: str, key: str) -> Sequence[str]:
+        """The partitions of an artifact that are made from partition `key` of its input `name`."""
+        found = self._among(step, self._children(step, name, key))
+        return (
+            found if name not in step.reads_when else [one for one in found if self.is_read(step, name, one)]
+        )
+
+    def _among(self, one: Artifact | Source, keys: Sequence[str]) -> Sequence[str]:
+        """Those of `keys` of which there is a partition."""
+        if isinstance(one, Source) or one.when is None or not self.unused(one.when):
+            return keys
+        made = self.made_set(one)
+        return [key for key in keys if key in made]
+
+    def _parents(self, step: Artifact, name: str, key: str) -> Sequence[str]:
         of, upstream = step.by, self.graph.by_asset[step.inputs[name]].by
         if name in step.chosen:
             return self._chosen(step, name).get(key, ())
@@ -62,8 +151,7 @@ class Relations:
             return (self.whole(of, upstream)[key],)
         return self.parts(upstream, of).get(key, ())
 
-    def children(self, step: Artifact, name: str, key: str) -> Sequence[str]:
-        """The partitions of an artifact that are made from partition `key` of its input `name`."""
+    def _children(self, step: Artifact, name: str, key: str) -> Sequence[str]:
         of, upstream = step.by, self.graph.by_asset[step.inputs[name]].by
         if name in step.chosen:
             return [child for child, parents in self._chosen(step, name).items() if key in parents]

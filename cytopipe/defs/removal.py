@@ -94,7 +94,7 @@ def _stands(ledger: Ledger, asset: str, key: str) -> bool:
 def _unused(ledger: Ledger, asset: str, key: str) -> Iterator[str]:
     """Why a partition is still needed: it is not whole itself, or something is to be made from it."""
     state, reasons = ledger.book.state_and_reasons(asset, key)
-    if state != "done":
+    if state != "done" and _is_used(ledger, asset, key):
         yield f"it is {state}: {'; '.join(reasons)}"
     for step, name in ledger.graph.consumers[asset]:
         children = ledger.relations.children(step, name, key)
@@ -102,6 +102,11 @@ def _unused(ledger: Ledger, asset: str, key: str) -> Iterator[str]:
             for child, of_child in ledger.book.states(made, children).items():
                 if of_child != "done":
                     yield f"{named(made, child)} is {of_child}"
+
+
+def _is_used(ledger: Ledger, asset: str, key: str) -> bool:
+    """Whether the settings use a partition; what was switched off is not made again for its own sake."""
+    return key in ledger.relations.made_set(ledger.graph.makers[asset])
 
 
 def remove(
@@ -130,19 +135,22 @@ def remove(
 
         def events(some: Sequence[tuple[str, str]] = some) -> list[Event]:
             _refuse_while_running(places, running())
-            return [
-                _event(ledger, *one)
-                for one in some
-                if _stands(ledger, *one) and not any(_unused(ledger, *one))
-            ]
+            return [_event(ledger, *one) for one in _free(ledger, some) if _is_used(ledger, *one)]
 
         with ledger.telling(events) as told:
-            for event in told:
+            # Of what was switched off no event tells: switched on again, it is made again.
+            off = [one for one in _free(ledger, some) if not _is_used(ledger, *one)]
+            for asset, key in (*((event.asset, event.key) for event in told), *off):
                 try:
-                    ledger.archive.remove(ledger.places.place(event.asset, event.key))
+                    ledger.archive.remove(ledger.places.place(asset, key))
                 except CytopipeError as error:
                     problems.append(error)
     return problems
+
+
+def _free(ledger: Ledger, places: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """What of some partitions still stands, and nothing needs."""
+    return (one for one in places if _stands(ledger, *one) and not any(_unused(ledger, *one)))
 
 
 def want_again(ledger: Ledger, chosen: Iterable[tuple[str, str]]) -> None:

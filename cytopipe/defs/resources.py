@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from dagster import ConfigurableResource, DagsterInstance
 
+from cytopipe.defs.stamps import stamp_of_file
 from cytopipe.errors import CytopipeError
 from cytopipe.project import PROJECT_FILE, Project, find_project, read_project
 from cytopipe.project.settings import Settings
 
-__all__ = ["ProjectResource", "project_here", "project_of"]
+__all__ = ["ProjectResource", "project_here", "project_of", "read_once"]
+
+_read: dict[Path, tuple[str, Project]] = {}
+
+
+@contextlib.contextmanager
+def read_once(project: Project) -> Iterator[None]:
+    """Within the block, runs of this process take the project as it was read, unless its file changes: a
+    screen is found on disk by its hundred thousand images.
+    """
+    file = project.file.resolve()
+    _read[file] = (stamp_of_file(file), project)
+    try:
+        yield
+    finally:
+        del _read[file]
 
 
 class ProjectResource(ConfigurableResource):
@@ -25,7 +43,11 @@ class ProjectResource(ConfigurableResource):
 
     def read(self, instance: DagsterInstance) -> Project:
         """Read the project file as it is now; a `ProjectError` says what is wrong with it."""
-        return read_project(Path(self.file)) if self.file else project_of(instance)
+        if not self.file:
+            return project_of(instance)
+        file = Path(self.file).resolve()
+        stamp, project = _read.get(file, ("", None))
+        return project if project and stamp == stamp_of_file(file) else read_project(file)
 
 
 def project_of(instance: DagsterInstance) -> Project:

@@ -26,6 +26,7 @@ from cytopipe.defs.artifact import Artifact, Graph
 from cytopipe.defs.history import History, asset_key
 from cytopipe.defs.jobs import MAINTENANCE_JOB, job_name
 from cytopipe.defs.ledger import NEEDED, Ledger, Status
+from cytopipe.defs.relations import Relations
 from cytopipe.defs.resources import project_of
 from cytopipe.defs.running import range_tags
 from cytopipe.defs.selection import operations, plan_runs
@@ -43,10 +44,14 @@ _NOT_ENDED = [
 ]
 
 
-def schedules_of(graph: Graph) -> list[ScheduleDefinition]:
+def schedules_of(relations: Relations) -> list[ScheduleDefinition]:
     """A nightly schedule per operation, and the weekly maintenance."""
-    zone = _time_zone()
-    nights = [_nightly(graph, name, steps, zone) for name, _, steps in operations(graph)]
+    zone, graph = _time_zone(), relations.graph
+    nights = [
+        _nightly(graph, name, steps, zone)
+        for name, _, steps in operations(graph)
+        if any(relations.is_used(step) for step in steps)
+    ]
     return [*nights, _weekly(zone)]
 
 

@@ -31,6 +31,7 @@ SOURCES = (
         "screen/aggregate_settings",
         "How features of cells become profiles of perturbations.",
         lambda screen: screen.aggregation,
+        without=("omezarr_export_overlays",),
     ),
     settings_of(
         "screen/montage_settings",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 __all__ = [
+    "ALIKE",
     "ALL_CYCLES",
     "BASES_IN_PLACE",
     "CONVERTED",
@@ -104,6 +105,12 @@ def _counts_fall(stats: DataFrame) -> CheckResult:
     return CheckResult(tuple(wrong))
 
 
+def _alike(metadata: DataFrame) -> CheckResult:
+    from cytopipe.screen.microscope import check_acquisitions
+
+    return CheckResult(tuple(str(one) for one in check_acquisitions(metadata)), {"n_files": len(metadata)})
+
+
 def _placed(positions: DataFrame) -> CheckResult:
     lost = positions.loc[~np.isfinite(positions[["i", "j"]]).all(axis=1), "tile"].tolist()
     twice = positions.loc[positions["tile"].duplicated(), "tile"].tolist()
@@ -190,6 +197,12 @@ COUNTS_FALL = Check(
     name="counts_fall",
     description="No count is negative, and no more nuclei are left than were found.",
     evaluate=_counts_fall,
+)
+ALIKE = Check(
+    name="alike",
+    description="All files of a well are of one size, type and pixel size, and no cycle is absent.",
+    evaluate=_alike,
+    blocking=False,
 )
 PLACED = Check(name="placed", description="Every tile has one place in its well.", evaluate=_placed)
 MODEL_READABLE = Check(

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cytopipe.defs.artifact import Described
+from cytopipe.defs.artifact import Described, Nothing
 from cytopipe.defs.screen_sources import Files
-from cytopipe.errors import InputError
+from cytopipe.errors import CytopipeError, InputError
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "TILE_NAME",
     "WELL_NAME",
+    "acquired",
     "as_labels",
     "as_like",
     "converted",
@@ -39,6 +40,7 @@ __all__ = [
     "stitched",
     "table_place",
     "tiles_of",
+    "with_barcodes",
 ]
 
 TILE_NAME = "P-{plate}_W-{well}_T-{tile}"
@@ -80,8 +82,9 @@ def converted(tile: DataSet, raw: Files, acquisition: Acquisition) -> Iterator[t
 
     order = {name: number for number, name in enumerate(acquisition.channels)}
     by_cycle: dict[int, list[tuple[str, Path]]] = {}
-    for (cycle, channel), path in raw.items():
-        by_cycle.setdefault(cycle, []).append((channel, path))
+    for (cycle, channel), path in _in_order(raw, acquisition):
+        # Rounds of the phenotype are one image, their channels behind each other.
+        by_cycle.setdefault(cycle if acquisition.has_cycles else 0, []).append((channel, path))
     size = acquisition.pixel_size_um
     for cycle, files in sorted(by_cycle.items()):
         if strange := [channel for channel, _ in files if channel and channel not in order]:
@@ -91,6 +94,38 @@ def converted(tile: DataSet, raw: Files, acquisition: Acquisition) -> Iterator[t
         pixels = convert([MicroscopeFile(path, **place, cycle=cycle or None) for _, path in files])
         names = _channels_of(pixels, [channel for channel, _ in files], acquisition, files[0][1])
         yield cycle, Image(pixels, "CYX", names, pixel_size_um=(size, size))
+
+
+def _in_order(raw: Files, acquisition: Acquisition) -> list[tuple[tuple[int, str], Path]]:
+    """Files by cycle or round, rounds as the project file orders them."""
+    rounds = getattr(acquisition, "rounds", [])
+    rank = {number: at for at, number in enumerate(rounds)}
+    return sorted(raw.items(), key=lambda one: (rank.get(one[0][0], one[0][0]), one[0][1]))
+
+
+def acquired(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
+    """What the files of a well say of themselves, a row per file, in the order of tiles."""
+    import pandas as pd
+
+    from cytopipe.screen.microscope import ACQUISITION_COLUMNS, MicroscopeFile, acquisitions
+
+    tables, faults, n_files = [], [], 0
+    for key, files in raw.items():
+        place = {"plate": well.entry.plate, "well": well.entry.well, "tile": int(key.rpartition("|")[2])}
+        for (cycle, _), path in sorted(files.items()):
+            n_files += 1
+            try:
+                tables.append(acquisitions([MicroscopeFile(path, **place, cycle=cycle or None)]))
+            except CytopipeError as error:
+                faults.append(str(error))
+    if not n_files:
+        return Nothing("no file of a microscope is named")
+    empty = pd.DataFrame(columns=list(ACQUISITION_COLUMNS))
+    table = pd.concat(tables, ignore_index=True) if tables else empty
+    table["file"] = [Path(one).name for one in table["file"]]
+    notes = {"warning": f"{len(faults)} files cannot be read: {'; '.join(faults[:_TOLD])}"} if faults else {}
+    known = int(table[["stage_y_um", "stage_x_um"]].notna().all(axis=1).sum())
+    return Described(table, {"n_files": n_files, "n_with_stage": known}, notes)
 
 
 def _channels_of(
@@ -223,8 +258,10 @@ def stitched(
     made: Mapping[str, Handle],
     stage: DataFrame | None,
     settings: StitchingSettings,
+    metadata: DataFrame | None = None,
 ) -> Described:
-    """Where the tiles of a well that stand lie, from what their first channel shows in common.
+    """Where the tiles of a well that stand lie, from what their first channel shows in common; looked for
+    where the stage was, as its table says, or else the files themselves.
 
     Raises
     ------
@@ -240,10 +277,13 @@ def stitched(
     expected = None
     if settings.layout == "stage":
         pixel_um = well.entry.settings.acquisitions[of].pixel_size_um
+        if stage is None and metadata is not None:
+            stage = _stage_in(metadata)
         at = {} if stage is None else stage.set_index("tile")[["y_pos", "x_pos"]].to_dict("index")
         if lost := [tile for tile in names if tile not in at]:
             raise InputError(
-                f"the stage says nothing of tiles {', '.join(map(str, lost[:_TOLD]))}",
+                "neither a table nor the files say where the stage was for tiles "
+                + ", ".join(map(str, lost[:_TOLD])),
                 where=f"well {well.key}",
                 next=f"Name a table: {of}: positions, or a grid: {of}: stitching: {{layout: row}}.",
             )
@@ -264,6 +304,13 @@ def stitched(
     return Described(table, counts, {**notes, **missing}, png(drawn))
 
 
+def _stage_in(metadata: DataFrame) -> DataFrame:
+    """Where the stage was at the first image of each tile of which a file says it."""
+    known = metadata[metadata[["stage_y_um", "stage_x_um"]].notna().all(axis=1)]
+    known = known.drop_duplicates("tile").rename(columns={"stage_y_um": "y_pos", "stage_x_um": "x_pos"})
+    return known[["tile", "y_pos", "x_pos"]].reset_index(drop=True)
+
+
 def noted(well: DataSet, tiles: Mapping[int, Handle]) -> DataFrame:
     """Place, area and box of every label of the tiles of a well."""
     import pandas as pd
@@ -276,6 +323,12 @@ def noted(well: DataSet, tiles: Mapping[int, Handle]) -> DataFrame:
         labels = one.load().load()
         tables.append(extract_phenotype_minimal(labels, labels, place | {"tile": tile}))
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def with_barcodes(well_info: DataFrame, tiles: Mapping[int, Handle]) -> DataFrame:
+    """The nuclei of a well with the barcodes that their tiles found; a cell without reads has none."""
+    place = ["plate", "well", "tile", "cell"]
+    return well_info.merge(joined(tiles), on=place, how="left", validate="one_to_one")
 
 
 def joined(tiles: Mapping[int, Handle]) -> DataFrame:

@@ -2,8 +2,7 @@
 
 sbs/aligned, ... -> sbs/omezarr/aligned, segmentation, ... (a tile each) -> sbs/omezarr/plate
 
-A tile has a partition here where its acquisition is exported at all; of stages that the project file does not
-list, nothing is made.
+Of stages that the project file does not list there are no partitions.
 """
 
 from __future__ import annotations
@@ -12,9 +11,10 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, Partitions, artifact
-from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES, SCREENS, WELLS, settings_of
+from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Nothing, artifact
+from cytopipe.defs.screen_sources import PHENOTYPE_TILES, PLATES, SBS_TILES, WELLS, settings_of
 from cytopipe.defs.screen_twins import twins_of
+from cytopipe.defs.screen_when import plate_exported, stage_exported
 from cytopipe.project import DataSet
 from cytopipe.screen.omezarr import stacked
 from cytopipe.screen.stages import STAGES, Stage
@@ -27,41 +27,20 @@ from cytopipe.storage.formats.tiffs import ImageFiles
 if TYPE_CHECKING:
     from cytopipe.project.screen.exports import OmeZarrExport
 
-__all__ = ["MEMBERS", "PHENOTYPE_EXPORTS", "SBS_EXPORTS", "export_of"]
+__all__ = ["MEMBERS", "SAME_CHANNELS", "export_of", "field_of_well", "laid_out"]
 
-_OFF = "the project file exports no images of this stage"
-
-
-def _exports(tiles: Partitions, name: str, title: str) -> Partitions:
-    return Partitions(
-        name=name,
-        title=title,
-        within={
-            tiles: lambda tile: tile.key,
-            WELLS: lambda tile: tile.entry.well_key,
-            PLATES: lambda tile: tile.entry.plate_key,
-            SCREENS: lambda tile: tile.entry.screen,
-        },
-        dimensions=("screen_wells", "tile"),
-        per_run=100,
-    )
-
-
-SBS_EXPORTS = _exports(SBS_TILES, "sbs_omezarr", "tile whose sequencing images are exported")
-PHENOTYPE_EXPORTS = _exports(PHENOTYPE_TILES, "phenotype_omezarr", "tile whose stained images are exported")
-_BY = {"sbs": SBS_EXPORTS, "phenotype": PHENOTYPE_EXPORTS}
+_BY = {"sbs": SBS_TILES, "phenotype": PHENOTYPE_TILES}
 _TITLES = {"sbs": "sequencing", "phenotype": "phenotype"}
 
 
 def _settings(acquisition: str):
     def read(screen):
         one = screen.acquisitions.get(acquisition)
-        if one is None:
-            return None
-        return one.omezarr.model_copy(update={"stages": list(screen.exported(acquisition))})
+        return None if one is None else one.omezarr
 
-    description = f"Which {_TITLES[acquisition]} images are exported as OME-Zarr, and how."
-    return settings_of(f"screen/{acquisition}/omezarr_settings", description, read)
+    description = f"How {_TITLES[acquisition]} images are exported as OME-Zarr."
+    which = ("export", "stages", "plate", "well", "overlays")  # they decide what is made, not how
+    return settings_of(f"screen/{acquisition}/omezarr_settings", description, read, without=which)
 
 
 def _acquisition(stage: Stage) -> str:
@@ -99,9 +78,10 @@ def export_of(stage: Stage) -> str:
     return f"screen/{_acquisition(stage)}/omezarr/{stage.omezarr_folder}"
 
 
-def _laid_out(
+def laid_out(
     image: Image, settings: OmeZarrExport, files: Mapping[str, tuple[str, ...]] | None = None
 ) -> LaidOut:
+    """An image with the way in which the project file wants it written."""
     layout = OmeZarr(
         ngff=settings.ngff_version,
         chunk_shape=settings.chunk_shape,
@@ -123,17 +103,17 @@ def _export_of(stage: Stage) -> Artifact:
     """The export of a stage that makes one image for each tile, or for each well."""
     of = _acquisition(stage)
 
-    def exported(part: DataSet, image: Handle, settings: OmeZarrExport) -> Described | Nothing:
+    def exported(part: DataSet, image: Handle | None, settings: OmeZarrExport) -> Described | Nothing:
         from dataclasses import replace
 
-        if settings is None or stage.name not in settings.stages:
-            return Nothing(_OFF)
+        if image is None:
+            return Nothing("there is no image of this stage")
         found = image.load()
         names = _channels(found, stage)
         if isinstance(found, ImageFiles):
             own = {name: one.channel_names for name, one in found.items()}
-            return Described(_laid_out(stacked(found, names), settings, own))
-        return Described(_laid_out(replace(found, channel_names=names), settings))
+            return Described(laid_out(stacked(found, names), settings, own))
+        return Described(laid_out(replace(found, channel_names=names), settings))
 
     exported.__doc__ = (
         f"The image of {stage.name} as OME-Zarr: the TIFF's pixels, and coarser levels for viewers."
@@ -145,6 +125,7 @@ def _export_of(stage: Stage) -> Artifact:
         place=f"screen/{{screen}}/{stage.omezarr_place}",
         inputs={"image": stage.asset, "settings": f"screen/{of}/omezarr_settings"},
         checks=(SAME_PIXELS,),
+        when=stage_exported(of, stage.name),
         twins=twins_of(stage),
     )(exported)
 
@@ -153,14 +134,12 @@ def _labelled_export_of(stage: Stage, shown: str, masks: tuple[str, ...]) -> Art
     """The export of a stage that makes masks: the image they were found on, with the masks as labels."""
     of = _acquisition(stage)
 
-    def with_labels(image: Image, found: Mapping[str, Image], settings: OmeZarrExport) -> object:
+    def with_labels(image: Image, found: Mapping[str, Image], settings: OmeZarrExport) -> Described:
         from dataclasses import replace
 
-        if settings is None or stage.name not in settings.stages:
-            return Nothing(_OFF)
         labelled = replace(image, labels=dict(found))
         counts = {f"n_{name}": int(one.load().max(initial=0)) for name, one in found.items()}
-        return Described(_laid_out(labelled, settings), counts)
+        return Described(laid_out(labelled, settings), counts)
 
     if masks == ("nuclei", "cells"):
 
@@ -184,6 +163,7 @@ def _labelled_export_of(stage: Stage, shown: str, masks: tuple[str, ...]) -> Art
             "settings": f"screen/{of}/omezarr_settings",
         },
         checks=(SAME_PIXELS,),
+        when=stage_exported(of, stage.name),
         twins=twins_of(stage, masks),
     )(exported)
 
@@ -192,12 +172,26 @@ _WELL = re.compile(r"([A-Za-z]+)0*([0-9]+)")
 
 
 def _field(key: str) -> str:
-    """``A/1/7`` of ``crop.1-A01|7``; a well that is no row and column stands in row W."""
+    """``A/1/7`` of ``crop.1-A01|7``."""
     well, _, tile = key.partition("|")
-    name = well.rpartition("-")[2]
+    return f"{field_of_well(well)}/{tile}"
+
+
+def field_of_well(key: str) -> str:
+    """``A/1`` of ``crop.1-A01``; a well that is no row and column stands in row W."""
+    name = key.rpartition("-")[2]
     match = _WELL.fullmatch(name)
     row, column = match.groups() if match else ("W", re.sub("[^A-Za-z0-9]", "", name) or "0")
-    return f"{row.upper()}/{column}/{tile}"
+    return f"{row.upper()}/{column}"
+
+
+def _stage_of(acquisition: str, folder: str) -> str:
+    """The stage whose images lie in a folder of an acquisition's exports."""
+    return next(
+        stage.name
+        for stage in STAGES.values()
+        if stage.is_image and stage.omezarr_folder == folder and _acquisition(stage) == acquisition
+    )
 
 
 def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
@@ -214,9 +208,9 @@ def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
         Of segmentation, corrected and aligned images the first that is exported; files are shared with the
         tiles' own exports and take no space.
         """
-        one = plate.entry.settings.acquisitions.get(acquisition)
+        one = plate.entry.settings.acquisitions[acquisition]
         some = next((found for found in (first, second, third) if found), {})
-        if one is None or not one.omezarr.plate or not some:
+        if not some:
             return Nothing("no tile of this plate is exported as OME-Zarr")
         fields = {_field(key): handle.path for key, handle in some.items()}
         value = Plate(f"{plate.entry.screen} {plate.entry.plate}", fields, ngff=one.omezarr.ngff_version)
@@ -233,7 +227,9 @@ def _plate_of(acquisition: str, preferred: tuple[str, ...]) -> Artifact:
             for name, one in zip(("first", "second", "third"), preferred, strict=True)
         },
         optional=("first", "second", "third"),
+        dispensable=("first", "second", "third"),
         checks=(SAME_CHANNELS,),
+        when=plate_exported(acquisition, *(_stage_of(acquisition, one) for one in preferred)),
     )(plate)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
+    ALIKE,
     CONVERTED,
     COUNTS_FALL,
     FIELD_USABLE,
@@ -27,6 +28,7 @@ from cytopipe.defs.screen_checks import (
 from cytopipe.defs.screen_images import (
     TILE_NAME,
     WELL_NAME,
+    acquired,
     as_labels,
     as_like,
     converted,
@@ -59,7 +61,7 @@ if TYPE_CHECKING:
         StitchingSettings,
     )
 
-__all__ = ["MEMBERS"]
+__all__ = ["MEMBERS", "names_left"]
 
 _image, _table = partial(image_place, "phenotype"), partial(table_place, "phenotype")
 _declared = settings_in("phenotype")
@@ -72,7 +74,12 @@ SOURCES = (
         "screen/phenotype/raw", PHENOTYPE_TILES, "Images of the microscope, of stained cells; never written."
     ),
     _declared(
-        "acquisition", "Channels and pixel size of the phenotype images.", "", "channels", "pixel_size_um"
+        "acquisition",
+        "Channels and pixel size of the phenotype images, and the order of rounds.",
+        "",
+        "channels",
+        "pixel_size_um",
+        "rounds",
     ),
     _declared(
         "ic_settings",
@@ -166,11 +173,11 @@ def aligned(tile: DataSet, corrected: Image, alignment_settings: PhenotypeAlignm
     from cytopipe.screen.thumbnails import composite, png
 
     made = align_phenotype(corrected.load(), alignment_settings)
-    names = _names_left(corrected.channel_names, alignment_settings)
+    names = names_left(corrected.channel_names, alignment_settings)
     return Described(as_like(made, corrected, "CYX", names), picture=png(composite(made)))
 
 
-def _names_left(names: tuple[str, ...], settings: PhenotypeAlignmentSettings) -> tuple[str, ...]:
+def names_left(names: tuple[str, ...], settings: PhenotypeAlignmentSettings) -> tuple[str, ...]:
     """Names of the channels that are left, where each channel stands after all steps."""
     left = list(names)
     for step in settings.steps:
@@ -282,10 +289,26 @@ def well_features(well: DataSet, features: Mapping[str, Handle]) -> Described | 
 
 
 @artifact(
+    "screen/phenotype/metadata",
+    PARQUET,
+    by=WELLS,
+    optional=("raw",),
+    place=f"screen/{{screen}}/preprocess/metadata/phenotype/{WELL_NAME}__combined_metadata.parquet",
+    checks=(ALIKE,),
+)
+def metadata(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
+    """What the files of the microscope say of themselves: size, channels, pixel size, place of the stage."""
+    if not well.entry.tiles.get("phenotype"):
+        return Nothing("the well was not stained")
+    return acquired(well, raw)
+
+
+@artifact(
     "screen/phenotype/positions",
     PARQUET,
     by=WELLS,
-    optional=("aligned",),
+    optional=("aligned", "metadata"),
+    dispensable=("metadata",),
     place=_table("positions", WELL_NAME),
     checks=(PLACED,),
 )
@@ -293,6 +316,7 @@ def positions(
     well: DataSet,
     aligned: Mapping[str, Handle],
     stage: DataFrame | None,
+    metadata: DataFrame | None,
     stitching_settings: StitchingSettings,
 ) -> Described | Nothing:
     """Where the tiles of a well lie, in px of the well: from their overlaps, and from the stage where tiles
@@ -300,7 +324,7 @@ def positions(
     """
     if not well.entry.tiles.get("phenotype"):
         return Nothing("the well has no phenotype images")
-    return stitched(well, "phenotype", aligned, stage, stitching_settings)
+    return stitched(well, "phenotype", aligned, stage, stitching_settings, metadata)
 
 
 @artifact(
@@ -339,6 +363,7 @@ MEMBERS = (
     cytoplasm,
     features,
     well_features,
+    metadata,
     positions,
     well_minimal,
 )

@@ -72,21 +72,16 @@ EACH_CYCLE_ONCE = each_once("each_cycle_once", "Every cycle of a tile has one ro
 def _files_of(plate: DataSet) -> list[dict[str, Any]]:
     """For each acquisition and well of a plate, how many files are there, and what is absent."""
     rows = []
-    for of, acquisition in plate.entry.settings.acquisitions.items():
-        images = acquisition.find(plate.base)
-        own = {
-            (well, tile): files
-            for (name, well, tile), files in images.tiles.items()
-            if name == plate.entry.plate
-        }
-        kinds = sorted({kind for files in own.values() for kind in files})
+    for of in plate.entry.settings.acquisitions:
+        own = _kinds_of_tiles(plate, of)
+        kinds = list(dict.fromkeys(kind for some in own.values() for kind in some))
         tiles = sorted({tile for _, tile in own})
         for well in dict.fromkeys(well for well, _ in own):
             absent = [
-                f"tile {tile}" + (f", cycle {cycle}" if cycle else "") + (f", {channel}" if channel else "")
+                f"tile {tile}{kind}"
                 for tile in tiles
-                for cycle, channel in kinds
-                if (cycle, channel) not in own.get((well, tile), ())
+                for kind in kinds
+                if kind not in own.get((well, tile), ())
             ]
             expected = len(tiles) * len(kinds)
             row = {
@@ -97,6 +92,28 @@ def _files_of(plate: DataSet) -> list[dict[str, Any]]:
             }
             rows.append(row | {"absent": absent[:_TOLD]})
     return rows
+
+
+def _kinds_of_tiles(plate: DataSet, of: str) -> dict[tuple[str, int], list[str]]:
+    """For each well and tile of a plate, in words, which images of the microscope there are, and what a
+    folder of Brieflow has.
+    """
+    settings, name = plate.entry.settings, plate.entry.plate
+    repeated = settings.acquisitions[of].repeated
+    found = {
+        (well, tile): [
+            (f", {repeated} {cycle}" if cycle else "") + (f", {channel}" if channel else "")
+            for cycle, channel in sorted(files)
+        ]
+        for (of_plate, well, tile), files in settings.tiles(of, plate.base).items()
+        if of_plate == name
+    }
+    tree = settings.tree(plate.base)
+    for asset, there in tree.kinds(of).items() if tree is not None else ():
+        for of_plate, well, tile in there:
+            if of_plate == name and (well, tile) in found:
+                found[well, tile].append(f", {asset.removeprefix(f'screen/{of}/')}")
+    return found
 
 
 SOURCES = (
@@ -389,6 +406,7 @@ def _thresholds(reads: pd.DataFrame) -> tuple[list[float], list[float]]:
     CELLS,
     by=WELLS,
     optional=("segmentation", "reads", "cell_barcodes"),
+    dispensable=("segmentation",),
     inputs={
         "segmentation": "screen/sbs/segmentation",
         "reads": "screen/sbs/reads",
@@ -466,6 +484,7 @@ def _all_cells(well: DataSet, called: Mapping[int, Handle], segmented: Mapping[i
     PLATE,
     by=PLATES,
     optional=("sbs_images", "phenotype_images", "reads", "cells"),
+    dispensable=("sbs_images", "phenotype_images", "reads", "cells"),
     inputs={"quality_settings": "screen/quality_settings"},
     place="screen/{screen}/qc/plate#P-{plate}_",
     checks=_checks("files_present", "cells_called"),

@@ -4,6 +4,9 @@ raw -> images -> aligned -> log_filtered -> standard_deviation -> peaks --+
           |         |            +--------> max_filtered -----------------+-> bases -> reads -> cell_barcodes
           +-> ic_fields (well) -> corrected -> nuclei, cells -------------+
 
+Filtered images, peaks and bases are made for the methods median and percentile alone, or where an export asks
+for them; read_model (well) for the method model alone.
+
 reads, cell_barcodes, nuclei of all tiles -> well_reads, well_cells, well_info
 """
 
@@ -17,6 +20,7 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
+    ALIKE,
     ALL_CYCLES,
     BASES_IN_PLACE,
     CONVERTED,
@@ -34,6 +38,7 @@ from cytopipe.defs.screen_checks import (
 from cytopipe.defs.screen_images import (
     TILE_NAME,
     WELL_NAME,
+    acquired,
     as_like,
     converted,
     counted_once,
@@ -46,6 +51,7 @@ from cytopipe.defs.screen_images import (
     stitched,
     table_place,
     tiles_of,
+    with_barcodes,
 )
 from cytopipe.defs.screen_sources import (
     LIBRARY,
@@ -57,6 +63,7 @@ from cytopipe.defs.screen_sources import (
     settings_of,
     stage_of,
 )
+from cytopipe.defs.screen_when import BY_MODEL, BY_PEAKS, PEAK_METHODS, filtered
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.document import JSON
@@ -212,6 +219,7 @@ def _residuals(found) -> dict[str, object]:
     by=SBS_TILES,
     place=_image("log_filtered"),
     checks=(same_size("aligned"),),
+    when=filtered("log_filter", "compute_standard_deviation", "find_peaks", "max_filter"),
 )
 def log_filtered(tile: DataSet, aligned: Image, log_settings: FilterSettings) -> Described:
     """Spots brought out by a Laplacian of Gaussian, bases alone; DAPI as it was. uint16 TCYX."""
@@ -228,7 +236,12 @@ def _extra(image: Image) -> list[int]:
 
 
 @artifact(
-    "screen/sbs/standard_deviation", TIFF, by=SBS_TILES, place=_image("standard_deviation"), checks=(FINITE,)
+    "screen/sbs/standard_deviation",
+    TIFF,
+    by=SBS_TILES,
+    place=_image("standard_deviation"),
+    checks=(FINITE,),
+    when=filtered("compute_standard_deviation", "find_peaks"),
 )
 def standard_deviation(tile: DataSet, log_filtered: Image) -> Described:
     """How much each pixel changes over cycles, mean over the bases; float64 YX."""
@@ -239,7 +252,14 @@ def standard_deviation(tile: DataSet, log_filtered: Image) -> Described:
     return Described(as_like(pixels, log_filtered, "YX"), picture=png(crop_of_spots(pixels)))
 
 
-@artifact("screen/sbs/peaks", TIFF, by=SBS_TILES, place=_image("peaks"), checks=(FINITE,))
+@artifact(
+    "screen/sbs/peaks",
+    TIFF,
+    by=SBS_TILES,
+    place=_image("peaks"),
+    checks=(FINITE,),
+    when=filtered("find_peaks"),
+)
 def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSettings) -> Described:
     """Candidate reads: local maxima of the standard deviation, and how far each stands out; float64 YX."""
     from cytopipe.screen.filters import find_peaks
@@ -256,6 +276,7 @@ def peaks(tile: DataSet, standard_deviation: Image, peak_settings: FilterSetting
     by=SBS_TILES,
     place=_image("max_filtered"),
     checks=(same_size("log_filtered"),),
+    when=filtered("max_filter"),
 )
 def max_filtered(tile: DataSet, log_filtered: Image, max_settings: FilterSettings) -> Image:
     """The maximum around each pixel, bases alone, so that a spot off by a pixel keeps it; uint16 TCYX."""
@@ -354,20 +375,24 @@ def segmentation(
 # ---------------------------------------------------------------------- reads of a tile
 
 
-@artifact("screen/sbs/bases", PARQUET, by=SBS_TILES, place=_table("bases"), checks=(BASES_IN_PLACE,))
+@artifact(
+    "screen/sbs/bases",
+    PARQUET,
+    by=SBS_TILES,
+    place=_table("bases"),
+    checks=(BASES_IN_PLACE,),
+    when=BY_PEAKS,
+)
 def bases(
     tile: DataSet,
     peaks: Image,
     max_filtered: Image,
     cells: Image,
-    read_method: ReadSettings,
     base_settings: ReadSettings,
-) -> Described | Nothing:
+) -> Described:
     """Intensity of every base in every cycle of each read, and the cell it lies in."""
     from cytopipe.screen.bases import extract_bases
 
-    if read_method.method not in _BY_PEAKS:
-        return Nothing(f"the method {read_method.method} finds spots in the aligned image")
     table = extract_bases(
         peaks.load(),
         max_filtered.load(),
@@ -378,9 +403,6 @@ def bases(
         read_margin_px=base_settings.read_margin_px,
     )
     return Described(table, {"n_reads": int(table["read"].nunique())})
-
-
-_BY_PEAKS = ("median", "percentile")
 
 
 _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_settings"}
@@ -394,6 +416,7 @@ _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_set
     place=f"screen/{{screen}}/sbs/models/{WELL_NAME}__read_model.json",
     checks=(MODEL_READABLE,),
     inputs=_LIBRARY,
+    when=BY_MODEL,
 )
 def read_model(
     well: DataSet,
@@ -401,7 +424,6 @@ def read_model(
     cells: Mapping[str, Handle],
     library: DataFrame | None,
     library_settings: LibrarySettings,
-    read_method: ReadSettings,
     model_settings: ReadModelSettings,
 ) -> Described | Nothing:
     """How the spots of a well look: gains, crosstalk and phasing by cycle, noise, and the barcodes' shares.
@@ -412,8 +434,6 @@ def read_model(
 
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
-    if read_method.method != "model":
-        return Nothing(f"the method {read_method.method} learns nothing from the well")
     tiles, notes = tiles_of(well, "sbs", cells)
     opened = [(aligned[f"{well.key}|{tile}"].load(), labels.load()) for tile, labels in tiles.items()]
     model = estimate_read_model(
@@ -441,11 +461,12 @@ def _named_for_model(library: DataFrame | None, settings: LibrarySettings) -> Da
     place=_table("reads"),
     inputs=_LIBRARY,
     checks=(READS_IN_PLACE,),
+    reads_when={"bases": BY_PEAKS, "peaks": BY_PEAKS, "read_model": BY_MODEL},
 )
 def reads(
     tile: DataSet,
     bases: DataFrame | None,
-    peaks: Handle,
+    peaks: Handle | None,
     aligned: Handle,
     cells: Handle,
     read_model: dict | None,
@@ -458,7 +479,7 @@ def reads(
     """The sequence of each read, with the quality of every base."""
     from cytopipe.screen.thumbnails import density, png
 
-    if read_method.method in _BY_PEAKS:
+    if read_method.method in PEAK_METHODS:
         from cytopipe.screen.reads import call_reads
 
         table = call_reads(
@@ -493,6 +514,7 @@ def reads(
     place=_table("cells"),
     inputs=_LIBRARY,
     checks=(ONE_ROW_PER_CELL,),
+    reads_when={"read_model": BY_MODEL},
 )
 def cell_barcodes(
     tile: DataSet,
@@ -548,10 +570,26 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
 
 
 @artifact(
+    "screen/sbs/metadata",
+    PARQUET,
+    by=WELLS,
+    optional=("raw",),
+    place=f"screen/{{screen}}/preprocess/metadata/sbs/{WELL_NAME}__combined_metadata.parquet",
+    checks=(ALIKE,),
+)
+def metadata(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
+    """What the files of the microscope say of themselves: size, channels, pixel size, place of the stage."""
+    if not well.entry.tiles.get("sbs"):
+        return Nothing("the well was not sequenced")
+    return acquired(well, raw)
+
+
+@artifact(
     "screen/sbs/positions",
     PARQUET,
     by=WELLS,
-    optional=("aligned",),
+    optional=("aligned", "metadata"),
+    dispensable=("metadata",),
     place=_table("positions", WELL_NAME),
     checks=(PLACED,),
 )
@@ -559,6 +597,7 @@ def positions(
     well: DataSet,
     aligned: Mapping[str, Handle],
     stage: DataFrame | None,
+    metadata: DataFrame | None,
     stitching_settings: StitchingSettings,
 ) -> Described | Nothing:
     """Where the tiles of a well lie, in px of the well: from their overlaps, and from the stage where tiles
@@ -566,7 +605,7 @@ def positions(
     """
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
-    return stitched(well, "sbs", aligned, stage, stitching_settings)
+    return stitched(well, "sbs", aligned, stage, stitching_settings, metadata)
 
 
 @artifact(
@@ -610,9 +649,7 @@ def well_cells(
     if well_info is None or positions is None:
         return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", cell_barcodes)
-    barcodes = joined(tiles)
-    place = ["plate", "well", "tile", "cell"]
-    cells = well_info.merge(barcodes, on=place, how="left", validate="one_to_one")
+    cells = with_barcodes(well_info, tiles)
     shape = next(iter(nuclei.values())).load().shape[-2:]
     reads = "n_reads" if "n_reads" in cells else None
     table, counts, drawn = counted_once(cells, positions, tiles, shape, stitching_settings, reads)
@@ -635,6 +672,7 @@ MEMBERS = (
     reads,
     cell_barcodes,
     well_reads,
+    metadata,
     positions,
     well_info,
     well_cells,

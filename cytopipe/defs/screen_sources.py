@@ -30,6 +30,7 @@ __all__ = [
     "SCREENS",
     "WELLS",
     "Files",
+    "identity_of",
     "raw",
     "settings_in",
     "settings_of",
@@ -71,8 +72,8 @@ PHENOTYPE_TILES = _tiles("phenotype_tiles", "tile of a well, stained")
 _WHOLE_BYTES, _WINDOWS, _WINDOW = 1 << 20, 4, 1 << 16
 
 
-def _identity(path: Path) -> str:
-    """Stands for a raw image: all of a small file; else size, time of change and four windows.
+def identity_of(path: Path) -> str:
+    """Stands for a file of others: all of a small one; else size, time of change and four windows.
 
     A screen has terabytes. An image that was only touched is converted again to the same bytes, and nothing
     after that.
@@ -91,10 +92,12 @@ def _identity(path: Path) -> str:
 
 
 def _digest_of_tile(project: Project, tile: DataSet) -> str | None:
+    if not tile.entry.files:
+        return None
     total = hashlib.sha256()
     try:
         for (cycle, channel), path in sorted(tile.entry.files.items()):
-            total.update(f"{cycle} {channel} {_identity(Path(path))}\n".encode())
+            total.update(f"{cycle} {channel} {identity_of(Path(path))}\n".encode())
     except OSError:
         return None
     return total.hexdigest()
@@ -105,6 +108,11 @@ def _files_of(tile: DataSet) -> Files:
     if gone := [path for path in files.values() if not path.is_file()]:
         raise InputError("no such file", where=str(gone[0]), expected="an image of the microscope")
     return files
+
+
+def _no_files(tile: DataSet) -> str:
+    """Why a tile has no image of the microscope: the folder of Brieflow alone has it."""
+    return "" if tile.entry.files else f"{tile.entry.settings.brieflow} does not have it"
 
 
 def raw(asset: str, by: Partitions, description: str) -> Source:
@@ -120,6 +128,7 @@ def raw(asset: str, by: Partitions, description: str) -> Source:
             "files": len(tile.entry.files),
             "first": project.relative(Path(next(iter(tile.entry.files.values())))),
         },
+        absent=_no_files,
         kinds=("tiff",),
     )
 
@@ -174,8 +183,17 @@ def _rows_of_well(path: Path, well: DataSet) -> Any:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, sep=None, engine="python", dtype={"plate": str, "well": str})
-    except (ValueError, OSError) as error:
+        if path.suffix == ".parquet":
+            from cytopipe.storage.formats.table import read_parquet
+
+            table = (
+                read_parquet(path)
+                .drop_duplicates("tile")
+                .assign(plate=well.entry.plate, well=well.entry.well)
+            )
+        else:
+            table = pd.read_csv(path, sep=None, engine="python", dtype={"plate": str, "well": str})
+    except (KeyError, ValueError, OSError) as error:
         raise InputError(f"is no table: {error}", where=str(path)) from error
     if absent := [name for name in _STAGE if name not in table]:
         raise InputError(f"has no column {', '.join(absent)}", where=str(path), expected=", ".join(_STAGE))
@@ -190,8 +208,13 @@ def stage_of(of: str) -> Source:
 
     def file(well: DataSet) -> list[Path]:
         acquisition = well.entry.settings.acquisitions.get(of)
-        table = acquisition.positions if acquisition is not None else None
-        return [] if table is None else [well.resolve(table)]
+        if acquisition is None:
+            return []
+        if acquisition.positions is not None:
+            return [well.resolve(acquisition.positions)]
+        tree = well.entry.settings.tree(well.base)
+        table = tree and tree.stage_table(of, well.entry.plate, well.entry.well)
+        return [] if table is None else [table]
 
     def load(well: DataSet) -> Any:
         files = file(well)
@@ -204,7 +227,8 @@ def stage_of(of: str) -> Source:
     return Source(
         asset=f"screen/{of}/stage",
         by=WELLS,
-        description="Where the stage stood for each tile, from the table that the project file names.",
+        description="Where the stage stood for each tile, from the table that the project file names, or "
+        "that an output folder of Brieflow has.",
         load=load,
         files=file,
         digest=digest,

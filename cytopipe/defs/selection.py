@@ -13,7 +13,18 @@ from cytopipe.defs.ledger import WANTED, Ledger, Status
 from cytopipe.errors import UserError
 from cytopipe.project.findings import did_you_mean
 
-__all__ = ["Run", "broken", "choose", "held", "neighbours", "operations", "plan_runs", "select"]
+__all__ = [
+    "Run",
+    "broken",
+    "choose",
+    "done_of",
+    "held",
+    "neighbours",
+    "operations",
+    "plan_runs",
+    "select",
+    "switched_off",
+]
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ def choose(
     *,
     only: bool = False,
     again: bool = False,
+    noted: bool = False,
 ) -> list[Status]:
     """The partitions that a command would make, in the order of the flow.
 
@@ -47,6 +59,8 @@ def choose(
         Leave out what the chosen partitions are made from.
     again : bool
         Keep what is done, too.
+    noted : bool
+        With `again`, of what is done only what has a note: a failed check, a removal.
 
     Raises
     ------
@@ -55,38 +69,74 @@ def choose(
     """
     states = () if again else (*WANTED, "broken")
     if not partitions and not assets:
-        return _not_held(ledger.statuses(ledger.graph.makers, states))
-    wanted = {(one.asset, one.key) for one in select(ledger, assets, partitions)}
+        return _not_held(ledger.statuses(ledger.graph.makers, states, noted=noted))
+    wanted = _meant(ledger, assets, partitions)
     if not only:
-        wanted |= _made_from(ledger, wanted)
+        _add_made_from(ledger, wanted)
     if len(assets) == 1 and (step := ledger.graph.makers.get(assets[0])) and step.held:
-        named = select(ledger, assets, partitions)  # alone: a person approves
-        return [one for one in named if again or one.state != "done"]
-    found = (one for one in ledger.statuses(ledger.graph.makers, states) if (one.asset, one.key) in wanted)
-    return _not_held(found)
+        named = select(ledger, assets, partitions)
+        if any(one.state == "held" for one in named):  # alone: a person approves
+            return [one for one in named if again or one.state != "done"]
+    return _not_held(ledger.statuses(ledger.graph.makers, states, keys=wanted, noted=noted))
 
 
 def held(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()) -> list[Status]:
     """Of what these names mean, what waits for a person to approve; errors as :func:`choose`."""
-    return [one for one in select(ledger, assets, partitions) if one.state == "held"]
+    return select(ledger, assets, partitions, ("held",))
 
 
 def _not_held(found: Iterable[Status]) -> list[Status]:
     return [one for one in found if one.state != "held"]
 
 
-def select(ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()) -> list[Status]:
-    """The state of every partition that these names mean; errors as :func:`choose`."""
+def select(
+    ledger: Ledger,
+    assets: Sequence[str] = (),
+    partitions: Sequence[str] = (),
+    states: Sequence[str] = (),
+    *,
+    noted: bool = False,
+) -> list[Status]:
+    """The state of every partition that these names mean; errors as :func:`choose`.
+
+    `states` and `noted` leave some out; see :meth:`Ledger.statuses`.
+    """
     meant = _assets(ledger.graph, assets)
+    keys = _meant(ledger, assets, partitions) if partitions else None
+    return list(ledger.statuses(meant, states, keys=keys, noted=noted))
+
+
+def _meant(ledger: Ledger, assets: Sequence[str], partitions: Sequence[str]) -> dict[str, set[str]]:
+    """The partitions that names mean, by asset."""
+    meant = _assets(ledger.graph, assets)
+    makers, relations = ledger.graph.makers, ledger.relations
     if not partitions:
-        return list(ledger.statuses(meant))
+        return {asset: set(ledger.keys(makers[asset])) for asset in meant}
     keys = _keys(ledger, partitions)
     for asset in assets:
-        if asset in ledger.graph.makers and ledger.graph.makers[asset].by is None:
+        if asset in makers and makers[asset].by is None:
             raise UserError(f"{asset} is made from all data sets", next="Leave out -p.")
-    return [
-        one for one in ledger.statuses(meant) if one.key in keys.get(ledger.graph.makers[one.asset].by, ())
-    ]
+    return {asset: keys.get(makers[asset].by, set()) & relations.made_set(makers[asset]) for asset in meant}
+
+
+def done_of(ledger: Ledger, assets: Sequence[str] = ()) -> dict[str, int]:
+    """How many partitions of these assets are done and have no note; errors as :func:`choose`."""
+    return {asset: number for asset in _assets(ledger.graph, assets) if (number := ledger.n_done(asset))}
+
+
+def switched_off(
+    ledger: Ledger, assets: Sequence[str] = (), partitions: Sequence[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """(asset, key) that these names would mean, and that the settings of their entries do not use; what was
+    made before may still lie there.
+    """
+    keys = _keys(ledger, partitions) if partitions else None
+    for asset in _assets(ledger.graph, assets):
+        step = ledger.graph.makers[asset]
+        made = ledger.relations.made_set(step)
+        for key in ledger.relations.keys(step.by) if step.by is not None else ():
+            if key not in made and (keys is None or key in keys.get(step.by, ())):
+                yield asset, key
 
 
 def broken(ledger: Ledger) -> Iterator[Status]:
@@ -196,22 +246,14 @@ def _assets(graph: Graph, names: Sequence[str]) -> list[str]:
     return [one for one in graph.makers if not wanted or one in wanted or named[one] & wanted]
 
 
-def _made_from(ledger: Ledger, places: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Everything that partitions are made from, and that from which those are."""
-    found: set[tuple[str, str]] = set()
-    pending = list(places)
-    while pending:
-        asset, key = pending.pop()
-        step = ledger.graph.makers[asset]
-        new = {
-            (upstream, part)
-            for name, upstream in step.inputs.items()
-            if upstream in ledger.graph.makers
-            for part in ledger.relations.parents(step, name, key)
-        } - found
-        found |= new
-        pending += new
-    return found
+def _add_made_from(ledger: Ledger, wanted: dict[str, set[str]]) -> None:
+    """Add everything that partitions are made from, and that from which those are."""
+    for step in reversed(ledger.graph.artifacts):
+        keys = set().union(*(wanted.get(asset, ()) for asset in step.makes))
+        for name, upstream in step.inputs.items() if keys else ():
+            if upstream in ledger.graph.makers:
+                found = ledger.relations.parents_of_all(step, name, keys)
+                wanted[upstream] = wanted.get(upstream, set()) | found
 
 
 def _keys(ledger: Ledger, texts: Sequence[str]) -> Mapping[Partitions, set[str]]:

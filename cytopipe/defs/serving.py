@@ -14,6 +14,8 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 
+from cytopipe.defs.everything import GRAPH
+from cytopipe.defs.relations import Relations
 from cytopipe.defs.running import LOCATION, MODULE
 from cytopipe.errors import CytopipeError
 from cytopipe.project import Project, load_project
@@ -31,6 +33,7 @@ __all__ = [
 
 _STOP_S = 20.0
 _SECONDS_BETWEEN_LOOKS = 5.0
+_IDLE_PER_LOOK = 50.0  # times as long as the look took
 
 
 def workspace_text(code_socket: Path) -> str:
@@ -84,8 +87,12 @@ def reloading(context: WorkspaceProcessContext, file: Path) -> Iterator[None]:
 
     def watch() -> None:
         known = _declared(file)
-        while not ended.wait(_SECONDS_BETWEEN_LOOKS):
+        seconds = _SECONDS_BETWEEN_LOOKS
+        while not ended.wait(seconds):
+            began = time.thread_time()
             now = _declared(file)
+            # A screen of a hundred thousand images is found in half a second: looked at less often.
+            seconds = max(_SECONDS_BETWEEN_LOOKS, _IDLE_PER_LOOK * (time.thread_time() - began))
             if now is not None and now != known:
                 known = now
                 context.reload_code_location(LOCATION)
@@ -100,12 +107,17 @@ def reloading(context: WorkspaceProcessContext, file: Path) -> Iterator[None]:
 
 
 def _declared(file: Path) -> str | None:
-    """Digest of the keys of all data sets; None while the file makes no sense."""
+    """Digest of the keys of all data sets, and of what settings do not use; None while the file makes no
+    sense.
+    """
     try:
         project = load_project(file)
     except CytopipeError:
         return None
-    return digest_of({name: list(data_sets) for name, data_sets in project.data_sets.items()})
+    relations = Relations(project, GRAPH)
+    unused = [one.asset for one in GRAPH.artifacts if not relations.is_used(one)]
+    keys = {name: list(data_sets) for name, data_sets in project.data_sets.items()}
+    return digest_of({"keys": keys, "unused": unused})
 
 
 def stop_runs(instance: DagsterInstance) -> None:

@@ -20,6 +20,8 @@ from cytopipe.heatmap import linkage
 from cytopipe.heatmap.colours import with_colours
 from cytopipe.heatmap.parameters import HeatmapSettings
 from cytopipe.heatmap.state import (
+    CLUSTERS_BY_MARKERS,
+    MARKERS_BY_CLUSTERS,
     NOT_REVISED,
     STEPS,
     UNASSIGNED,
@@ -89,10 +91,11 @@ def import_ueler(folder: Path | str) -> tuple[Imported, ...]:
                 for one in error.findings
             ]
             continue
-        if state.id in found:
-            findings.append(
-                Finding(what=f"is the checkpoint of {found[state.id][0].name} again", where=path.name)
-            )
+        if state.id in found:  # a project that was moved has a second folder, often with copies
+            if state.unlike(found[state.id][1]):
+                what = f"has the identifier of {found[state.id][0]}, and is another checkpoint"
+                findings.append(Finding(what=what, where=str(path)))
+            continue
         found[state.id] = (path, state, lost)
     if findings:
         raise InputError(findings)
@@ -138,12 +141,13 @@ def _listed(data_set: Path) -> Iterator[Ancestor]:
 
 
 def _identity(about: Mapping[str, Any]) -> Ancestor:
-    parent = _text(about.get("parent_id"))
+    several = _texts(about.get("parents"))
+    parents = several or [one for one in [_text(about.get("parent_id"))] if one]
     operation = _text(about.get("op"))
     step = _STEPS.get(operation, operation) or _text(about.get("step_id")) or "ueler"
     return Ancestor(
         id=_uuid(_text(about.get("id"))),
-        parents=(_uuid(parent),) if parent else (),
+        parents=tuple(dict.fromkeys(map(_uuid, parents))),
         step_id=f"ueler {step}" if step.lstrip("+-").isdigit() else step,
         description=_text(about.get("description")),
         created_at=_text(about.get("created_at")),
@@ -157,20 +161,25 @@ def _uuid(text: str) -> str:
 def _ancestors(state: HeatmapState, known: Mapping[str, Ancestor]) -> tuple[Ancestor, ...]:
     """Those before it, oldest first; circles are cut."""
     found: dict[str, Ancestor] = {}
-    one = state.parents
-    while one and one[0] not in found and one[0] != state.id:
-        ancestor = known.get(one[0], Ancestor(one[0]))
-        found[ancestor.id] = ancestor
-        one = ancestor.parents
-    return tuple(reversed(found.values()))
+    waiting = list(state.parents)
+    while waiting:
+        one = waiting.pop(0)
+        if one not in found and one != state.id:
+            found[one] = known.get(one, Ancestor(one))
+            waiting += found[one].parents
+    return tuple(sorted(found.values(), key=lambda one: (_depth(one.id, known), one.created_at, one.id)))
 
 
 def _depth(one: str, known: Mapping[str, Ancestor]) -> int:
-    seen: set[str] = set()
-    while one in known and one not in seen and known[one].parents:
-        seen.add(one)
-        one = known[one].parents[0]
-    return len(seen)
+    """How many generations are before it."""
+    generation, seen = {one}, {one}
+    for depth in range(len(known) + 1):
+        before = {parent for child in generation if child in known for parent in known[child].parents}
+        generation = before - seen
+        if not generation:
+            return depth
+        seen |= generation
+    return len(known)
 
 
 # ---------------------------------------------------------------------- one file
@@ -209,6 +218,7 @@ def _state(path: Path) -> tuple[HeatmapState, tuple[str, ...]]:
         row_order=None if tree is None else linkage.leaves(tree),
         linkage=tree,
         dendrogram_cut=cut,
+        orientation=MARKERS_BY_CLUSTERS if view.get("horizontal_layout") else CLUSTERS_BY_MARKERS,
         training_markers=[one for one in _texts(flowsom.get("channels")) if one in markers] or None,
         selected_channels=selected or None,
         subset_filters=[{"column": column, "op": "in", "values": values}] if column and values else (),
@@ -243,6 +253,8 @@ def _lost(adata: AnnData, view: Mapping[str, Any], column: str, values: Sequence
     yield "numbers of cells in clusters"
     yield "detector or image channels of markers: their names stand in for them"
     yield "the order in which markers were shown"
+    if "horizontal_layout" not in view:
+        yield "whether the view was flipped"
     if not _text(view.get("high_level_cluster_column")):
         yield "class column: the column of cells that holds the clusters"
     else:

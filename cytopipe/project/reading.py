@@ -225,6 +225,7 @@ class _Entries:
         self.data_sets: dict[str, dict[str, DataSet]] = {}
         self.broken: dict[tuple[str, str], tuple[Finding, ...]] = {}
         self.files: list[Path] = []
+        self._known_keys: dict[tuple[str, str], tuple[Finding, ...]] = {}
 
     def read(self) -> None:
         assert isinstance(self.source.data, dict)
@@ -289,23 +290,27 @@ class _Entries:
     def _add(self, domain: str, name: str, entry: Entry, where: str) -> None:
         """The entry's data sets, coarser before finer: where two have one key, the coarser one keeps it."""
         refused: list[str] = []
+        places: dict[str, Path] = {}  # a screen has 100,000 parts in one folder
         for partitions, members in entry.sets(name, self.base).items():
             known = self.data_sets.setdefault(partitions, {})
             for key, part in members:
-                if any(_is_part(key, whole) for whole in refused):
+                if refused and any(_is_part(key, whole) for whole in refused):
                     continue
                 if faults := tuple(self._faults(domain, partitions, key, part, where)):
                     self._break(partitions, key, *faults)
                     refused.append(key)
                 else:
-                    known[key] = DataSet(domain, key, part, self.output / domain / part.place(key), self.base)
+                    place = part.place(key)
+                    if place not in places:
+                        places[place] = self.output / domain / place
+                    known[key] = DataSet(domain, key, part, places[place], self.base)
 
     def _faults(self, domain: str, partitions: str, key: str, part: Part, where: str) -> Iterator[Finding]:
         """Why a data set cannot be added: its key cannot be used or is taken, or its folder is misnamed."""
         registered = DOMAINS[domain]
         is_grid = partitions in registered.grids
         dimensions = key.split("|", 1) if is_grid else [key]
-        faults = [fault for one in dimensions for fault in _key_findings(one, where)]
+        faults = [fault for one in dimensions for fault in self._findings_of_key(one, where)]
         yield from faults
         alone = is_grid or partitions == registered.all_sets[0]
         rivals = (partitions,) if alone else registered.all_sets[1:]
@@ -319,6 +324,12 @@ class _Entries:
             former, folder = (self.output / domain / one for one in (former_slug(key), place))
             if former != folder and former.is_dir() and not folder.exists():
                 yield _renamed(former, folder, where)
+
+    def _findings_of_key(self, key: str, where: str) -> tuple[Finding, ...]:
+        """As `_key_findings`; the tiles of a grid share the names of its wells."""
+        if (key, where) not in self._known_keys:
+            self._known_keys[key, where] = tuple(_key_findings(key, where))
+        return self._known_keys[key, where]
 
     def _break(self, partitions: str, name: str, *findings: Finding) -> None:
         self.broken[partitions, name] = (*self.broken.get((partitions, name), ()), *findings)

@@ -23,6 +23,7 @@ __all__ = [
     "OmeZarrSettings",
     "PhenotypeAlignmentSettings",
     "PhenotypeAlignmentStep",
+    "PhenotypeSegmentationSettings",
     "QualitySettings",
     "ReadModelSettings",
     "ReadSettings",
@@ -183,6 +184,10 @@ class SegmentationSettings(ParameterSet):
     """Consensus keeps cells with one nucleus. The other keeps cells with several and merges these. None:
     labels stay as found, and cells may lack a nucleus."""
 
+    clear_border: bool = False
+    """Drop cells that touch the border of the tile, as the reference does. What is left of a cut cell may
+    hold its spots, and where tiles overlap it is counted once."""
+
     dapi_index: Annotated[int, Field(ge=0)] = 0
     """Channel of the nuclear stain, counted from 0."""
 
@@ -255,6 +260,13 @@ class SegmentationSettings(ParameterSet):
                 found=f"{self.nucleus_area_min_px:g} and {self.nucleus_area_max_px:g}",
             )
         return self
+
+
+class PhenotypeSegmentationSettings(SegmentationSettings):
+    """How nuclei and cells of a phenotype tile are found."""
+
+    clear_border: bool = True
+    """Drop cells that touch the border of the tile: part of a cell has other features than the whole."""
 
 
 def _as_tuple(value: object) -> object:
@@ -516,7 +528,7 @@ class ReadModelSettings(ParameterSet):
     learn_rounds: Annotated[int, Field(ge=1, le=20)] = 4
     """Rounds in which reads are matched with the library and chemistry is fitted to them."""
 
-    prior_rounds: Annotated[int, Field(ge=0, le=20)] = 3
+    prior_rounds: Annotated[int, Field(ge=0, le=20)] = 6
     """Rounds in which shares of reads and cells are learned."""
 
     sample_squares: Annotated[int, Field(ge=1, le=256)] = 6

@@ -27,6 +27,7 @@ Load = Callable[[Hashable], Any]
 
 _FIDUCIAL_PX = (1.0, 12.0)
 _TILES_IN_MEMORY = 24  # filtered, for comparing: pairs follow the order of tiles, so most are met again
+_COLUMNS = 4096  # of a well that are put together at a time: weights and sums take 16 bytes a pixel
 _STAGE_PX = 15.0  # by which a stage misses its place between two tiles, at most
 _STAGE_WEIGHT = 1e-3  # of a shift that the stage model says, against 1 of one that was measured well
 
@@ -332,7 +333,11 @@ class FusedWell:
         labels: bool = False,
         numbers: Mapping[Hashable, NDArray] | None = None,
     ) -> None:
-        self._tiles, self._load, self._labels, self._numbers = list(tiles), load, labels, numbers
+        self._tiles, self._load, self._labels = list(tiles), load, labels
+        # Behind each, a 0 for labels of which there is no number.
+        self._numbers = numbers and {
+            tile: np.append(np.asarray(own, np.int32), np.int32(0)) for tile, own in numbers.items()
+        }
         corners = np.rint(np.asarray(positions, float)).astype(int)
         if corners.shape != (len(self._tiles), 2) or not self._tiles:
             raise InputError(
@@ -363,7 +368,10 @@ class FusedWell:
         ranges = [range(n)[s] for s, n in zip(spans, self.shape, strict=True)]
         if any(r.step != 1 for r in ranges):
             raise InputError("a fused well gives slices of step 1")
-        block = self._block([slice(r.start, r.stop) for r in ranges[:-2]], ranges[-2], ranges[-1])
+        lead, rows, columns = [slice(r.start, r.stop) for r in ranges[:-2]], ranges[-2], ranges[-1]
+        pieces = [columns[at : at + _COLUMNS] for at in range(0, len(columns), _COLUMNS)] or [columns]
+        blocks = [self._block(lead, rows, piece) for piece in pieces]
+        block = blocks[0] if len(blocks) == 1 else np.concatenate(blocks, axis=-1)
         return block[tuple(0 if isinstance(k, int | np.integer) else slice(None) for k in key)]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray:
@@ -394,7 +402,7 @@ class FusedWell:
                 raise InputError(f"tile {self._tiles[k]} is smaller than {tuple(self._size)} px")
             if self._labels:
                 if self._numbers is not None:
-                    part = np.asarray(self._numbers[self._tiles[k]], self.dtype)[part]
+                    part = self._numbers[self._tiles[k]].take(part, mode="clip")
                 deeper = self._depth[own] > best[there]
                 view = sums[(..., *there)]
                 np.copyto(view, part.astype(self.dtype), where=deeper)
@@ -429,7 +437,7 @@ def fuse_well(
         Pixels are numbers of cells: each pixel is taken from the tile whose border is farthest. Otherwise
         overlaps are blended by weights that fall linearly to the border of each tile.
     numbers : mapping of tile to array, labels only
-        ``numbers[tile][label]`` is the number of the cell in the well, 0 for none
+        ``numbers[tile][label]`` is the number of the cell in the well, 0 for none, as for labels beyond it
         (`cytopipe.screen.overlaps.well_numbers`).
     """
     return FusedWell(tiles, load, positions, labels=labels, numbers=numbers)

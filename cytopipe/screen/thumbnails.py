@@ -66,19 +66,23 @@ def crop_of_spots(image: np.ndarray) -> np.ndarray:
     return rgb.repeat(2, axis=0).repeat(2, axis=1)
 
 
-def outlined(image: np.ndarray, labels: Sequence[np.ndarray]) -> np.ndarray:
+def outlined(
+    image: np.ndarray, labels: Sequence[np.ndarray], most_px: int | None = 2 * _SIDE_PX
+) -> np.ndarray:
     """A plane in grey with the outlines of labels on it: the first in yellow, the second in magenta.
 
     Parameters
     ----------
     image : (Y, X) numbers
     labels : sequence of (Y, X) integers
+    most_px : int, optional
+        Of the longer side; a larger image is made smaller. None: it keeps its size.
 
     Returns
     -------
     (Y, X, 3) uint8
     """
-    scale = min(1.0, 2 * _SIDE_PX / max(image.shape))
+    scale = 1.0 if most_px is None else min(1.0, most_px / max(image.shape))
     shape = tuple(max(1, round(n * scale)) for n in image.shape)
     rows, columns = (
         np.minimum((np.arange(n) / scale).astype(int), of - 1)

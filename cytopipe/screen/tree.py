@@ -1,42 +1,85 @@
-"""The output folder of the field's reference pipeline, read as it lies, and its images written as OME-Zarr.
+"""The output folder of the field's reference pipeline (Brieflow), found as it lies; nothing in it is written.
 
     TREE/preprocess/{images,ic_fields}/{sbs,phenotype}/P-1_W-A1_T-2_C-3__image.tiff
-    TREE/{sbs,phenotype}/images/P-1_W-A1_T-2__aligned.tiff
+    TREE/preprocess/metadata/{sbs,phenotype}/P-1_W-A1__combined_metadata.parquet
+    TREE/{sbs,phenotype}/{images,tsvs,parquets}/P-1_W-A1_T-2__aligned.tiff
+    TREE/merge/parquets/P-1_W-A1__merge_final.parquet
 
-Nothing in the tree is written. What is wrong with a file is told with all the rest at the end, and the others
-go on.
+Files are found by their names; none is opened. `cytopipe.screen.tree_values` reads them as values of our
+assets, `cytopipe.screen.tree_export` writes the images as OME-Zarr.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
-from cytopipe.errors import CytopipeError, Finding, InputError
-from cytopipe.provenance import Input, Provenance, sha256_file
+from cytopipe.errors import Finding, InputError
 from cytopipe.screen.names import get_filename, parse_filename
-from cytopipe.screen.omezarr import labelled_image, stacked
 from cytopipe.screen.stages import STAGES, Stage
-from cytopipe.storage.archive import Archive, Place
-from cytopipe.storage.formats.image import Image
-from cytopipe.storage.formats.ome_zarr import LaidOut, OmeZarr
-from cytopipe.storage.formats.tiff import read_tiff
 
-__all__ = ["Exported", "Group", "Tree", "export_tree", "read_tree"]
+__all__ = ["ACQUISITIONS", "HELD", "Group", "Held", "Location", "Tree", "find_files", "read_tree"]
 
-_VERSION = "1"
+ACQUISITIONS = ("sbs", "phenotype")
 _ALIASES = {"identified_cytoplasms": "cytoplasm"}
 _MASKS = {"segment_sbs": ("nuclei", "cells"), "segment_phenotype": ("nuclei", "cells")}
 _ON = {"sbs": ("illumination_corrected", "aligned"), "phenotype": ("aligned", "illumination_corrected")}
 """On which image masks lie: what they were found on, or where that was removed, one of the same size."""
-_ENDINGS = (".tif", ".tiff")
-_N_BASES = 4
+_TIFFS, _TSVS, _PARQUETS = (".tif", ".tiff"), (".tsv",), (".parquet",)
 _LARGEST_TREE = 5_000_000
+_NAMED = 5
 
 Location = tuple[str, str, int]
 """Plate, well, tile; tile -1 of a well."""
+
+
+class Held(NamedTuple):
+    """Files that hold the value of an asset: those in `folder` with `info` in their names.
+
+    `of_well`: the files are those of whole wells. An asset of tiles then takes the rows of its tile.
+    """
+
+    folder: str
+    info: str
+    of_well: bool = False
+
+
+def _held() -> dict[str, tuple[Held, ...]]:
+    found: dict[str, tuple[Held, ...]] = {}
+    for stage in STAGES.values():
+        of = stage.asset.split("/")[1]
+        if stage.module == "preprocess":
+            folder = "images" if stage.info == "image" else "ic_fields"
+            found[stage.asset] = (Held(f"preprocess/{folder}/{of}", stage.info, stage.by == "screen_wells"),)
+        elif stage.is_image:
+            for asset in stage.assets if stage.name in _MASKS else stage.assets[:1]:
+                info = asset.split("/")[2] if stage.name in _MASKS else stage.info
+                found[asset] = (Held(f"{of}/images", info),)
+    for of in ACQUISITIONS:
+        found[f"screen/{of}/segmentation"] = (Held(f"{of}/tsvs", "segmentation_stats"),)
+    return found | {
+        "screen/sbs/bases": (Held("sbs/tsvs", "bases"),),
+        "screen/sbs/reads": (Held("sbs/tsvs", "reads"), Held("sbs/parquets", "reads", of_well=True)),
+        "screen/sbs/cell_barcodes": (Held("sbs/tsvs", "cells"), Held("sbs/parquets", "cells", of_well=True)),
+        "screen/sbs/well_reads": (Held("sbs/parquets", "reads", of_well=True),),
+        "screen/sbs/well_info": (Held("sbs/parquets", "sbs_info", of_well=True),),
+        "screen/phenotype/features": (
+            Held("phenotype/tsvs", "phenotype_cp"),
+            Held("phenotype/parquets", "phenotype_cp", of_well=True),
+        ),
+        "screen/phenotype/well_features": (Held("phenotype/parquets", "phenotype_cp", of_well=True),),
+        "screen/merge/cells": (Held("merge/parquets", "merge_deduplicated", of_well=True),),
+        "screen/merge/features": (Held("merge/parquets", "merge_final", of_well=True),),
+    }
+
+
+HELD: Mapping[str, tuple[Held, ...]] = _held()
+"""For each asset that a tree may hold, where; the first that is there counts."""
+
+_STAGE = {of: Held(f"preprocess/metadata/{of}", "combined_metadata", of_well=True) for of in ACQUISITIONS}
 
 
 @dataclass(frozen=True)
@@ -78,19 +121,105 @@ class Tree:
     ----------
     folder : Path
         Absolute.
+    files : mapping of (folder, info) to mapping of location to mapping of int to Path
+        By cycle, 0 where there is one alone.
     groups : list of Group
-        In the order of the stages, plates, wells and tiles.
+        Images to export, in the order of the stages, plates, wells and tiles.
     findings : list of Finding
         Everything that is wrong with its names and files.
     """
 
     folder: Path
+    files: dict[tuple[str, str], dict[Location, dict[int, Path]]] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
+    def lying(self, asset: str, location: Location) -> tuple[Held, Mapping[int, Path]] | None:
+        """The files that hold an asset of a tile or well, by cycle; None where the tree has none."""
+        plate, well, _ = location
+        for held in HELD.get(asset, ()):
+            at = (plate, well, -1) if held.of_well else location
+            if files := self.files.get((held.folder, held.info), {}).get(at):
+                return held, files
+        return None
+
+    def stage_table(self, of: str, plate: str, well: str) -> Path | None:
+        """The table of where the stage stood for the tiles of a well."""
+        held = _STAGE[of]
+        return self.files.get((held.folder, held.info), {}).get((plate, well, -1), {}).get(0)
+
+    def tiles(self, of: str) -> list[Location]:
+        """Every tile of which an acquisition has an image or a table, sorted."""
+        folders = {held.folder for asset, some in HELD.items() if asset.split("/")[1] == of for held in some}
+        return sorted(
+            {
+                at
+                for (folder, _), files in self.files.items()
+                if folder in folders
+                for at in files
+                if at[2] >= 0
+            }
+        )
+
+    def kinds(self, of: str) -> dict[str, list[Location]]:
+        """For each asset of ``sbs``, ``phenotype`` or ``merge`` that it holds at all, the tiles or wells of
+        which it does.
+        """
+        found = {}
+        for asset, some in HELD.items():
+            if asset.split("/")[1] != of:
+                continue
+            if there := [one for one in self._places(asset, some) if self.lying(asset, one)]:
+                found[asset] = there
+        return found
+
+    def told(self, of: str) -> Iterator[tuple[str, str, str]]:
+        """For each asset that it holds: its name, of how many tiles or wells, and which it lacks."""
+        for asset, there in self.kinds(of).items():
+            places, known = self._places(asset, HELD[asset]), set(there)
+            absent = [_told(one) for one in places if one not in known]
+            more = f" and {len(absent) - _NAMED} more" if len(absent) > _NAMED else ""
+            what = "tiles" if there[0][2] >= 0 else "wells"
+            yield asset, f"{len(there):,} of {len(places):,} {what}", ", ".join(absent[:_NAMED]) + more
+
+    def _places(self, asset: str, held: tuple[Held, ...]) -> list[Location]:
+        """The tiles or wells of which there could be an asset."""
+        of = asset.split("/")[1]
+        tiles = self.tiles(of) if of in ACQUISITIONS else [one for a in ACQUISITIONS for one in self.tiles(a)]
+        if not all(one.of_well for one in held):
+            return tiles
+        return list(dict.fromkeys((plate, well, -1) for plate, well, _ in tiles))
+
+
+def _told(location: Location) -> str:
+    plate, well, tile = location
+    return f"{plate}-{well}" + (f"|{tile}" if tile >= 0 else "")
+
+
+def find_files(folder: Path | str) -> Tree:
+    """Find the files of a tree by their names; none is opened.
+
+    Raises
+    ------
+    InputError
+        It is no folder, or has neither ``preprocess`` nor ``sbs`` nor ``phenotype`` in it.
+    """
+    tree = Tree(Path(folder).absolute())
+    if not any((tree.folder / one).is_dir() for one in ("preprocess", *ACQUISITIONS)):
+        raise InputError(
+            "is no output folder of the pipeline",
+            where=str(folder),
+            expected="a folder with preprocess, sbs or phenotype in it",
+        )
+    inside = tree.folder.resolve()
+    for below, endings, infos in _folders():
+        for path in _listed(tree, tree.folder / below, endings, inside):
+            _sort_in(tree, path, below, infos, is_table=endings is not _TIFFS)
+    return tree
+
 
 def read_tree(folder: Path | str, stages: Sequence[str] = ()) -> Tree:
-    """Find the images of a tree by their names; no image is opened.
+    """Find the files of a tree, and group the images that are exported together.
 
     Parameters
     ----------
@@ -102,68 +231,57 @@ def read_tree(folder: Path | str, stages: Sequence[str] = ()) -> Tree:
     Raises
     ------
     InputError
-        It is no folder, or has none of these in it.
+        As :func:`find_files`.
     """
-    tree = Tree(Path(folder).absolute())
-    if not any((tree.folder / one).is_dir() for one in ("preprocess", "sbs", "phenotype")):
-        raise InputError(
-            "is no output folder of the pipeline",
-            where=str(folder),
-            expected="a folder with preprocess, sbs or phenotype in it",
-        )
-    found: dict[tuple[str, str], dict[Location, dict[int, Path]]] = {}
-    inside = tree.folder.resolve()
-    for below, acquisition, infos in _folders():
-        for path in _tiffs(tree, tree.folder / below, inside):
-            _sort_in(tree, path, acquisition, infos, found)
+    tree = find_files(folder)
     for stage in STAGES.values():
         if stage.is_image and (not stages or stage.name in stages):
-            tree.groups += _grouped(tree, stage, found)
+            tree.groups += _grouped(tree, stage)
     return tree
 
 
-def _folders() -> Iterator[tuple[str, str, set[str]]]:
-    """(folder, acquisition, infos) of every place in which images lie."""
-    for of in ("sbs", "phenotype"):
-        own = [one for one in STAGES.values() if one.is_image and one.asset.split("/")[1] == of]
-        yield f"preprocess/images/{of}", of, {"image"}
-        yield f"preprocess/ic_fields/{of}", of, {"ic_field"}
-        infos = {one.info for one in own if one.module != "preprocess"}
-        yield f"{of}/images", of, infos | {"nuclei", "cells"}
+def _folders() -> Iterator[tuple[str, tuple[str, ...], set[str]]]:
+    """(folder, endings, infos) of every place in which files lie."""
+    infos: dict[str, set[str]] = {}
+    for held in (*(one for some in HELD.values() for one in some), *_STAGE.values()):
+        infos.setdefault(held.folder, set()).add(held.info)
+    for folder, known in infos.items():
+        is_table = folder.rpartition("/")[2] in ("tsvs", "parquets") or "/metadata/" in folder
+        endings = _TIFFS if not is_table else _TSVS if folder.endswith("tsvs") else _PARQUETS
+        yield folder, endings, known
 
 
-def _tiffs(tree: Tree, folder: Path, inside: Path) -> Iterator[Path]:
-    """The TIFFs of a folder; of links, those that lead to a file of the tree."""
+def _listed(tree: Tree, folder: Path, endings: tuple[str, ...], inside: Path) -> Iterator[Path]:
+    """The files of a folder with these endings; of links, those that lead to a file of the tree."""
     if not folder.is_dir():
         return
     if not folder.resolve().is_relative_to(inside):
         tree.findings.append(Finding(what="leads out of the tree, and is left", where=str(folder)))
         return
     with os.scandir(folder) as entries:
-        names = sorted(one.name for one in entries)
+        names = sorted(
+            (one.name, one.is_file(follow_symlinks=False), one.is_symlink())
+            for one in entries
+            if one.name.lower().endswith(endings) and not one.name.startswith(".")
+        )
     if len(names) > _LARGEST_TREE:
         tree.findings.append(Finding(what=f"holds more than {_LARGEST_TREE:,} files", where=str(folder)))
         return
-    for name in names:
+    for name, is_file, is_link in names:
         path = folder / name
-        if name.startswith(".") or not name.lower().endswith(_ENDINGS):
-            continue
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+        if is_link and not path.resolve().is_relative_to(inside):
             tree.findings.append(Finding(what="leads out of the tree, and is left", where=str(path)))
-        elif not path.is_file():
+        elif not is_file and not (is_link and path.is_file()):
+            kind = "TIFF" if endings is _TIFFS else "table"
             what = "a folder" if path.is_dir() else "no file"
-            tree.findings.append(Finding(what="is no TIFF", where=str(path), expected="a file", found=what))
+            tree.findings.append(
+                Finding(what=f"is no {kind}", where=str(path), expected="a file", found=what)
+            )
         else:
             yield path
 
 
-def _sort_in(
-    tree: Tree,
-    path: Path,
-    acquisition: str,
-    infos: set[str],
-    found: dict[tuple[str, str], dict[Location, dict[int, Path]]],
-) -> None:
+def _sort_in(tree: Tree, path: Path, folder: str, infos: set[str], *, is_table: bool) -> None:
     try:
         parts, info, _ = parse_filename(path.name)
     except InputError as error:
@@ -171,19 +289,23 @@ def _sort_in(
         return
     info = _ALIASES.get(info, info)
     if info not in infos:
-        expected = ", ".join(sorted(infos))
-        what = f"is of no stage that leaves images here: {info}"
-        tree.findings.append(Finding(what=what, where=str(path), expected=expected))
+        if not is_table:  # of tables the pipeline leaves more kinds than are used here
+            expected = ", ".join(sorted(infos))
+            what = f"is of no stage that leaves images here: {info}"
+            tree.findings.append(Finding(what=what, where=str(path), expected=expected))
         return
-    needed = ("plate", "well") if info == "ic_field" else ("plate", "well", "tile")
+    of_well = "ic_fields" in folder or folder.endswith("parquets") or "/metadata/" in folder
+    needed = ("plate", "well") if of_well else ("plate", "well", "tile")
     if lacking := [one for one in needed if one not in parts]:
         what = f"does not say its {' and '.join(lacking)}"
+        ending = path.suffix.removeprefix(".")
         tree.findings.append(
-            Finding(what=what, where=str(path), expected=get_filename(_EXAMPLE, info, "tiff"))
+            Finding(what=what, where=str(path), expected=get_filename(_EXAMPLE, info, ending))
         )
         return
-    location = (str(parts["plate"]), str(parts["well"]), -1 if info == "ic_field" else int(parts["tile"]))
-    files = found.setdefault((acquisition, info), {}).setdefault(location, {})
+    tile = int(parts["tile"]) if "tile" in parts else -1
+    location = (str(parts["plate"]), str(parts["well"]), tile)
+    files = tree.files.setdefault((folder, info), {}).setdefault(location, {})
     cycle = int(parts.get("cycle", 0))
     if cycle in files:  # T-2 and T-02: the one that is written as the pipeline writes it counts
         usual = get_filename(parts, info, "tiff").partition("__")[0]
@@ -196,20 +318,24 @@ def _sort_in(
 _EXAMPLE = {"plate": 1, "well": "A1", "tile": 2}
 
 
-def _grouped(
-    tree: Tree, stage: Stage, found: Mapping[tuple[str, str], Mapping[Location, Mapping[int, Path]]]
-) -> Iterator[Group]:
+def _grouped(tree: Tree, stage: Stage) -> Iterator[Group]:
     of = stage.asset.split("/")[1]
     if stage.channels != "mask":
-        for location, files in sorted(found.get((of, stage.info), {}).items()):
+        (held,) = HELD[stage.asset]
+        for location, files in sorted(tree.files.get((held.folder, held.info), {}).items()):
             yield Group(stage, location, dict(sorted(files.items())))
         return
     names = _MASKS.get(stage.name, (stage.info,))
-    masks = {name: found.get((of, name), {}) for name in names}
+    masks = {name: tree.files.get((f"{of}/images", name), {}) for name in names}
     for location in sorted({one for some in masks.values() for one in some}):
         own = {name: next(iter(some[location].values())) for name, some in masks.items() if location in some}
         under = next(
-            (some[location] for info in _ON[of] if location in (some := found.get((of, info), {}))), None
+            (
+                some[location]
+                for info in _ON[of]
+                if location in (some := tree.files.get((f"{of}/images", info), {}))
+            ),
+            None,
         )
         if under is None:
             path = next(iter(own.values()))
@@ -218,117 +344,3 @@ def _grouped(
             tree.findings.append(Finding(what=what, where=str(path), expected=expected))
             continue
         yield Group(stage, location, under, own)
-
-
-@dataclass(frozen=True)
-class Exported:
-    """What became of one group: ``written``, ``kept`` (it was there, made from the same) or ``failed``."""
-
-    group: Group
-    outcome: str
-    findings: tuple[Finding, ...] = ()
-
-
-def export_tree(
-    tree: Tree,
-    output: Path | str,
-    layout: OmeZarr,
-    *,
-    channels: Mapping[str, Sequence[str]] | None = None,
-    pixel_size_um: Mapping[str, float] | None = None,
-    digest: Callable[[Path], str] = sha256_file,
-) -> Iterator[Exported]:
-    """Write every group of a tree as an OME-Zarr image, one after the other, each whole.
-
-    What was written before from the same files with the same settings is kept, so that an export that was
-    stopped goes on.
-
-    Parameters
-    ----------
-    tree : Tree
-    output : Path or str
-        Gets ``sbs/omezarr/aligned/P-1_W-A1_T-2__aligned.ome.zarr`` and the like; may be the tree itself.
-    layout : OmeZarr
-        How they are written.
-    channels : mapping of {'sbs', 'phenotype'} to sequence of str, optional
-        Names of the channels of an acquisition; an image that has another number of them keeps its own.
-    pixel_size_um : mapping of {'sbs', 'phenotype'} to float, optional
-        Side of a pixel, where the TIFFs do not say it, micrometres.
-    digest : callable
-        SHA-256 of a file; one that remembers them makes going on quick.
-
-    Yields
-    ------
-    Exported
-    """
-    archive = Archive(Path(output).absolute())
-    for group in tree.groups:
-        of = group.stage.asset.split("/")[1]
-        names, size = tuple((channels or {}).get(of, ())), (pixel_size_um or {}).get(of)
-        place = Place(group.place)
-        try:
-            made = _provenance(tree, group, layout, names, size, digest)
-            receipt = archive.receipt(place)
-            before = receipt.provenance if receipt is not None else None
-            if before is not None and before.recipe() == made.recipe():
-                yield Exported(group, "kept")
-                continue
-            image, files = _image(group, names, size)
-            archive.put(place, layout, LaidOut(image, layout, files), made)
-        except CytopipeError as error:
-            yield Exported(group, "failed", tuple(error.findings))
-        except (OSError, ValueError, MemoryError) as error:
-            where = ", ".join(path.name for path in group.files)
-            yield Exported(group, "failed", (Finding(what=f"cannot be exported: {error}", where=where),))
-        else:
-            yield Exported(group, "written")
-
-
-def _provenance(
-    tree: Tree,
-    group: Group,
-    layout: OmeZarr,
-    names: tuple[str, ...],
-    size: float | None,
-    digest: Callable[[Path], str],
-) -> Provenance:
-    return Provenance(
-        what=f"OME-Zarr of {group.stage.name}",
-        parameters={"layout": layout.version, "channels": list(names), "pixel_size_um": size},
-        inputs=tuple(
-            Input(path=path.relative_to(tree.folder).as_posix(), sha256=digest(path)) for path in group.files
-        ),
-        code_version=_VERSION,
-    )
-
-
-def _image(
-    group: Group, names: tuple[str, ...], size: float | None
-) -> tuple[Image, Mapping[str, tuple[str, ...]]]:
-    """The image of a group, its pixels not read yet, and the files that it was put together from."""
-    stage = group.stage
-    opened = {cycle: _named(read_tiff(path), stage, names, size) for cycle, path in group.images.items()}
-    files: Mapping[str, tuple[str, ...]] = {}
-    if group.masks:
-        image = next(iter(opened.values()))
-        if "T" in image.axes:
-            image = replace(image, pixels=image.pixels[0], axes=image.axes.replace("T", ""))
-        return labelled_image(image, group.masks), files
-    if len(opened) == 1 and 0 in opened:
-        return opened[0], files
-    by_name = {path.stem: opened[cycle] for cycle, path in group.images.items()}
-    files = {name: image.channel_names for name, image in by_name.items()}
-    return stacked(by_name, next(iter(files.values()))), files
-
-
-def _named(image: Image, stage: Stage, names: tuple[str, ...], size: float | None) -> Image:
-    if image.pixel_size_um is None and size is not None:
-        image = replace(image, pixel_size_um=(size, size))
-    wanted = names if stage.channels == "mask" else stage.channel_names(names)
-    if image.n_channels == _N_BASES < len(wanted):
-        wanted = wanted[-_N_BASES:]
-    if "C" in image.axes and len(wanted) == image.n_channels:
-        image = replace(image, channel_names=wanted)
-    elif not image.channel_names and image.n_channels == 1:
-        image = replace(image, channel_names=(stage.info,))
-    return image

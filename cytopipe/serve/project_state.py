@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,9 +23,11 @@ if TYPE_CHECKING:
 
     from cytopipe.defs.ledger import Ledger, Status
 
-__all__ = ["ArtifactState", "ProjectState", "state_reader"]
+__all__ = ["ArtifactState", "AssetState", "ProjectState", "state_reader"]
 
 _FRESH_S = 5.0
+_MOST_LISTED = 1000  # of an asset with more partitions, a page tells numbers
+_MOST_OPEN = 100
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,27 @@ class ArtifactState:
 
 
 @dataclass(frozen=True)
+class AssetState:
+    """An asset with too many partitions to list each.
+
+    Parameters
+    ----------
+    asset : str
+    counts : mapping of str to int
+        Partitions in each state.
+    n_told : mapping of str to int
+        How many of them are told one by one all the same: the first that are not done.
+    result : str
+        The folder of what was made, relative to the output root; empty if nothing was.
+    """
+
+    asset: str
+    counts: Mapping[str, int]
+    n_told: Mapping[str, int]
+    result: str = ""
+
+
+@dataclass(frozen=True)
 class ProjectState:
     """A project as its first page shows it.
 
@@ -69,6 +94,8 @@ class ProjectState:
         What the project file says of a data set, by (domain, partition).
     faults : tuple of str
         What is wrong with the project file.
+    large : tuple of AssetState
+        Assets of which not every partition is among `artifacts`.
     """
 
     name: str
@@ -76,6 +103,7 @@ class ProjectState:
     artifacts: tuple[ArtifactState, ...]
     descriptions: dict[tuple[str, str], str]
     faults: tuple[str, ...] = ()
+    large: tuple[AssetState, ...] = ()
 
 
 def state_reader(project: Project, instance: DagsterInstance) -> Callable[[], ProjectState]:
@@ -110,6 +138,17 @@ def _read(file: Path, instance: DagsterInstance) -> ProjectState:
     ledger = Ledger(project, GRAPH, History(instance))
     ledger.refresh()
     live = live_places(instance, ledger)
+    counts = ledger.counts()
+    large = {asset for asset, some in counts.items() if sum(some.values()) > _MOST_LISTED}
+    listed = [
+        one
+        for asset in GRAPH.makers
+        for one in (
+            islice(ledger.statuses([asset], noted=True), _MOST_OPEN)
+            if asset in large
+            else ledger.statuses([asset])
+        )
+    ]
     artifacts = tuple(
         ArtifactState(
             one.asset,
@@ -118,7 +157,13 @@ def _read(file: Path, instance: DagsterInstance) -> ProjectState:
             one.reasons,
             _result(ledger, one),
         )
-        for one in (*ledger.statuses(GRAPH.makers), *broken(ledger))
+        for one in (*listed, *broken(ledger))
+    )
+    told = {asset: Counter(one.state for one in listed if one.asset == asset) for asset in large}
+    summaries = tuple(
+        AssetState(asset, counts[asset], told[asset], _folder_of(ledger, asset))
+        for asset in GRAPH.makers
+        if asset in large
     )
     ledger.book.close()
     descriptions = {
@@ -128,7 +173,15 @@ def _read(file: Path, instance: DagsterInstance) -> ProjectState:
         if data_set.entry.description
     }
     faults = tuple(str(finding) for finding in project.findings)
-    return ProjectState(project.directory.name, str(project.directory), artifacts, descriptions, faults)
+    name, directory = project.directory.name, str(project.directory)
+    return ProjectState(name, directory, artifacts, descriptions, faults, summaries)
+
+
+def _folder_of(ledger: Ledger, asset: str) -> str:
+    """Where what was made of an asset lies, as far as its first partition tells."""
+    for one in islice(ledger.statuses([asset], ("done",)), 1):
+        return _result(ledger, one).rpartition("/")[0]
+    return ""
 
 
 def _result(ledger: Ledger, one: Status) -> str:

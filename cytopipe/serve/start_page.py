@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 from starlette.responses import HTMLResponse
 
 from cytopipe.serve.page import counted, html_page
-from cytopipe.serve.project_state import ArtifactState, ProjectState
+from cytopipe.serve.project_state import ArtifactState, AssetState, ProjectState
 
 __all__ = ["LOCATION", "start_page"]
 
@@ -49,23 +49,39 @@ def _body(state: ProjectState) -> Iterator[str]:
     if state.artifacts:
         yield '<p class="soft">A row is a data set and a column a step, or a row a step. A click shows '
         yield "what was made, from what, and when.</p>"
-    for domain in dict.fromkeys(artifact.domain for artifact in state.artifacts):
+    for domain in dict.fromkeys(one.asset.partition("/")[0] for one in (*state.artifacts, *state.large)):
         yield from _domain(domain, [one for one in state.artifacts if one.domain == domain], state)
-    yield from _to_do(state.artifacts)
+    n_untold = sum(
+        one.counts[name] - one.n_told.get(name, 0)
+        for one in state.large
+        for name in one.counts
+        if name != "done"
+    )
+    yield from _to_do(state.artifacts, n_untold)
+
+
+def _counts(state: ProjectState) -> Counter[str]:
+    """How many partitions of all assets are in each state."""
+    counts = Counter(one.state for one in state.artifacts)
+    for one in state.large:
+        counts += Counter(one.counts)
+        counts -= Counter(one.n_told)
+    return counts
 
 
 def _summary(state: ProjectState) -> str:
     data_sets = {(one.domain, one.partition) for one in state.artifacts if one.partition}
+    data_sets |= {(one.asset.partition("/")[0], one.asset) for one in state.large}
     if not data_sets:
         return "There are no data sets yet. Add some to <code>cytopipe.yaml</code>; they appear here."
-    counts = Counter(one.state for one in state.artifacts)
+    counts = _counts(state)
     said = ", ".join(
         f'<span class="state {name}">{count:,} {name}</span>' for name in _MEANING if (count := counts[name])
     )
-    if counts["done"] == len(state.artifacts):
+    if counts["done"] == counts.total():
         said = '<span class="state done">all made, and up to date</span>'
     domains = counted(len({domain for domain, _ in data_sets}), "domain")
-    return f"{counted(len(state.artifacts), 'result')} of {domains}: {said}."
+    return f"{counted(counts.total(), 'result')} of {domains}: {said}."
 
 
 def _cards() -> str:
@@ -85,31 +101,37 @@ def _cards() -> str:
 def _domain(domain: str, artifacts: Sequence[ArtifactState], state: ProjectState) -> Iterator[str]:
     graph = f"/locations/{LOCATION}/asset-groups/{quote(domain)}/lineage"
     yield f'<h2>{escape(domain)} <a class="aside" href="{graph}">graph</a></h2>'
+    large = {one.asset: one for one in state.large if one.asset.startswith(f"{domain}/")}
     rows: dict[str, dict[str, ArtifactState]] = {}
     for artifact in artifacts:
-        rows.setdefault(artifact.partition, {})[artifact.asset] = artifact
+        if artifact.asset not in large:
+            rows.setdefault(artifact.partition, {})[artifact.asset] = artifact
     # Parts of different kinds (levels, levels with a signature) have steps of their own: a table for each.
     tables: dict[tuple[str, ...], list[str]] = {}
     for partition, row in rows.items():
         tables.setdefault(tuple(row), []).append(partition)
     wide = [assets for assets in tables if len(assets) > _MOST_COLUMNS]
     steps = {asset for assets in wide for asset in assets}
-    if steps:
-        yield from _steps([one for one in artifacts if one.asset in steps])
+    if steps or large:
+        yield from _steps([one for one in artifacts if one.asset in steps], large.values())
     for assets, partitions in tables.items():
         if assets not in wide:
             yield from _table(assets, partitions, rows, state)
 
 
-def _steps(artifacts: Sequence[ArtifactState]) -> Iterator[str]:
-    """A row per step, for data sets that go through more steps than a page is wide."""
+def _steps(artifacts: Sequence[ArtifactState], large: Iterable[AssetState]) -> Iterator[str]:
+    """A row per step, for data sets that are too many, or go through more steps than a page is wide."""
     by_asset: dict[str, list[ArtifactState]] = {}
     for one in artifacts:
         by_asset.setdefault(one.asset, []).append(one)
+    rows = [
+        (asset, Counter(one.state for one in some), [one.result for one in some])
+        for asset, some in by_asset.items()
+    ]
+    rows += [(one.asset, Counter(one.counts), [one.result]) for one in large]
     heads = "".join(f"<th>{name}</th>" for name in ("Step", "State", "Results"))
     yield f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>'
-    for asset, some in by_asset.items():
-        counts = Counter(one.state for one in some)
+    for asset, counts, results in rows:
         page = f"/assets/{quote(asset)}?view=partitions"
         said = " ".join(
             f'<a class="state {name}" href="{page}">{counts[name]:,} {name}</a>'
@@ -117,7 +139,7 @@ def _steps(artifacts: Sequence[ArtifactState]) -> Iterator[str]:
             if counts[name]
         )
         name = f"<b>{escape(asset.partition('/')[2])}</b>"
-        yield f'<tr><td class="name">{name}</td><td>{said}</td><td>{_results(some)}</td></tr>'
+        yield f'<tr><td class="name">{name}</td><td>{said}</td><td>{_results(results)}</td></tr>'
     yield "</tbody></table></div>"
 
 
@@ -141,7 +163,8 @@ def _table(
         note = f'<br><span class="soft">{escape(text)}</span>' if text else ""
         name = escape(partition) if partition else "over all data sets"
         cells = "".join(f"<td>{_state(row[asset])}</td>" for asset in assets)
-        yield f'<tr><td class="name"><b>{name}</b>{note}</td>{cells}<td>{_results(row.values())}</td></tr>'
+        results = _results(one.result for one in row.values())
+        yield f'<tr><td class="name"><b>{name}</b>{note}</td>{cells}<td>{results}</td></tr>'
     yield "</tbody></table></div>"
     if len(partitions) > _MOST_ROWS:
         yield f'<p class="soft">and {len(partitions) - _MOST_ROWS:,} more: <code>cytopipe status</code></p>'
@@ -155,9 +178,9 @@ def _state(artifact: ArtifactState) -> str:
     )
 
 
-def _results(artifacts: Iterable[ArtifactState]) -> str:
+def _results(results: Iterable[str]) -> str:
     """Links to the folders of what was made."""
-    paths = [one.result for one in artifacts if one.result]
+    paths = [one for one in results if one]
     folders = dict.fromkeys(_folder(path) if "." in path.rpartition("/")[2] else path for path in paths)
     return "<br>".join(f'<a href="/artifacts/{quote(path)}/">{escape(path)}/</a>' for path in folders if path)
 
@@ -166,7 +189,8 @@ def _folder(path: str) -> str:
     return path.rpartition("/")[0]
 
 
-def _to_do(artifacts: Sequence[ArtifactState]) -> Iterator[str]:
+def _to_do(artifacts: Sequence[ArtifactState], n_untold: int) -> Iterator[str]:
+    """What is not done; of `n_untold` more only the number."""
     open_ones = [one for one in artifacts if one.state not in ("done", "running")]
     if not open_ones:
         return
@@ -184,8 +208,9 @@ def _to_do(artifacts: Sequence[ArtifactState]) -> Iterator[str]:
             f'<td class="name">{escape(why[:1000])}</td></tr>'
         )
     yield "</tbody></table></div>"
-    if len(open_ones) > _MOST_REASONS:
-        yield f'<p class="soft">and {len(open_ones) - _MOST_REASONS:,} more: <code>cytopipe status</code></p>'
+    if len(open_ones) + n_untold > _MOST_REASONS:
+        n_more = max(len(open_ones) - _MOST_REASONS, 0) + n_untold
+        yield f'<p class="soft">and {n_more:,} more: <code>cytopipe status</code></p>'
 
 
 def _address(artifact: ArtifactState) -> str:

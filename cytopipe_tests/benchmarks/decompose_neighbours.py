@@ -60,7 +60,7 @@ def row(name: str, sequences: tuple[str, ...], truth: np.ndarray, kind: str) -> 
     spent = _cpu_seconds() - before
     found = np.zeros(truth.shape, bool)
     found[np.repeat(np.arange(len(sequences)), np.diff(hits.indptr)), hits.indices] = True
-    within = truth <= parameters.max_lump
+    within = truth <= parameters.lump
     nearest = np.zeros(truth.shape, bool)
     np.put_along_axis(nearest, np.argsort(truth, axis=1, kind="stable")[:, :NEAREST], True, axis=1)
     return (

@@ -49,3 +49,18 @@ def test_status_imports_dagster_where_there_is_something_to_write_down(project: 
     said, imported = imported_by_status(project)
     assert "noticed  decompose/sequences [meadow]" in said
     assert "dagster" in imported
+
+
+def test_what_is_done_is_counted_and_not_listed_where_it_is_much(project: Path, monkeypatch) -> None:
+    from cytopipe.commands import history
+
+    (project / "meadow.fasta").write_text((project / "meadow.fasta").read_text() + "\n")
+    every = cytopipe("status", "--all", at=project)
+    monkeypatch.setattr(history, "_ROWS", 2)
+    short = cytopipe("status", at=project)
+    assert (short.out.splitlines()[-1], short.code) == (every.out.splitlines()[-1], every.code)
+    open_lines = [line for line in every.out.splitlines()[:-1] if not line.startswith(("done", "noticed"))]
+    told = [line.split() for line in short.out.splitlines()]
+    assert len(open_lines) > 2
+    assert [line.split() for line in open_lines[:2]] == [line for line in told if line[0] == "stale"]
+    assert "9 lines not shown" in short.out

@@ -245,7 +245,7 @@ def test_all_faulty_parameters_are_reported_at_once():
     with pytest.raises(ParameterError, match="unknown parameter 'colour'"):
         Parameters(colour=1)
     assert Parameters(**DEFAULT.as_json()) == DEFAULT
-    assert DEFAULT.shaping()["max_lump"] == 0.02
+    assert DEFAULT.shaping()["max_lump"] is None
 
 
 def test_a_large_max_lump_reaches_as_far_as_it_says(case):

@@ -37,8 +37,8 @@ def test_the_cut_is_four_times_what_varies_within_species_in_its_limits(within, 
 
 
 def test_clusters_that_say_nothing_of_what_varies_leave_the_cut_where_nothing_is_joined():
-    assert species_cut([(0, 1, 2), (3,)], Given(0.001), DEFAULT) == DEFAULT.max_lump
-    assert species_cut([], Given(0.001), DEFAULT) == DEFAULT.max_lump
+    assert species_cut([(0, 1, 2), (3,)], Given(0.001), DEFAULT) == DEFAULT.lump
+    assert species_cut([], Given(0.001), DEFAULT) == DEFAULT.lump
 
 
 def grown(records):
@@ -52,16 +52,16 @@ def grown(records):
 
 def cut_at_max_lump(monkeypatch):
     """Divide nothing that one fixed threshold joins."""
-    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters: parameters.max_lump)
-    monkeypatch.setattr(split_rule, "species_cut", lambda clusters, distances, parameters: 1.0)
+    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters, gap=None: parameters.lump)
+    monkeypatch.setattr(split_rule, "species_cut", lambda clusters, distances, parameters, gap=None: 1.0)
 
 
 def test_young_species_of_a_marker_that_varies_little_are_found(monkeypatch):
     records = coalescent_set(5, Design(sisters=0.03, diversity=0.0025, diversity_spread=0.0, n_records=400))
     clusters, found, distances, neighbours = grown(records)
-    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters: parameters.max_lump)
+    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters, gap=None: parameters.lump)
     monkeypatch.setattr(
-        split_rule, "species_cut", lambda clusters, distances, parameters: parameters.max_lump
+        split_rule, "species_cut", lambda clusters, distances, parameters, gap=None: parameters.lump
     )
     fixed = grown(records)[1]
     assert found > 0.93
@@ -74,8 +74,8 @@ def test_young_species_of_a_marker_that_varies_little_are_found(monkeypatch):
 def test_species_that_vary_much_are_not_torn(monkeypatch):
     records = coalescent_set(6, Design(sisters=0.08, diversity=0.006, diversity_spread=0.0, n_records=400))
     found = grown(records)[1]
-    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters: parameters.max_lump)
+    monkeypatch.setattr(split_rule, "narrowest_cut", lambda parameters, gap=None: parameters.lump)
     monkeypatch.setattr(
-        split_rule, "species_cut", lambda clusters, distances, parameters: parameters.max_lump
+        split_rule, "species_cut", lambda clusters, distances, parameters, gap=None: parameters.lump
     )
     assert found >= grown(records)[1] - 0.01

@@ -72,7 +72,7 @@ def test_every_materialization_tells_path_size_digest_counts_parameters_code_inp
         "sha256": refined.version,
     }
     assert set(used) == set(record.inputs) == {"decompose/sequences", "decompose/refined"}
-    assert refined.metadata["parameters"]["max_lump"] == 0.02
+    assert refined.metadata["parameters"]["max_lump"] is None
     report = finished.latest("decompose/report", "meadow").metadata
     assert report["picture"].startswith("![") and len(report["picture"]) < 130
     assert report["adjusted_rand_index"] == 1.0
@@ -193,7 +193,7 @@ def test_work_done_by_the_plain_command_is_taken_up_and_not_done_again(begin):
     opened = begin("meadow")
     data = opened.project.data_set("decompose", "meadow")
     decomposition = Decomposition.create(data.folder, data.resolve(data.entry.input), data.entry.parameters)
-    decomposition.advance("final", thresholds=[data.entry.max_lump])
+    decomposition.advance("final", thresholds=[data.entry.parameters.lump])
     written = {path: path.stat().st_mtime_ns for path in data.folder.glob("*.fasta")}
     noticed = opened.look()
     assert [one for one in noticed if one.split()[0] in STEPS] == [f"{asset} [meadow]" for asset in STEPS]

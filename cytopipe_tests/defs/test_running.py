@@ -154,7 +154,7 @@ def _made_without_a_stop(opened) -> str:
     data = opened.project.data_set("decompose", "meadow")
     folder = opened.project.directory / "other"
     whole = Decomposition.create(folder, data.resolve(data.entry.input), data.entry.parameters)
-    return whole.advance("final", thresholds=[data.entry.max_lump], report=False).sha256
+    return whole.advance("final", thresholds=[data.entry.parameters.lump], report=False).sha256
 
 
 def test_a_run_of_another_host_or_a_living_process_is_left_alone(finished):

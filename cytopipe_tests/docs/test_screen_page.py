@@ -21,6 +21,10 @@ EXPECTED = {
     "cytopipe --project trial lineage": "screen/sbs/raw",
     "cytopipe screen stages": "align_sbs",
     "cytopipe screen export": "ngff 0.",
+    "cytopipe screen tree": "2 of 2 tiles",
+    "cytopipe --project beside check": "no problems",
+    "cytopipe --project beside materialize": "done in",
+    "cytopipe --project beside status": "screen/sbs/omezarr/aligned",
 }
 
 
@@ -32,11 +36,20 @@ def commands() -> list[str]:
     return [line.split("#")[0].strip() for line in lines if line.split("#")[0].strip()]
 
 
+def project_files() -> list[tuple[str, str]]:
+    """Project files of the page that say in their first line where they lie."""
+    text = (REPOSITORY / "docs" / "screen.md").read_text()
+    return re.findall(r"^```yaml\n# (\S+/cytopipe\.yaml)\n(.*?)^```", text, re.M | re.S)
+
+
 @pytest.mark.timeout(900)
 def test_every_command_of_the_page_says_what_it_did(tmp_path: Path) -> None:
     python = Path(sys.executable)
     environment = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}", "COLUMNS": "200"}
     ran = 0
+    for path, block in project_files():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(block)
     for command in commands():
         line = f"{sys.executable} -m cytopipe.cli{command.removeprefix('cytopipe')}"
         done = subprocess.run(

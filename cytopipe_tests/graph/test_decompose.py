@@ -109,7 +109,7 @@ def test_other_parameters_make_everything_stale_by_their_values(lab: Lab) -> Non
     lab.declare.entries["meadow"]["max_lump"] = 0.03
     assert states(lab) == dict.fromkeys(STAGES, "stale")
     reason = lab.reasons("decompose/deconflicted", "meadow")[0]
-    assert reason == "decompose/parameters changed: max_lump: 0.02 -> 0.03"
+    assert reason == "decompose/parameters changed: max_lump: none -> 0.03"
     lab.make_all()
     assert states(lab) == dict.fromkeys(STAGES, "done")
 

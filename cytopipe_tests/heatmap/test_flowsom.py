@@ -190,6 +190,17 @@ def test_the_number_of_metaclusters_holds_where_few_nodes_have_cells(occupied):
     assert {*found.tolist()} == {0, 1, 2, 3}
 
 
+@pytest.mark.parametrize("k", [2, 7, 12])
+def test_average_linkage_numbers_metaclusters_as_scikit_learn_does(k):
+    """Also where every node is one: the labels are those of the reference then, too."""
+    from sklearn.cluster import AgglomerativeClustering
+
+    codes = np.random.default_rng(0).normal(size=(12, 3))
+    chosen = FlowSOMSettings(x_dim=4, y_dim=3, n_metaclusters=k, metaclustering="average")
+    expected = AgglomerativeClustering(k, linkage="average").fit_predict(codes)
+    assert np.array_equal(metaclusters(codes, FULL[:12], chosen), expected)
+
+
 def test_a_tree_is_cut_as_scipy_cuts_it():
     from scipy.cluster.hierarchy import cut_tree, linkage
     from sklearn.metrics import adjusted_rand_score

@@ -5,6 +5,7 @@ hand.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -379,3 +380,17 @@ def test_files_of_cells_that_are_not_there_are_told(tmp_path: Path) -> None:
     told = "\n".join(map(str, declared(tmp_path).findings))
     assert "no such file" in told
     assert "finds no file" in told
+
+
+def test_the_commented_example_of_a_new_project_is_valid_when_it_is_taken_up(tmp_path: Path) -> None:
+    from cytopipe.project import start_project
+
+    file = start_project(tmp_path)
+    head, _, example = file.read_text().partition("\nheatmap:\n")
+    example, gap, others = example.partition("\n\n")
+    file.write_text(head + "\nheatmap:\n" + re.sub(r"(?m)^#", "", example) + gap + others)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.fcs").write_bytes(b"FCS3.1")
+    project = read_project(file)
+    assert not project.findings
+    assert list(project.data_sets["heatmap_step_06"]) == ["patients.t_cells"]

@@ -242,6 +242,12 @@ def test_a_table_that_is_none_is_refused_in_words(tmp_path, text, told):
         read_cells(tmp_path / "a.csv")
 
 
+def test_a_byte_that_is_no_text_is_told_as_a_value(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"CD3,CD4\n1,2\n3,\xff4\n5,6\n")
+    with pytest.raises(InputError, match=r"a\.csv:3: marker CD4 has 1 of 3 cells without a number"):
+        read_cells(tmp_path / "a.csv")
+
+
 def test_markers_that_files_lack_are_told_for_every_file(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.csv").write_text("CD3,CD4\n1,2\n")
@@ -256,3 +262,28 @@ def test_files_with_other_markers_are_not_mixed_silently(tmp_path):
     with pytest.raises(InputError, match="without CD4; with CD8"):
         read_cells(tmp_path)
     assert len(read_cells(tmp_path, markers=["CD3"])) == 2
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["h5ad", "csv", "parquet"])
+def test_damaged_files_of_every_kind_are_read_or_refused_in_words(tmp_path, kind):
+    """Among them an h5ad whose heap of text makes HDF5 loop for ever."""
+    anndata = pytest.importorskip("anndata")
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.random((60, 3)), columns=["CD3", "CD4", "CD8"])
+    path = tmp_path / f"cells.{kind}"
+    if kind == "h5ad":
+        obs = pd.DataFrame({"sample": ["a", "b"] * 30}, index=[f"c{number}" for number in range(60)])
+        anndata.AnnData(table.to_numpy(), obs, pd.DataFrame(index=list(table))).write_h5ad(path)
+    else:
+        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path)
+    whole = path.read_bytes()
+    places = range(len(whole)) if kind != "h5ad" else range(2000, 6200)
+    for seed in range(12):
+        rng = random.Random(seed)
+        at = rng.choice(places)
+        path.write_bytes(whole[:at] + bytes(512) + whole[at + 512 :] if seed % 3 else whole[:at])
+        try:
+            read_cells(path)
+        except CytopipeError as error:
+            assert "cells." in str(error)

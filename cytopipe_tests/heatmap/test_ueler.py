@@ -12,7 +12,7 @@ import pytest
 
 from cytopipe.errors import InputError
 from cytopipe.heatmap.artifact import load_heatmap_state, save_heatmap_state
-from cytopipe.heatmap.state import UNASSIGNED
+from cytopipe.heatmap.state import MARKERS_BY_CLUSTERS, UNASSIGNED
 from cytopipe.heatmap.ueler import import_ueler
 from cytopipe_tests.heatmap.states import golden
 from cytopipe_tests.parity.heatmap import ueler_case
@@ -93,6 +93,32 @@ def test_labels_that_are_missing_negative_or_texts_keep_their_meaning(tmp_path):
     assert states["c"].parents == (states["a"].id,)
     assert states["a"].cluster_ids == ("cluster_001", "cluster_002", "cluster_013")
     assert states["a"].names[0] == "T $cells$" and states["a"].colours[0] == "#d8a282"
+
+
+def test_a_project_that_was_moved_has_two_folders_and_one_history(tmp_path):
+    """UELer names its folder by the absolute path: after a move it begins another one beside it."""
+    folder = project(tmp_path, a={}, b={"parent_id": "a", "op": "subset"})
+    first = next(folder.glob(".UELer/dataset_*"))
+    second = first.with_name("dataset_ffffffffffff")
+    shutil.copytree(first, second)
+    (second / "checkpoints" / "a.h5ad").rename(second / "checkpoints" / "other name.h5ad")
+    assert [one.state.parameters["ueler"]["id"] for one in import_ueler(folder)] == ["a", "b"]
+    changed = anndata.read_h5ad(second / "checkpoints" / "b.h5ad")
+    changed.X[0, 0] = 9
+    changed.write_h5ad(second / "checkpoints" / "b.h5ad")
+    with pytest.raises(InputError, match="is another checkpoint"):
+        import_ueler(folder)
+
+
+def test_a_flipped_view_and_a_merge_are_kept(tmp_path):
+    folder = project(tmp_path, a={}, b={}, c={"parents": np.array(["a", "b"], object), "op": "union"})
+    path = next(folder.glob(".UELer/*/checkpoints/c.h5ad"))
+    adata = anndata.read_h5ad(path)
+    adata.uns["ui"] = {"horizontal_layout": True}
+    adata.write_h5ad(path)
+    states = {one.state.parameters["ueler"]["id"]: one.state for one in import_ueler(folder)}
+    assert states["c"].orientation == MARKERS_BY_CLUSTERS
+    assert states["c"].parents == (states["a"].id, states["b"].id) and len(states["c"].ancestors) == 2
 
 
 def test_what_is_no_history_of_ueler_is_told(tmp_path):

@@ -144,13 +144,13 @@ def test_a_removed_image_that_is_named_is_made_again(made: Lab) -> None:
 
 def test_what_an_export_has_not_consumed_is_refused_and_all_is_told(made: Lab) -> None:
     edit(made, ("max_filter, ", "max_filter, find_peaks, "))
-    done = clean(made, "--stage", "find_peaks", "--stage", "log_filter", "--yes")
+    done = clean(made, "--stage", "find_peaks", "--yes")
     assert done.code == 1
     kept = [line for line in done.out.splitlines() if line.startswith("kept")]
-    assert len(kept) == 4
+    assert len(kept) == 2, "one line for each tile"
     assert (
-        f"screen/sbs/peaks [{TILES[0]}] is still needed: screen/sbs/omezarr/peaks [{TILES[0]}] is stale"
-        in kept[2]
+        f"screen/sbs/peaks [{TILES[0]}] is still needed: screen/sbs/omezarr/peaks [{TILES[0]}] is missing"
+        in kept[0]
     )
     assert "nothing to remove" in done.out
     assert place(made, "sbs/peaks", TILES[0]).is_file()
@@ -265,3 +265,42 @@ def test_while_a_run_is_live_nothing_is_removed(made: Lab) -> None:
     assert place(made, "sbs/peaks", TILES[0]).is_file()
     made.instance.report_run_canceled(run)
     assert clean(made, "--yes").code == 0
+
+
+def test_exports_that_were_switched_off_are_reached_and_made_again_when_switched_on(made: Lab) -> None:
+    exported = place(made, "sbs/omezarr/aligned", TILES[0])
+    edit(made, ("align_sbs, ", ""))
+    assert wanted(made) == {"sbs/omezarr/plate": ["s.1"]} and exported.is_dir()
+    refused = clean(made, "--format", "omezarr", "--stage", "align_sbs", "--yes")
+    assert refused.code == 1 and "screen/sbs/omezarr/plate [s.1] is stale" in refused.out
+    make_wanted(made)
+    dry = clean(made, "--format", "omezarr", "--stage", "align_sbs", "-p", "s.1-A1", "--dry-run")
+    assert dry.code == 0 and "1 of screen/sbs/omezarr/aligned" in dry.out
+    done = clean(made, "--format", "omezarr", "--stage", "align_sbs", "--yes")
+    assert done.code == 0 and "2 of screen/sbs/omezarr/aligned" in done.out
+    assert not exported.exists() and place(made, "sbs/aligned", TILES[0]).is_file()
+    assert wanted(made) == {}
+    edit(made, ("convert_sbs, ", "convert_sbs, align_sbs, "))
+    assert wanted(made) == {"sbs/omezarr/aligned": TILES, "sbs/omezarr/plate": ["s.1"]}
+    make_wanted(made)
+    assert exported.is_dir() and wanted(made) == {}
+
+
+def test_an_acquisition_that_is_exported_no_more_leaves_nothing_behind(made: Lab) -> None:
+    edit(made, ("omezarr_export: true", "omezarr_export: false"))
+    assert wanted(made) == {}
+    stages = [part for one in STAGES.split(", ") for part in ("--stage", one)]
+    done = clean(made, "--format", "omezarr", *stages, "--yes")
+    assert (done.code, done.err) == (0, "")
+    left = [path for path in made.project.output.rglob("*.ome.zarr") if "plate" not in path.parts]
+    assert left == [] and wanted(made) == {}
+
+
+def test_an_export_that_its_plate_has_not_taken_in_is_refused(made: Lab) -> None:
+    path = made.directory / "sbs/P-1_W-A1_T-0_C-1__image.tiff"
+    pixels = tifffile.imread(path)
+    pixels[2, 60, 60] += 1
+    tifffile.imwrite(path, pixels, photometric="minisblack", metadata={"axes": "CYX"})
+    refused = clean(made, "--format", "omezarr", "--stage", "segment_sbs", "-p", TILES[1], "--yes")
+    assert refused.code == 1 and "screen/sbs/omezarr/plate [s.1] is stale" in refused.out
+    assert place(made, "sbs/omezarr/segmentation", TILES[1]).is_dir()

@@ -19,7 +19,7 @@ from cytopipe_tests.screen.lab import TILES, WELLS, edit, lab, wanted, written
 FIRST = [tile for tile in TILES if tile.startswith("s.1-A1")]
 OF_TILE = ["images", "aligned", "log_filtered", "standard_deviation", "peaks", "max_filtered"]
 OF_WELLS_TILES = ["corrected", "nuclei", "cells", "segmentation", "bases", "reads", "cell_barcodes"]
-OF_WELL = ["ic_fields", "read_model", "well_reads", "positions", "well_info", "well_cells"]
+OF_WELL = ["ic_fields", "well_reads", "positions", "well_info", "well_cells"]
 MERGED = [f"merge/{asset}" for asset in ("cells", "tiles", "transform", "features")]
 QUALITY = {"qc/cells": WELLS, "qc/plate": ["s.1"]}
 OF_SCREEN = {f"aggregate/{asset}": ["s"] for asset in ("perturbations", "profiles", "skipped")}
@@ -119,22 +119,23 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
     assert stale == {
         **{f"sbs/{asset}": ["s.1-A1|1"] for asset in OF_TILE},
         **{f"sbs/{asset}": FIRST for asset in OF_WELLS_TILES},
-        **{f"sbs/{asset}": ["s.1-A1"] for asset in OF_WELL},
+        **{f"sbs/{asset}": ["s.1-A1"] for asset in (*OF_WELL, "metadata")},
         **{asset: ["s.1-A1"] for asset in MERGED},
         **{f"qc/{asset}": ["s.1-A1|1"] for asset in ("sbs_planes", "sbs_alignment")},
         **{f"qc/{asset}": ["s.1-A1"] for asset in ("sbs_images", "reads", "cells")},
         "qc/plate": ["s.1"],
-        "sbs/omezarr/ic_field": ["s.1-A1"],
         **OF_SCREEN,
     }
     # Dagster itself marks what is made from another version now, edge by edge.
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
-        "screen/sbs/images": ["s.1-A1|1"]
+        "screen/sbs/images": ["s.1-A1|1"],
+        "screen/sbs/metadata": ["s.1-A1"],
     }
     assert made.make("screen/sbs/images", keys=["s.1-A1|1"]).success
     assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
         "screen/sbs/aligned": ["s.1-A1|1"],
         "screen/sbs/ic_fields": ["s.1-A1"],
+        "screen/sbs/metadata": ["s.1-A1"],
         "screen/qc/sbs_planes": ["s.1-A1|1"],
         "screen/qc/sbs_alignment": ["s.1-A1|1"],
     }
@@ -166,8 +167,6 @@ def test_a_parameter_makes_stale_what_uses_its_stage_and_nothing_else(made: Lab)
 def test_a_method_that_learns_from_the_well_is_made_over_tiles_wells_and_tiles_again(made: Lab) -> None:
     before = {key: made.events("screen/sbs/cell_barcodes", key)[-1].version for key in TILES}
     edit(made, ("{method: median}", "{method: model}"))
-    assert made.make("screen/sbs/bases", keys=FIRST).success
-    assert made.events("screen/sbs/bases", TILES[0])[-1].metadata["nothing"]
     assert made.make("screen/sbs/read_model", keys=["s.1-A1"]).success
     assert made.make("screen/sbs/reads", "screen/sbs/cell_barcodes", keys=FIRST).success
     table = pd.read_parquet(place(made, "sbs/cell_barcodes", TILES[0]))
@@ -212,3 +211,43 @@ def test_a_well_is_made_without_its_missing_tiles_where_the_project_says_so(made
     edit(made, ("missing_tiles: report", "missing_tiles: refuse"))
     made.make_all()
     assert wanted(made) == {}
+
+
+FILTERED = ["log_filtered", "standard_deviation", "peaks", "max_filtered", "bases"]
+
+
+def test_the_read_model_plans_no_filtered_image_and_peaks_plan_no_model(fresh: Lab) -> None:
+    by_peaks = wanted(fresh)
+    edit(fresh, ("method: median", "method: model"))
+    by_model = wanted(fresh)
+    assert {f"sbs/{one}" for one in FILTERED} == set(by_peaks) - set(by_model)
+    assert set(by_model) - set(by_peaks) == {"sbs/read_model"}
+
+
+def test_an_exported_stage_plans_the_images_it_is_made_from_and_makes_no_reads_stale(fresh: Lab) -> None:
+    edit(fresh, ("method: median", "method: model"))
+    fresh.make_all()
+    assert wanted(fresh) == {}
+    assert [one for one in FILTERED if fresh.events(f"screen/sbs/{one}")] == []
+    size = "pixel_size_um: 1.3"
+    edit(fresh, (size, f"{size}\n      omezarr_export: true\n      omezarr_stages: [find_peaks]"))
+    expected = ("log_filtered", "standard_deviation", "peaks", "omezarr/peaks")
+    assert wanted(fresh) == {f"sbs/{one}": TILES for one in expected}
+    fresh.make_all()
+    assert wanted(fresh) == {}
+
+
+def test_of_two_screens_each_has_the_images_that_its_own_method_needs(fresh: Lab) -> None:
+    file = fresh.directory / "cytopipe.yaml"
+    head, _, entry = file.read_text().partition("  s:\n")
+    other = entry.replace("method: median", "method: model")
+    file.write_text(f"{head}  s:\n{entry}  other:\n{other}")
+    found = wanted(fresh)
+    others = [f"other{tile.removeprefix('s')}" for tile in TILES]
+    assert {tuple(found[f"sbs/{one}"]) for one in FILTERED} == {tuple(TILES)}
+    assert found["sbs/read_model"] == ["other.1-A1", "other.1-A2"]
+    assert found["sbs/reads"] == [*TILES, *others]
+    assert fresh.make(
+        "screen/sbs/images", "screen/sbs/aligned", "screen/sbs/log_filtered", keys=TILES
+    ).success
+    assert "sbs/log_filtered" not in wanted(fresh)

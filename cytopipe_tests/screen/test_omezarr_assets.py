@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from dagster import DagsterInstance
 
+from cytopipe.defs.definitions import definitions_of
 from cytopipe.defs.history import asset_key
+from cytopipe.defs.instance import open_instance
+from cytopipe.defs.relations import Relations
+from cytopipe.defs.screen import SCREEN
 from cytopipe.project import read_project
 from cytopipe.storage.formats.ome_zarr import read_ome_zarr, read_plate_fields
 from cytopipe.storage.formats.tiff import read_tiff
@@ -87,7 +91,8 @@ def test_a_plate_opens_as_a_plate_and_shares_the_files_of_its_tiles(made):
 
 def test_of_stages_that_are_not_listed_nothing_is_made(made):
     assert not at(made, "sbs/omezarr/log_filtered").exists()
-    assert set(made.states("screen/sbs/omezarr/log_filtered").values()) == {"done"}
+    assert made.states("screen/sbs/omezarr/log_filtered") == {}
+    assert made.events("screen/sbs/omezarr/log_filtered") == []
 
 
 def test_another_chunk_shape_makes_the_exports_stale_and_no_tiff(made):
@@ -98,21 +103,59 @@ def test_another_chunk_shape_makes_the_exports_stale_and_no_tiff(made):
     assert wanted(made) == {}
 
 
-def test_dagster_itself_knows_what_an_export_is_made_from(made):
+def test_dagster_gives_an_export_the_partitions_of_its_tiffs_and_what_is_not_exported_none(made):
     graph = made.definitions().resolve_asset_graph()
-    below = graph.get(asset_key("screen/sbs/omezarr/aligned"))
-    mapping = below.partition_mappings[asset_key("screen/sbs/aligned")]
-    upstream = graph.get(asset_key("screen/sbs/aligned")).partitions_def
-    key = TILES[0]
-    found = mapping.get_upstream_mapped_partitions_result_for_partitions(
-        below.partitions_def.subset_with_partition_keys([key]), below.partitions_def, upstream
-    )
-    assert list(found.partitions_subset.get_partition_keys()) == [key]
+    export, tiff = (graph.get(asset_key(f"screen/sbs/{one}")) for one in ("omezarr/aligned", "aligned"))
+    assert export.partitions_def == tiff.partitions_def and tiff.key in export.parent_keys
+    unused = graph.get(asset_key("screen/sbs/omezarr/log_filtered"))
+    assert unused.partitions_def is None and not unused.is_executable
+    assert "omezarr_stages does not ask for log_filter" in unused.description
+
+
+def test_one_job_makes_all_exports_of_an_acquisition_and_what_they_are_made_from(tmp_path):
+    directory = written(tmp_path, tile_grid=(1, 1), cycles=3, n_barcodes=8, tile_size=96)
+    file = directory / "cytopipe.yaml"
+    stages = "omezarr_export: true\n      omezarr_stages: [calculate_ic_sbs, align_sbs]"
+    file.write_text(file.read_text().replace("pixel_size_um: 1.3", f"pixel_size_um: 1.3\n      {stages}"))
+    project = declared(directory)
+    with open_instance(project) as instance:
+        definitions = definitions_of(project, file=str(file))
+        assert (
+            definitions.resolve_job_def("all_phenotype_omezarr").execute_in_process(instance=instance).success
+        )
+        job = definitions.resolve_job_def("all_sbs_omezarr")
+        assert job.execute_in_process(instance=instance).success
+        one = lab(directory, instance)
+        for asset in ("omezarr/aligned", "omezarr/ic_field", "omezarr/plate", "aligned", "ic_fields"):
+            assert set(one.states(f"screen/sbs/{asset}").values()) == {"done"}, asset
+        assert set(one.states("screen/sbs/reads").values()) == {"missing"}
+        n_runs = instance.get_runs_count()
+        assert job.execute_in_process(instance=instance).success
+        assert instance.get_runs_count() == n_runs + 1, "nothing is to be made, so no run follows"
+
+
+def test_a_job_of_exports_fails_in_words_where_a_tile_cannot_be_exported(tmp_path):
+    directory = written(tmp_path, tile_grid=(1, 1), cycles=3, n_barcodes=8, tile_size=96)
+    file = directory / "cytopipe.yaml"
+    stages = "omezarr_export: true\n      omezarr_stages: [align_sbs]"
+    file.write_text(file.read_text().replace("pixel_size_um: 1.3", f"pixel_size_um: 1.3\n      {stages}"))
+    broken = directory / "sbs/P-1_W-A2_T-0_C-2__image.tiff"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    project = declared(directory)
+    with open_instance(project) as instance:
+        job = definitions_of(project, file=str(file)).resolve_job_def("all_sbs_omezarr")
+        done = job.execute_in_process(instance=instance, raise_on_error=False)
+        assert not done.success
+        (failure,) = (one for one in done.all_events if one.is_step_failure)
+        assert broken.name in failure.step_failure_data.user_failure_data.description
+        assert lab(directory, instance).states("screen/sbs/omezarr/aligned")[TILES[0]] == "done"
 
 
 def test_a_screen_that_exports_nothing_has_no_partitions_of_exports(tmp_path):
-    project = declared(written(tmp_path))
-    assert "sbs_omezarr" not in project.data_sets and len(project.data_sets["screen_wells"]) == 2
+    relations = Relations(declared(written(tmp_path)), SCREEN)
+    exports = [one for one in SCREEN.artifacts if "/omezarr/" in one.asset]
+    assert len(exports) > 15
+    assert {one.asset: relations.made_keys(one) for one in exports} == {one.asset: () for one in exports}
 
 
 def test_a_stage_that_does_not_exist_is_named_with_the_nearest_one(tmp_path):

@@ -12,13 +12,17 @@ import tifffile
 
 from cytopipe.defs.calls import Stored
 from cytopipe.defs.screen_aggregate import aggregate, montages
+from cytopipe.defs.screen_overlays import montages as montages_exported
 from cytopipe.project import DataSet
 from cytopipe.project.screen.entry import ScreenPart
 from cytopipe.screen.montage import choose_cells, montage_picture
 from cytopipe.screen.parameters import AggregateSettings, MontageSettings
+from cytopipe.storage.formats.files import ResultFiles
 from cytopipe.storage.formats.image import Image
+from cytopipe.storage.formats.ome_zarrs import OME_ZARRS
 from cytopipe.storage.formats.table import PARQUET
 from cytopipe.storage.formats.tiff import TIFF
+from cytopipe_tests.storage.test_formats_ome_zarr import assert_valid
 
 SETTINGS = MontageSettings(crop_px=16, n_cells=4, most_perturbations=2)
 BY_GENE = AggregateSettings(perturbation_column="gene_0")
@@ -88,6 +92,21 @@ def test_a_montage_has_the_pixels_of_its_cells_and_0_beyond_the_image(plate) -> 
     assert table["gene_0"].tolist() == ["a/b"] * 4 and table["cell_0"].tolist() == [1, 2, 1, 2]
     again = montages(part("s.1"), **plate, aggregate_settings=BY_GENE, montage_settings=SETTINGS)
     assert again.value[name] == made.value[name]
+
+
+def test_montages_are_exported_with_their_pixels_where_the_project_file_asks(plate, tmp_path: Path) -> None:
+    made = montages(part("s.1"), **plate, aggregate_settings=BY_GENE, montage_settings=SETTINGS)
+    (name,) = [one for one in made.value if one.endswith(".tiff")]
+    files = ResultFiles(made.value, tmp_path)
+    exported = montages_exported(part("s.1"), files)
+    OME_ZARRS.write(tmp_path / "m.ome.zarrs", exported.value)
+    OME_ZARRS.validate(tmp_path / "m.ome.zarrs")
+    read = OME_ZARRS.read(tmp_path / "m.ome.zarrs")
+    assert list(read) == [name.removesuffix(".tiff")]
+    image = read[name.removesuffix(".tiff")]
+    assert image.channel_names == ("DAPI", "ACTIN") and image.pixel_size_um == (0.5, 0.5)
+    np.testing.assert_array_equal(image.load(), tifffile.imread(io.BytesIO(made.value[name])))
+    assert_valid(tmp_path / f"m.ome.zarrs/{name.removesuffix('.tiff')}.ome.zarr")
 
 
 def test_a_tile_without_an_image_is_left_out_of_a_montage(plate) -> None:

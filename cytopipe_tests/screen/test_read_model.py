@@ -165,3 +165,48 @@ def test_the_nearest_two_other_cells_of_a_spot_are_known():
     found, away = kernels.owners(labels, np.array([4]), np.array([9]), 2, 6)
     assert found.tolist() == [[2, 1, 3]] or found.tolist() == [[2, 3, 1]]
     assert sorted(away[0, 1:]) == [4.0, 4.0]
+
+
+def test_spots_are_freed_of_the_light_and_the_dark_rings_of_their_neighbours():
+    from cytopipe.screen.model import detection
+
+    rng = np.random.default_rng(4)
+    place = np.array([[20.0, 20.0], [23.4, 20.2], [20.1, 25.3], [60.0, 60.0]])
+    signal = rng.uniform(0, 1, (4, 5, 4)) * np.array([1000, 150, 300, 500])[:, None, None]
+    rows, columns = np.indices((80, 80))
+    away = (rows - place[:, :1, None]) ** 2 + (columns - place[:, 1:, None]) ** 2
+    planes = np.einsum("stc,sij->tcij", signal, np.exp(-0.5 * away / 1.3**2)) + 400
+    values, _ = detection.filtered(planes, 0.8, 3.0, np.ones((5, 4)))
+    pixel = np.rint(place).astype(int)
+    x = values[:, :, pixel[:, 0], pixel[:, 1]].transpose(2, 0, 1).astype(float)
+    found = detection.separated(x, *pixel.T, place - pixel, 1.3, 0.8, 3.0)
+    alone = found[3] / signal[3]
+    assert np.abs(found / alone.mean() - signal).max() < 25
+    assert np.abs(x / alone.mean() - signal).max() > 3 * 25
+
+
+def test_bright_debris_is_no_barcode_of_one_base():
+    from cytopipe.testing.screens import make_library
+
+    library = make_library(24, 9, seed=3)
+    screen = make_screen(
+        "easy", 8, tile_grid=(1, 1), tile_size=384, library=library, with_barcode=0.5,
+        debris_per_megapixel=1500.0, debris_amplitude=30000.0,
+    )  # fmt: skip
+    aligned, labels = zip(*tiles_of(screen), strict=True)
+    score = score_calls(call_barcodes(aligned, labels, library)[1], truth_of(screen))
+    assert score["empty_called"] <= 4 and score["wrong"] <= 2 and score["right"] > 85
+
+
+def test_cells_at_a_border_that_some_cycles_do_not_show_are_called():
+    screen = make_screen("easy", 6, tile_grid=(1, 1), tile_size=256, n_barcodes=96)
+    aligned, labels = tiles_of(screen)[0]
+    cut = aligned.copy()
+    for t, width in ((2, 30), (5, 20), (6, 26)):
+        cut[t, :, :width] = 0
+    reads, cells = call_barcodes(cut, labels, screen.library)
+    truth = truth_of(screen)
+    top = truth[(truth["i"] < 22) & truth["callable"]]
+    assert len(top) >= 3 and reads["x_3_G"].isna().any()
+    assert score_calls(cells, top)["right"] == 100
+    assert score_calls(cells, truth)["right"] >= 95 and score_calls(cells, truth)["wrong"] <= 1

@@ -165,9 +165,25 @@ def test_touching_nuclei_are_found_one_by_one():
     assert len(set(labels) - {0}) >= 0.9 * len(labels)
 
 
-def test_a_cell_has_its_nucleus_label_and_none_touches_the_border():
+def test_cells_at_the_border_of_a_tile_are_kept_and_dropped_on_demand():
     image, _ = nuclei_image(1, touching=False)
-    result = segment(image, SegmentationSettings(threshold_dapi=1500.0, threshold_cell=900.0))
+    settings = SegmentationSettings(threshold_dapi=1500.0, threshold_cell=900.0)
+    kept = segment(image, settings)
+    dropped = segment(image, settings.model_copy(update={"clear_border": True}))
+    edge = np.ones(kept.cells.shape, bool)
+    edge[1:-1, 1:-1] = False
+    at_border = set(np.unique(kept.cells[edge])) - {0}
+    assert len(at_border) >= 2 and not dropped.cells[edge].any()
+    assert dropped.cells.max() == kept.cells.max() - len(at_border)
+    same = np.isin(kept.cells, list(at_border), invert=True) & (kept.cells > 0)
+    np.testing.assert_array_equal(dropped.cells > 0, same)
+
+
+def test_a_cell_has_its_nucleus_label_and_none_touches_the_border_where_these_are_dropped():
+    image, _ = nuclei_image(1, touching=False)
+    result = segment(
+        image, SegmentationSettings(threshold_dapi=1500.0, threshold_cell=900.0, clear_border=True)
+    )
     assert result.nuclei.dtype == result.cells.dtype == np.uint16
     assert set(np.unique(result.nuclei)) == set(np.unique(result.cells)) and result.cells.max() > 5
     inner = result.cells.copy()

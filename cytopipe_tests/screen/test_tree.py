@@ -10,7 +10,8 @@ import pytest
 import tifffile
 
 from cytopipe.errors import InputError
-from cytopipe.screen.tree import export_tree, read_tree
+from cytopipe.screen.tree import read_tree
+from cytopipe.screen.tree_export import export_tree
 from cytopipe.storage.formats.ome_zarr import OmeZarr, read_ome_zarr
 from cytopipe_tests.cli.conftest import cytopipe
 from cytopipe_tests.storage.test_formats_ome_zarr import assert_valid

@@ -10,6 +10,7 @@ import pytest
 from cytopipe.defs.instance import open_instance
 from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.running import LOCATION as CODE_LOCATION
+from cytopipe.serve import project_state
 from cytopipe.serve.project_state import ArtifactState, ProjectState, state_reader
 from cytopipe.serve.start_page import LOCATION, start_page
 from cytopipe_tests.defs.example import make_project
@@ -82,6 +83,19 @@ def test_the_state_is_that_of_the_ledger(project):
     assert state.name == "lab" and state.faults == ()
     states = {(one.asset, one.partition): one.state for one in state.artifacts}
     assert states[("decompose/initial", "meadow")] == "missing"
+
+
+def test_an_asset_with_many_partitions_is_told_in_numbers_and_nothing_is_lost(project, monkeypatch):
+    listed = text_of(state_reader(*project)())
+    monkeypatch.setattr(project_state, "_MOST_LISTED", 0)
+    monkeypatch.setattr(project_state, "_MOST_OPEN", 1)
+    state = state_reader(*project)()
+    assert len(state.large) > 3 and len(state.artifacts) <= len(state.large)
+    told = text_of(state)
+    summary = re.search(r"[\d,]+ results? of .*?\.", listed)[0]
+    assert summary in told
+    for one in state.large:
+        assert f"{one.asset.partition('/')[2]} {sum(one.counts.values())} missing" in " ".join(told.split())
 
 
 def test_a_project_file_that_is_being_edited_is_told_and_breaks_no_page(project):

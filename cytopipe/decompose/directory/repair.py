@@ -264,7 +264,7 @@ def _link_sources(state: State, stages: Sequence[Stage]) -> None:
         state.entry(stage).source_digest = state.entry(before).files_digest
     refinement = state.stages.close_cluster_refinement
     if refinement.completed:
-        unknown = state.parameters.max_lump
+        unknown = state.parameters.lump
         refinement.threshold = unknown
         refinement.refinement_history = [Refinement(threshold=unknown, timestamp=now())]
         state.requests.refine_close_clusters = [unknown]

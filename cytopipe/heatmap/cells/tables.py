@@ -231,6 +231,9 @@ def _column_of(column: Any) -> pd.Series:
         return pd.Series(column.cast(pa.float64()).to_numpy())
     if pa.types.is_boolean(column.type) and column.null_count == 0:
         return pd.Series(column.to_numpy())
+    if pa.types.is_binary(column.type):  # not UTF-8
+        texts = [None if one is None else one.decode("utf-8", "replace") for one in column.to_pylist()]
+        return pd.Series(texts, dtype=object)
     return pd.Series(column.cast(pa.string()).to_pylist(), dtype=object)
 
 

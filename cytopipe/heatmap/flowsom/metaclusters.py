@@ -96,7 +96,5 @@ def _cut(tree: np.ndarray, k: int) -> np.ndarray:
 def _agglomerate(points: np.ndarray, k: int, *, metric: str = "euclidean") -> np.ndarray:
     from sklearn.cluster import AgglomerativeClustering
 
-    if k == len(points):
-        return np.arange(k, dtype=np.int32)
     model = AgglomerativeClustering(n_clusters=k, linkage="average", metric=metric)
     return model.fit_predict(points).astype(np.int32)

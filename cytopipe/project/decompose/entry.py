@@ -38,7 +38,7 @@ class SequenceSet(Entry, Parameters):
     """FASTA of sequences from which clusters are grown (directed mode); none: all of them."""
 
     refine: list[Fraction] = Field(default_factory=list, max_length=20)
-    """Thresholds of the close-cluster refinement, applied in this order; none: one, at max_lump."""
+    """Thresholds of the close-cluster refinement, applied in this order; none: one, at max_lump or 0.02."""
 
     max_clusters: int | None = Field(default=None, ge=1)
     """Stop the initial clustering when so many clusters exist (absolute, not per run)."""

@@ -51,18 +51,22 @@ Files = Annotated[
     Field(min_length=1, max_length=10_000),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}),
 ]
-Written = Annotated[
-    Any,
-    BeforeValidator(_branches),
-    WithJsonSchema(
-        {
+
+
+class _Branches:
+    """What editors are told of branches: they are validated by `read_branches`, each fault at its line."""
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        one = handler(Branch.__pydantic_core_schema__)
+        return {
             "anyOf": [
                 {"type": "string", "format": "path"},
-                {"type": "object", "additionalProperties": Branch.model_json_schema()},
+                {"type": "object", "additionalProperties": one},
             ]
         }
-    ),
-]
+
+
+Written = Annotated[Any, BeforeValidator(_branches), _Branches()]
 
 
 def is_pattern(path: str) -> bool:

@@ -4,7 +4,7 @@ from cytopipe.project.domain import Domain
 
 __all__ = ["DOMAIN"]
 
-_GRIDS = ("sbs_tiles", "phenotype_tiles", "sbs_omezarr", "phenotype_omezarr")
+_GRIDS = ("sbs_tiles", "phenotype_tiles")
 
 DOMAIN = Domain(
     name="screen",
@@ -16,6 +16,7 @@ DOMAIN = Domain(
     parameters=(
         f"{__name__}.entry:Sequencing",
         f"{__name__}.entry:Phenotype",
+        f"{__name__}.exports:AggregateExport",
         *(
             f"cytopipe.screen.parameters:{name}Settings"
             for name in (
@@ -28,10 +29,10 @@ DOMAIN = Domain(
                 "ReadModel",
                 "CellCall",
                 "PhenotypeAlignment",
+                "PhenotypeSegmentation",
                 "Feature",
                 "Stitching",
                 "Merge",
-                "Aggregate",
                 "Quality",
                 "Montage",
             )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -22,9 +22,10 @@ from pydantic import (
     model_validator,
 )
 
+from cytopipe.errors import InputError
 from cytopipe.parameters import contradiction
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file
-from cytopipe.project.screen.exports import OmeZarrExport, with_flat_keys
+from cytopipe.project.screen.exports import AggregateExport, OmeZarrExport, with_flat_keys
 from cytopipe.project.screen.tiles import (
     Images,
     TileName,
@@ -44,6 +45,7 @@ from cytopipe.screen.parameters import (
     MergeSettings,
     MontageSettings,
     PhenotypeAlignmentSettings,
+    PhenotypeSegmentationSettings,
     QualitySettings,
     ReadModelSettings,
     ReadSettings,
@@ -51,6 +53,9 @@ from cytopipe.screen.parameters import (
     StitchingSettings,
 )
 from cytopipe.screen.stages import STAGES, Stage
+
+if TYPE_CHECKING:
+    from cytopipe.screen.tree import Tree
 
 __all__ = ["Acquisition", "Phenotype", "Screen", "ScreenPart", "Sequencing"]
 
@@ -88,10 +93,11 @@ class Acquisition(BaseModel):
     )
 
     images: str = ""
-    """The files, as a pattern with {plate}, {well}, {tile}, {cycle}, {channel} and *."""
+    """The files, as a pattern with {plate}, {well}, {tile}, {cycle} (phenotype: {round}), {channel} and *."""
 
     samples: FilePath | None = None
-    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and the cycle, if any."""
+    """Instead of a pattern: a TSV or CSV table with sample_fp, plate, well, tile, and the cycle or round, if
+    any."""
 
     channels: Channels
     """Names of the channels, in the order of the images."""
@@ -113,6 +119,7 @@ class Acquisition(BaseModel):
     """How the tiles of a well are put together."""
 
     has_cycles: ClassVar[bool] = False
+    repeated: ClassVar[str] = "round"
     name: ClassVar[str]
 
     _found: tuple[Path, Images] | None = PrivateAttr(None)
@@ -137,17 +144,18 @@ class Acquisition(BaseModel):
 
     @model_validator(mode="after")
     def _one_way_to_name_files(self) -> Self:
-        if bool(self.images) == (self.samples is not None):
-            what = (
-                "images and samples are both given" if self.images else "neither images nor samples is given"
-            )
-            raise contradiction(what, "images", expected="one of them")
+        if self.images and self.samples is not None:
+            raise contradiction("images and samples are both given", "images", expected="one of them")
         if self.images and (fault := next(faults_of_pattern(self.images, cycles=self.has_cycles), "")):
             raise contradiction("images is not usable", "images", expected=fault.removeprefix("expected "))
         return self
 
     def find(self, base: Path) -> Images:
-        """The files, looked for once in the life of this value."""
+        """The files, looked for once in the life of this value; none where neither images nor samples is
+        given.
+        """
+        if not self.images and self.samples is None:
+            return Images()
         if self._found is None or self._found[0] != base:
             found = (
                 find_images(base, self.images)
@@ -157,6 +165,9 @@ class Acquisition(BaseModel):
             self._found = (base, found)
         return self._found[1]
 
+    def __getstate__(self) -> dict[Any, Any]:
+        return _without_found(super().__getstate__())  # a worker is sent this; it looks for no files
+
     def problems(self, base: Path, *, may_lack: bool) -> Iterator[Problem]:
         """What is wrong with the files."""
         place = "images" if self.samples is None else "samples"
@@ -164,16 +175,20 @@ class Acquisition(BaseModel):
         for one in found.problems:
             yield Problem((place, *one.loc), one.what, one.expected, one.found, one.next)
         if not may_lack:
-            yield from _lacking(found, place)
+            yield from _lacking(found, place, self.repeated)
         if self.positions is not None:
             yield from absent_file(base, self.positions, ("positions",))
 
 
-def _lacking(found: Images, place: str) -> Iterator[Problem]:
+def _without_found(state: dict[Any, Any]) -> dict[Any, Any]:
+    return {**state, "__pydantic_private__": {"_found": None}}
+
+
+def _lacking(found: Images, place: str, repeated: str) -> Iterator[Problem]:
     lacking = list(found.lacking())
     if lacking:
         shown = [
-            f"{plate}-{well}|{tile} lacks {', '.join(f'cycle {cycle} {of}'.strip() for cycle, of in some)}"
+            f"{plate}-{well}|{tile} lacks {', '.join(_image_told(repeated, *one) for one in some)}"
             for (plate, well, tile), some in lacking[:5]
         ]
         more = f"; and {len(lacking) - 5} more" if len(lacking) > 5 else ""
@@ -186,10 +201,15 @@ def _lacking(found: Images, place: str) -> Iterator[Problem]:
         )
 
 
+def _image_told(repeated: str, number: int, channel: str) -> str:
+    return f"{f'{repeated} {number}' if number else 'channel'} {channel}".strip()
+
+
 class Sequencing(Acquisition):
     """The imaging that reads barcodes: one base per cycle."""
 
     has_cycles: ClassVar[bool] = True
+    repeated: ClassVar[str] = "cycle"
     name: ClassVar[str] = "sbs"
 
     dapi_cycle: Annotated[int, Field(ge=1, le=1000)] = 1
@@ -225,13 +245,26 @@ class Phenotype(Acquisition):
 
     name: ClassVar[str] = "phenotype"
 
+    rounds: Annotated[list[Annotated[int, Field(ge=0, le=9999)]], Field(max_length=100)] = Field(
+        default_factory=list
+    )
+    """Rounds of staining in the order in which channels names their channels; none: ascending."""
+
+    def problems(self, base: Path, *, may_lack: bool) -> Iterator[Problem]:
+        """What is wrong with the files."""
+        yield from super().problems(base, may_lack=may_lack)
+        found = self.find(base).cycles
+        if self.rounds and sorted(self.rounds) != list(found):
+            shown = ", ".join(map(str, found)) or "none"
+            yield Problem(("rounds",), "are not the rounds of the images, each once", shown, str(self.rounds))
+
     illumination: IlluminationSettings = Field(default_factory=IlluminationSettings)
     """How uneven light is measured and taken out."""
 
     alignment: PhenotypeAlignmentSettings = Field(default_factory=PhenotypeAlignmentSettings)
     """How channels are brought onto each other."""
 
-    segmentation: SegmentationSettings = Field(default_factory=SegmentationSettings)
+    segmentation: PhenotypeSegmentationSettings = Field(default_factory=PhenotypeSegmentationSettings)
     """How nuclei and cells are found."""
 
     features: FeatureSettings = Field(default_factory=FeatureSettings)
@@ -242,6 +275,10 @@ class Screen(Entry):
     """An optical pooled screen: barcodes and features of cells that were imaged twice."""
 
     domain: ClassVar[str] = "screen"
+
+    brieflow: FilePath | None = None
+    """An output folder of Brieflow, whose images and tables are used as they lie, and never written; what it
+    lacks is made from what it has, or from the images that an acquisition names."""
 
     sbs: Sequencing | None = None
     """Sequencing by synthesis: the images that read the barcodes."""
@@ -258,7 +295,7 @@ class Screen(Entry):
     merge: MergeSettings = Field(default_factory=MergeSettings)
     """How sequenced cells are found among the stained ones."""
 
-    aggregate: AggregateSettings = Field(default_factory=AggregateSettings)
+    aggregate: AggregateExport = Field(default_factory=AggregateExport)
     """How features of cells become profiles of perturbations."""
 
     missing_tiles: Literal["refuse", "report"] = "refuse"
@@ -280,6 +317,8 @@ class Screen(Entry):
 
     montage: MontageSettings = Field(default_factory=MontageSettings)
     """How pictures of single cells are put together."""
+
+    _found: tuple[Path, Tree] | None = PrivateAttr(None)
 
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
@@ -318,7 +357,58 @@ class Screen(Entry):
     def place(self, key: str) -> str:
         return ""  # places of artifacts are named after plates, wells and tiles
 
+    def __getstate__(self) -> dict[Any, Any]:
+        return _without_found(super().__getstate__())
+
+    def tree(self, base: Path) -> Tree | None:
+        """What lies in the output folder of Brieflow, looked for once in the life of this value; None where
+        none is named, or it is none.
+        """
+        if self.brieflow is None:
+            return None
+        if self._found is None or self._found[0] != base:
+            from cytopipe.screen.tree import find_files
+
+            try:
+                found = find_files(base / Path(self.brieflow).expanduser())
+            except InputError:
+                return None  # told as a problem
+            self._found = (base, found)
+        return self._found[1]
+
+    def tiles(self, acquisition: str, base: Path) -> dict[TileName, Mapping[tuple[int, str], str]]:
+        """The tiles of an acquisition with their images; none of those that the folder of Brieflow alone
+        has.
+        """
+        found: dict[TileName, Mapping[tuple[int, str], str]] = {}
+        if (tree := self.tree(base)) is not None:
+            found |= {name: {} for name in tree.tiles(acquisition)}
+        found |= self.acquisitions[acquisition].find(base).tiles
+        return {
+            name: found[name]
+            for name in sorted(found, key=lambda one: (natural(one[0]), natural(one[1]), one[2]))
+        }
+
+    def _problems_of_tree(self, base: Path) -> Iterator[Problem]:
+        if self.brieflow is None:
+            for name, one in self.acquisitions.items():
+                if not one.images and one.samples is None:
+                    what = "neither images nor samples is given"
+                    yield Problem((name, "images"), what, "one of them, or brieflow")
+            return
+        if (tree := self.tree(base)) is None:
+            where = base / Path(self.brieflow).expanduser()
+            what = "is no output folder of Brieflow" if where.is_dir() else "no such folder"
+            expected = "a folder with preprocess, sbs or phenotype in it"
+            yield Problem(("brieflow",), what, expected, self.brieflow)
+            return
+        for name, one in self.acquisitions.items():
+            if not one.find(base).tiles and not tree.tiles(name):
+                expected = f"files such as {name}/images/P-1_W-A1_T-2__aligned.tiff"
+                yield Problem(("brieflow",), f"has no tile of {name}", expected, self.brieflow)
+
     def problems(self, base: Path) -> Iterator[Problem]:
+        yield from self._problems_of_tree(base)
         for name, one in self.acquisitions.items():
             for problem in one.problems(base, may_lack=self.missing_tiles == "report"):
                 yield Problem(
@@ -326,7 +416,7 @@ class Screen(Entry):
                 )
         if self.library is not None:
             yield from absent_file(base, self.library, ("library",))
-        wells = {one[:2] for of in self.acquisitions.values() for one in of.find(base).tiles}
+        wells = {one[:2] for of in self.acquisitions for one in self.tiles(of, base)}
         known = {"all", *(plate for plate, _ in wells), *("-".join(one) for one in wells)}
         for number, name in enumerate(self.approved):
             if name not in known:
@@ -334,9 +424,9 @@ class Screen(Entry):
                 yield Problem(("approved", number), "no such plate or well", expected=shown, found=name)
 
     def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ScreenPart]]]:
-        found = {of: one.find(base) for of, one in self.acquisitions.items()}
+        found = {of: self.tiles(of, base) for of in self.acquisitions}
         wells = sorted(
-            {(plate, well) for images in found.values() for plate, well, _ in images.tiles},
+            {(plate, well) for images in found.values() for plate, well, _ in images},
             key=lambda one: (natural(one[0]), natural(one[1])),
         )
         plates = dict.fromkeys(plate for plate, _ in wells)
@@ -344,8 +434,9 @@ class Screen(Entry):
             of: {well: [one[2] for one in some] for well, some in _by_well(images).items()}
             for of, images in found.items()
         }
+        of_plates = {of: _by_plate(some) for of, some in tiles.items()}
         by_tile = {
-            of: [self._tile(name, one, files) for one, files in images.tiles.items()]
+            of: [self._tile(name, one, files) for one, files in images.items()]
             for of, images in found.items()
         }
         return {
@@ -354,12 +445,11 @@ class Screen(Entry):
             "screen_wells": [
                 (
                     f"{name}.{plate}-{well}",
-                    ScreenPart(self, name, plate, well, tiles=_tiles(tiles, plate, well)),
+                    ScreenPart(self, name, plate, well, tiles=_tiles(tiles, of_plates, plate, well)),
                 )
                 for plate, well in wells
             ],
             **{f"{of}_tiles": some for of, some in by_tile.items()},
-            **{f"{of}_omezarr": some for of, some in by_tile.items() if self.exported(of)},
         }
 
     def _tile(
@@ -370,22 +460,32 @@ class Screen(Entry):
         return f"{part.well_key}|{tile}", part
 
 
-def _by_well(images: Images) -> dict[tuple[str, str], list[TileName]]:
+def _by_well(images: Iterable[TileName]) -> dict[tuple[str, str], list[TileName]]:
     found: dict[tuple[str, str], list[TileName]] = {}
-    for name in images.tiles:
+    for name in images:
         found.setdefault(name[:2], []).append(name)
     return found
 
 
+def _by_plate(by_well: Mapping[tuple[str, str], list[int]]) -> dict[str, list[int]]:
+    """The tiles that any well of a plate has, in order."""
+    found: dict[str, set[int]] = {}
+    for (plate, _), tiles in by_well.items():
+        found.setdefault(plate, set()).update(tiles)
+    return {plate: sorted(tiles) for plate, tiles in found.items()}
+
+
 def _tiles(
-    tiles: Mapping[str, Mapping[tuple[str, str], list[int]]], plate: str, well: str
+    tiles: Mapping[str, Mapping[tuple[str, str], list[int]]],
+    of_plates: Mapping[str, Mapping[str, list[int]]],
+    plate: str,
+    well: str,
 ) -> dict[str, dict[int, bool]]:
     """The tiles of a well in each acquisition; False for those that only other wells of its plate have."""
     found: dict[str, dict[int, bool]] = {}
     for of, by_well in tiles.items():
         own = set(by_well.get((plate, well), ()))
-        expected = {tile for (p, _), some in by_well.items() if p == plate for tile in some} if own else set()
-        found[of] = {tile: tile in own for tile in sorted(expected)}
+        found[of] = {tile: tile in own for tile in of_plates[of].get(plate, ())} if own else {}
     return found
 
 
@@ -440,6 +540,11 @@ class ScreenPart:
             f"screen/qc/approval [{self.well_key}] alone, or add {self.plate}, {well} or all to approved: "
             "in the project file"
         )
+
+    @property
+    def location(self) -> tuple[str, str, int]:
+        """Plate, well and tile; tile -1 of a well."""
+        return (self.plate, self.well, self.tile)
 
     @property
     def wildcards(self) -> dict[str, Any]:

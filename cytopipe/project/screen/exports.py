@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from cytopipe.screen.parameters import OmeZarrSettings
+from cytopipe.screen.parameters import AggregateSettings, OmeZarrSettings
 from cytopipe.screen.stages import STAGES
 
-__all__ = ["OmeZarrExport", "with_flat_keys"]
+__all__ = ["AggregateExport", "OmeZarrExport", "with_flat_keys"]
 
 _PREFIX = "omezarr_"
 _USUAL = {
@@ -55,12 +55,25 @@ class OmeZarrExport(OmeZarrSettings):
     plate: bool = True
     """Whether the exported tiles are also put together as a plate."""
 
+    well: bool = False
+    """Whether the tiles of a well are also put together as one image, its cells numbered through."""
+
+    overlays: bool = False
+    """Whether pictures with the outlines of nuclei and cells are exported, too."""
+
     def stages_of(self, acquisition: str, default: bool) -> tuple[str, ...]:
         """The stages to export of an acquisition, in the order the data flow."""
         if not (default if self.export is None else self.export):
             return ()
         chosen = self.stages or _USUAL[acquisition]
         return tuple(name for name in STAGES if name in chosen)
+
+
+class AggregateExport(AggregateSettings):
+    """How the features of cells become profiles of perturbations."""
+
+    omezarr_export_overlays: bool = False
+    """Whether montages are exported as OME-Zarr, too."""
 
 
 def with_flat_keys(written: object) -> object:

@@ -22,7 +22,7 @@ from cytopipe.storage.guard.budget import read_bounded
 __all__ = ["FIELDS", "Images", "TileName", "faults_of_pattern", "find_images", "natural", "read_samples"]
 
 FIELDS = {"plate": r"[A-Za-z0-9.-]+", "well": r"[A-Za-z0-9.-]+", "tile": r"\d{1,6}", "cycle": r"\d{1,4}",
-          "channel": r"[A-Za-z0-9.+-]+"}  # fmt: skip
+          "round": r"\d{1,4}", "channel": r"[A-Za-z0-9.+-]+"}  # fmt: skip
 """What may stand for each part of a name; neither ``_`` nor ``/``, which part them."""
 
 _ONLY_PLATE = "1"  # where names tell no plate
@@ -42,7 +42,8 @@ class Images:
     Parameters
     ----------
     tiles : mapping of (plate, well, tile) to mapping of (cycle, channel) to str
-        Absolute paths; cycle 0 where there is one alone, channel "" where a file has all of them.
+        Absolute paths; cycle 0 where there is one alone, channel "" where a file has all of them. Of the
+        phenotype, rounds stand in the place of cycles.
     problems : list of (what, expected, found, next)
         Everything that is wrong with them.
     """
@@ -72,9 +73,12 @@ class Images:
 
     def sort(self) -> None:
         """Bring tiles into the order in which people count: A2 before A10."""
+        # Plates and wells are few, tiles are many: each name is taken apart once.
+        names = {text for name in self.tiles for text in name[:2]}
+        order = {text: natural(text) for text in names}
         self.tiles = {
             name: self.tiles[name]
-            for name in sorted(self.tiles, key=lambda one: (natural(one[0]), natural(one[1]), one[2]))
+            for name in sorted(self.tiles, key=lambda one: (order[one[0]], order[one[1]], one[2]))
         }
 
 
@@ -91,8 +95,10 @@ def faults_of_pattern(pattern: str, *, cycles: bool) -> Iterator[str]:
     example = "P-{plate}_W-{well}_T-{tile}" + ("_C-{cycle}" if cycles else "") + ".tiff"
     if lacking:
         yield f"expected a pattern with {', '.join(f'{{{name}}}' for name in lacking)}; such as {example}"
-    elif wrong := [name for name in names if name not in FIELDS or (name == "cycle" and not cycles)]:
+    elif wrong := [name for name in names if name not in FIELDS or name == ("round" if cycles else "cycle")]:
         yield f"expected no {{{wrong[0]}}} in the pattern; such as {example}"
+    elif {"round", "channel"} <= set(names):
+        yield "expected {round} or {channel}: a file of a round has all of its channels"
     elif "**" in pattern:
         yield "expected no '**'; a '*' stands for any text within one folder's name"
 
@@ -105,7 +111,7 @@ def find_images(base: Path, pattern: str) -> Images:
     base : Path
         From which a relative pattern counts.
     pattern : str
-        With ``{plate}``, ``{well}``, ``{tile}``, ``{cycle}``, ``{channel}`` and ``*``.
+        With ``{plate}``, ``{well}``, ``{tile}``, ``{cycle}`` or ``{round}``, ``{channel}`` and ``*``.
     """
     found = Images()
     whole = (base / Path(pattern).expanduser()).as_posix()
@@ -122,7 +128,8 @@ def find_images(base: Path, pattern: str) -> Images:
                 found.problems.append(Problem((), what, next="Name the folder more closely."))
                 return found
             name = (values.get("plate", _ONLY_PLATE), values["well"], int(values["tile"]))
-            other = found.add(name, int(values.get("cycle", 0)), values.get("channel", ""), path)
+            cycle = int(values.get("cycle", values.get("round", 0)))
+            other = found.add(name, cycle, values.get("channel", ""), path)
             if other:
                 twice.append((other, path))
     except OSError as error:
@@ -193,7 +200,9 @@ def _walk(
                 continue
             match = level.exact.fullmatch(name)
             values = match.groupdict() if match else None
-            if values is None or any(known.get(one, value) != value for one, value in values.items()):
+            if values is None or (
+                known and any(known.get(one, value) != value for one, value in values.items())
+            ):
                 odd.append(entry.path)
             elif is_last:
                 yield entry.path, {**known, **values} if known else values
@@ -205,7 +214,8 @@ _COLUMNS = ("sample_fp", "plate", "well", "tile")
 
 
 def read_samples(base: Path, table: str, *, cycles: bool) -> Images:
-    """Every file that a table lists: ``sample_fp, plate, well, tile, cycle``, and ``channel`` if it likes.
+    """Every file that a table lists: ``sample_fp, plate, well, tile, cycle``, and ``channel`` if it likes; of
+    the phenotype ``round`` in the place of ``cycle``, if it likes.
 
     Parameters
     ----------
@@ -232,7 +242,8 @@ def read_samples(base: Path, table: str, *, cycles: bool) -> Images:
     odd, gone, twice = [], [], []
     for number, row in enumerate(rows, start=2):
         plate, well, tile = (row[name] or "" for name in _COLUMNS[1:])
-        cycle, channel = (row["cycle"] or "") if cycles else "0", row.get("channel") or ""
+        cycle = (row["cycle"] or "") if cycles else row.get("round") or "0"
+        channel = row.get("channel") or ""
         given = {"plate": plate, "well": well, "tile": tile, "cycle": cycle}
         if not row["sample_fp"] or any(not re.fullmatch(FIELDS[one], text) for one, text in given.items()):
             odd.append(f"line {number}")

@@ -116,7 +116,8 @@ def detect_reads(
         One row per spot: `read` (from 0), `cell`, `i, j` (px), the wildcards, `peak` (the statistic, in units
         of noise), `neighbour_0, neighbour_1` (the nearest other cells
         within some px, 0 if none), `neighbour_px_0, neighbour_px_1` (how far), ``level_G, ...`` (brightness
-        around it) and ``x_1_G, x_1_T, ...`` (filtered values by cycle and base, counts).
+        around it) and ``x_1_G, x_1_T, ...`` (filtered values by cycle and base, counts; NaN where
+        a cycle that was shifted does not show the spot).
     """
     import pandas as pd
 
@@ -135,22 +136,27 @@ def detect_reads(
     height, width = labels.shape
     found = []
     mask = detection.near_cells(labels, settings.read_margin_px)
+    absent = detection.gaps_of(bases)
     # A filter reaches four sigma, a peak its radius.
     halo = int(np.ceil(4 * max(model.background_sigma_px, model.spot_sigma_px))) + settings.peak_radius_px + 2
     for wide, own in detection.blocks(labels.shape, halo) if np.isfinite(model.threshold) else ():
         if not mask[wide].any():
             continue
+        part = None if absent is None else absent[:, wide[0], wide[1]]
+        planes, gaps = detection.filled(bases[:, :, wide[0], wide[1]], part)
         values, level = detection.filtered(
-            bases[:, :, wide[0], wide[1]], model.spot_sigma_px, model.background_sigma_px, model.drift
+            planes, model.spot_sigma_px, model.background_sigma_px, model.drift
         )
         # Whole arrays of one type: the loops are compiled once.
         inside, cells = np.ascontiguousarray(mask[wide]), labels[wide].astype(np.int64)
-        lead = detection.leads_of(values, level, model.noise, model.static, model.weight)
+        lead, constant = detection.leads_of(values, level, model.noise, model.static, model.weight)
         strength = kernels.statistic(lead, inside, still)
         top, left = wide[0].start + own[0].start, wide[1].start + own[1].start
         down, right = wide[0].start + own[0].stop, wide[1].start + own[1].stop
+        borders = (top == 0, down == height, left == 0, right == width)
         spots = detection.spots(
-            values, level, cells, own, (top == 0, down == height, left == 0, right == width), strength,
+            values, level, cells, own, borders, gaps, strength,
+            np.where(inside, constant, 0) if model.constant else None,
             model.threshold, settings.peak_radius_px, settings.read_margin_px,
         )  # fmt: skip
         spots.i += top
@@ -166,6 +172,10 @@ def detect_reads(
         columns |= {f"{name}_{k}": both[:, k] for k in (0, 1)}
     level = _joined([one.level for one in found], (0, 4), float)
     x = _joined([one.x for one in found], (0, cycles, 4), float)
+    x = detection.separated(
+        x, columns["i"], columns["j"], _joined([one.apart for one in found], (0, 2), float),
+        model.spot_width_px, model.spot_sigma_px, model.background_sigma_px,
+    )  # fmt: skip
     columns |= {f"level_{base}": level[:, c] for c, base in enumerate(model.bases)}
     columns |= {name: x[:, k // 4, k % 4] for k, name in enumerate(_value_columns(model))}
     return pd.DataFrame(columns)

@@ -27,8 +27,6 @@ WITHIN = 18.0
 #: Reads at 1, 2, ... px from another cell that are a spot of that cell, per spot that it shows, before
 #: anything is known.
 SPILL = 0.1 * np.exp(-np.arange(REACH) / 1.5)
-#: Standard deviation of the light of a cell's barcode that leaks into its other reads, per usual amplitude.
-LEAK = 0.2
 #: Mean and shape of the number of reads per barcode, before anything is known.
 OWN_READS = (4.0, 2.0)
 
@@ -69,6 +67,9 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     # Arrays of one layout: the loops are compiled once.
     level = np.ascontiguousarray(level, dtype=np.float64)
     vary, still = variances(level, model.noise, model.static, x.shape[1])
+    # What a cycle does not show says nothing.
+    absent = np.isnan(x)
+    x, vary = np.where(absent, 0.0, x), np.where(absent, 1e30, vary)
     return Likelihoods(
         *kernels.reads_under_library(
             np.ascontiguousarray(x, dtype=np.float64),
@@ -87,20 +88,6 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     )
 
 
-def leaked_likelihoods(
-    x: np.ndarray, level: np.ndarray, first: np.ndarray, told: Likelihoods, model: ReadModel, entries: Entries
-) -> tuple[np.ndarray, np.ndarray]:
-    """Likelihoods of reads into which light of the entries `first` leaks (`kernels.leaked`)."""
-    from cytopipe.screen.model.estimate import debris_of, variances
-
-    vary, still = variances(np.ascontiguousarray(level, dtype=float), model.noise, model.static, x.shape[1])
-    return kernels.leaked(
-        np.ascontiguousarray(x, dtype=float), vary, still, debris_of(model.amplitude), model.lagged(),
-        model.amplitude, model.jitter, entries.codes, told.codes, told.amplitude, first, told.entry,
-        told.count, LEAK * float(np.exp(model.amplitude[0])),
-    )  # fmt: skip
-
-
 def cell_posteriors(
     reads: dict[str, np.ndarray], model: ReadModel, entries: Entries, told: Likelihoods | None = None
 ) -> Posteriors:
@@ -113,17 +100,20 @@ def cell_posteriors(
         where no other cell is near, ``neighbour_px`` (n, 2).
     """
     told = told or read_likelihoods(reads["x"], reads["level"], model, entries)
+    share = entries.log_share(model.counts)
+    any_entry = np.logaddexp.reduce(
+        np.where(told.entry >= 0, told.likelihood + share[told.entry], -1e30), axis=1
+    )
     shares = model.shares
     per_cell = model.own_reads[0] / shares["own"]
     kinds = np.log(per_cell * np.array([shares["noise"], shares["sequence"], shares["entry"]]))
-    other = kinds[:, None] + np.stack([np.zeros(len(told.gain)), told.any_sequence, told.any_entry])
+    other = kinds[:, None] + np.stack([np.zeros(len(told.gain)), told.any_sequence, any_entry])
     others = np.logaddexp.reduce(other, axis=0)
     cell = reads["cell"]
     order = np.argsort(cell, kind="stable")
     names, starts = np.unique(cell[order], return_index=True)
     starts = np.append(starts, len(cell))
     n_reads = np.diff(starts)
-    share = entries.log_share(model.counts)
     rates = _rates(model.own_reads)
     # Cells without any read are not looked at.
     unseen = np.exp(-per_cell * (1 - shares["own"]))
@@ -131,11 +121,10 @@ def cell_posteriors(
     one = max(1 - model.prior_none - model.prior_two, 1e-9)
     priors = np.log(np.maximum([model.prior_none, one, model.prior_two], 1e-9))
     priors -= np.log1p(-unseen * np.array([1.0, silent, silent_two]))
-    weigh = lambda against, *leak: kernels.call_cells(  # noqa: E731
-        starts, order, rates, told.entry, told.likelihood, told.count, against, *leak, share, priors, PAIRED
+    weigh = lambda against: kernels.call_cells(  # noqa: E731
+        starts, order, rates, told.entry, told.likelihood, told.count, against, share, priors, PAIRED
     )
-    nobody = np.full(len(names), -1, np.int32)
-    best, probability, none, two, support, owned = weigh(others, told.likelihood, others, nobody)
+    best, probability, none, two, support, owned = weigh(others)
     # A read near another cell may be a spot of that cell, whose barcodes are known by now.
     apart = np.clip(np.ceil(reads["neighbour_px"]).astype(int), 1, REACH) - 1
     known = np.isin(reads["neighbour"], names) & (reads["neighbour"] >= 0)
@@ -159,20 +148,10 @@ def cell_posteriors(
         empty = np.where(at >= 0, none[at], 1.0)
         hidden = empty * unknown + (1 - empty) * model.prior_two * silent
         much = hidden[there] * model.own_reads[0] * model.spill[apart[there, near]]
-        unseen_strays[near, there] = told.any_entry[there] + np.log(np.maximum(much, 1e-12))
+        unseen_strays[near, there] = any_entry[there] + np.log(np.maximum(much, 1e-12))
     strays = np.logaddexp(strays, unseen_strays)
     against = np.logaddexp.reduce(np.vstack([others, strays]), axis=0)
-    # A second barcode has to be more than the light of the first.
-    first = np.where((probability[:, 0] > 0.5) & (support[:, 0] > 0.5), best[:, 0], -1).astype(np.int32)
-    of_read = np.empty(len(cell), np.int32)
-    of_read[order] = np.repeat(first, n_reads)
-    leaking, nothing = leaked_likelihoods(reads["x"], reads["level"], of_read, told, model, entries)
-    with_leak = np.where(told.entry >= 0, leaking + share[told.entry], -np.inf)
-    gained = np.where(of_read >= 0, np.logaddexp.reduce(with_leak, axis=1) - told.any_entry, 0.0)
-    gained = np.where(told.count > 0, np.maximum(gained, 0.0), nothing)
-    leaked_other = np.vstack([other[0] + nothing, other[1:] + gained, strays + gained])
-    leaked_other = np.logaddexp.reduce(leaked_other, axis=0)
-    best, probability, none, two, support, owned = weigh(against, leaking, leaked_other, first)
+    best, probability, none, two, support, owned = weigh(against)
     # What the reads of cells with a barcode are: the cell's own, or one of three other things.
     carries = np.empty(len(cell))
     carries[order] = np.repeat(1 - none, n_reads)
@@ -187,7 +166,6 @@ def cell_posteriors(
     amounts = np.array([(carries * owned).sum(), *kind.sum(axis=1)]) + 20 * np.array(
         [0.6, 0.275, 0.12, 0.005]
     )
-    amounts = np.maximum(amounts / amounts.sum(), (0.05, 0.02, 0.01, 0.0002))
     amounts = amounts / amounts.sum()
     counts: dict[str, int] = {}
     for which in (0, 1):

@@ -27,6 +27,8 @@ class ReadModel:
         Order of the base channels, such as ``GTAC``; axes of length 4 follow it.
     spot_sigma_px, background_sigma_px : float
         Of the difference of Gaussians in which everything below is measured.
+    spot_width_px : float
+        Sigma of the Gaussian that a spot is, before it is filtered.
     drift : array (T, 4)
         Brightness of the background by cycle and channel; planes are divided by it before anything else.
     noise : array (4, 2), static : array (4, 3)
@@ -44,6 +46,8 @@ class ReadModel:
         Of channels and cycles in the statistic.
     threshold : float
         Of the statistic.
+    constant : bool
+        Whether spots are sought that show the same base in all cycles: the library has such a barcode.
     false_share : float
         Peaks above the threshold that chance makes, per peak found.
     shares : dict
@@ -64,6 +68,7 @@ class ReadModel:
     bases: str
     spot_sigma_px: float
     background_sigma_px: float
+    spot_width_px: float
     drift: np.ndarray
     noise: np.ndarray
     static: np.ndarray
@@ -74,6 +79,7 @@ class ReadModel:
     amplitude: np.ndarray
     weight: np.ndarray
     threshold: float
+    constant: bool
     false_share: float
     shares: dict[str, float]
     spill: np.ndarray

@@ -16,7 +16,9 @@ __all__ = [
     "Found",
     "blocks",
     "drift_of",
+    "filled",
     "filtered",
+    "gaps_of",
     "leads_of",
     "near_cells",
     "noise_of",
@@ -51,6 +53,8 @@ class Found:
         Local brightness.
     strength : array (n,)
         The statistic.
+    apart : array (n, 2)
+        Where the spot lies against its pixel, px, by the statistic around it.
     """
 
     i: np.ndarray
@@ -61,6 +65,7 @@ class Found:
     x: np.ndarray
     level: np.ndarray
     strength: np.ndarray
+    apart: np.ndarray
 
 
 def filtered(
@@ -93,6 +98,39 @@ def filtered(
             )
     level /= len(bases)
     return out, level
+
+
+def gaps_of(bases: np.ndarray) -> np.ndarray | None:
+    """Where cycles show nothing, 0 in all channels, since they were shifted onto the others.
+
+    Parameters
+    ----------
+    bases : array (T, 4, H, W)
+
+    Returns
+    -------
+    array (T, H, W) of bool, or None where there are no gaps
+    """
+    gaps = ~bases.any(axis=1)
+    borders = np.concatenate([gaps[:, 0], gaps[:, -1], gaps[:, :, 0], gaps[:, :, -1]], axis=1)
+    # A camera without offset has zeros in the dark; a gap is a band along a border.
+    return gaps if (borders.mean(axis=1) > 0.1).any() else None
+
+
+def filled(bases: np.ndarray, gaps: np.ndarray | None) -> tuple[np.ndarray, np.ndarray | None]:
+    """Cycles without gaps, and which pixels the filter fills from a gap (T, H, W).
+
+    The mean of the cycles that show a pixel stands for one that does not, so that no edge looks like a spot.
+    """
+    import cv2
+
+    if gaps is None or not gaps.any():
+        return bases, None
+    seen = np.maximum((~gaps).sum(axis=0), 1)
+    mean = np.rint(bases.sum(axis=0, dtype=np.float64) / seen).astype(bases.dtype)
+    square = np.ones((5, 5), np.uint8)
+    near = np.stack([cv2.dilate(one.astype(np.uint8), square) > 0 for one in gaps])
+    return np.where(gaps[:, None], mean, bases), near
 
 
 def drift_of(bases: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
@@ -143,7 +181,7 @@ def blocks(shape: tuple[int, int], halo: int) -> Iterator[tuple[tuple[slice, sli
 
 def leads_of(
     values: np.ndarray, level: np.ndarray, noise: np.ndarray, static: np.ndarray, weight: np.ndarray
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """`kernels.leads`, in single precision."""
     return kernels.leads(values, level, *(np.asarray(one, np.float32) for one in (noise, static, weight)))
 
@@ -211,23 +249,38 @@ def spots(
     labels: np.ndarray,
     own: tuple[slice, slice],
     at_border: tuple[bool, bool, bool, bool],
+    gaps: np.ndarray | None,
     strength: np.ndarray,
+    constant: np.ndarray | None,
     least: float,
     radius: int,
     margin: int,
 ) -> Found:
     """Spots of a block: peaks of the statistic with their filtered values.
 
-    `own` is the part of the block whose spots count; `at_border` tells whether its top, bottom, left and
-    right end where the tile ends.
+    Peaks of `constant` that are far from those of `strength` are spots, too.
+
+    What lies in `gaps` is NaN. `own` is the part of the block whose spots count; `at_border` tells whether
+    its top, bottom, left and right end where the tile ends.
     """
     i, j = kernels.peaks(strength, radius, least, 0)
+    strong, apart = strength[i, j], kernels.summits(strength, i, j)
+    if constant is not None:
+        also_i, also_j = kernels.peaks(constant, radius, least, 0)
+        new = kernels.alone(also_i, also_j, i, j, radius)
+        also_i, also_j = also_i[new], also_j[new]
+        order = np.lexsort((np.append(j, also_j), np.append(i, also_i)))
+        i, j = np.append(i, also_i)[order], np.append(j, also_j)[order]
+        strong = np.append(strong, constant[also_i, also_j])[order]
+        apart = np.concatenate([apart, kernels.summits(constant, also_i, also_j)])[order]
     low_i, high_i = own[0].start + BORDER * at_border[0], own[0].stop - BORDER * at_border[1]
     low_j, high_j = own[1].start + BORDER * at_border[2], own[1].stop - BORDER * at_border[3]
     kept = (i >= low_i) & (i < high_i) & (j >= low_j) & (j < high_j)
-    i, j = i[kept], j[kept]
+    i, j, strong, apart = i[kept], j[kept], strong[kept], apart[kept]
     near, away = kernels.owners(labels, i, j, margin, REACH)
     x = values[:, :, i, j].transpose(2, 0, 1).astype(np.float64)
+    if gaps is not None:
+        x[gaps[:, i, j].T] = np.nan
     return Found(
         i - own[0].start,
         j - own[1].start,
@@ -236,8 +289,98 @@ def spots(
         away[:, 1:],
         x,
         level[:, i, j].T.astype(float),
-        strength[i, j],
+        strong,
+        apart,
     )
+
+
+def spot_width(
+    values: Sequence[np.ndarray], rows: Sequence[np.ndarray], columns: Sequence[np.ndarray],
+    spot_sigma: float, background_sigma: float,
+) -> float:  # fmt: skip
+    """Sigma (px) of the Gaussian that spots are before they are filtered.
+
+    Parameters
+    ----------
+    values : sequence of array (T, 4, H, W)
+        Filtered images.
+    rows, columns : sequence of array
+        Places of spots, the brightest ones.
+    spot_sigma, background_sigma : float
+        Of the filter, px.
+    """
+    reach, around = 2, []
+    for one, i, j in zip(values, rows, columns, strict=True):
+        inside = (i >= reach) & (j >= reach) & (i < one.shape[2] - reach) & (j < one.shape[3] - reach)
+        i, j = i[inside], j[inside]
+        steps = range(-reach, reach + 1)
+        seen = np.stack([np.stack([one[:, :, i + a, j + b] for b in steps]) for a in steps]).astype(float)
+        seen -= seen.mean(axis=2, keepdims=True)  # what changes over cycles is the spot alone
+        centre = seen[reach, reach]
+        power = (centre**2).sum(axis=(0, 1))
+        around.append((seen * centre).sum(axis=(2, 3)) / np.maximum(power, 1e-9))
+    found = np.concatenate(around, axis=2)
+    middle = np.median(found, axis=2)
+    distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    sizes = np.linspace(0.4, 4.0, 73)
+    # A spot lies up to half a pixel off its peak, evenly: that widens the mean picture of spots.
+    wide = np.sqrt(sizes**2 + 1 / 12)
+    misfit = [((profile(distance, one, spot_sigma, background_sigma) - middle) ** 2).sum() for one in wide]
+    return float(sizes[int(np.argmin(misfit))])
+
+
+def profile(distance: np.ndarray, width: float, spot_sigma: float, background_sigma: float) -> np.ndarray:
+    """The filtered picture of a spot of sigma `width` at a distance (px) from its centre, 1 in the centre."""
+    near, far = width**2 + spot_sigma**2, width**2 + background_sigma**2
+    height = lambda d2: np.exp(-0.5 * d2 / near) / near - np.exp(-0.5 * d2 / far) / far  # noqa: E731
+    return height(np.square(distance)) / height(0.0)
+
+
+def separated(
+    x: np.ndarray, i: np.ndarray, j: np.ndarray, apart: np.ndarray,
+    width: float, spot_sigma: float, background_sigma: float,
+) -> np.ndarray:  # fmt: skip
+    """Values of spots without the light, and the dark rings, of other spots near by.
+
+    The value at the pixel of a spot is the sum of what all spots send there; the amounts that give these sums
+    are found for all spots of an image at once.
+
+    Parameters
+    ----------
+    x : array (n, T, 4)
+        Filtered values at the pixels of spots.
+    i, j : array (n,)
+        Row and column, px.
+    apart : array (n, 2)
+        Where each spot lies against its pixel, px.
+    width, spot_sigma, background_sigma : float
+        Of the spot and the filter, px.
+
+    Returns
+    -------
+    array (n, T, 4)
+    """
+    from scipy.sparse import csc_matrix
+    from scipy.sparse.linalg import splu
+    from scipy.spatial import cKDTree
+
+    n = len(i)
+    if n < 2:
+        return x
+    pixel = np.column_stack([i, j]).astype(float)
+    place = pixel + apart
+    reach = 2.5 * np.hypot(width, background_sigma)
+    pairs = cKDTree(place).query_pairs(reach, output_type="ndarray")
+    to, of = np.concatenate([pairs[:, 0], pairs[:, 1]]), np.concatenate([pairs[:, 1], pairs[:, 0]])
+    sent = profile(np.hypot(*(pixel[to] - place[of]).T), width, spot_sigma, background_sigma)
+    own = np.full(n, 1.0)
+    mixed = csc_matrix(
+        (np.concatenate([own, sent]), (np.append(np.arange(n), to), np.append(np.arange(n), of))), (n, n)
+    )
+    absent = np.isnan(x)
+    found = splu(mixed).solve(np.where(absent, 0, x).reshape(n, -1)).reshape(x.shape)
+    found[absent] = np.nan
+    return found
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:

@@ -37,6 +37,8 @@ class Entries:
     row : array (m,)
         The library's row of each entry.
     names : array (m,) of str
+    constant : bool
+        Whether a barcode has (nearly) the same base in all cycles, or might have: there is no library.
 
     Raises
     ------
@@ -57,6 +59,9 @@ class Entries:
             codes = number[np.frombuffer("".join(names).encode(), np.uint8)].reshape(-1, cycles)
             self.row = np.lexsort(codes.T[::-1])
             self.codes, self.names = np.ascontiguousarray(codes[self.row]), names[self.row]
+        often = [(self.codes == base).sum(axis=1) for base in range(len(bases))]
+        # What is the same in more than two thirds of the cycles goes with the static part of the image.
+        self.constant = library is None or bool((np.max(often, axis=0) > cycles - (cycles + 1) // 6).any())
         self.skip = kernels.skips(self.codes)
 
     @property

@@ -18,6 +18,8 @@ __all__ = ["estimate_model"]
 
 #: Shares of what a read in a cell is, before anything is known.
 _SHARES = {"own": 0.6, "noise": 0.25, "sequence": 0.12, "entry": 0.03}
+#: Sigma of a spot, px, where there are too few to tell.
+SPOT_WIDTH = 1.2
 _PRIOR_NONE, _PRIOR_TWO = 0.1, 0.05
 
 
@@ -83,36 +85,38 @@ class _Sampled:
 
     def __init__(self, squares: list[_Square], settings: ReadModelSettings) -> None:
         self.settings = settings
+        self.width: float | None = None
         self.parts = []
         picked, picked_level = [], []
         self.drift = detection.drift_of([one.bases for one in squares], [one.labels > 0 for one in squares])
         for one in squares:
+            planes, gaps = detection.filled(one.bases, detection.gaps_of(one.bases))
             values, level = detection.filtered(
-                one.bases, settings.spot_sigma_px, settings.background_sigma_px, self.drift
+                planes, settings.spot_sigma_px, settings.background_sigma_px, self.drift
             )
             mask = detection.near_cells(one.labels, settings.read_margin_px)
-            self.parts.append((values, level, mask, one.labels))
+            self.parts.append((values, level, mask, one.labels, gaps))
             at = np.flatnonzero(mask.ravel())
             at = at[:: max(1, len(at) // 6000)]
             picked.append(values.reshape(*values.shape[:2], -1)[:, :, at].transpose(2, 0, 1))
             picked_level.append(level.reshape(4, -1)[:, at].T)
         self.noise, self.static = detection.noise_of(np.concatenate(picked), np.concatenate(picked_level))
 
-    def threshold(self, weight: np.ndarray, false_share: float) -> tuple[float, float, list[np.ndarray]]:
+    def threshold(self, weight: np.ndarray, false_share: float) -> tuple[float, float, list[tuple]]:
         """Where peaks of chance are `false_share` of all peaks; the statistic of every square, too."""
         rng = np.random.default_rng(self.settings.seed)
         real, chance, images = [], [], []
-        for values, level, mask, _ in self.parts:
+        for values, level, mask, *_ in self.parts:
             cycles, _, height, width = values.shape
             still = np.zeros((cycles, 2), np.int64)
             moved = np.column_stack([rng.integers(12, max(13, n - 12), cycles) for n in (height, width)])
-            lead = detection.leads_of(values, level, self.noise, self.static, weight)
+            lead, constant = detection.leads_of(values, level, self.noise, self.static, weight)
             for shifts, into in ((still, real), (moved, chance)):
                 image = kernels.statistic(lead, mask, shifts)
                 i, j = kernels.peaks(image, self.settings.peak_radius_px, 0.0, 0)
                 into.append(image[i, j])
                 if into is real:
-                    images.append(image)
+                    images.append((image, np.where(mask, constant, 0)))
         real, chance = np.sort(np.concatenate(real))[::-1], np.sort(np.concatenate(chance))[::-1]
         if len(real) == 0:
             return np.inf, 0.0, images
@@ -122,18 +126,35 @@ class _Sampled:
             return float(real[0]), float(false[0]), images
         return float(np.nextafter(real[good[-1]], 0)), float(false[good[-1]]), images
 
-    def reads(self, images: list[np.ndarray], least: float) -> dict[str, np.ndarray]:
-        """Spots of all squares; cells are numbered through."""
-        found, first = [], 0
-        for image, (values, level, _, labels) in zip(images, self.parts, strict=True):
+    def reads(self, images: list[tuple], least: float, constant: bool) -> dict[str, np.ndarray]:
+        """Spots of all squares, those that never change only if asked for; cells are numbered through."""
+        found, first, spread = [], 0, []
+        for (image, never), (values, level, _, labels, gaps) in zip(images, self.parts, strict=True):
             whole = tuple(slice(0, n) for n in labels.shape)
             spots = detection.spots(
-                values, level, labels, whole, (True,) * 4, image, least,
+                values, level, labels, whole, (True,) * 4, gaps, image, never if constant else None, least,
                 self.settings.peak_radius_px, self.settings.read_margin_px,
             )  # fmt: skip
             neighbour = np.where(spots.neighbour > 0, spots.neighbour + first, -1)
             found.append((spots.x, spots.level, spots.cell + first, neighbour, spots.neighbour_px))
             first += int(labels.max()) + 1
+            spread.append(spots)
+        if self.width is None and any(len(one.i) for one in spread):
+            least = np.quantile(np.concatenate([one.strength for one in spread]), 0.5)
+            bright = [one.strength >= least for one in spread]
+            self.width = detection.spot_width(
+                [one[0] for one in self.parts],
+                [one.i[some] for one, some in zip(spread, bright, strict=True)],
+                [one.j[some] for one, some in zip(spread, bright, strict=True)],
+                self.settings.spot_sigma_px,
+                self.settings.background_sigma_px,
+            )
+        for k, one in enumerate(spread):
+            x = detection.separated(
+                one.x, one.i, one.j, one.apart, self.width or SPOT_WIDTH,
+                self.settings.spot_sigma_px, self.settings.background_sigma_px,
+            )  # fmt: skip
+            found[k] = (x, *found[k][1:])
         names = ("x", "level", "cell", "neighbour", "neighbour_px")
         return {name: np.concatenate(one) for name, one in zip(names, zip(*found, strict=True), strict=True)}
 
@@ -159,7 +180,7 @@ def estimate_model(
     bases: str,
 ) -> ReadModel:
     """See `cytopipe.screen.model.estimate_read_model`."""
-    from cytopipe.screen.model.calls import OWN_READS, SPILL, cell_posteriors
+    from cytopipe.screen.model.calls import OWN_READS, SPILL, cell_posteriors, read_likelihoods
 
     squares = sample(tiles, settings, len(bases))
     cycles = entries.cycles or (squares[0].bases.shape[0] if squares else 0)
@@ -167,6 +188,7 @@ def estimate_model(
         bases=bases,
         spot_sigma_px=settings.spot_sigma_px,
         background_sigma_px=settings.background_sigma_px,
+        spot_width_px=SPOT_WIDTH,
         drift=np.ones((cycles, 4)),
         noise=np.tile((0.0, 1.0), (4, 1)),
         static=np.tile((0.0, 1.0, 0.0), (4, 1)),
@@ -177,6 +199,7 @@ def estimate_model(
         amplitude=np.array([5.0, 1.0]),
         weight=np.ones((cycles, 4)),
         threshold=np.inf,
+        constant=entries.constant,
         false_share=0.0,
         shares=dict(_SHARES),
         spill=np.array(SPILL),
@@ -193,9 +216,12 @@ def estimate_model(
     noise, static = sampled.noise, sampled.static
     weight = np.ones((cycles, 4))
     least, _, images = sampled.threshold(weight, settings.learn_false_share)
-    reads = sampled.reads(images, least)
-    x, level = reads["x"], reads["level"]
-    model = nothing.replace(drift=sampled.drift, noise=noise, static=static)
+    reads = sampled.reads(images, least, constant=False)
+    whole = np.isfinite(reads["x"]).all(axis=(1, 2))
+    x, level = reads["x"][whole], reads["level"][whole]
+    model = nothing.replace(
+        drift=sampled.drift, noise=noise, static=static, spot_width_px=sampled.width or SPOT_WIDTH
+    )
     if len(x) < 10:
         return model
     vary, still = variances(level, noise, static, cycles)
@@ -232,14 +258,15 @@ def estimate_model(
     weight = weight / weight.mean()
     sampled.noise = noise
     least, false_share, images = sampled.threshold(weight, settings.false_share)
-    reads = sampled.reads(images, least)
+    reads = sampled.reads(images, least, entries.constant)
     model = model.replace(
         weight=weight, threshold=least, false_share=false_share, n_reads=len(reads["x"]),
         n_cells=len(np.unique(reads["cell"])),
     )  # fmt: skip
     if entries.size and len(reads["x"]):
+        told = read_likelihoods(reads["x"], reads["level"], model, entries)
         for _ in range(settings.prior_rounds):
-            model = cell_posteriors(reads, model, entries).learned
+            model = cell_posteriors(reads, model, entries, told).learned
     return model
 
 

@@ -15,14 +15,15 @@ __all__ = [
     "LAGS_AHEAD",
     "LAGS_BACK",
     "SPLIT",
+    "alone",
     "call_cells",
     "leads",
-    "leaked",
     "owners",
     "peaks",
     "reads_under_library",
     "skips",
     "statistic",
+    "summits",
 ]
 
 #: A cycle shows strands that are up to so many bases behind or ahead.
@@ -33,11 +34,12 @@ SPLIT = 0.6
 
 @njit(cache=True)
 def leads(filtered, level, noise, static, weight):
-    """By how much one channel leads in each cycle, in units of noise: (T, H, W).
+    """By how much one channel leads in each cycle, and by how much one leads in what does not change.
 
-    The part of a channel that does not change (mean of its lowest values over cycles) is subtracted as far as
-    such structure is known to reach, so that a base that never changes keeps the rest. What counts is the
-    leading channel less half of the second. Loops run along rows, so that they become vector instructions.
+    The part of a channel that does not change (mean of its lowest values over cycles) is subtracted. What
+    counts is the leading channel less half of the second, in units of noise: (T, H, W). Of the part that does
+    not change the same is told (H, W), as far as it exceeds what static structure is known to reach: there, a
+    base may be the same in all cycles. Loops run along rows, so that they become vector instructions.
 
     Parameters
     ----------
@@ -57,11 +59,15 @@ def leads(filtered, level, noise, static, weight):
     lowest = np.empty((low, width), np.float32)
     base, spread = np.empty(width, np.float32), np.empty(width, np.float32)
     first, second = np.empty((cycles, width), np.float32), np.empty((cycles, width), np.float32)
+    constant, runner = np.empty((height, width), np.float32), np.empty(width, np.float32)
     zero, half, few = np.float32(0), np.float32(0.5), np.float32(1 / low)
     for i in range(height):
         first[:] = np.float32(-1e30)
         second[:] = np.float32(-1e30)
+        constant[i] = np.float32(-1e30)
+        runner[:] = zero
         for c in range(channels):
+            usual = weight[:, c].mean()
             lowest[:] = np.float32(1e30)
             for t in range(cycles):
                 row = filtered[t, c, i]
@@ -81,11 +87,13 @@ def leads(filtered, level, noise, static, weight):
                 over = m - static[c, 2]
                 over = over if over > zero else zero
                 reach = np.float32(2.5) * np.sqrt(static[c, 0] * over * over + static[c, 1])
-                one = base[j] * few
-                one = one if one < reach else reach
-                base[j] = one if one > -reach else -reach
+                base[j] *= few
                 vary = noise[c, 0] * m + noise[c, 1]
                 spread[j] = np.float32(1) / np.sqrt(vary if vary > np.float32(1e-6) else np.float32(1e-6))
+                y, top = (base[j] - reach) * spread[j] * usual, constant[i, j]
+                less = y if y < top else top
+                constant[i, j] = top if y < top else y
+                runner[j] = less if less > runner[j] else runner[j]
             for t in range(cycles):
                 row, w = filtered[t, c, i], weight[t, c]
                 for j in range(width):
@@ -97,7 +105,9 @@ def leads(filtered, level, noise, static, weight):
             for j in range(width):
                 rival = second[t, j] if second[t, j] > zero else zero
                 out[t, i, j] = first[t, j] - half * rival
-    return out
+        for j in range(width):
+            constant[i, j] -= half * runner[j]
+    return out, constant
 
 
 @njit(cache=True)
@@ -154,6 +164,48 @@ def peaks(image, radius, least, border):
                 rows.append(i)
                 columns.append(j)
     return np.array(rows, dtype=np.int64), np.array(columns, dtype=np.int64)
+
+
+@njit(cache=True)
+def alone(rows, columns, others, more, radius):
+    """Which places (rows, columns) no other place (others, more) is within `radius` px of.
+
+    Both are in the order of rows.
+    """
+    out = np.ones(len(rows), np.bool_)
+    first = 0
+    for k in range(len(rows)):
+        while first < len(others) and others[first] < rows[k] - radius:
+            first += 1
+        at = first
+        while at < len(others) and others[at] <= rows[k] + radius:
+            if abs(more[at] - columns[k]) <= radius:
+                out[k] = False
+                break
+            at += 1
+    return out
+
+
+@njit(cache=True)
+def summits(image, rows, columns):
+    """Where the top of each peak lies against its pixel, px, at most half of one: (n, 2).
+
+    A parabola through a pixel and its two neighbours tells it, along rows and along columns.
+    """
+    height, width = image.shape
+    out = np.zeros((len(rows), 2))
+    for k in range(len(rows)):
+        i, j = rows[k], columns[k]
+        top = image[i, j]
+        for axis in range(2):
+            a, b = (1, 0) if axis == 0 else (0, 1)
+            if i < a or j < b or i + a >= height or j + b >= width:
+                continue
+            before, after = image[i - a, j - b], image[i + a, j + b]
+            bend = before - 2 * top + after
+            if before > 0 and after > 0 and bend < 0:
+                out[k, axis] = min(0.5, max(-0.5, 0.5 * (before - after) / bend))
+    return out
 
 
 @njit(cache=True)
@@ -369,7 +421,7 @@ def reads_under_library(
     likelihood = np.full((n, most), -1e30)
     any_sequence, any_entry = np.full(n, -1e30), np.full(n, -1e30)
     inverse, shrink = np.empty((cycles, 4)), np.empty((2, 4))
-    own, nothing, wide = np.zeros(4), np.zeros(4), np.full(4, debris[1])
+    own, nothing, wide = np.zeros(4), np.zeros(4), np.empty(4)
     tried = np.zeros((2, 2, cycles), np.uint8)
     tried_scores = np.zeros((2, 2, cycles, 4))
     s = np.empty((cycles, 4))
@@ -379,6 +431,7 @@ def reads_under_library(
     still, varies = np.empty(2), np.empty(4)
     low = max(1, (cycles + 1) // 3)
     for r in range(n):
+        level = debris[1]
         for c in range(4):
             for k in range(cycles):
                 v = x[r, k, c]
@@ -389,6 +442,9 @@ def reads_under_library(
                 values[at] = v
             own[c] = values[:low].mean()
             varies[c] = (debris[2] * values[cycles // 2]) ** 2
+            level = max(level, values.mean() ** 2)
+        # Debris has no usual brightness: it may be as bright as what is seen.
+        wide[:] = level
         # Twice: the first sequence tells how much the signal itself varies.
         kind = 0
         gain, a, information = 0.0, 0.0, 1.0
@@ -487,85 +543,7 @@ def reads_under_library(
 
 
 @njit(cache=True)
-def _inner(u, v, inverse, shrink):
-    """Product of two signals over the variance of noise, with static parts projected out."""
-    total = 0.0
-    for c in range(4):
-        both, one, two = 0.0, 0.0, 0.0
-        for t in range(u.shape[0]):
-            w = inverse[t, c]
-            both += w * u[t, c] * v[t, c]
-            one += w * u[t, c]
-            two += w * v[t, c]
-        total += both - one * two * shrink[c]
-    return total
-
-
-@njit(cache=True)
-def leaked(
-    x, variance, static, debris, lagged, amplitude, jitter, library, codes, a, first, entries, count, leak
-):
-    """Reads under the library where light of the cell's own barcode leaks into them, from spots close by.
-
-    A filter leaves a dark ring around a spot. There, the other bases of each cycle seem bright, in all such
-    places of a cell alike, which looks like a second barcode.
-
-    Parameters
-    ----------
-    x, variance, static, debris, lagged, amplitude, jitter, library
-        As `reads_under_library` takes them; `codes, a, entries, count` as it gives them.
-    first : array (n,)
-        The entry that leaks into each read, -1 for none.
-    leak : float
-        Standard deviation of the amplitude that leaks, of either sign.
-
-    Returns
-    -------
-    likelihood (n, most), nothing (n,)
-        Logarithms against no signal and no leak: of a read that shows an entry, and of one without a signal.
-    """
-    n, cycles = x.shape[0], x.shape[1]
-    likelihood = np.full(entries.shape, -1e30)
-    nothing = np.zeros(n)
-    inverse, shrink = np.empty((cycles, 4)), np.empty((2, 4))
-    wide = np.full(4, debris[1])
-    still = np.empty(2)
-    s, mine = np.empty((cycles, 4)), np.empty((cycles, 4))
-    xo, oo = np.empty(2), np.empty(2)
-    for r in range(n):
-        if first[r] < 0 or count[r] == 0:
-            continue
-        _signal(library[first[r]], lagged, mine)
-        _signal(codes[r], lagged, s)
-        for c in range(4):
-            varies = (debris[2] * np.median(x[r, :, c])) ** 2
-            for t in range(cycles):
-                inverse[t, c] = 1 / (variance[r, t, c] + varies + (jitter * a[r] * s[t, c]) ** 2)
-        still[0] = _still(x[r], inverse, static[r], shrink[0]) + np.log(1 - debris[0])
-        still[1] = _still(x[r], inverse, wide, shrink[1]) + np.log(debris[0])
-        zero = _log_add(still[0], still[1])
-        for some in range(2):
-            xo[some] = _inner(x[r], mine, inverse, shrink[some])
-            oo[some] = _inner(mine, mine, inverse, shrink[some])
-            still[some] += 0.5 * xo[some] ** 2 / (1 / leak**2 + oo[some]) - 0.5 * np.log1p(leak**2 * oo[some])
-        nothing[r] = _log_add(still[0], still[1]) - zero
-        for k in range(count[r]):
-            _signal(library[entries[r, k]], lagged, s)
-            both = -1e30
-            for some in range(2):
-                so = _inner(s, mine, inverse, shrink[some])
-                within = 1 / leak**2 + oo[some]
-                xs = _inner(x[r], s, inverse, shrink[some]) - xo[some] * so / within
-                ss = max(_inner(s, s, inverse, shrink[some]) - so * so / within, 1e-30)
-                gain = 0.5 * xs * xs / ss if xs > 0 else 0.0
-                terms = _amplitude_terms(max(xs / ss, 0.0), ss, amplitude)
-                both = _log_add(both, still[some] + gain + terms)
-            likelihood[r, k] = both - zero
-    return likelihood, nothing
-
-
-@njit(cache=True)
-def _chance(ratio, second_ratio, base, e, f, rates, split):
+def _chance(ratio, base, e, f, rates, split):
     """Log likelihood of reads in a cell that carries e (and f, unless negative) against one without any."""
     n, kinds = len(ratio), len(rates)
     total = 0.0
@@ -575,7 +553,7 @@ def _chance(ratio, second_ratio, base, e, f, rates, split):
             second = rates[m] * split if f >= 0 else 0.0
             log_sum, product = -first - second, 1.0
             for q in range(n):
-                product *= base[q] + first * ratio[q, e] + (second * second_ratio[q, f] if f >= 0 else 0.0)
+                product *= base[q] + first * ratio[q, e] + (second * ratio[q, f] if f >= 0 else 0.0)
                 if product > 1e100 or product < 1e-100:
                     log_sum += np.log(product)
                     product = 1.0
@@ -585,10 +563,7 @@ def _chance(ratio, second_ratio, base, e, f, rates, split):
 
 
 @njit(cache=True)
-def call_cells(
-    starts, order, rates, entries, likelihood, count, other, leaking, leaked_other, known, log_share, priors,
-    most,
-):  # fmt: skip
+def call_cells(starts, order, rates, entries, likelihood, count, other, log_share, priors, most):
     """What each cell carries, given its reads.
 
     Parameters
@@ -603,9 +578,6 @@ def call_cells(
     other : array (reads,)
         Log of the number of reads per cell that are like this one and do not show the cell's barcode. They
         come whether or not a cell carries a barcode, so they say nothing about it.
-    leaking, leaked_other, known
-        Likelihoods and `other` where light of a cell's entry ``known[cell]`` leaks into its reads: they count
-        where another entry is the second one of that cell. -1: no entry.
     log_share : array (m,)
     priors : array (3,)
         Logarithms of the shares of cells with no, one and two barcodes.
@@ -648,22 +620,18 @@ def call_cells(
             highest = 60.0
             for c in range(count[r]):
                 highest = max(highest, likelihood[r, c] - other[r])
-                if known[k] >= 0:
-                    highest = max(highest, leaking[r, c] - leaked_other[r])
             unit[q] = 60.0 - highest
             nothing += unit[q]
         base = np.exp(unit)
-        ratio, under_leak = np.zeros((n, len(named))), np.zeros((n, len(named)))
+        ratio = np.zeros((n, len(named)))
         for q in range(n):
             r = reads[q]
             for c in range(count[r]):
                 where = np.searchsorted(named, entries[r, c])
                 ratio[q, where] = np.exp(likelihood[r, c] - other[r] + unit[q])
-                if known[k] >= 0:
-                    under_leak[q, where] = np.exp(leaking[r, c] - leaked_other[r] + unit[q])
         single = np.empty(len(named))
         for e in range(len(named)):
-            single[e] = _chance(ratio, ratio, base, e, -1, rates, SPLIT) + log_share[named[e]]
+            single[e] = _chance(ratio, base, e, -1, rates, SPLIT) + log_share[named[e]]
         ranked = np.argsort(-single, kind="mergesort")[:most]
         sums = nothing
         for e in range(len(named)):
@@ -672,14 +640,7 @@ def call_cells(
         both = -1e30
         for e in range(len(ranked)):
             for f in range(e + 1, len(ranked)):
-                one, other_one, second_ratio = ranked[e], ranked[f], ratio
-                if named[other_one] == known[k]:
-                    one, other_one = other_one, one
-                if named[one] == known[k]:
-                    second_ratio = under_leak
-                score = (
-                    _chance(ratio, second_ratio, base, one, other_one, rates, SPLIT) + priors[2] + np.log(2.0)
-                )
+                score = _chance(ratio, base, ranked[e], ranked[f], rates, SPLIT) + priors[2] + np.log(2.0)
                 score += log_share[named[ranked[e]]] + log_share[named[ranked[f]]]
                 pairs[e, f] = score
                 both = _log_add(both, score)

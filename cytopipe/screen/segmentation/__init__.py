@@ -57,7 +57,12 @@ def segment(image: np.ndarray, settings: SegmentationSettings) -> Segmentation:
     """
     import pandas as pd
 
-    from cytopipe.screen.segmentation.reconcile import compact, label_count, reconcile_nuclei_cells
+    from cytopipe.screen.segmentation.reconcile import (
+        clear_border,
+        compact,
+        label_count,
+        reconcile_nuclei_cells,
+    )
 
     _check(image, settings)
     if settings.method == "watershed":
@@ -66,8 +71,13 @@ def segment(image: np.ndarray, settings: SegmentationSettings) -> Segmentation:
         from cytopipe.screen.segmentation.cellpose import cellpose_masks as masks
     else:
         from cytopipe.screen.segmentation.stardist import stardist_masks as masks
-    stages = masks(image, settings)
-    nuclei, cells = stages[-1]
+    nuclei, cells = masks(image, settings)
+    stages = [(nuclei, cells)]
+    network = settings.method != "watershed"
+    if settings.clear_border and (network or settings.segment_cells):
+        # The nucleus of a dropped cell goes when both are reconciled.
+        nuclei, cells = clear_border(nuclei) if network else nuclei, clear_border(cells)
+    stages.append((nuclei, cells))
     if settings.reconcile and settings.segment_cells:
         nuclei, cells = reconcile_nuclei_cells(nuclei, cells, how=settings.reconcile)
     counts = {}

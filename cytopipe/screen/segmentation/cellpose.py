@@ -13,7 +13,6 @@ import numpy as np
 
 from cytopipe.errors import MissingToolError
 from cytopipe.screen.montage import image_log_scale
-from cytopipe.screen.segmentation.reconcile import clear_border
 from cytopipe.screen.segmentation.weights import release, weights
 
 if TYPE_CHECKING:
@@ -70,8 +69,8 @@ def _to_byte(image: np.ndarray) -> np.ndarray:
     return np.rint(image * 255).astype(np.uint8)
 
 
-def cellpose_masks(image: np.ndarray, settings: SegmentationSettings) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Nuclei and cells as found, and again without what touches the border.
+def cellpose_masks(image: np.ndarray, settings: SegmentationSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Nuclei and cells as found.
 
     Raises
     ------
@@ -108,4 +107,4 @@ def cellpose_masks(image: np.ndarray, settings: SegmentationSettings) -> list[tu
     cells = (
         labels(settings.cell_model, [2, 3], settings.cell_diameter_px) if settings.segment_cells else nuclei
     )
-    return [(nuclei, cells), (clear_border(nuclei), clear_border(cells))]
+    return nuclei, cells

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cytopipe.errors import MissingToolError
-from cytopipe.screen.segmentation.reconcile import clear_border
 from cytopipe.screen.segmentation.weights import weights
 
 if TYPE_CHECKING:
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["stardist_masks"]
 
 
-def stardist_masks(image: np.ndarray, settings: SegmentationSettings) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Nuclei and cells as found, and again without what touches the border.
+def stardist_masks(image: np.ndarray, settings: SegmentationSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Nuclei and cells as found.
 
     Each channel is scaled so that its percentiles 1 and 99.8 become 0 and 1.
 
@@ -52,4 +51,4 @@ def stardist_masks(image: np.ndarray, settings: SegmentationSettings) -> list[tu
 
     nuclei = labels(settings.nucleus_model, settings.dapi_index)
     cells = labels(settings.cell_model, settings.cyto_index) if settings.segment_cells else nuclei
-    return [(nuclei, cells), (clear_border(nuclei), clear_border(cells))]
+    return nuclei, cells

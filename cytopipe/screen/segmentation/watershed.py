@@ -76,8 +76,8 @@ def segment_watershed(
     return (nuclei, grown, pd.DataFrame([counts])) if return_counts else (nuclei, grown)
 
 
-def watershed_masks(image: np.ndarray, settings: SegmentationSettings) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Nuclei and cells as found, and again without cells at the border."""
+def watershed_masks(image: np.ndarray, settings: SegmentationSettings) -> tuple[np.ndarray, np.ndarray]:
+    """Nuclei and cells as found."""
     stack = image if image.ndim == 4 else image[None]
     order = [settings.dapi_index, *(c for c in range(stack.shape[1]) if c != settings.dapi_index)]
     nuclei = segment_nuclei(
@@ -89,11 +89,11 @@ def watershed_masks(image: np.ndarray, settings: SegmentationSettings) -> list[t
         settings.radius_px,
     )
     if not settings.segment_cells:
-        return [(nuclei, nuclei)] * 2
+        return nuclei, nuclei
     ordered = image if order == list(range(len(order))) else image[..., order, :, :]
     mask = _cell_mask(ordered, nuclei, settings.threshold_cell)
     found = find_cells(nuclei, mask, remove_boundary_cells=False)
-    return [(nuclei, found), (nuclei, clear_border(found))]
+    return nuclei, found
 
 
 def segment_nuclei(

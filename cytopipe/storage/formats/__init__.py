@@ -27,6 +27,7 @@ _MODULES = {
     "tiffs": ".tiffs",
     "ome_zarr": ".ome_zarr",
     "ome_zarr_plate": ".plate",
+    "ome_zarrs": ".ome_zarrs",
     # of a domain, which turns its values into bytes itself
     "checkpoint": "cytopipe.heatmap.format",
     "checkpoint_zarr": "cytopipe.heatmap.format",

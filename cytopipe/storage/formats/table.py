@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cytopipe.errors import Finding, InputError
+from cytopipe.errors import CytopipeError, Finding, InputError
 from cytopipe.storage.formats.format import FileFormat
 from cytopipe.storage.guard.budget import read_bounded, require_budget
 
@@ -148,8 +148,9 @@ def read_parquet(path: Path | str, *, columns: Sequence[str] = (), budget: int |
             require_budget(needed, budget, what="the table", where=where)
             check_columns(file.schema_arrow.names, columns, where)
             return file.read().to_pandas()
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, MemoryError):
+    except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        # Beside Arrow's own, errors of Python where what pandas noted in the file is damaged.
+        if isinstance(error, MemoryError | CytopipeError):
             raise
         raise InputError(f"is not a whole Parquet file: {error}", where=where) from None
 

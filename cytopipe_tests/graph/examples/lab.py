@@ -68,7 +68,7 @@ class Lab:
         """The partitions that Dagster itself calls stale, in their order."""
         graph = self.definitions().resolve_asset_graph()
         resolver = CachingStaleStatusResolver(self.instance, graph, LoadingContextForTest(self.instance))
-        keys = Relations(self.project, self.graph).keys(self.graph.by_asset[asset].by)
+        keys = Relations(self.project, self.graph).made_keys(self.graph.by_asset[asset])
         return [
             key for key in keys if resolver.get_status(asset_key(asset), key or None) is StaleStatus.STALE
         ]
@@ -93,6 +93,9 @@ class Lab:
 
     def make_all(self) -> None:
         """Everything, one operation after the other, as a backfill would."""
+        relations = Relations(self.project, self.graph)
         for _, by, steps in operations(self.graph):
             keys = by.keys(self.project) if by else None
-            self.make(*(asset for step in steps for asset in step.makes), keys=keys)
+            used = [asset for step in steps if relations.is_used(step) for asset in step.makes]
+            if used:
+                self.make(*used, keys=keys)
