@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.defs.artifact import Artifact, Described, Graph, Nothing, Source, Work, artifact
+from cytopipe.defs.artifact import Artifact, Check, Described, Graph, Nothing, Source, Work, artifact
 from cytopipe.defs.heatmap_checks import (
     CELLS_USABLE,
     LABELS_COVER,
@@ -346,7 +346,7 @@ def cells_labelled(
     return Described(table, counts=counts, notes={"cells_per_name": shown})
 
 
-def _of_all_checkpoints(asset: str, format: str, place: str) -> Callable[..., Artifact]:
+def _of_all_checkpoints(asset: str, format: str, place: str, *checks: Check) -> Callable[..., Artifact]:
     """Declares an artifact of a data set that is made from all of its checkpoints."""
     inputs = {f"step_{number:02d}": asset_of_step(number) for number in NAMES if number != 4}
     inputs["merged"] = asset_of_step(0)
@@ -367,6 +367,7 @@ def _of_all_checkpoints(asset: str, format: str, place: str) -> Callable[..., Ar
             by=DATA_SETS,
             version="1",
             place=place,
+            checks=checks,
             inputs=inputs,
             optional=tuple(inputs),
         )(make)
@@ -374,14 +375,13 @@ def _of_all_checkpoints(asset: str, format: str, place: str) -> Callable[..., Ar
     return declared
 
 
-@_of_all_checkpoints("heatmap/history", "tsv", "heatmap/{key}/history.tsv")
+@_of_all_checkpoints("heatmap/history", "tsv", "heatmap/{key}/history.tsv", PARENTS_FIRST)
 def history(data: DataSet, **made: Mapping[str, Handle]) -> Described:
     """All checkpoints of a data set: from what each was made, and what it holds.
 
     One row per checkpoint: branch, step, identifier, parents, cells, clusters, metaclusters, description; the
     picture shows them as a graph.
     """
-<<<<<<< HEAD
     from cytopipe.heatmap.format import read_document
     from cytopipe.heatmap.history import draw_history, history_table, of_document
 
@@ -404,24 +404,6 @@ def browser(data: DataSet, **made: Mapping[str, Handle]) -> Described:
     ordered = in_order(of_document(document_of(one)) for one in states.values())
     page = history_page([states[one.checkpoint] for one in ordered], title=data.key)
     return Described(page, counts={"n_checkpoints": len(states)})
-=======
-    history.__signature__ = Signature(  # type: ignore[attr-defined]
-        [
-            Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
-            *(Parameter(name, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]") for name in inputs),
-        ]
-    )
-    return artifact(
-        "heatmap/history",
-        FORMATS["tsv"],
-        by=DATA_SETS,
-        version="1",
-        place="heatmap/{key}/history.tsv",
-        checks=(PARENTS_FIRST,),
-        inputs=inputs,
-        optional=tuple(inputs),
-    )(history)
->>>>>>> main
 
 
 HEATMAP = Graph(
