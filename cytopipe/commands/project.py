@@ -38,12 +38,16 @@ def check(options: Options) -> None:
     click.echo(f"{project.file}: no problems")
     grids = {grid for domain in DOMAINS.values() for grid in domain.grids}
     told: set[str] = set()
+    shown: set[tuple[str, str]] = set()
     for partitions, data_sets in project.data_sets.items():
         if partitions in grids and data_sets:
             domain = next(iter(data_sets.values())).domain
             click.echo(f"  {domain}  {len(data_sets):,} {partitions.replace('_', ' ')}")
             continue
         for key, data_set in data_sets.items():
+            if (data_set.domain, key) in shown:  # one part may be in several sets
+                continue
+            shown.add((data_set.domain, key))
             about = data_set.entry.description
             click.echo(f"  {data_set.domain}  {key}  {about if about not in told else ''}".rstrip())
             told.add(about)

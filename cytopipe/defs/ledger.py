@@ -218,7 +218,9 @@ class Ledger:
         """Digest of all that decides which partitions there are, what they consist of, and which code makes
         them.
         """
-        total = hashlib.sha256(self.project.file.read_bytes() if self.project.file.is_file() else b"")
+        total = hashlib.sha256()
+        for file in (self.project.file, *self.project.also_declared_in):
+            total.update(file.read_bytes() if file.is_file() else b"")
         total.update(f"\n{self.project.directory}\n".encode())  # a moved project has its files elsewhere
         for by in self.graph.partitions:
             total.update(f"\n{by.name}\n".encode())

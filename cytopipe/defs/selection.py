@@ -74,8 +74,9 @@ def choose(
     if not only:
         _add_made_from(ledger, wanted)
     if len(assets) == 1 and (step := ledger.graph.makers.get(assets[0])) and step.held:
-        named = select(ledger, assets, partitions)  # alone: a person approves
-        return [one for one in named if again or one.state != "done"]
+        named = select(ledger, assets, partitions)
+        if any(one.state == "held" for one in named):  # alone: a person approves
+            return [one for one in named if again or one.state != "done"]
     return _not_held(ledger.statuses(ledger.graph.makers, states, keys=wanted, noted=noted))
 
 

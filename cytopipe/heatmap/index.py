@@ -24,7 +24,7 @@ from cytopipe.heatmap.state import UUID, Ancestor
 __all__ = ["MANIFEST", "Entry", "History", "open_history"]
 
 MANIFEST = ".checkpoints.json"
-_VERSION = 1
+_VERSION = 2
 _MAX_MANIFEST_BYTES = 256 << 20
 _MAX_FILES = 100_000
 _KEPT = ("checkpoint", "counts", "dendrogram_cut", "subset", "metaclusters", "thumbnail", "view")
@@ -69,6 +69,11 @@ class Entry:
     @property
     def description(self) -> str:
         return self.document["checkpoint"]["description"] if self.document else ""
+
+    @property
+    def branch(self) -> str:
+        """The branch that it belongs to; empty where it says none."""
+        return self.document.get("branch", "")
 
     @property
     def created_at(self) -> str:
@@ -315,6 +320,7 @@ def _entry(
         if fault := _unusable(kept, before):
             return Entry(path, size, modified, {}, fault), {}
         kept["view"] = {name: kept["view"][name] for name in ("orientation", "selected_channels")}
+        kept["branch"] = str(document.get("parameters", {}).get("branch") or "")
     except CytopipeError as error:
         return Entry(path, size, modified, {}, error.findings[0].what), {}
     except KeyError as error:

@@ -37,7 +37,7 @@ class Domain:
     sets : tuple of str
         Names of its sets of partitions, coarser before finer; an entry says what it has in each
         (:meth:`cytopipe.project.entry.Entry.sets`). By default one set, named like the domain. Where there
-        are several, the first holds the entries themselves; a key stands once in all the others together.
+        are several, the first holds the entries themselves; a key means one thing in all the others together.
     grids : tuple of str
         Those of the sets whose keys have two dimensions, ``a|b``.
     """

@@ -83,6 +83,10 @@ class Entry(BaseModel):
         """The folder of data set `key`, relative to its domain's folder below the output root."""
         return slug(key)
 
+    def declared_in(self, base: Path) -> Iterator[Path]:
+        """Yield files beside the project file in which a part of this entry is declared."""
+        yield from ()
+
     def problems(self, base: Path) -> Iterator[Problem]:
         """Yield what is wrong with this entry on disk, relative paths taken from `base`."""
         yield from ()

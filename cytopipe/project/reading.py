@@ -52,6 +52,8 @@ class Project:
         Entries that cannot be used as they are written.
     findings : tuple of Finding
         Everything that is wrong, in the order of the file; those of `broken` included.
+    also_declared_in : tuple of Path
+        Files beside the project file in which parts of entries are declared.
     """
 
     file: Path
@@ -59,6 +61,7 @@ class Project:
     data_sets: Mapping[str, Mapping[str, DataSet]] = field(default_factory=dict)
     broken: Mapping[tuple[str, str], tuple[Finding, ...]] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    also_declared_in: tuple[Path, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -173,7 +176,7 @@ def read_project(file: Path) -> Project:
     order = {name: number for number, name in enumerate(source.data)}
     broken = dict(sorted(reader.broken.items(), key=lambda item: order[domain_of(item[0][0])]))
     findings = tuple(finding for group in broken.values() for finding in group)
-    return Project(file, settings, reader.data_sets, broken, findings)
+    return Project(file, settings, reader.data_sets, broken, findings, tuple(dict.fromkeys(reader.files)))
 
 
 def _source(file: Path) -> Document:
@@ -221,6 +224,7 @@ class _Entries:
         self.output = base / Path(settings.output).expanduser()
         self.data_sets: dict[str, dict[str, DataSet]] = {}
         self.broken: dict[tuple[str, str], tuple[Finding, ...]] = {}
+        self.files: list[Path] = []
         self._known_keys: dict[tuple[str, str], tuple[Finding, ...]] = {}
 
     def read(self) -> None:
@@ -267,6 +271,7 @@ class _Entries:
             return
         entry, faults = _validated(model, written, name)
         findings += [explain(one, self.source, place, model) for one in faults]
+        self.files += entry.declared_in(self.base) if entry is not None else ()
         for problem in entry.problems(self.base) if entry is not None else ():
             findings.append(
                 Finding(
@@ -309,7 +314,9 @@ class _Entries:
         yield from faults
         alone = is_grid or partitions == registered.all_sets[0]
         rivals = (partitions,) if alone else registered.all_sets[1:]
-        if not faults and any(key in self.data_sets.get(taken, {}) for taken in rivals):
+        known = [self.data_sets[taken].get(key) for taken in rivals if taken in self.data_sets]
+        # One part may be a partition of several sets: a branch of all its steps.
+        if not faults and any(one is not None and one.entry is not part for one in known):
             two = f"{domain} has two data sets '{key}'"
             yield Finding(what=two, where=where, next="Rename one of them.")
         place = part.place(key)

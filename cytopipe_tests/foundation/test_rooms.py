@@ -12,7 +12,7 @@ import pytest
 import cytopipe
 
 ROOT = Path(cytopipe.__file__).parent
-DOMAINS = ("decompose", "atlas", "screen", "heatmap")
+DOMAINS = ("decompose", "atlas", "screen", "heatmap", "export")
 FRAMEWORKS = ("dagster", "click", "rich", "fastapi", "cytopipe.project", "cytopipe.commands", "cytopipe.defs")
 # Serves results over HTTP; it leaves the domain for cytopipe/serve.
 MOVING = ROOT / "atlas" / "api"

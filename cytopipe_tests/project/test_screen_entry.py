@@ -159,7 +159,8 @@ def test_ten_thousand_files_are_found_in_a_tenth_of_a_second(tmp_path):
 def test_the_commented_example_of_a_new_project_is_valid_when_it_is_taken_up(tmp_path):
     file = start_project(tmp_path)
     head, _, example = file.read_text().partition("\nscreen:\n")
-    file.write_text(head + "\nscreen:\n" + re.sub(r"(?m)^#", "", example))
+    example, gap, others = example.partition("\n\n")
+    file.write_text(head + "\nscreen:\n" + re.sub(r"(?m)^#", "", example) + gap + others)
     (tmp_path / "library.tsv").write_text("barcode\tgene\nACGT\tA\n")
     touched(tmp_path, "raw/sbs/P-1_W-A1_T-0_C-1.tiff", "raw/phenotype/P-1_W-A1_T-3.tiff")
     project = check_project(file)

@@ -29,6 +29,7 @@ DOMAIN = Domain(
                 "ReadModel",
                 "CellCall",
                 "PhenotypeAlignment",
+                "PhenotypeSegmentation",
                 "Feature",
                 "Stitching",
                 "Merge",

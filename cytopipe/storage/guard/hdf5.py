@@ -131,16 +131,18 @@ def read_one_text(path: Path | str, name: str, *, max_bytes: int) -> str:
         raise InputError("is not a file", where=where)
     try:
         with h5py.File(path, "r", locking=False) as file:
-            at = file
-            for part in name.split("/"):
-                links = at.id.links if isinstance(at, h5py.Group) else None
-                if links is None or not links.exists(part.encode()):
+            at = file.id  # h5py's own objects take as long as all of the reading
+            for part in map(str.encode, name.split("/")):
+                if not isinstance(at, h5py.h5g.GroupID) or not at.links.exists(part):
                     raise InputError(f"holds no {name}", where=where)
-                if links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+                if at.links.get_info(part).type != h5py.h5l.TYPE_HARD:
                     raise RefusedError(f"holds a link to {name}, not the text itself", where=where)
-                at = at[part]
-            text = isinstance(at, h5py.Dataset) and h5py.check_string_dtype(at.dtype) is not None
-            if not text or at.shape != () or at.is_virtual or at.external:
+                at = h5py.h5o.open(at, part)
+            plain = isinstance(at, h5py.h5d.DatasetID) and at.shape == ()
+            if not plain or not isinstance(at.get_type(), h5py.h5t.TypeStringID):
+                raise InputError(f"has something else than one text in {name}", where=where)
+            at = h5py.Dataset(at)
+            if at.is_virtual or at.external:
                 raise InputError(f"has something else than one text in {name}", where=where)
             size = _stored_lengths(at) if at.dtype.kind == "O" else at.dtype.itemsize
             require_budget(size, max_bytes, what=name, where=where)
@@ -204,8 +206,9 @@ def _stored_lengths(dataset: h5py.Dataset) -> int:
         offset, count = dataset.id.get_offset(), prod(dataset.shape or ())
         if offset is None:  # never written
             return 0
-        with open(dataset.file.filename, "rb") as stream:  # noqa: PTH123 - HDF5 names files by text
-            stream.seek(offset + dataset.file.userblock_size)
+        file = dataset.file
+        with open(file.filename, "rb") as stream:  # noqa: PTH123 - HDF5 names files by text
+            stream.seek(offset + file.userblock_size)
             return _lengths(stream.read(count * _REFERENCE))
     total, size = 0, prod(dataset.chunks) * _REFERENCE
     for number in range(dataset.id.get_num_chunks()):
