@@ -105,6 +105,7 @@ def _copy_example(directory: Path) -> Path:
     home.mkdir(exist_ok=True)
     write_schema(home)
     _add_screen(directory, file)
+    _add_cells(directory, file)
     return file
 
 
@@ -126,6 +127,40 @@ def _add_screen(directory: Path, file: Path) -> None:
     )
     write_screen(directory / "screen", made)
     file.write_text(f"{file.read_text()}\nscreen:\n{entry_of('plate', made, 'screen/')}")
+
+
+_BRANCHES = """\
+# Branches of the heat maps. A step whose choice is missing waits for you: cytopipe status heatmap
+main:
+  steps: [1, 2, 3, 5]
+  description: all cells
+  revise: {}
+  mixed: {exclusive: [[CD3, CD19], [CD3, CD14], [CD19, CD14]]}
+t_cells:
+  from: main.3
+  steps: [6, 7, 8, 9]
+  description: T cells, clustered by the markers of T cells
+  subset: {gates: {CD3: {above: 2.5}}}
+  markers: [CD4, CD8, CD25, FoxP3, CD45RA, CCR7, CD27, TCRgd]
+  flowsom: {x_dim: 5, y_dim: 5, n_metaclusters: 6}
+  revise: {}
+all:
+  merge: [main.5, t_cells.9]
+  description: everything, T cells in detail
+"""
+
+
+def _add_cells(directory: Path, file: Path) -> None:
+    """Draw cells of a cytometer and name them in the project file, with a branch and a merge."""
+    from cytopipe.testing.cytometry import make_cytometry, write_cytometry
+
+    write_cytometry(make_cytometry(seed=7, n_samples=2, cells_per_sample=2_000), directory / "cytometry")
+    (directory / "cytometry" / "branches.yaml").write_text(_BRANCHES)
+    entry = (
+        "  pbmc:\n    cells: cytometry/*.fcs\n    flowsom: {n_metaclusters: 12}\n"
+        "    branches: cytometry/branches.yaml\n"
+    )
+    file.write_text(f"{file.read_text()}\nheatmap:\n{entry}")
 
 
 def _this_command() -> str:

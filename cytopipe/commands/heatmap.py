@@ -23,6 +23,12 @@ COMMANDS: dict[str, Command] = {
         "cytopipe.commands.heatmap_files:validate", "Tell everything that is wrong with checkpoints.", "Look"
     ),
     "load": Command(f"{_LOOK}:load", "Tell everything that a checkpoint holds.", "Look"),
+    "palette": Command(
+        "cytopipe.commands.heatmap_exchange:palette", "Export and import names and colours.", "Exchange"
+    ),
+    "import": Command(
+        "cytopipe.commands.heatmap_exchange:import_", "Import the history of a UELer project.", "Exchange"
+    ),
 }
 
 

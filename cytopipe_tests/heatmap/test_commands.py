@@ -15,8 +15,10 @@ from cytopipe.heatmap.choices import Revision
 from cytopipe.heatmap.revision import revised
 from cytopipe.heatmap.state import new_id, now
 from cytopipe_tests.cli.conftest import cytopipe
+from cytopipe_tests.conftest import REPOSITORY
 from cytopipe_tests.heatmap.blood import BRANCHES, MARKERS, write_csv
 
+GOLDEN = REPOSITORY.parent / "shared" / "golden" / "heatmap"
 MAP = ("--x-dim", "5", "--y-dim", "5", "--n-metaclusters", "6")
 RECIPE = {
     "markers": list(MARKERS),
@@ -238,6 +240,34 @@ def test_validate_tells_what_is_wrong_with_each_file(folder: Path) -> None:
     assert cytopipe("heatmap", "validate", whole, at=folder).code == 0
 
 
+def test_a_palette_is_exported_and_imported_into_a_child(made: Path, tmp_path: Path) -> None:
+    theme, coloured = str(tmp_path / "colours.json"), str(tmp_path / "coloured.h5ad")
+    assert cytopipe("heatmap", "palette", "export", "runs/blood/main.3", theme, at=made).code == 0
+    document = json.loads(Path(theme).read_text())
+    document["metaclusters"][0]["colour"] = "#123456"
+    Path(theme).write_text(json.dumps(document))
+    said = cytopipe(
+        "heatmap", "palette", "import", theme, "runs/blood/main.3", "-o", coloured, "--by", "number", at=made
+    )
+    assert said.code == 0, said.err
+    before = load_heatmap_state(made / "runs/blood/main/step_03_identify_mixed.h5ad")
+    after = load_heatmap_state(coloured)
+    assert after.colours[document["metaclusters"][0]["metacluster"]] == "#123456"
+    assert after.parents == (before.id,)
+
+
+def test_a_history_of_ueler_is_imported_with_what_was_lost(tmp_path: Path) -> None:
+    folder = GOLDEN / "ueler_project"
+    if not folder.is_dir():
+        pytest.skip("the golden project of UELer is not beside this checkout")
+    said = cytopipe("heatmap", "import", str(folder), "-o", "imported", at=tmp_path)
+    assert said.code == 0, said.err
+    assert "3 checkpoints imported" in said.out
+    assert "lost: " in said.out
+    shown = cytopipe("heatmap", "show", "imported", at=tmp_path)
+    assert len(shown.out.splitlines()) == 3
+
+
 def test_everything_that_is_wrong_with_a_recipe_is_told_at_once_with_lines(tmp_path: Path) -> None:
     write_csv(tmp_path / "cells.csv")
     (tmp_path / "recipe.yaml").write_text(
@@ -272,7 +302,8 @@ def test_what_is_not_there_is_told_without_a_traceback(tmp_path: Path, arguments
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "branch", "merge", "save", "list", "show", "load", "diff", "render", "validate"]
+    "command",
+    ["run", "branch", "merge", "save", "list", "show", "load", "diff", "render", "validate", "import"],
 )
 def test_every_command_has_help_with_examples(tmp_path: Path, command: str) -> None:
     said = cytopipe("heatmap", command, "--help", at=tmp_path)
