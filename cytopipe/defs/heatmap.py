@@ -100,11 +100,10 @@ def cells(data: DataSet, cell_files: list[Path], reading: CellData, work: Work) 
     X has one row per cell and one column per marker, after compensation where the files have one, before any
     transform. `obs` has what else the files know of a cell: sample, field of view, position.
     """
-    from cytopipe.heatmap.cells import read_cells
     from cytopipe.heatmap.stored_cells import as_anndata
 
     work.progress("files read", 0, len(cell_files))
-    table = read_cells(cell_files, reading.format)
+    table = reading.read(cell_files)
     counts = {"n_cells": len(table), "n_markers": len(table.markers)}
     return Described(as_anndata(table), counts=counts, notes={"markers": ", ".join(table.markers)})
 
