@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from cytopipe.heatmap.artifact import load_heatmap_state, save_heatmap_state
 from cytopipe.heatmap.choices import Revision
