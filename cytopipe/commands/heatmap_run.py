@@ -480,7 +480,7 @@ def save(options: Options, checkpoint: Path, folder: str, place: str, dry_run: b
 
 
 def _save_in_project(options: Options, target: Target, at: Any, state: Any) -> Path:
-    from cytopipe.commands.opened import open_project
+    from cytopipe.commands.project_context import open_project
 
     assert target.data_set is not None
     with open_project(options) as opened:

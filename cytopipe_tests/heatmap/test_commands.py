@@ -328,3 +328,43 @@ def test_columns_that_are_read_are_chosen_and_kept_in_the_recipe(tmp_path: Path)
     again = cytopipe("heatmap", "run", "cells.csv", "-o", "some", at=tmp_path)
     assert "2 markers: CD8, CD3" in again.out + again.err
     assert "1 kept" in again.out
+
+
+def test_in_a_project_a_branch_is_declared_shown_and_answered_by_hand(tmp_path: Path) -> None:
+    """Without Dagster until a checkpoint is saved: the ledger takes that up."""
+    write_csv(tmp_path / "blood.csv")
+    (tmp_path / "branches.yaml").write_text("main:\n  steps: [1, 2]\n")
+    (tmp_path / "cytopipe.yaml").write_text(
+        "engine: serial\nheatmap:\n  blood:\n    cells: blood.csv\n    branches: branches.yaml\n"
+        f"    markers: [{', '.join(MARKERS)}]\n    flowsom: {{x_dim: 5, y_dim: 5, n_metaclusters: 6}}\n"
+    )
+    made = cytopipe("materialize", "heatmap", "-q", at=tmp_path)
+    assert made.code == 0, made.err
+    assert "held" in made.out
+    assert "main.1" in cytopipe("heatmap", "show", "blood", at=tmp_path).out
+    declared = cytopipe(
+        "heatmap",
+        "branch",
+        "blood",
+        "b",
+        "--from",
+        "main.2",
+        "--steps",
+        "6,9",
+        "--gate",
+        "CD19>2",
+        at=tmp_path,
+    )
+    assert declared.code == 0, declared.err
+    assert "cytopipe materialize heatmap -p blood.b" in declared.out
+    first = load_heatmap_state(tmp_path / "outputs/heatmap/blood/main/step_01_initial_clustering.h5ad")
+    by_hand = first.replace(id=new_id(), parents=(first.id,), ancestors=first.history_below())
+    save_heatmap_state(by_hand.replace(step_id="revise_metaclusters"), tmp_path / "mine.h5ad")
+    saved = cytopipe("heatmap", "save", "mine.h5ad", "blood", "main.2", at=tmp_path)
+    assert saved.code == 0, saved.err
+    assert (
+        "done        heatmap/step_02_revise_metaclusters [blood.main]"
+        in cytopipe("status", "heatmap", at=tmp_path).out
+    )
+    assert cytopipe("materialize", "heatmap", "-q", at=tmp_path).code == 0
+    assert cytopipe("heatmap", "diff", "blood.main.2", "blood.b.6", at=tmp_path).code == 1
