@@ -79,12 +79,16 @@ def list_(options: Options, folder: str, as_json: bool) -> None:
 @click.command(
     epilog="\b\nExamples:\n"
     "  cytopipe heatmap show runs/blood\n"
-    "  cytopipe heatmap show blood --picture graph.png"
+    "  cytopipe heatmap show blood --picture graph.png\n"
+    "  cytopipe heatmap show runs/blood --page history.html"
 )
 @click.argument("folder", metavar="FOLDER")
 @click.option("--picture", type=PATH, metavar="FILE.png", help="Draw it into a picture as well.")
+@click.option(
+    "--page", type=PATH, metavar="FILE.html", help="Write a page to look through: heat maps and comparisons."
+)
 @click.pass_obj
-def show(options: Options, folder: str, picture: Path | None) -> None:
+def show(options: Options, folder: str, picture: Path | None, page: Path | None) -> None:
     """Draw the graph of the checkpoints in FOLDER: what was made from what.
 
     \b
@@ -116,6 +120,16 @@ def show(options: Options, folder: str, picture: Path | None) -> None:
 
         Store(picture.parent).publish_bytes(picture.name, draw_history(some))
         click.echo(f"  {picture}")
+    if page is not None:
+        from cytopipe.heatmap.artifact import load_heatmap_state
+        from cytopipe.storage.store import Store
+        from cytopipe.views import history_page
+
+        there = [one for one in some if not one.is_deleted]
+        states = [load_heatmap_state(_folder(options, folder) / one.path) for one in there]
+        text = history_page(states, title=folder, names=[one.path for one in there])
+        Store(page.parent).publish_bytes(page.name, text.encode())
+        click.echo(f"  {page}")
 
 
 def _columns(rows: list[tuple[str, ...]], right: tuple[int, ...] = ()) -> list[str]:

@@ -16,7 +16,7 @@ from cytopipe.commands.heatmap_places import Target, target_of
 from cytopipe.commands.options import parameter_options, said
 from cytopipe.commands.paths import FILE, PATH, paste
 from cytopipe.commands.words import counted
-from cytopipe.heatmap.parameters import FlowSOMSettings, TransformSettings
+from cytopipe.heatmap.parameters import FlowSOMSettings, ReadingSettings, TransformSettings
 
 if TYPE_CHECKING:
     from cytopipe.heatmap.workspace import Recipe, Workspace
@@ -45,12 +45,8 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say only what has to 
 @click.argument("cells", nargs=-1, type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, metavar="FOLDER", help="The folder of checkpoints.")
 @click.option("--recipe", type=FILE, metavar="FILE", help="YAML file with settings and branches.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["auto", "fcs", "csv", "parquet", "h5ad", "mcmicro", "ark", "steinbock"]),
-    help="How the files are read [default: by their content].",
-)
+@parameter_options(ReadingSettings, only=("format", "compensate", "layer"))
+@click.option("--columns", metavar="A,B,C", help="Markers that are read [default: all measured ones].")
 @click.option("--markers", metavar="A,B,C", help="Markers that cells are clustered by [default: all].")
 @click.option(
     "--transform",
@@ -65,7 +61,7 @@ def run(
     cells: tuple[Path, ...],
     output: Path,
     recipe: Path | None,
-    form: str | None,
+    columns: str | None,
     markers: str | None,
     transform: str | None,
     dry_run: bool,
@@ -82,8 +78,9 @@ def run(
 
     known = _recipe_of(output, recipe)
     chosen = {
-        "markers": [one.strip() for one in markers.split(",") if one.strip()] if markers else None,
-        "format": form,
+        "columns": _names(columns),
+        "markers": _names(markers),
+        **said(ReadingSettings, given),
     }
     updates: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
     cofactor = given.pop("cofactor", None)
@@ -103,6 +100,10 @@ def run(
             "no cells were named", expected="files of cells", next="cytopipe heatmap run CELLS -o FOLDER"
         )
     return _carry_out(workspace, read=bool(cells), dry_run=dry_run, quiet=quiet)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return [one.strip() for one in text.split(",") if one.strip()] if text else None
 
 
 def _recipe_of(output: Path, recipe: Path | None) -> Recipe:
@@ -159,10 +160,8 @@ def _carry_out(
         display.step("reading cells", 0, 0)
         absent = workspace.archive.receipt(Place("cells.h5ad")) is None
         if (read or absent) and workspace.recipe.cells:
-            from cytopipe.heatmap.cells import read_cells
-
             paths = [Path(os.path.normpath(workspace.folder / one)) for one in workspace.recipe.cells]
-            table = read_cells(paths, workspace.recipe.format)
+            table = workspace.recipe.read(paths)
             if dry_run:
                 workspace.__dict__["cells"] = _prepared(workspace, table)
             else:

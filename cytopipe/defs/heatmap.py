@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.defs.artifact import Artifact, Described, Graph, Nothing, Source, Work, artifact
+from cytopipe.defs.artifact import Artifact, Check, Described, Graph, Nothing, Source, Work, artifact
 from cytopipe.defs.heatmap_checks import (
     CELLS_USABLE,
     LABELS_COVER,
@@ -100,11 +100,10 @@ def cells(data: DataSet, cell_files: list[Path], reading: CellData, work: Work) 
     X has one row per cell and one column per marker, after compensation where the files have one, before any
     transform. `obs` has what else the files know of a cell: sample, field of view, position.
     """
-    from cytopipe.heatmap.cells import read_cells
     from cytopipe.heatmap.stored_cells import as_anndata
 
     work.progress("files read", 0, len(cell_files))
-    table = read_cells(cell_files, reading.format)
+    table = reading.read(cell_files)
     counts = {"n_cells": len(table), "n_markers": len(table.markers)}
     return Described(as_anndata(table), counts=counts, notes={"markers": ", ".join(table.markers)})
 
@@ -346,41 +345,66 @@ def cells_labelled(
     return Described(table, counts=counts, notes={"cells_per_name": shown})
 
 
-def _history() -> Artifact:
+def _of_all_checkpoints(asset: str, format: str, place: str, *checks: Check) -> Callable[..., Artifact]:
+    """Declares an artifact of a data set that is made from all of its checkpoints."""
     inputs = {f"step_{number:02d}": asset_of_step(number) for number in NAMES if number != 4}
     inputs["merged"] = asset_of_step(0)
 
-    def history(data: DataSet, **made: Mapping[str, Handle]) -> Described:
-        from cytopipe.heatmap.format import read_document
-        from cytopipe.heatmap.history import draw_history, history_table, of_document
+    def declared(make: Callable[..., Described]) -> Artifact:
+        make.__signature__ = Signature(  # type: ignore[attr-defined]
+            [
+                Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
+                *(
+                    Parameter(one, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]")
+                    for one in inputs
+                ),
+            ]
+        )
+        return artifact(
+            asset,
+            FORMATS[format],
+            by=DATA_SETS,
+            version="1",
+            place=place,
+            checks=checks,
+            inputs=inputs,
+            optional=tuple(inputs),
+        )(make)
 
-        known = [of_document(read_document(one.path)) for some in made.values() for one in some.values()]
-        table = history_table(known)
-        return Described(table, counts={"n_checkpoints": len(table)}, picture=draw_history(known))
+    return declared
 
-    history.__doc__ = """All checkpoints of a data set: from what each was made, and what it holds.
+
+@_of_all_checkpoints("heatmap/history", "tsv", "heatmap/{key}/history.tsv", PARENTS_FIRST)
+def history(data: DataSet, **made: Mapping[str, Handle]) -> Described:
+    """All checkpoints of a data set: from what each was made, and what it holds.
 
     One row per checkpoint: branch, step, identifier, parents, cells, clusters, metaclusters, description; the
     picture shows them as a graph.
     """
-    history.__signature__ = Signature(  # type: ignore[attr-defined]
-        [
-            Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
-            *(Parameter(name, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]") for name in inputs),
-        ]
-    )
-    return artifact(
-        "heatmap/history",
-        FORMATS["tsv"],
-        by=DATA_SETS,
-        version="1",
-        place="heatmap/{key}/history.tsv",
-        checks=(PARENTS_FIRST,),
-        inputs=inputs,
-        optional=tuple(inputs),
-    )(history)
+    from cytopipe.heatmap.format import read_document
+    from cytopipe.heatmap.history import draw_history, history_table, of_document
+
+    known = [of_document(read_document(one.path)) for some in made.values() for one in some.values()]
+    table = history_table(known)
+    return Described(table, counts={"n_checkpoints": len(table)}, picture=draw_history(known))
+
+
+@_of_all_checkpoints("heatmap/browser", "html", "heatmap/{key}/history.html")
+def browser(data: DataSet, **made: Mapping[str, Handle]) -> Described:
+    """The checkpoints of a data set as a page to look through: graph, heat maps, details, comparisons.
+
+    One file that needs no server and no network; press `open` below.
+    """
+    from cytopipe.heatmap.artifact import document_of
+    from cytopipe.heatmap.history import in_order, of_document
+    from cytopipe.views import history_page
+
+    states = {one.id: one for some in made.values() for handle in some.values() for one in [handle.load()]}
+    ordered = in_order(of_document(document_of(one)) for one in states.values())
+    page = history_page([states[one.checkpoint] for one in ordered], title=data.key)
+    return Described(page, counts={"n_checkpoints": len(states)})
 
 
 HEATMAP = Graph(
-    *SOURCES, cells, *_STEPS, merged, cells_labelled, _history(), overview_of("heatmap/cells_labelled")
+    *SOURCES, cells, *_STEPS, merged, cells_labelled, history, browser, overview_of("heatmap/cells_labelled")
 )

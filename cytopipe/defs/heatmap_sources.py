@@ -115,7 +115,11 @@ def _named(name: str, value: Any) -> dict[str, Any]:
     return {f"{name}.{field}": one for field, one in value.as_json().items()}
 
 
-READING = _of_data_set("reading", "How the files of cells are read.", lambda entry: {"format": entry.format})
+READING = _of_data_set(
+    "reading",
+    "How the files of cells are read.",
+    lambda entry: {name: getattr(entry, name) for name in ("format", "columns", "compensate", "layer")},
+)
 TRANSFORM = _of_data_set(
     "transform", "How measured values are transformed.", lambda entry: entry.transform.as_json()
 )

@@ -13,18 +13,27 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from cytopipe.errors import Finding, ParameterError
 from cytopipe.heatmap.choices import Finalization, MergeChoice, MixedChoice, Name, Revision, SubsetChoice
-from cytopipe.heatmap.parameters import FlowSOMSettings, HeatmapSettings, TransformSettings
+from cytopipe.heatmap.parameters import (
+    FlowSOMSettings,
+    HeatmapSettings,
+    ReadingSettings,
+    TransformSettings,
+)
 from cytopipe.heatmap.state import STEPS
 from cytopipe.parameters import ParameterSet
+
+if TYPE_CHECKING:
+    from cytopipe.heatmap.cells import CellTable
 
 __all__ = [
     "FILE",
@@ -196,8 +205,8 @@ class Fault:
         )
 
 
-class Workflow(ParameterSet):
-    """How the cells of one data set become checkpoints: settings, and the branches."""
+class Workflow(ReadingSettings):
+    """How the cells of one data set become checkpoints: how they are read, and settings of the steps."""
 
     markers: list[Name] | None = Field(default=None, min_length=1)
     """Markers that cells are clustered by; none: all that were measured."""
@@ -210,6 +219,16 @@ class Workflow(ParameterSet):
 
     heatmap: HeatmapSettings = Field(default_factory=HeatmapSettings)
     """How heat maps are computed from the clusters."""
+
+    # ------------------------------------------------------------------ the cells
+
+    def read(self, files: Sequence[Path]) -> CellTable:
+        """The cells in files; errors as `cytopipe.heatmap.read_cells`."""
+        from cytopipe.heatmap.cells import read_cells
+
+        return read_cells(
+            files, self.format, markers=self.columns, compensate=self.compensate, layer=self.layer
+        )
 
     # ------------------------------------------------------------------ what branches see
 

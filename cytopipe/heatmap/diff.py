@@ -196,6 +196,11 @@ class StateDiff:
             or self.shifts
         )
 
+    @property
+    def relation_in_words(self) -> str:
+        """Which cells both are about."""
+        return _RELATIONS[self.relation]
+
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON values."""
         labels = None
@@ -252,7 +257,7 @@ class StateDiff:
             about = f" {_quoted(one['description'])}" if one["description"] else ""
             sizes = f"{one['n_clusters']:,} clusters, {one['n_markers']} markers"
             yield f"{name}  {one['id']}  {one_line(one['step_id'])}{about}, {sizes}"
-        yield _RELATIONS[self.relation]
+        yield self.relation_in_words
         if not self:
             yield "nothing differs"
             return
@@ -538,7 +543,9 @@ def _labels(before: HeatmapState, after: HeatmapState, relation: Relation, by_na
         one, other, weights = before.cell_label[both], after.cell_label[both], None
     mine, theirs = tuple(map(int, np.unique(one))), tuple(map(int, np.unique(other)))
     flat = np.searchsorted(mine, one) * len(theirs) + np.searchsorted(theirs, other)
-    counts = np.bincount(flat, weights, len(mine) * len(theirs)).astype(np.int64).reshape(len(mine), -1)
+    counts = (
+        np.bincount(flat, weights, len(mine) * len(theirs)).astype(np.int64).reshape(len(mine), len(theirs))
+    )
     if by_name:
         matched = {number: number for number in mine if number in theirs}
     else:

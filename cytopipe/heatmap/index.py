@@ -325,7 +325,7 @@ def _entry(
         return Entry(path, size, modified, {}, error.findings[0].what), {}
     except KeyError as error:
         return Entry(path, size, modified, {}, f"its document has no {error.args[0]!r}"), {}
-    except (ValueError, TypeError, RecursionError):
+    except (ValueError, TypeError, AttributeError, RecursionError):
         return Entry(path, size, modified, {}, "its document is no JSON object"), {}
     return Entry(path, size, modified, kept), {one["id"]: Ancestor(**_settled(one)) for one in before}
 

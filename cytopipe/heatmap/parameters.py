@@ -9,7 +9,24 @@ from pydantic import Field, model_validator
 from cytopipe.parameters import ParameterSet, contradiction
 from cytopipe.units import Fraction
 
-__all__ = ["FlowSOMSettings", "HeatmapSettings", "RenderSettings", "TransformSettings"]
+__all__ = ["FlowSOMSettings", "HeatmapSettings", "ReadingSettings", "RenderSettings", "TransformSettings"]
+
+
+class ReadingSettings(ParameterSet):
+    """How the files of cells are read."""
+
+    format: Literal["auto", "fcs", "csv", "parquet", "h5ad", "mcmicro", "ark", "steinbock"] = "auto"
+    """What the files are; auto finds out by their content."""
+
+    columns: Annotated[list[str], Field(min_length=1)] | None = None
+    """Markers or channels that are read, in this order; none: all measured markers, without time, scatter,
+    DNA and barcodes."""
+
+    compensate: bool = True
+    """Whether the matrix of spillover in an FCS file is used."""
+
+    layer: str = ""
+    """Layer of an h5ad that holds the values; empty: X."""
 
 
 class TransformSettings(ParameterSet):

@@ -182,7 +182,7 @@ class _Picture:
         axes.imshow(
             shown.T if self.turned else shown,
             aspect="auto",
-            cmap=_colours(self.settings.palette),
+            cmap=colour_scale(self.settings.palette),
             vmin=-limit,
             vmax=limit,
             interpolation="nearest",
@@ -276,7 +276,7 @@ class _Picture:
             (left / width, 1 - (self.head + 0.3) / height, 1.0 / width, 0.12 / height)
         )
         limit = self.settings.z_limit
-        scale = ScalarMappable(Normalize(-limit, limit), _colours(self.settings.palette))
+        scale = ScalarMappable(Normalize(-limit, limit), colour_scale(self.settings.palette))
         bar = self.figure.colorbar(scale, cax=axes, orientation="horizontal")
         bar.set_ticks([-limit, 0, limit], labels=[f"-{limit:g}", "0", f"{limit:g}"])
         bar.ax.tick_params(labelsize=7, length=2)
@@ -316,7 +316,8 @@ class _Picture:
             yield one_line(self.state.name_of(number), 28), self.state.colour_of(number)
 
 
-def _colours(name: str) -> Any:
+def colour_scale(name: str) -> Any:
+    """The colours of z-scores from low to high, as a colour map of matplotlib."""
     import matplotlib
     from matplotlib.colors import LinearSegmentedColormap
 
@@ -388,7 +389,7 @@ def thumbnail_png(source: HeatmapState | Mapping[str, Any], *, scale: int = 4) -
         turned = document["view"]["orientation"] == MARKERS_BY_CLUSTERS
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"a thumbnail is damaged: {error}", where="thumbnail") from None
-    lut = (_colours("vlag")(np.arange(256))[:, :3] * 255).round().astype(np.uint8)
+    lut = (colour_scale("vlag")(np.arange(256))[:, :3] * 255).round().astype(np.uint8)
     image = lut[values.T if turned else values].repeat(scale, axis=0).repeat(scale, axis=1)
     sink = io.BytesIO()
     Image.fromarray(image).save(sink, "PNG", optimize=False)

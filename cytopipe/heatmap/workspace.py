@@ -25,6 +25,7 @@ from cytopipe.heatmap.artifact import canonical_json, load_heatmap_state
 from cytopipe.heatmap.branches import Branches, Node, Reference, Workflow, read_branches, step_number
 from cytopipe.heatmap.history import CELLS
 from cytopipe.heatmap.making import make_all
+from cytopipe.heatmap.parameters import ReadingSettings
 from cytopipe.heatmap.prepared import PreparedCells
 from cytopipe.heatmap.state import STEPS, HeatmapState
 from cytopipe.heatmap.steps import CODE
@@ -53,9 +54,6 @@ class Recipe(Workflow):
 
     cells: list[str] = Field(default_factory=list)
     """The files that the cells were read from."""
-
-    format: str = "auto"
-    """How they were read."""
 
     branches: dict[str, Any] = Field(default_factory=lambda: {"main": {"steps": [1]}})
     """The branches by name."""
@@ -198,6 +196,12 @@ class Workspace:
             )
         return at
 
+    def name_of(self, path: Path) -> str:
+        """``main.3`` of a file of this folder; its path below the folder where it is none of the recipe's."""
+        below = path.relative_to(self.folder).as_posix()
+        found = (str(node.at) for node in self.branches.nodes() if place_of(node.at).path == below)
+        return next(found, below)
+
     def path(self, text: str) -> Path:
         """The file of a checkpoint that ``main.3`` names; it must stand."""
         at = self.reference(text)
@@ -218,7 +222,7 @@ class Workspace:
             "data_set": self.recipe.data_set,
             "description": self.recipe.description,
             "cells": self.recipe.cells,
-            "format": self.recipe.format,
+            **_given(self.recipe, *ReadingSettings.model_fields),
             "markers": self.recipe.markers,
             "transform": _given(self.recipe.transform),
             "flowsom": _given(self.recipe.flowsom),
@@ -441,9 +445,9 @@ def _facts(state: HeatmapState) -> dict[str, int]:
     return {**n_cells, "n_clusters": state.n_clusters}
 
 
-def _given(values: Any) -> dict[str, Any]:
-    """What differs from the defaults."""
-    return values.model_dump(mode="json", exclude_defaults=True)
+def _given(values: Any, *fields: str) -> dict[str, Any]:
+    """What differs from the defaults; of these fields, if some are named."""
+    return values.model_dump(mode="json", exclude_defaults=True, include=set(fields) or None)
 
 
 def step_of(text: str) -> int:

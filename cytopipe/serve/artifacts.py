@@ -6,8 +6,9 @@
     /artifacts/.../cluster_001.fasta       shown as text;  with ?download saved under its name
     /artifacts/.../blood.h5ad              saved under its name
 
-What an artifact holds (an SVG picture, a page of a report) is shown and may not act: no script runs, nothing
-is loaded from elsewhere.
+What an artifact holds (an SVG picture, a page of a report) is shown and may not act: nothing is loaded from
+elsewhere, and no script runs but that of our own history pages, known by its digest, without rights of this
+site.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from cytopipe.serve.page import message_page
 from cytopipe.serve.problem import MEDIA_TYPE, problem
 from cytopipe.serve.thumbnails import WIDEST_PX, Thumbnails
 from cytopipe.serve.zip_stream import zip_of_folder
+from cytopipe.views.checkpoints.page import script_digest
 
 __all__ = ["PREFIX", "Artifacts"]
 
@@ -48,6 +50,7 @@ _AS_TEXT = {
 _LONGEST_TEXT_BYTES = 20 << 20  # a browser that shows more of it stands still
 _BLOCK_BYTES = 1 << 18
 _MAY_NOT_ACT = "sandbox; default-src 'none'; img-src 'self' data:; style-src 'unsafe-inline'"
+_OWN_SCRIPT = _MAY_NOT_ACT.replace("sandbox;", "sandbox allow-scripts;") + "; script-src '{digest}'"
 
 
 class Artifacts:
@@ -133,6 +136,8 @@ def _file_headers(path: str, state: os.stat_result, download: bool) -> dict[str,
         "accept-ranges": "bytes",
         "etag": f'"{state.st_mtime_ns:x}-{state.st_size:x}-{state.st_ino:x}"',
     }
+    if ending == ".html":
+        headers["content-security-policy"] = _OWN_SCRIPT.format(digest=script_digest())
     if ending == ".pdf":
         del headers["content-security-policy"]  # no browser shows a PDF in a sandbox
     if download or too_long or not (is_text or ending in _SHOWN):

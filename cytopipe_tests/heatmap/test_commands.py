@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from cytopipe.heatmap.artifact import load_heatmap_state, save_heatmap_state
 from cytopipe.heatmap.choices import Revision
@@ -75,6 +76,14 @@ def test_a_change_of_one_branch_makes_again_what_hangs_on_it_and_nothing_else(fo
     told = [line.split(":")[0] for line in again.err.splitlines() if "metacluster" in line]
     assert told == ["t_cells.8", "t_cells.9", "all"]
     assert "8 kept" in again.out
+
+
+def test_show_writes_a_page_that_holds_every_checkpoint(made: Path) -> None:
+    shown = cytopipe("heatmap", "show", "runs/blood", "--page", "Verlauf ä.html", at=made).out.splitlines()
+    page = (made / "Verlauf ä.html").read_text(encoding="utf-8")
+    assert shown[-1].strip() == str(made / "Verlauf ä.html") or shown[-1].strip() == "Verlauf ä.html"
+    data = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
+    assert len(json.loads(data)["nodes"]) == len(shown) - 1
 
 
 def test_show_draws_branches_below_where_they_begin(made: Path) -> None:
@@ -310,6 +319,15 @@ def test_every_command_has_help_with_examples(tmp_path: Path, command: str) -> N
     assert said.code == 0
     assert "Examples:" in said.out
     assert f"cytopipe heatmap {command}" in said.out
+
+
+def test_columns_that_are_read_are_chosen_and_kept_in_the_recipe(tmp_path: Path) -> None:
+    write_csv(tmp_path / "cells.csv")
+    cytopipe("heatmap", "run", "cells.csv", "-o", "some", "--columns", "CD8,CD3", at=tmp_path)
+    assert yaml.safe_load((tmp_path / "some" / "recipe.yaml").read_text())["columns"] == ["CD8", "CD3"]
+    again = cytopipe("heatmap", "run", "cells.csv", "-o", "some", at=tmp_path)
+    assert "2 markers: CD8, CD3" in again.out + again.err
+    assert "1 kept" in again.out
 
 
 def test_in_a_project_a_branch_is_declared_shown_and_answered_by_hand(tmp_path: Path) -> None:

@@ -188,3 +188,14 @@ def test_a_long_diff_is_cut_and_says_so():
     other = one.child(2, median=one.median + np.arange(60, dtype="f4")[:, None] + 1)
     lines = diff_states(one, other).as_text(3).splitlines()
     assert "  and 297 more" in lines and len(lines) < 30
+
+
+def test_two_subsets_without_a_common_cell_are_compared_by_what_they_say():
+    state = make_state()
+    half = np.arange(state.n_clusters) < state.n_clusters // 2
+    found = diff_states(subset_of(state, half), subset_of(state, ~half))
+    assert found.relation == "disjoint"
+    assert found.labels is not None
+    assert found.labels.n_cells == 0
+    assert found.labels.agreement is None
+    assert "they share no cell" in found.as_text()

@@ -2,9 +2,8 @@
 
     python -m cytopipe_tests.parity GOLDEN [--only DOMAIN] [--json FILE]
 
-The folder holds one folder per domain. A case whose input is not at
-hand, are named as not evaluated. Exit status: 0 when no case fails, 1 when one fails, 2 when the folder
-cannot be used.
+The folder holds one folder per domain. A case whose input is not at hand is named as not evaluated. Exit
+status: 0 when no case fails, 1 when one fails, 2 when the folder cannot be used.
 """
 
 from __future__ import annotations

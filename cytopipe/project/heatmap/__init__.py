@@ -16,7 +16,10 @@ DOMAIN = Domain(
     commands="cytopipe.commands.heatmap:heatmap",
     graph="cytopipe.defs.heatmap:HEATMAP",
     parameters=(
-        *(f"cytopipe.heatmap.parameters:{name}Settings" for name in ("Transform", "FlowSOM", "Heatmap")),
+        *(
+            f"cytopipe.heatmap.parameters:{name}Settings"
+            for name in ("Reading", "Transform", "FlowSOM", "Heatmap")
+        ),
         "cytopipe.heatmap.branches:Branch",
         *(
             f"cytopipe.heatmap.choices:{name}"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
@@ -81,9 +81,6 @@ class CellData(Entry, Workflow):
     cells: Files
     """File of cells, a pattern such as data/*.fcs, a folder (steinbock), or a list of these. The cells of all
     files together are one data set."""
-
-    format: Literal["auto", "fcs", "csv", "parquet", "h5ad", "mcmicro", "ark", "steinbock"] = "auto"
-    """How the files are read; auto finds out by their content."""
 
     branches: Written = Field(default_factory=lambda: {"main": {"steps": [1]}})
     """The branches by name, or the path of a YAML file that holds them."""

@@ -19,6 +19,7 @@ _MODULES = {
     "tsv": ".table",
     "parquet": ".table",
     "json": ".document",
+    "html": ".html",
     "png": ".figure",
     "svg": ".figure",
     "pdf": ".figure",

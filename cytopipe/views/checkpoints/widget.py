@@ -1,0 +1,273 @@
+"""The history of a heat map in a notebook: look, compare, reload, branch, save.
+
+    from cytopipe.views import CheckpointBrowser
+    browser = CheckpointBrowser("results")
+    browser                      # the panel
+    browser.display.state        # the checkpoint that was reloaded last
+
+What a button asks for is done beside the notebook's own work, one thing at a time, so that cells can go on
+running. `anywidget` draws it (``pip install "cytopipe[notebook]"``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cytopipe.errors import CytopipeError, InputError, MissingToolError
+
+try:
+    import anywidget
+    import traitlets
+except ImportError:
+    raise MissingToolError(
+        "the checkpoint browser needs anywidget", next='Install it: pip install "cytopipe[notebook]"'
+    ) from None
+
+from cytopipe.views.checkpoints.data import comparison_of, detail_of, nodes_of, palette
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from cytopipe.heatmap.display import HeatmapDisplay
+    from cytopipe.heatmap.state import HeatmapState
+
+__all__ = ["CheckpointBrowser"]
+
+
+def _text(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+class CheckpointBrowser(anywidget.AnyWidget):
+    """The checkpoints of a folder as a graph.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Where checkpoints lie, and where new ones are saved. In one that `cytopipe heatmap run` made, branches
+        can be computed.
+    display : HeatmapDisplay, optional
+        What Save takes and Reload changes; at first there is none.
+    cells : DataFrame, optional
+        What is known of the cells, for provenance columns of saved checkpoints.
+    on_load : callable, optional
+        Called with the display after each reload.
+    """
+
+    _esm = _text("browser.js")
+    _css = _text("browser.css")
+
+    nodes = traitlets.List().tag(sync=True)
+    loaded = traitlets.Unicode("").tag(sync=True)
+    palette = traitlets.List().tag(sync=True)
+    forms = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        folder: Path | str,
+        display: HeatmapDisplay | None = None,
+        *,
+        cells: pd.DataFrame | None = None,
+        on_load: Callable[[HeatmapDisplay], None] | None = None,
+    ) -> None:
+        super().__init__()
+        self.folder, self.display, self.cells, self.on_load = Path(folder), display, cells, on_load
+        if display is not None and cells is None:
+            self.cells = display.cells
+        self.palette = palette()
+        self._one_at_a_time = ThreadPoolExecutor(1, "checkpoint-browser")
+        self._paths: dict[str, Path] = {}
+        self.refresh()
+        self.on_msg(self._asked)
+
+    def refresh(self) -> None:
+        """Look at the folder again."""
+        from cytopipe.heatmap.index import open_history
+
+        history = open_history(self.folder)
+        self._paths = {one: self.folder / entry.path for one, entry in history.by_id.items()}
+        self.forms = self._forms()
+        self.loaded = self.display.loaded_id if self.display is not None else ""
+        self.nodes = nodes_of(history)
+
+    def close(self) -> None:
+        """Take the panel away; what was begun is still finished."""
+        self._one_at_a_time.shutdown(wait=False)
+        super().close()
+
+    # ------------------------------------------------------------------ what the buttons ask for
+
+    def _asked(self, _: object, asked: Any, __: object) -> None:
+        answers = {
+            "detail": lambda: detail_of(self._state(asked["id"])),
+            "compare": lambda: comparison_of(self._state(asked["a"]), self._state(asked["b"])),
+            "load": lambda: self.load(asked["id"]),
+            "save": lambda: self.save(**_save_fields(asked["values"])),
+            "branch": lambda: self.branch(asked["id"], **_branch_fields(asked["values"])),
+        }
+        if not isinstance(asked, Mapping) or asked.get("what") not in answers:
+            return
+        number, answer = asked.get("number"), answers[asked["what"]]
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # no notebook: answered at once
+            self._answer(number, answer, self.send)
+            return
+        self._one_at_a_time.submit(
+            self._answer, number, answer, lambda told: loop.call_soon_threadsafe(self.send, told)
+        )
+
+    def _answer(self, number: int, answer: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+        try:
+            send({"number": number, "value": answer()})
+        except CytopipeError as error:
+            send({"number": number, "error": str(error)})
+        except Exception as error:  # the panel shows it; the notebook goes on
+            send({"number": number, "error": f"{type(error).__name__}: {error}"})
+
+    def _state(self, checkpoint: str) -> HeatmapState:
+        from cytopipe.heatmap.artifact import load_heatmap_state
+
+        path = self._paths.get(checkpoint)
+        if path is None:
+            raise InputError(
+                "the file of this checkpoint is not there", found=checkpoint[:80], where=str(self.folder)
+            )
+        return load_heatmap_state(path)
+
+    # ------------------------------------------------------------------ the same, for a person who types
+
+    def load(self, checkpoint: str) -> str:
+        """Reload a checkpoint into `display`: matrix, colours, order, channels, filters, cut, embeddings.
+
+        Parameters
+        ----------
+        checkpoint : str
+            Its identifier.
+
+        Returns
+        -------
+        str
+            What was done, in words.
+        """
+        from cytopipe.heatmap.display import HeatmapDisplay
+
+        state = self._state(checkpoint)
+        if self.display is None:
+            self.display = HeatmapDisplay(state, self.cells)
+        else:
+            self.display.state = state
+        self.display.loaded_id = state.id
+        self.loaded = state.id
+        self.forms = self._forms()
+        if self.on_load is not None:
+            self.on_load(self.display)
+        size = f"{state.n_clusters} clusters x {state.n_markers} markers"
+        return f"Reloaded {self._paths[checkpoint].name}: {size}."
+
+    def save(
+        self,
+        step_id: str,
+        description: str,
+        *,
+        metadata_cols: Sequence[str] = (),
+        include_embeddings: bool = True,
+        include_raw_medians: bool = True,
+        name: str = "",
+    ) -> str:
+        """Save what is on display as a new checkpoint; parameters as `HeatmapDisplay.save`."""
+        if self.display is None:
+            raise InputError("nothing is on display", next="Reload a checkpoint first, or give a display.")
+        path = self.display.save(
+            self.folder,
+            step_id,
+            description,
+            name=name or None,
+            metadata_cols=list(metadata_cols) or None,
+            include_embeddings=include_embeddings,
+            include_raw_medians=include_raw_medians,
+        )
+        self.refresh()
+        return f"Saved {path.name}."
+
+    def branch(self, checkpoint: str, name: str, steps: Sequence[str], choices: Mapping[str, Any]) -> str:
+        """Begin a branch at a checkpoint, and compute its steps.
+
+        Parameters
+        ----------
+        checkpoint : str
+            Identifier of where it begins.
+        name : str
+        steps : sequence of str
+            Numbers or names.
+        choices : mapping
+            What the recipe says of a branch: ``{"subset": {"metaclusters": ["T cells"]}}``.
+        """
+        from cytopipe.heatmap.workspace import Workspace
+
+        path = self._paths.get(checkpoint)
+        if path is None:
+            raise InputError("there is no such checkpoint", found=checkpoint[:80], where=str(self.folder))
+        workspace = Workspace.open(self.folder)
+        begin = {"from": workspace.name_of(path), "steps": list(steps)}
+        more = workspace.with_branch(name, {**choices, **begin})
+        more.save_recipe()
+        made = [one for one in more.run() if one.how == "made"]
+        self.refresh()
+        return f"Branch {name}: {len(made)} checkpoint{'' if len(made) == 1 else 's'} made."
+
+    # ------------------------------------------------------------------ the forms
+
+    def _forms(self) -> dict[str, list[dict[str, Any]]]:
+        from cytopipe.heatmap.state import STEPS
+
+        columns = [] if self.cells is None else list(map(str, self.cells.columns))
+        step = "" if self.display is None else self.display.state.step_id
+        save = [
+            {"name": "step_id", "label": "Step", "value": step, "list": list(STEPS.values())},
+            {"name": "description", "label": "Description"},
+            {"name": "include_embeddings", "label": "Embeddings", "type": "checkbox", "value": True},
+            {"name": "include_raw_medians", "label": "Raw medians", "type": "checkbox", "value": True},
+            {
+                "name": "name",
+                "label": "File name",
+                "help": "flowsom_<step>_<time>.h5ad where it is empty",
+            },
+        ]
+        if columns:
+            kept = {"name": "metadata_cols", "label": "Provenance columns", "options": columns, "many": True}
+            save.insert(2, kept)
+        branch = [
+            {"name": "name", "label": "Name of the branch", "help": "letters, digits, '_' and '-'"},
+            {"name": "steps", "label": "Steps", "value": "6, 7, 8, 9"},
+            {
+                "name": "choices",
+                "label": "Choices (YAML)",
+                "lines": 6,
+                "value": "subset: {metaclusters: []}\nrevise: {}\n",
+                "help": "As in a recipe: subset, revise, flowsom, heatmap, markers, finalize.",
+            },
+        ]
+        return {"save": save, "branch": branch}
+
+
+def _save_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {str(name): value for name, value in values.items()}
+
+
+def _branch_fields(values: Mapping[str, Any]) -> dict[str, Any]:
+    import yaml
+
+    try:
+        choices = yaml.safe_load(values["choices"]) or {}
+    except yaml.YAMLError as error:
+        raise InputError("the choices are not YAML", found=str(error).splitlines()[0]) from None
+    if not isinstance(choices, dict):
+        raise InputError("the choices are no mapping", expected="such as subset: {metaclusters: [T cells]}")
+    steps = [one.strip() for one in str(values["steps"]).split(",") if one.strip()]
+    return {"name": str(values["name"]).strip(), "steps": steps, "choices": choices}
