@@ -26,6 +26,8 @@ COMMANDS: dict[str, Command] = {
     "palette": Command(
         "cytopipe.commands.heatmap_exchange:palette", "Export and import names and colours.", "Exchange"
     ),
+    "pack": Command("cytopipe.commands.heatmap_pack:pack", "Keep a history in less space.", "Exchange"),
+    "unpack": Command("cytopipe.commands.heatmap_pack:unpack", "Files out of a packed history.", "Exchange"),
     "import": Command(
         "cytopipe.commands.heatmap_exchange:import_", "Import the history of a UELer project.", "Exchange"
     ),

@@ -21,6 +21,7 @@ _DOOR = {
     # the heat map and its checkpoints
     "HeatmapDisplay": "display",
     "HeatmapState": "state",
+    "RunFolder": "folder",
     "diff_states": "diff",
     "import_ueler": "ueler",
     "load_heatmap_state": "artifact",

@@ -25,6 +25,8 @@ EXPECTED = {
     "cytopipe heatmap merge": "1 made",
     "cytopipe heatmap show": "merged of named.5, t_cells.9",
     "cytopipe heatmap validate": "whole",
+    "cytopipe heatmap pack": "get them back",
+    "cytopipe heatmap unpack": "unpacked",
 }
 
 

@@ -312,7 +312,21 @@ def test_what_is_not_there_is_told_without_a_traceback(tmp_path: Path, arguments
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "branch", "merge", "save", "list", "show", "load", "diff", "render", "validate", "import"],
+    [
+        "run",
+        "branch",
+        "merge",
+        "save",
+        "list",
+        "show",
+        "load",
+        "diff",
+        "render",
+        "validate",
+        "import",
+        "pack",
+        "unpack",
+    ],
 )
 def test_every_command_has_help_with_examples(tmp_path: Path, command: str) -> None:
     said = cytopipe("heatmap", command, "--help", at=tmp_path)
@@ -368,3 +382,30 @@ def test_in_a_project_a_branch_is_declared_shown_and_answered_by_hand(tmp_path: 
     )
     assert cytopipe("materialize", "heatmap", "-q", at=tmp_path).code == 0
     assert cytopipe("heatmap", "diff", "blood.main.2", "blood.b.6", at=tmp_path).code == 1
+
+
+def test_a_packed_history_is_smaller_and_comes_back_byte_for_byte(made: Path, tmp_path: Path) -> None:
+    files = {one.relative_to(made / "runs/blood"): one for one in (made / "runs/blood").glob("*/*.h5ad")}
+    packed = tmp_path / "gepackt ü"
+    said = cytopipe("heatmap", "pack", "runs/blood", str(packed), at=made)
+    assert said.code == 0, said.err
+    assert said.out.startswith("11 checkpoints: ")
+    assert sum(one.stat().st_size for one in packed.rglob("*.gz")) < sum(
+        one.stat().st_size for one in files.values()
+    )
+    said = cytopipe("heatmap", "unpack", str(packed), "again", at=tmp_path)
+    assert said.code == 0, said.err
+    for name, file in files.items():
+        assert (tmp_path / "again" / name).read_bytes() == file.read_bytes(), name
+    refused = cytopipe("heatmap", "unpack", str(packed), "again", at=tmp_path)
+    assert refused.code == 2
+    assert "is there already" in refused.err
+
+
+def test_a_packed_history_whose_names_lead_out_is_refused(made: Path, tmp_path: Path) -> None:
+    assert cytopipe("heatmap", "pack", "runs/blood", str(tmp_path / "packed"), at=made).code == 0
+    file = tmp_path / "packed" / "names.json"
+    file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), "../../outside.h5ad")))
+    refused = cytopipe("heatmap", "unpack", "packed", "inner/again", at=tmp_path)
+    assert refused.code == 2
+    assert not list(tmp_path.rglob("outside.h5ad"))
