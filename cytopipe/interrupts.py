@@ -57,7 +57,9 @@ class Stop:
             os.write(2, f"{name} again: stopped at once; the last checkpoint is whole\n".encode())
             _end_now()
         self._asked.set()
-        self._say(f"{name}: finishing this iteration, then saving (again to stop at once)")
+        # From a thread of its own: this one may be in the middle of writing to the same terminal or log.
+        words = f"{name}: finishing this iteration, then saving (again to stop at once)"
+        threading.Thread(target=self._say, args=(words,), name="signal").start()
 
 
 @contextlib.contextmanager

@@ -73,8 +73,8 @@ def merge_cells(
     ----------
     phenotype, sbs : DataFrame
         One row per cell: ``tile``, ``cell``, ``i``, ``j`` (px in the tile), ``well_i``, ``well_j`` (px in the
-        well, `cytopipe.screen.overlaps`); ``whole_i``, ``whole_j`` where they are known, and ``plate``,
-        ``well`` where they are to be kept.
+        well, `cytopipe.screen.overlaps`); ``whole_i``, ``whole_j`` and ``bounds`` (of the cell in its tile)
+        where they are known, and ``plate``, ``well`` where they are to be kept.
     settings : MergeSettings, optional
     sbs_pixel_um : float
         Size of a pixel of the sequencing images.
@@ -95,6 +95,12 @@ def merge_cells(
     known, known_others = (np.isfinite(one).all(axis=1) for one in (points, others))
     scale = None if phenotype_pixel_um is None else phenotype_pixel_um / sbs_pixel_um
     matrix, n_triangles = find_similarity(points[known], others[known_others], settings, scale=scale)
+    whole, whole_others = known & _is_whole(phenotype), known_others & _is_whole(sbs)
+    if whole.sum() < known.sum() or whole_others.sum() < known_others.sum():
+        # The centre of a cell that the edge of a tile cuts is off, and bends the triangles around it.
+        again, n_again = find_similarity(points[whole], others[whole_others], settings, scale=scale)
+        if n_again > n_triangles:
+            matrix, n_triangles = again, n_again
     if matrix is None and initial is not None:
         matrix = np.asarray(initial, float)
     limit = settings.max_distance_um / sbs_pixel_um
@@ -112,6 +118,14 @@ def merge_cells(
     cells = _table(phenotype, sbs, pairs, moved, others, sbs_pixel_um)
     tiles = _rates(phenotype, sbs, pairs, moved, others, cells["distance_um"].to_numpy())
     return Merge(cells, tiles, matrix, n_triangles)
+
+
+def _is_whole(cells: Any) -> NDArray[np.bool_]:
+    """Cells that touch no edge of their tile; all where it is not known how far they reach."""
+    if "bounds" not in cells.columns or not len(cells) or isinstance(cells["bounds"].iloc[0], str):
+        return np.ones(len(cells), bool)
+    bounds = np.array(cells["bounds"].tolist(), float)  # first and last row and column, half open
+    return (bounds[:, :2] > 0).all(axis=1) & (bounds[:, 2:] < bounds[:, 2:].max(axis=0)).all(axis=1)
 
 
 def _check(phenotype: Any, sbs: Any, *sizes: float | None) -> None:

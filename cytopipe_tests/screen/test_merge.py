@@ -168,3 +168,13 @@ def test_cells_of_a_synthetic_screen_are_merged():
     both = set(whole[0]["truth"]) & set(whole[1]["truth"])
     assert (truths[0] == truths[1]).sum() >= 0.98 * len(both)
     assert (truths[0] != truths[1]).sum() <= 0.005 * len(both)
+
+
+def test_cells_that_a_tile_cuts_do_not_keep_a_small_well_from_being_merged():
+    """Their centres are off: in a well of few cells and many small tiles they bend most triangles."""
+    random = np.random.default_rng(3)
+    centres, cut = random.uniform(0, 240, (40, 2)), random.uniform(0, 240, (30, 2))
+    sbs = table(np.concatenate([centres, cut]))
+    sbs["bounds"] = [[20, 20, 30, 30]] * 40 + [[0, 20, 6, 30], [20, 50, 30, 60], [50, 20, 60, 30]] * 10
+    found = merge_cells(table(centres * 2), sbs, sbs_pixel_um=1.3, phenotype_pixel_um=0.65)
+    assert (found.cells["cell_0"] == found.cells["cell_1"]).sum() == len(found.cells) == 40
