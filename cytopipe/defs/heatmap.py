@@ -41,6 +41,7 @@ from cytopipe.defs.heatmap_sources import (
 from cytopipe.defs.heatmap_values import cells_in, state_in
 from cytopipe.defs.overview import overview_of
 from cytopipe.heatmap.state import STEPS as NAMES
+from cytopipe.heatmap.state import step_file
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats import FORMATS
@@ -79,7 +80,7 @@ _CHOSEN_IN = (2, 3, 6, 8)
 
 def asset_of_step(step: int) -> str:
     """``heatmap/step_06_subset_lineage``; of step 0, the merge."""
-    return f"heatmap/step_{step:02d}_{NAMES[step]}" if step else "heatmap/merged"
+    return f"heatmap/{step_file(step)}"
 
 
 # ---------------------------------------------------------------------- cells
@@ -139,14 +140,13 @@ def _step(step: int, told: str, *chosen: Source) -> Artifact:
             Parameter("work", Parameter.KEYWORD_ONLY),
         ]
     )
-    place = f"step_{step:02d}_{NAMES[step]}" if step else "merged"
     checks = [LABELS_COVER, *([cells_as_the_parents(step, tuple(parents))] if parents else [])]
     return artifact(
         asset_of_step(step),
         FORMATS["checkpoint"],
         by=STEPS[step] if step else MERGES,
         version=_CODE,
-        place=f"heatmap/{{data_set}}/{{branch}}/{place}.h5ad",
+        place=f"heatmap/{{data_set}}/{{branch}}/{step_file(step)}.h5ad",
         inputs=inputs,
         chosen={name: _parents_of(step, number) for name, number in parents.items()},
         checks=checks,
@@ -195,14 +195,9 @@ def _in_order(part: BranchPart, step: int, parents: Sequence[Mapping[str, Handle
 
 
 def _described(state: HeatmapState) -> Described:
-    import numpy as np
-
     from cytopipe.heatmap.render import render_heatmap
 
-    names = {
-        state.name_of(int(one)): int(state.n_cells[state.label == one].sum())
-        for one in np.unique(state.label)
-    }
+    names = {state.name_of(one): int(state.n_cells[state.label == one].sum()) for one in state.metaclusters}
     notes: dict[str, object] = {
         "checkpoint": state.id,
         "parents": list(state.parents),
@@ -215,9 +210,9 @@ def _described(state: HeatmapState) -> Described:
     if mixed := state.parameters.get("mixed"):
         notes["mixed"] = mixed
     counts = {
-        "n_cells": int(state.n_cells.sum()),
+        "n_cells": state.n_cells_total,
         "n_clusters": state.n_clusters,
-        "n_metaclusters": int((np.unique(state.label) >= 0).sum()),
+        "n_metaclusters": state.n_metaclusters,
     }
     return Described(state, counts=counts, notes=notes, picture=render_heatmap(state))
 
@@ -399,7 +394,7 @@ def browser(data: DataSet, **made: Mapping[str, Handle]) -> Described:
     from cytopipe.heatmap.history import in_order, of_document
     from cytopipe.views import history_page
 
-    states = {one.id: one for some in made.values() for handle in some.values() for one in [handle.load()]}
+    states = {one.id: one for some in made.values() for handle in some.values() for one in [state_in(handle)]}
     ordered = in_order(of_document(document_of(one)) for one in states.values())
     page = history_page([states[one.checkpoint] for one in ordered], title=data.key)
     return Described(page, counts={"n_checkpoints": len(states)})

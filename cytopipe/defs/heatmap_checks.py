@@ -66,7 +66,7 @@ def _labels_cover(state: HeatmapState) -> CheckResult:
     if state.n_cells is not None and (state.n_cells == 0).any():
         empty = [state.cluster_ids[row] for row in np.flatnonzero(state.n_cells == 0)]
         found.append(f"clusters without cells: {', '.join(empty[:10])}")
-    shown = [state.name_of(int(one)) for one in np.unique(state.label)]
+    shown = [state.name_of(one) for one in state.metaclusters]
     if len(set(shown)) < len(shown):
         found.append("two metaclusters have one name")
     for name, order, count in (

@@ -29,7 +29,7 @@ from cytopipe.heatmap.parameters import (
     ReadingSettings,
     TransformSettings,
 )
-from cytopipe.heatmap.state import STEPS
+from cytopipe.heatmap.state import STEP_NUMBERS, STEPS
 from cytopipe.parameters import ParameterSet
 
 if TYPE_CHECKING:
@@ -89,13 +89,12 @@ def step_number(step: object) -> int:
     ValueError
         There is none, or it leaves no checkpoint.
     """
-    names = {name: number for number, name in STEPS.items()}
     text = str(step).strip()
-    number = int(text) if re.fullmatch(r"\d{1,3}", text) else names.get(text, 0)
+    number = int(text) if re.fullmatch(r"\d{1,3}", text) else STEP_NUMBERS.get(text, 0)
     if number == 4:
         raise ValueError("expected a step that leaves a checkpoint; 4 is the decision where to go on")
     if number not in PARENTS_OF_STEP or isinstance(step, bool | float):
-        close = difflib.get_close_matches(text, names, n=1)
+        close = difflib.get_close_matches(text, STEP_NUMBERS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"expected a step: 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, or its name{hint}")
     return number

@@ -260,9 +260,7 @@ def finalize(
     changes = dict(revised(parent, revision)) if revision is not None else {}
     state = parent.replace(**changes)
     findings = []
-    unnamed = [
-        int(one) for one in np.unique(state.label) if one != UNASSIGNED and not state.names.get(int(one))
-    ]
+    unnamed = [one for one in state.metaclusters if one != UNASSIGNED and not state.names.get(one)]
     if choice.require_names and unnamed:
         findings.append(
             Finding(

@@ -214,8 +214,8 @@ class BranchPart:
         }.get(step, ("", ""))
         if not field or getattr(branch, field) is not None:
             return ""
-        from cytopipe.heatmap.state import STEPS
+        from cytopipe.heatmap.state import step_file
 
         parent = next(iter(self.parents(step)))
-        before = f"heatmap/step_{parent.step:02d}_{STEPS[parent.step]} [{self.data_set}.{parent.branch}]"
+        before = f"heatmap/{step_file(parent.step)} [{self.data_set}.{parent.branch}]"
         return f"a person chooses: look at {before}, then write under branch {self.name}: {example}"
