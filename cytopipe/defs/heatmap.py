@@ -40,6 +40,9 @@ from cytopipe.defs.heatmap_sources import (
 )
 from cytopipe.defs.heatmap_values import cells_in, state_in
 from cytopipe.defs.overview import overview_of
+from cytopipe.heatmap.routes import CODE as _CODE
+from cytopipe.heatmap.routes import FINALS as _FINAL_STEPS
+from cytopipe.heatmap.routes import PARENTS_OF_STEP
 from cytopipe.heatmap.state import STEPS as NAMES
 from cytopipe.heatmap.state import step_file
 from cytopipe.project import DataSet
@@ -54,25 +57,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HEATMAP", "asset_of_step"]
 
-_CODE = "1"
-"""As `cytopipe.heatmap.steps.CODE`, which a test compares: importing it costs every process that loads the
-definitions SciPy."""
-
-# As `cytopipe.heatmap.branches.PARENTS_OF_STEP`, for the same reason.
-_PARENTS: Mapping[int, tuple[int, ...]] = {
-    1: (),
-    2: (1,),
-    3: (1, 2),
-    5: (1, 2, 3),
-    6: (1, 2, 3, 5),
-    7: (6,),
-    8: (6, 7),
-    9: (6, 7, 8),
-    10: (3, 5),
-    11: (10,),
-    0: (5, 9, 11),
-}
-
+_PARENTS: Mapping[int, tuple[int, ...]] = {**PARENTS_OF_STEP, 0: _FINAL_STEPS}
+"""From which steps a step is made; 0 is the merge."""
 
 _CHOSEN_IN = (2, 3, 6, 8)
 """Steps that wait until a person has chosen."""
@@ -312,8 +298,8 @@ def _final_of(number: int) -> Callable[[DataSet], Sequence[str]]:
     by=FINALS,
     version="1",
     place="heatmap/{data_set}/{branch}/cells.parquet",
-    chosen={f"step_{number:02d}": _final_of(number) for number in (5, 9, 11)} | {"merged": _final_of(0)},
-    inputs={"step_05": asset_of_step(5), "step_09": asset_of_step(9), "step_11": asset_of_step(11)},
+    chosen={f"step_{number:02d}": _final_of(number) for number in _FINAL_STEPS} | {"merged": _final_of(0)},
+    inputs={f"step_{number:02d}": asset_of_step(number) for number in _FINAL_STEPS},
     checks=(ONE_ROW_PER_CELL,),
 )
 def cells_labelled(

@@ -23,6 +23,7 @@ from cytopipe.heatmap.mixed import MIXED, is_mixed, mixed_clusters
 from cytopipe.heatmap.parameters import FlowSOMSettings, HeatmapSettings
 from cytopipe.heatmap.prepared import PreparedCells
 from cytopipe.heatmap.revision import revised
+from cytopipe.heatmap.routes import CODE
 from cytopipe.heatmap.state import (
     NOT_REVISED,
     STEPS,
@@ -47,9 +48,6 @@ __all__ = [
     "revise",
     "subset_lineage",
 ]
-
-CODE = "1"
-"""Raised when the same parents and choices would give another state."""
 
 RESOLVED = "resolved"
 """What `HeatmapState.subset_mixed` says of clusters that were made of the cells of mixed ones."""

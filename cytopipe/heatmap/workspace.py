@@ -27,8 +27,8 @@ from cytopipe.heatmap.history import CELLS
 from cytopipe.heatmap.making import make_all
 from cytopipe.heatmap.parameters import ReadingSettings
 from cytopipe.heatmap.prepared import PreparedCells
+from cytopipe.heatmap.routes import CODE
 from cytopipe.heatmap.state import HeatmapState, step_file
-from cytopipe.heatmap.steps import CODE
 from cytopipe.parameters import findings_of
 from cytopipe.provenance import Input, Provenance, digest_of
 from cytopipe.storage.archive import Archive, Place

@@ -17,8 +17,6 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from cytopipe.errors import CytopipeError
 from cytopipe.heatmap.branches import (
-    FINALS,
-    PARENTS_OF_STEP,
     Branch,
     Branches,
     Fault,
@@ -26,6 +24,7 @@ from cytopipe.heatmap.branches import (
     Workflow,
     read_branches,
 )
+from cytopipe.heatmap.routes import FINALS, PARENTS_OF_STEP
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file, matches
 from cytopipe.storage.names import slug
 from cytopipe.storage.strict_yaml import load_yaml
