@@ -12,10 +12,19 @@ has to choose and has not chosen holds the step, and says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.defs.artifact import Artifact, Check, Described, Graph, Nothing, Source, Work, artifact
+from cytopipe.defs.artifact import (
+    Artifact,
+    Check,
+    Described,
+    Graph,
+    Nothing,
+    Source,
+    Work,
+    artifact,
+    asking_for,
+)
 from cytopipe.defs.heatmap_checks import (
     CELLS_USABLE,
     LABELS_COVER,
@@ -113,19 +122,11 @@ def _step(step: int, told: str, *chosen: Source) -> Artifact:
         **{name: asset_of_step(number) for name, number in parents.items()},
     }
 
-    def made(data: DataSet, *, work: Work, cells: Handle, **given: Any) -> Described:
+    def made(data: DataSet, *, cells: Handle, work: Work, **given: Any) -> Described:
         return _made(step, data, cells, [given[name] for name in parents], work)
 
     made.__doc__ = told
     hints = {name: "Mapping[str, Handle]" if name in parents else "Any" for name in inputs}
-    hints["cells"] = "Handle"
-    made.__signature__ = Signature(  # type: ignore[attr-defined]  # what the runner asks for inputs
-        [
-            Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
-            *(Parameter(name, Parameter.KEYWORD_ONLY, annotation=hint) for name, hint in hints.items()),
-            Parameter("work", Parameter.KEYWORD_ONLY),
-        ]
-    )
     checks = [LABELS_COVER, *([cells_as_the_parents(step, tuple(parents))] if parents else [])]
     return artifact(
         asset_of_step(step),
@@ -138,7 +139,7 @@ def _step(step: int, told: str, *chosen: Source) -> Artifact:
         checks=checks,
         held=(lambda data: data.entry.to_choose(step)) if step in _CHOSEN_IN else None,
         minutes="0.2 per million cells" if step in (1, 7, 10) else "",
-    )(made)
+    )(asking_for(made, hints))
 
 
 def _parents_of(step: int, number: int) -> Callable[[DataSet], Sequence[str]]:
@@ -332,15 +333,6 @@ def _of_all_checkpoints(asset: str, format: str, place: str, *checks: Check) -> 
     inputs["merged"] = asset_of_step(0)
 
     def declared(make: Callable[..., Described]) -> Artifact:
-        make.__signature__ = Signature(  # type: ignore[attr-defined]
-            [
-                Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
-                *(
-                    Parameter(one, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]")
-                    for one in inputs
-                ),
-            ]
-        )
         return artifact(
             asset,
             FORMATS[format],
@@ -350,7 +342,7 @@ def _of_all_checkpoints(asset: str, format: str, place: str, *checks: Check) -> 
             checks=checks,
             inputs=inputs,
             optional=tuple(inputs),
-        )(make)
+        )(asking_for(make, dict.fromkeys(inputs, "Mapping[str, Handle]")))
 
     return declared
 

@@ -5,12 +5,11 @@ label.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cytopipe.defs.artifact import Check, CheckResult
+from cytopipe.defs.artifact import Check, CheckResult, asking_for
 from cytopipe.defs.heatmap_values import state_in
 
 if TYPE_CHECKING:
@@ -44,12 +43,7 @@ def cells_as_the_parents(step: int, names: tuple[str, ...]) -> Check:
             found.append(f"{lost:,} cells of its parents are lost")
         return CheckResult(tuple(found), {"n_cells": int(has.sum()), "n_cells_of_parents": int(had.sum())})
 
-    evaluate.__signature__ = Signature(  # type: ignore[attr-defined]  # what the runner asks for inputs
-        [
-            Parameter("state", Parameter.POSITIONAL_OR_KEYWORD),
-            *(Parameter(name, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]") for name in names),
-        ]
-    )
+    asking_for(evaluate, dict.fromkeys(names, "Mapping[str, Handle]"))
     if step in _ALL_OF_PARENT:
         words = "It has every cell of its parents, and no other."
         return Check(name="cells_conserved", description=words, evaluate=evaluate)
