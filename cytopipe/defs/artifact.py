@@ -171,7 +171,7 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What must hold of an artifact, evaluated on what was written before it is published.
+    """A condition that an artifact must meet. It is tested on the written files, before they are published.
 
     Parameters
     ----------

@@ -21,6 +21,8 @@ __all__ = ["comparison_of", "detail_of", "node_of", "nodes_of", "palette"]
 
 _SHOWN = 60
 """Rows of a long table, such as medians that moved."""
+_MOST_CHARACTERS = 160
+"""Of a value in a table; the file has all of it."""
 _MOST_WORDS = 4000
 """Characters of a node that the search looks at."""
 
@@ -149,7 +151,7 @@ def _differences(found: StateDiff) -> Iterable[dict[str, Any]]:
             note += f"; {labels.only_before:,} cells only before, {labels.only_after:,} only after"
         flows = [[one, other, f"{count:,}"] for one, other, count in labels.flows()]
         yield _table("Labels of cells", ["from", "to", "cells"], flows, note)
-    changes = [[one.name, _in_words(one.before), _in_words(one.after)] for one in found.parameters]
+    changes = [[one.name, _short(one.before), _short(one.after)] for one in found.parameters]
     if changes:
         yield _table("Parameters", ["", "before", "after"], changes)
     marks = [
@@ -162,7 +164,7 @@ def _differences(found: StateDiff) -> Iterable[dict[str, Any]]:
     ]
     if marks:
         yield _table("Added and removed", None, sorted(marks, key=lambda one: one[0]))
-    renamed = [[one.name, _in_words(one.before), _in_words(one.after)] for one in found.metaclusters]
+    renamed = [[one.name, _short(one.before), _short(one.after)] for one in found.metaclusters]
     if renamed:
         yield _table("Names and colours", ["", "before", "after"], renamed)
     if found.orders:
@@ -235,7 +237,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _in_words(value)
+            yield f"{prefix}{name}", _short(value)
+
+
+def _short(value: object) -> str:
+    """A value in words, cut where it is longer than a table can show."""
+    words = _in_words(value)
+    return words if len(words) <= _MOST_CHARACTERS else f"{words[:_MOST_CHARACTERS]} …"
 
 
 def _in_words(value: object) -> str:
