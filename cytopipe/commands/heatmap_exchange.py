@@ -8,7 +8,7 @@ import click
 
 from cytopipe.cli import Options
 from cytopipe.commands.heatmap_places import checkpoint_file
-from cytopipe.commands.paths import PATH
+from cytopipe.commands.paths import PATH, publish
 from cytopipe.commands.words import counted
 
 __all__ = ["import_", "palette"]
@@ -34,10 +34,9 @@ def export(options: Options, checkpoint: str, output: Path) -> None:
     """Write names and colours of a CHECKPOINT as JSON."""
     from cytopipe.heatmap.artifact import load_heatmap_state
     from cytopipe.heatmap.palettes import export_palette, palette_of
-    from cytopipe.storage.store import Store
 
     state = load_heatmap_state(checkpoint_file(options, checkpoint))
-    Store(output.parent).publish_bytes(output.name, export_palette(palette_of(state)))
+    publish(output, export_palette(palette_of(state)))
     click.echo(f"{counted(len(state.colours), 'colour')}\n  {output}")
 
 

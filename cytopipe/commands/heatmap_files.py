@@ -11,7 +11,7 @@ import click
 from cytopipe.cli import Options
 from cytopipe.commands.heatmap_places import checkpoint_file
 from cytopipe.commands.options import parameter_options, said
-from cytopipe.commands.paths import PATH
+from cytopipe.commands.paths import PATH, publish
 from cytopipe.heatmap.parameters import RenderSettings
 
 __all__ = ["diff", "render", "validate"]
@@ -51,7 +51,7 @@ def diff(options: Options, a: str, b: str, as_json: bool, picture: Path | None, 
     if picture is not None:
         from cytopipe.storage.formats.figure import figure_bytes
 
-        _publish(picture, figure_bytes(draw_diff(found), kind))
+        publish(picture, figure_bytes(draw_diff(found), kind))
         if not as_json:
             click.echo(f"  {picture}")
     return 1 if found else 0
@@ -76,7 +76,7 @@ def render(options: Options, checkpoint: str, output: Path, **given: Any) -> Non
 
     kind = _kind_of(output)
     state = load_heatmap_state(checkpoint_file(options, checkpoint))
-    _publish(output, render_heatmap(state, kind, RenderSettings(**said(RenderSettings, given))))
+    publish(output, render_heatmap(state, kind, RenderSettings(**said(RenderSettings, given))))
     click.echo(f"  {output}")
 
 
@@ -125,9 +125,3 @@ def _kind_of(picture: Path) -> str:
             "is no picture that can be drawn", where=str(picture), expected=".png, .svg or .pdf"
         )
     return kind
-
-
-def _publish(path: Path, content: bytes) -> None:
-    from cytopipe.storage.store import Store
-
-    Store(path.parent).publish_bytes(path.name, content)

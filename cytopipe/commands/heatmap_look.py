@@ -10,7 +10,7 @@ import click
 
 from cytopipe.cli import Options
 from cytopipe.commands.heatmap_places import checkpoint_file, find_target, target_of
-from cytopipe.commands.paths import PATH, absolute
+from cytopipe.commands.paths import PATH, absolute, publish
 
 if TYPE_CHECKING:
     from cytopipe.heatmap.history import Known
@@ -116,19 +116,16 @@ def show(options: Options, folder: str, picture: Path | None, page: Path | None)
     if not rows:
         click.echo("no checkpoints")
     if picture is not None:
-        from cytopipe.storage.store import Store
-
-        Store(picture.parent).publish_bytes(picture.name, draw_history(some))
+        publish(picture, draw_history(some))
         click.echo(f"  {picture}")
     if page is not None:
         from cytopipe.heatmap.artifact import load_heatmap_state
-        from cytopipe.storage.store import Store
         from cytopipe.views import history_page
 
         there = [one for one in some if not one.is_deleted]
         states = [load_heatmap_state(_folder(options, folder) / one.path) for one in there]
         text = history_page(states, title=folder, names=[one.path for one in there])
-        Store(page.parent).publish_bytes(page.name, text.encode())
+        publish(page, text.encode())
         click.echo(f"  {page}")
 
 
@@ -204,17 +201,15 @@ def _about(state: HeatmapState) -> dict[str, Any]:
         "heat map": js.dumps(state.parameters.get("heatmap", {})),
         "transform": js.dumps(state.parameters.get("transform", {})),
         "orientation": state.orientation,
-        "cells": "not known" if state.n_cells is None else f"{int(state.n_cells.sum()):,}",
+        "cells": "not known" if state.n_cells_total is None else f"{state.n_cells_total:,}",
         "clusters": state.n_clusters,
     }
     return {name: value for name, value in found.items() if value not in ("", None)}
 
 
 def _of_metaclusters(state: HeatmapState) -> list[str]:
-    import numpy as np
-
     rows: list[tuple[str, ...]] = [("metacluster", "name", "colour", "clusters", "cells")]
-    for number in np.unique(state.label).tolist():
+    for number in state.metaclusters:
         own = state.label == number
         cells = "" if state.n_cells is None else f"{int(state.n_cells[own].sum()):,}"
         rows.append((str(number), state.name_of(number), state.colour_of(number), str(int(own.sum())), cells))

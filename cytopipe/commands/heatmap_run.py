@@ -14,7 +14,7 @@ import click
 from cytopipe.cli import Options
 from cytopipe.commands.heatmap_places import Target, target_of
 from cytopipe.commands.options import parameter_options, said
-from cytopipe.commands.paths import FILE, PATH, paste
+from cytopipe.commands.paths import FILE, PATH, paste, publish
 from cytopipe.commands.words import counted
 from cytopipe.heatmap.parameters import FlowSOMSettings, ReadingSettings, TransformSettings
 
@@ -216,13 +216,10 @@ def _prepared(workspace: Workspace, table: Any) -> Any:
 
 
 def _told(state: Any) -> str:
-    import numpy as np
-
-    n_metaclusters = int((np.unique(state.label) >= 0).sum())
-    cells = f", {int(state.n_cells.sum()):,} cells" if state.n_cells is not None else ""
+    cells = f", {state.n_cells_total:,} cells" if state.n_cells_total is not None else ""
     return (
         f"{state.step_id}, {counted(state.n_clusters, 'cluster')}, "
-        f"{counted(n_metaclusters, 'metacluster')}{cells}"
+        f"{counted(state.n_metaclusters, 'metacluster')}{cells}"
     )
 
 
@@ -434,10 +431,7 @@ def _declared(target: Target, name: str, fields: dict[str, Any], *, dry_run: boo
         )
     before = file.read_text(encoding="utf-8")
     if not dry_run:
-        from cytopipe.storage.store import Store
-
-        joined = f"{before.rstrip()}\n{text}"
-        Store(file.parent).publish_bytes(file.name, joined.encode())
+        publish(file, f"{before.rstrip()}\n{text}".encode())
     click.echo(f"{'would add to' if dry_run else 'added to'} {file}:\n{text}", nl=False)
     click.echo(f"make it: cytopipe materialize heatmap -p {data.key}.{name}")
     return 0

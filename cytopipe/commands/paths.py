@@ -14,7 +14,7 @@ import click
 
 from cytopipe.errors import ParameterError
 
-__all__ = ["FILE", "PATH", "AbsolutePath", "absolute", "paste"]
+__all__ = ["FILE", "PATH", "AbsolutePath", "absolute", "paste", "publish"]
 
 
 class AbsolutePath(click.Path):
@@ -51,6 +51,13 @@ def absolute(path: Path) -> Path:
 def paste(path: Path) -> str:
     """`path` as a shell reads it back, for commands that are printed to be pasted."""
     return shlex.quote(str(path))
+
+
+def publish(path: Path, content: bytes) -> None:
+    """Write a file that a command was asked for, whole or not at all."""
+    from cytopipe.storage.store import Store
+
+    Store(path.parent).publish_bytes(path.name, content)
 
 
 PATH = AbsolutePath()

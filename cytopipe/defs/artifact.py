@@ -49,6 +49,7 @@ __all__ = [
     "Work",
     "arrives",
     "artifact",
+    "asking_for",
     "hint_of",
 ]
 
@@ -170,7 +171,7 @@ class CheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What must hold of an artifact, evaluated on what was written before it is published.
+    """A condition that an artifact must meet. It is tested on the written files, before they are published.
 
     Parameters
     ----------
@@ -351,6 +352,27 @@ def arrives(function: Callable[..., Any], name: str) -> str:
     """How an input reaches a function or a check, by its annotation: ``value``, ``handle`` or ``handles``."""
     hint = hint_of(function, name)
     return "handles" if "Mapping[" in hint else "handle" if "Handle" in hint else "value"
+
+
+def asking_for(function: Callable[..., Any], hints: Mapping[str, str]) -> Callable[..., Any]:
+    """A function that takes any inputs as ``**inputs``, made to ask the runner for these.
+
+    Parameters
+    ----------
+    function : callable
+        The parameters that it names itself stay, before the others.
+    hints : mapping of str to str
+        The annotation of each input by name: how it arrives, see `arrives`.
+    """
+    own = [one for one in inspect.signature(function).parameters.values() if one.kind is not one.VAR_KEYWORD]
+    named = {one.name for one in own}
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=hint)
+        for name, hint in hints.items()
+        if name not in named
+    ]
+    function.__signature__ = inspect.Signature([*own, *more])  # type: ignore[attr-defined]
+    return function
 
 
 def hint_of(function: Callable[..., Any], name: str) -> str:

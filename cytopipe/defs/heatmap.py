@@ -12,10 +12,19 @@ has to choose and has not chosen holds the step, and says so.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.defs.artifact import Artifact, Check, Described, Graph, Nothing, Source, Work, artifact
+from cytopipe.defs.artifact import (
+    Artifact,
+    Check,
+    Described,
+    Graph,
+    Nothing,
+    Source,
+    Work,
+    artifact,
+    asking_for,
+)
 from cytopipe.defs.heatmap_checks import (
     CELLS_USABLE,
     LABELS_COVER,
@@ -40,7 +49,11 @@ from cytopipe.defs.heatmap_sources import (
 )
 from cytopipe.defs.heatmap_values import cells_in, state_in
 from cytopipe.defs.overview import overview_of
+from cytopipe.heatmap.routes import CODE as _CODE
+from cytopipe.heatmap.routes import FINALS as _FINAL_STEPS
+from cytopipe.heatmap.routes import PARENTS_OF_STEP
 from cytopipe.heatmap.state import STEPS as NAMES
+from cytopipe.heatmap.state import step_file
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats import FORMATS
@@ -53,25 +66,8 @@ if TYPE_CHECKING:
 
 __all__ = ["HEATMAP", "asset_of_step"]
 
-_CODE = "1"
-"""As `cytopipe.heatmap.steps.CODE`, which a test compares: importing it costs every process that loads the
-definitions SciPy."""
-
-# As `cytopipe.heatmap.branches.PARENTS_OF_STEP`, for the same reason.
-_PARENTS: Mapping[int, tuple[int, ...]] = {
-    1: (),
-    2: (1,),
-    3: (1, 2),
-    5: (1, 2, 3),
-    6: (1, 2, 3, 5),
-    7: (6,),
-    8: (6, 7),
-    9: (6, 7, 8),
-    10: (3, 5),
-    11: (10,),
-    0: (5, 9, 11),
-}
-
+_PARENTS: Mapping[int, tuple[int, ...]] = {**PARENTS_OF_STEP, 0: _FINAL_STEPS}
+"""From which steps a step is made; 0 is the merge."""
 
 _CHOSEN_IN = (2, 3, 6, 8)
 """Steps that wait until a person has chosen."""
@@ -79,7 +75,7 @@ _CHOSEN_IN = (2, 3, 6, 8)
 
 def asset_of_step(step: int) -> str:
     """``heatmap/step_06_subset_lineage``; of step 0, the merge."""
-    return f"heatmap/step_{step:02d}_{NAMES[step]}" if step else "heatmap/merged"
+    return f"heatmap/{step_file(step)}"
 
 
 # ---------------------------------------------------------------------- cells
@@ -126,33 +122,24 @@ def _step(step: int, told: str, *chosen: Source) -> Artifact:
         **{name: asset_of_step(number) for name, number in parents.items()},
     }
 
-    def made(data: DataSet, *, work: Work, cells: Handle, **given: Any) -> Described:
+    def made(data: DataSet, *, cells: Handle, work: Work, **given: Any) -> Described:
         return _made(step, data, cells, [given[name] for name in parents], work)
 
     made.__doc__ = told
     hints = {name: "Mapping[str, Handle]" if name in parents else "Any" for name in inputs}
-    hints["cells"] = "Handle"
-    made.__signature__ = Signature(  # type: ignore[attr-defined]  # what the runner asks for inputs
-        [
-            Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
-            *(Parameter(name, Parameter.KEYWORD_ONLY, annotation=hint) for name, hint in hints.items()),
-            Parameter("work", Parameter.KEYWORD_ONLY),
-        ]
-    )
-    place = f"step_{step:02d}_{NAMES[step]}" if step else "merged"
     checks = [LABELS_COVER, *([cells_as_the_parents(step, tuple(parents))] if parents else [])]
     return artifact(
         asset_of_step(step),
         FORMATS["checkpoint"],
         by=STEPS[step] if step else MERGES,
         version=_CODE,
-        place=f"heatmap/{{data_set}}/{{branch}}/{place}.h5ad",
+        place=f"heatmap/{{data_set}}/{{branch}}/{step_file(step)}.h5ad",
         inputs=inputs,
         chosen={name: _parents_of(step, number) for name, number in parents.items()},
         checks=checks,
         held=(lambda data: data.entry.to_choose(step)) if step in _CHOSEN_IN else None,
         minutes="0.2 per million cells" if step in (1, 7, 10) else "",
-    )(made)
+    )(asking_for(made, hints))
 
 
 def _parents_of(step: int, number: int) -> Callable[[DataSet], Sequence[str]]:
@@ -195,14 +182,9 @@ def _in_order(part: BranchPart, step: int, parents: Sequence[Mapping[str, Handle
 
 
 def _described(state: HeatmapState) -> Described:
-    import numpy as np
-
     from cytopipe.heatmap.render import render_heatmap
 
-    names = {
-        state.name_of(int(one)): int(state.n_cells[state.label == one].sum())
-        for one in np.unique(state.label)
-    }
+    names = {state.name_of(one): int(state.n_cells[state.label == one].sum()) for one in state.metaclusters}
     notes: dict[str, object] = {
         "checkpoint": state.id,
         "parents": list(state.parents),
@@ -215,9 +197,9 @@ def _described(state: HeatmapState) -> Described:
     if mixed := state.parameters.get("mixed"):
         notes["mixed"] = mixed
     counts = {
-        "n_cells": int(state.n_cells.sum()),
+        "n_cells": state.n_cells_total,
         "n_clusters": state.n_clusters,
-        "n_metaclusters": int((np.unique(state.label) >= 0).sum()),
+        "n_metaclusters": state.n_metaclusters,
     }
     return Described(state, counts=counts, notes=notes, picture=render_heatmap(state))
 
@@ -317,8 +299,8 @@ def _final_of(number: int) -> Callable[[DataSet], Sequence[str]]:
     by=FINALS,
     version="1",
     place="heatmap/{data_set}/{branch}/cells.parquet",
-    chosen={f"step_{number:02d}": _final_of(number) for number in (5, 9, 11)} | {"merged": _final_of(0)},
-    inputs={"step_05": asset_of_step(5), "step_09": asset_of_step(9), "step_11": asset_of_step(11)},
+    chosen={f"step_{number:02d}": _final_of(number) for number in _FINAL_STEPS} | {"merged": _final_of(0)},
+    inputs={f"step_{number:02d}": asset_of_step(number) for number in _FINAL_STEPS},
     checks=(ONE_ROW_PER_CELL,),
 )
 def cells_labelled(
@@ -351,15 +333,6 @@ def _of_all_checkpoints(asset: str, format: str, place: str, *checks: Check) -> 
     inputs["merged"] = asset_of_step(0)
 
     def declared(make: Callable[..., Described]) -> Artifact:
-        make.__signature__ = Signature(  # type: ignore[attr-defined]
-            [
-                Parameter("data", Parameter.POSITIONAL_OR_KEYWORD),
-                *(
-                    Parameter(one, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]")
-                    for one in inputs
-                ),
-            ]
-        )
         return artifact(
             asset,
             FORMATS[format],
@@ -369,7 +342,7 @@ def _of_all_checkpoints(asset: str, format: str, place: str, *checks: Check) -> 
             checks=checks,
             inputs=inputs,
             optional=tuple(inputs),
-        )(make)
+        )(asking_for(make, dict.fromkeys(inputs, "Mapping[str, Handle]")))
 
     return declared
 
@@ -399,7 +372,7 @@ def browser(data: DataSet, **made: Mapping[str, Handle]) -> Described:
     from cytopipe.heatmap.history import in_order, of_document
     from cytopipe.views import history_page
 
-    states = {one.id: one for some in made.values() for handle in some.values() for one in [handle.load()]}
+    states = {one.id: one for some in made.values() for handle in some.values() for one in [state_in(handle)]}
     ordered = in_order(of_document(document_of(one)) for one in states.values())
     page = history_page([states[one.checkpoint] for one in ordered], title=data.key)
     return Described(page, counts={"n_checkpoints": len(states)})

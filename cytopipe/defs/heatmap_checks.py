@@ -5,12 +5,11 @@ label.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from inspect import Parameter, Signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cytopipe.defs.artifact import Check, CheckResult
+from cytopipe.defs.artifact import Check, CheckResult, asking_for
 from cytopipe.defs.heatmap_values import state_in
 
 if TYPE_CHECKING:
@@ -44,12 +43,7 @@ def cells_as_the_parents(step: int, names: tuple[str, ...]) -> Check:
             found.append(f"{lost:,} cells of its parents are lost")
         return CheckResult(tuple(found), {"n_cells": int(has.sum()), "n_cells_of_parents": int(had.sum())})
 
-    evaluate.__signature__ = Signature(  # type: ignore[attr-defined]  # what the runner asks for inputs
-        [
-            Parameter("state", Parameter.POSITIONAL_OR_KEYWORD),
-            *(Parameter(name, Parameter.KEYWORD_ONLY, annotation="Mapping[str, Handle]") for name in names),
-        ]
-    )
+    asking_for(evaluate, dict.fromkeys(names, "Mapping[str, Handle]"))
     if step in _ALL_OF_PARENT:
         words = "It has every cell of its parents, and no other."
         return Check(name="cells_conserved", description=words, evaluate=evaluate)
@@ -66,7 +60,7 @@ def _labels_cover(state: HeatmapState) -> CheckResult:
     if state.n_cells is not None and (state.n_cells == 0).any():
         empty = [state.cluster_ids[row] for row in np.flatnonzero(state.n_cells == 0)]
         found.append(f"clusters without cells: {', '.join(empty[:10])}")
-    shown = [state.name_of(int(one)) for one in np.unique(state.label)]
+    shown = [state.name_of(one) for one in state.metaclusters]
     if len(set(shown)) < len(shown):
         found.append("two metaclusters have one name")
     for name, order, count in (

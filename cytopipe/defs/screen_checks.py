@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from inspect import Parameter, Signature
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cytopipe.defs.artifact import Check, CheckResult
+from cytopipe.defs.artifact import Check, CheckResult, asking_for
 from cytopipe.storage.formats.image import Image
 from cytopipe.storage.formats.tiffs import ImageFiles
 
@@ -43,11 +42,7 @@ def same_size(name: str) -> Check:
         same = made.shape[-2:] == of.shape[-2:]
         return CheckResult(() if same else (f"{made.shape[-2:]} px, {name} has {of.shape[-2:]}",))
 
-    parameters = [
-        Parameter("made", Parameter.POSITIONAL_OR_KEYWORD),
-        Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation="Image"),
-    ]
-    evaluate.__signature__ = Signature(parameters)  # type: ignore[attr-defined]  # what the runner asks for inputs
+    asking_for(evaluate, {name: "Image"})
     words = f"The image has as many rows and columns as {name}."
     return Check(name="same_size", description=words, evaluate=evaluate)
 

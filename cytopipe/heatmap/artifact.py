@@ -20,7 +20,7 @@ import numpy as np
 from cytopipe import __version__
 from cytopipe.errors import CytopipeError, Finding, InputError
 from cytopipe.heatmap.schema import ARTIFACT_VERSION, document_faults, schema_hash
-from cytopipe.heatmap.state import NOT_REVISED, UNASSIGNED, Ancestor, HeatmapState, new_id, step_slug
+from cytopipe.heatmap.state import NOT_REVISED, Ancestor, HeatmapState, new_id, step_slug
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -211,7 +211,6 @@ def canonical_json(value: Any) -> str:
 
 def document_of(state: HeatmapState) -> dict[str, Any]:
     """Everything a checkpoint says but its arrays and tables, as JSON values."""
-    n_cells = None if state.n_cells is None else int(state.n_cells.sum())
     return {
         "artifact_version": ARTIFACT_VERSION,
         "schema_hash": schema_hash(),
@@ -221,8 +220,8 @@ def document_of(state: HeatmapState) -> dict[str, Any]:
         "counts": {
             "n_clusters": state.n_clusters,
             "n_markers": state.n_markers,
-            "n_metaclusters": len(set(state.label.tolist()) - {UNASSIGNED}),
-            "n_cells": n_cells,
+            "n_metaclusters": state.n_metaclusters,
+            "n_cells": state.n_cells_total,
         },
         "view": {
             "row_order": state.row_order.tolist(),
@@ -284,11 +283,12 @@ def _thumbnail(state: HeatmapState) -> dict[str, Any]:
             starts = np.arange(most) * size // most
             counts = np.diff(np.append(starts, size))
             shown = np.add.reduceat(shown, starts, axis=axis) / np.expand_dims(counts, 1 - axis)
-    scaled = np.clip(shown / THUMBNAIL_Z, -1, 1) * 127.5 + 127.5
-    return {
-        "shape": list(shown.shape),
-        "z": base64.b64encode(np.round(scaled).astype(np.uint8).tobytes()).decode(),
-    }
+    return {"shape": list(shown.shape), "z": base64.b64encode(shades(shown).tobytes()).decode()}
+
+
+def shades(z: np.ndarray) -> np.ndarray:
+    """z-scores as uint8: 0 and 255 stand for `THUMBNAIL_Z` standard deviations below and above."""
+    return np.round(np.clip(z / THUMBNAIL_Z, -1, 1) * 127.5 + 127.5).astype(np.uint8)
 
 
 def _uns_of(state: HeatmapState) -> dict[str, Any]:

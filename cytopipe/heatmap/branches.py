@@ -29,7 +29,8 @@ from cytopipe.heatmap.parameters import (
     ReadingSettings,
     TransformSettings,
 )
-from cytopipe.heatmap.state import STEPS
+from cytopipe.heatmap.routes import FINALS, PARENTS_OF_STEP, ROUTES
+from cytopipe.heatmap.state import STEP_NUMBERS, STEPS
 from cytopipe.parameters import ParameterSet
 
 if TYPE_CHECKING:
@@ -37,11 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FILE",
-    "FINALS",
     "KEEPS_CLUSTERS",
     "MERGED",
-    "PARENTS_OF_STEP",
-    "ROUTES",
     "Branch",
     "Branches",
     "Fault",
@@ -51,26 +49,6 @@ __all__ = [
     "read_branches",
     "step_number",
 ]
-
-ROUTES: Mapping[str, tuple[int, ...]] = {"main": (1, 2, 3, 5), "lineage": (6, 7, 8, 9), "mixed": (10, 11)}
-"""The steps of each kind of branch, in their order."""
-
-PARENTS_OF_STEP: Mapping[int, tuple[int, ...]] = {
-    1: (),
-    2: (1,),
-    3: (1, 2),
-    5: (1, 2, 3),
-    6: (1, 2, 3, 5),
-    7: (6,),
-    8: (6, 7),
-    9: (6, 7, 8),
-    10: (3, 5),
-    11: (10,),
-}
-"""From which steps a step can be made. Every parent has a smaller number, so that the graph has no circle."""
-
-FINALS = (5, 9, 11)
-"""The steps that end a branch; they can be merged."""
 
 _AFTER_ALL = 100
 
@@ -89,13 +67,12 @@ def step_number(step: object) -> int:
     ValueError
         There is none, or it leaves no checkpoint.
     """
-    names = {name: number for number, name in STEPS.items()}
     text = str(step).strip()
-    number = int(text) if re.fullmatch(r"\d{1,3}", text) else names.get(text, 0)
+    number = int(text) if re.fullmatch(r"\d{1,3}", text) else STEP_NUMBERS.get(text, 0)
     if number == 4:
         raise ValueError("expected a step that leaves a checkpoint; 4 is the decision where to go on")
     if number not in PARENTS_OF_STEP or isinstance(step, bool | float):
-        close = difflib.get_close_matches(text, names, n=1)
+        close = difflib.get_close_matches(text, STEP_NUMBERS, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(f"expected a step: 1, 2, 3, 5, 6, 7, 8, 9, 10, 11, or its name{hint}")
     return number

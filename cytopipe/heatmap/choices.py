@@ -105,11 +105,6 @@ class Revision(ParameterSet):
                     )
         return self
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether everything stays as it is."""
-        return self == Revision()
-
 
 class MixedChoice(ParameterSet):
     """Which clusters hold cells of several kinds: a list, rules, or both."""

@@ -356,7 +356,7 @@ def diff_states(before: HeatmapState, after: HeatmapState) -> StateDiff:
         ),
         "clusters": Names.of(before.cluster_ids, after.cluster_ids),
         "metaclusters": Names.of(
-            *([state.name_of(one) for one in _present(state)] for state in (before, after))
+            *([state.name_of(one) for one in state.metaclusters] for state in (before, after))
         ),
         "columns": Names.of(_columns(before), _columns(after)),
         "embeddings": Names.of(tuple(before.embeddings), tuple(after.embeddings)),
@@ -391,12 +391,8 @@ def _who(state: HeatmapState) -> dict[str, Any]:
         "created_at": state.created_at,
         "n_clusters": state.n_clusters,
         "n_markers": state.n_markers,
-        "n_cells": None if state.n_cells is None else int(state.n_cells.sum()),
+        "n_cells": state.n_cells_total,
     }
-
-
-def _present(state: HeatmapState) -> list[int]:
-    return np.unique(state.label).tolist()
 
 
 def _columns(state: HeatmapState) -> list[str]:
@@ -440,7 +436,7 @@ def _changes(before: Any, after: Any, name: str = "") -> Iterator[Change]:
 
 
 def _renamed(before: HeatmapState, after: HeatmapState) -> Iterator[Change]:
-    for number in sorted({*_present(before)} & {*_present(after)}):
+    for number in sorted({*before.metaclusters} & {*after.metaclusters}):
         for what in ("name_of", "colour_of"):
             one, other = getattr(before, what)(number), getattr(after, what)(number)
             if one != other:

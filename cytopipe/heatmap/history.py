@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cytopipe.heatmap.index import open_history
-from cytopipe.heatmap.state import STEPS
+from cytopipe.heatmap.state import STEP_NUMBERS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,6 @@ __all__ = [
 
 CELLS = "cells.h5ad"
 """The file of cells beside the checkpoints of a data set."""
-
-_NUMBERS = {name: number for number, name in STEPS.items()}
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def known_in(folder: Path) -> tuple[list[Known], list[tuple[str, str]]]:
             checkpoint=one.id,
             parents=tuple(one.parents),
             branch="",
-            step=_NUMBERS.get(one.step_id, 0),
+            step=STEP_NUMBERS.get(one.step_id, 0),
             step_name=one.step_id,
             description=one.description,
             created_at=one.created_at,
@@ -106,7 +104,7 @@ def _of_document(document: Mapping[str, Any], branch: str, path: str) -> Known:
         checkpoint=own["id"],
         parents=tuple(own["parents"]),
         branch=branch,
-        step=_NUMBERS.get(own["step_id"], 0),
+        step=STEP_NUMBERS.get(own["step_id"], 0),
         step_name=own["step_id"],
         n_cells=counts["n_cells"],
         n_clusters=counts["n_clusters"],

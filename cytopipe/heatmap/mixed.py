@@ -94,22 +94,10 @@ def silhouettes(state: HeatmapState) -> np.ndarray:
 
 
 def _columns(naming: Naming, state: HeatmapState, markers: list[str]) -> list[int]:
-    import difflib
-
-    from cytopipe.errors import Finding
-
     found = []
     for name in markers:
         if name in state.markers:
             found.append(state.markers.index(name))
             continue
-        close = difflib.get_close_matches(name, state.markers, n=1)
-        naming.findings.append(
-            Finding(
-                what=f"no marker {name!r}",
-                where="mixed.exclusive",
-                expected=f"one of {', '.join(state.markers[:40])}",
-                next=f"Did you mean {close[0]!r}?" if close else "",
-            )
-        )
+        naming.no_marker("mixed.exclusive", name, state.markers)
     return found

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["draw_heatmap", "render_heatmap", "thumbnail_png"]
+__all__ = ["colour_scale", "draw_heatmap", "render_heatmap", "shade_colours", "thumbnail_of", "thumbnail_png"]
 
 _VLAG = ("#2369bd", "#88aed6", "#e8edf2", "#f7f6f5", "#f3e7e3", "#d38f86", "#a9373b")
 _MARKER = 0.24  # inches along the markers for each
@@ -160,7 +160,7 @@ class _Picture:
 
     def _title(self) -> None:
         state = self.state
-        cells = "" if state.n_cells is None else f", {int(state.n_cells.sum()):,} cells"
+        cells = "" if state.n_cells_total is None else f", {state.n_cells_total:,} cells"
         about = f"{state.n_clusters:,} clusters x {state.n_markers} markers{cells}"
         title = f"{state.step_id}: {state.description}" if state.description else state.step_id
         _, height = self.size
@@ -311,8 +311,7 @@ class _Picture:
         yield _Bar("metacluster", [state.colour_of(one) for one in state.label])
 
     def _legend(self) -> Iterator[tuple[str, str]]:
-        present = np.unique(self.state.label).tolist()
-        for number in sorted(present, key=lambda one: (one == UNASSIGNED, one)):
+        for number in sorted(self.state.metaclusters, key=lambda one: (one == UNASSIGNED, one)):
             yield one_line(self.state.name_of(number), 28), self.state.colour_of(number)
 
 
@@ -381,7 +380,21 @@ def thumbnail_png(source: HeatmapState | Mapping[str, Any], *, scale: int = 4) -
 
     from PIL import Image
 
-    document = document_of(source) if isinstance(source, HeatmapState) else source
+    shown = thumbnail_of(document_of(source) if isinstance(source, HeatmapState) else source)
+    image = shade_colours()[shown].repeat(scale, axis=0).repeat(scale, axis=1)
+    sink = io.BytesIO()
+    Image.fromarray(image).save(sink, "PNG", optimize=False)
+    return sink.getvalue()
+
+
+def thumbnail_of(document: Mapping[str, Any]) -> np.ndarray:
+    """The small matrix in a document, as a person sees it: `cytopipe.heatmap.artifact.shades`, (Y, X) uint8.
+
+    Raises
+    ------
+    InputError
+        It is damaged.
+    """
     try:
         small = document["thumbnail"]
         rows, columns = map(int, small["shape"])
@@ -389,8 +402,9 @@ def thumbnail_png(source: HeatmapState | Mapping[str, Any], *, scale: int = 4) -
         turned = document["view"]["orientation"] == MARKERS_BY_CLUSTERS
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"a thumbnail is damaged: {error}", where="thumbnail") from None
-    lut = (colour_scale("vlag")(np.arange(256))[:, :3] * 255).round().astype(np.uint8)
-    image = lut[values.T if turned else values].repeat(scale, axis=0).repeat(scale, axis=1)
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "PNG", optimize=False)
-    return sink.getvalue()
+    return values.T if turned else values
+
+
+def shade_colours() -> np.ndarray:
+    """(256, 3) uint8: red, green and blue of every shade."""
+    return (colour_scale("vlag")(np.arange(256))[:, :3] * 255).round().astype(np.uint8)

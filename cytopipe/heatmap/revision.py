@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -33,7 +33,7 @@ class Naming:
 
     def __init__(self, state: HeatmapState) -> None:
         self.findings: list[Finding] = []
-        self.names = {int(number): state.name_of(number) for number in np.unique(state.label)}
+        self.names = {number: state.name_of(number) for number in state.metaclusters}
         self.merged: dict[int, str] = {}
         self._rows = {name: row for row, name in enumerate(state.cluster_ids)}
 
@@ -70,6 +70,18 @@ class Naming:
 
     def numbers(self, where: str, names: Iterable[str]) -> list[int]:
         return [number for name in names if (number := self.known(where, name)) is not None]
+
+    def no_marker(self, where: str, name: str, markers: Sequence[str]) -> None:
+        """A marker that is not there is a finding."""
+        close = difflib.get_close_matches(name, markers, n=1)
+        self.findings.append(
+            Finding(
+                what=f"no marker {name!r}",
+                where=where,
+                expected=f"one of {', '.join(markers[:_SHOWN])}",
+                next=f"Did you mean {close[0]!r}?" if close else "",
+            )
+        )
 
     def raise_faults(self) -> None:
         """Raise what was found."""

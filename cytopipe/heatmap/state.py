@@ -28,6 +28,7 @@ __all__ = [
     "MARKERS_BY_CLUSTERS",
     "NOT_REVISED",
     "STEPS",
+    "STEP_NUMBERS",
     "UNASSIGNED",
     "UNASSIGNED_COLOUR",
     "UNASSIGNED_NAME",
@@ -38,6 +39,7 @@ __all__ = [
     "id_of_recipe",
     "new_id",
     "now",
+    "step_file",
     "step_slug",
 ]
 
@@ -67,6 +69,15 @@ STEPS = {
     11: "mixed_finalize",
 }
 """The steps of the workflow by number; 4 is a decision and leaves no checkpoint."""
+
+
+STEP_NUMBERS = {name: number for number, name in STEPS.items()}
+"""The number of a step by its name."""
+
+
+def step_file(step: int) -> str:
+    """What an artifact of a step is called: ``step_06_subset_lineage``; of step 0, ``merged``."""
+    return f"step_{step:02d}_{STEPS[step]}" if step else "merged"
 
 
 def step_slug(step: int | str) -> str:
@@ -271,6 +282,21 @@ class HeatmapState:
     def label(self) -> np.ndarray:
         """(n_clusters,) int32: the metacluster of each cluster as a person sees it, revised or not."""
         return np.where(self.revision == NOT_REVISED, self.metacluster, self.revision).astype(np.int32)
+
+    @property
+    def metaclusters(self) -> list[int]:
+        """Numbers of the metaclusters that are there, `UNASSIGNED` included, in rising order."""
+        return np.unique(self.label).tolist()
+
+    @property
+    def n_metaclusters(self) -> int:
+        """Metaclusters that are there, without `UNASSIGNED`."""
+        return sum(one != UNASSIGNED for one in self.metaclusters)
+
+    @property
+    def n_cells_total(self) -> int | None:
+        """Cells in all clusters; None where that is not known."""
+        return None if self.n_cells is None else int(self.n_cells.sum())
 
     @property
     def locked(self) -> bool:

@@ -23,6 +23,7 @@ from cytopipe.heatmap.mixed import MIXED, is_mixed, mixed_clusters
 from cytopipe.heatmap.parameters import FlowSOMSettings, HeatmapSettings
 from cytopipe.heatmap.prepared import PreparedCells
 from cytopipe.heatmap.revision import revised
+from cytopipe.heatmap.routes import CODE
 from cytopipe.heatmap.state import (
     NOT_REVISED,
     STEPS,
@@ -47,9 +48,6 @@ __all__ = [
     "revise",
     "subset_lineage",
 ]
-
-CODE = "1"
-"""Raised when the same parents and choices would give another state."""
 
 RESOLVED = "resolved"
 """What `HeatmapState.subset_mixed` says of clusters that were made of the cells of mixed ones."""
@@ -260,9 +258,7 @@ def finalize(
     changes = dict(revised(parent, revision)) if revision is not None else {}
     state = parent.replace(**changes)
     findings = []
-    unnamed = [
-        int(one) for one in np.unique(state.label) if one != UNASSIGNED and not state.names.get(int(one))
-    ]
+    unnamed = [one for one in state.metaclusters if one != UNASSIGNED and not state.names.get(one)]
     if choice.require_names and unnamed:
         findings.append(
             Finding(

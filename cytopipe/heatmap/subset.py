@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-
 import numpy as np
 
-from cytopipe.errors import Finding, InputError
+from cytopipe.errors import InputError
 from cytopipe.heatmap.choices import SubsetChoice
 from cytopipe.heatmap.expression import evaluate_expression
 from cytopipe.heatmap.mixed import is_mixed
@@ -41,15 +39,7 @@ def cells_of_subset(state: HeatmapState, cells: PreparedCells, choice: SubsetCho
     chosen[named] = True
     for marker in choice.gates:
         if marker not in cells.markers:
-            close = difflib.get_close_matches(marker, cells.markers, n=1)
-            naming.findings.append(
-                Finding(
-                    what=f"no marker {marker!r}",
-                    where="subset.gates",
-                    expected=f"one of {', '.join(cells.markers[:40])}",
-                    next=f"Did you mean {close[0]!r}?" if close else "",
-                )
-            )
+            naming.no_marker("subset.gates", marker, cells.markers)
     naming.raise_faults()
     keep = inside & np.append(chosen, False)[row]
     steps = [("clusters", int(keep.sum()))]

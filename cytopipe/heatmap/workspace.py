@@ -27,8 +27,8 @@ from cytopipe.heatmap.history import CELLS
 from cytopipe.heatmap.making import make_all
 from cytopipe.heatmap.parameters import ReadingSettings
 from cytopipe.heatmap.prepared import PreparedCells
-from cytopipe.heatmap.state import STEPS, HeatmapState
-from cytopipe.heatmap.steps import CODE
+from cytopipe.heatmap.routes import CODE
+from cytopipe.heatmap.state import HeatmapState, step_file
 from cytopipe.parameters import findings_of
 from cytopipe.provenance import Input, Provenance, digest_of
 from cytopipe.storage.archive import Archive, Place
@@ -61,8 +61,7 @@ class Recipe(Workflow):
 
 def place_of(at: Reference) -> Place:
     """Where a checkpoint lies in its folder."""
-    name = f"step_{at.step:02d}_{STEPS[at.step]}" if at.step else "merged"
-    return Place(f"{slug(at.branch)}/{name}.h5ad")
+    return Place(f"{slug(at.branch)}/{step_file(at.step)}.h5ad")
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -441,7 +440,7 @@ _USED: Mapping[int, tuple[str, ...]] = {
 
 
 def _facts(state: HeatmapState) -> dict[str, int]:
-    n_cells = {} if state.n_cells is None else {"n_cells": int(state.n_cells.sum())}
+    n_cells = {} if state.n_cells_total is None else {"n_cells": state.n_cells_total}
     return {**n_cells, "n_clusters": state.n_clusters}
 
 

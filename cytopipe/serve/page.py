@@ -5,20 +5,19 @@ The Content-Security-Policy allows our style sheet by its digest, pictures of th
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 
 from starlette.responses import HTMLResponse
 
+from cytopipe.views.policy import policy_digest
+
 __all__ = ["bytes_in_words", "counted", "html_page", "message_page"]
 
 _STYLE = files("cytopipe.serve").joinpath("page.css").read_text(encoding="utf-8")
-_DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _POLICY = (
-    f"default-src 'none'; img-src 'self'; style-src 'sha256-{_DIGEST}'; "
+    f"default-src 'none'; img-src 'self'; style-src '{policy_digest(_STYLE)}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _LINKS = (("/start", "Start"), ("/artifacts/", "Results"), ("/asset-groups", "Graph"), ("/runs", "Runs"))

@@ -20,10 +20,11 @@ from cytopipe.defs.heatmap_by_hand import save_by_hand
 from cytopipe.defs.selection import choose, plan_runs
 from cytopipe.heatmap import steps
 from cytopipe.heatmap.artifact import load_heatmap_state, save_heatmap_state
-from cytopipe.heatmap.branches import PARENTS_OF_STEP, Reference
+from cytopipe.heatmap.branches import Reference
 from cytopipe.heatmap.choices import Revision
 from cytopipe.heatmap.making import make_all as make_values
 from cytopipe.heatmap.revision import revised
+from cytopipe.heatmap.routes import PARENTS_OF_STEP
 from cytopipe.heatmap.state import new_id, now
 from cytopipe.project import Project, read_project
 from cytopipe_tests.graph.examples.lab import Lab

@@ -2,11 +2,10 @@
 checkpoints.
 """
 
+from cytopipe.heatmap.routes import PARENTS_OF_STEP
 from cytopipe.project.domain import Domain
 
 __all__ = ["DOMAIN"]
-
-_STEPS = (1, 2, 3, 5, 6, 7, 8, 9, 10, 11)
 
 DOMAIN = Domain(
     name="heatmap",
@@ -29,7 +28,7 @@ DOMAIN = Domain(
     sets=(
         "heatmap",
         "heatmap_branches",
-        *(f"heatmap_step_{number:02d}" for number in _STEPS),
+        *(f"heatmap_step_{number:02d}" for number in PARENTS_OF_STEP),
         "heatmap_merged",
         "heatmap_finals",
     ),

@@ -17,8 +17,6 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from cytopipe.errors import CytopipeError
 from cytopipe.heatmap.branches import (
-    FINALS,
-    PARENTS_OF_STEP,
     Branch,
     Branches,
     Fault,
@@ -26,6 +24,7 @@ from cytopipe.heatmap.branches import (
     Workflow,
     read_branches,
 )
+from cytopipe.heatmap.routes import FINALS, PARENTS_OF_STEP
 from cytopipe.project.entry import Entry, FilePath, Problem, absent_file, matches
 from cytopipe.storage.names import slug
 from cytopipe.storage.strict_yaml import load_yaml
@@ -214,8 +213,8 @@ class BranchPart:
         }.get(step, ("", ""))
         if not field or getattr(branch, field) is not None:
             return ""
-        from cytopipe.heatmap.state import STEPS
+        from cytopipe.heatmap.state import step_file
 
         parent = next(iter(self.parents(step)))
-        before = f"heatmap/step_{parent.step:02d}_{STEPS[parent.step]} [{self.data_set}.{parent.branch}]"
+        before = f"heatmap/{step_file(parent.step)} [{self.data_set}.{parent.branch}]"
         return f"a person chooses: look at {before}, then write under branch {self.name}: {example}"

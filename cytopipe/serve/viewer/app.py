@@ -10,8 +10,6 @@ Tiles are rendered by one thread, one at a time: the memory is that of one tile,
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import json
 import os
 import re
@@ -31,6 +29,7 @@ from cytopipe.serve.page import message_page
 from cytopipe.serve.problem import MEDIA_TYPE, problem
 from cytopipe.serve.viewer.pyramid import TILE_PX, Channel, Pyramid, fields_of, open_pyramid
 from cytopipe.serve.viewer.tiles import render_small, render_tile
+from cytopipe.views.policy import policy_digest
 
 __all__ = ["PREFIX", "Viewer"]
 
@@ -50,13 +49,9 @@ def _resource(name: str) -> str:
 _SCRIPT, _STYLE = _resource("viewer.js"), _resource("viewer.css")
 
 
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 _POLICY = (
-    f"default-src 'none'; img-src 'self'; script-src 'sha256-{_digest(_SCRIPT)}'; "
-    f"style-src 'sha256-{_digest(_STYLE)}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    f"default-src 'none'; img-src 'self'; script-src '{policy_digest(_SCRIPT)}'; "
+    f"style-src '{policy_digest(_STYLE)}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
 

@@ -7,19 +7,17 @@ montages.ome.zarrs/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from cytopipe.errors import InputError
-from cytopipe.storage.formats.format import DirectoryFormat
 from cytopipe.storage.formats.image import Image
-from cytopipe.storage.formats.ome_zarr import OME_ZARR, LaidOut, OmeZarr, read_ome_zarr
-from cytopipe.storage.names import check_file_name
+from cytopipe.storage.formats.images import DirectoryOfImages
+from cytopipe.storage.formats.ome_zarr import OME_ZARR, OmeZarr, read_ome_zarr
 
 __all__ = ["OME_ZARRS", "OmeZarrs"]
 
 
-class OmeZarrs(DirectoryFormat):
+class OmeZarrs(DirectoryOfImages):
     """A directory with the suffix ``.ome.zarrs``.
 
     Its value is a mapping of name to `Image`, or to an image with the way in which it is written (`LaidOut`),
@@ -34,25 +32,7 @@ class OmeZarrs(DirectoryFormat):
     name, suffix, kinds = "ome_zarrs", ".ome.zarrs", ("zarr", "image")
 
     def __init__(self, of: OmeZarr = OME_ZARR) -> None:
-        self.of, self.version = of, of.version
-
-    def write(
-        self, draft: Path, value: Mapping[str, Image | LaidOut] | Iterable[tuple[str, Image | LaidOut]]
-    ) -> None:
-        """Write one image after the other."""
-        draft.mkdir()
-        n_images = 0
-        for name, image in value.items() if isinstance(value, Mapping) else value:
-            check_file_name(name)
-            self.of.write(draft / f"{name}{self.of.suffix}", image)
-            n_images += 1
-        if not n_images:
-            raise InputError("a directory of images holds at least one")
-
-    def validate(self, draft: Path) -> None:
-        """Decode every chunk of every image."""
-        for path in draft.iterdir():
-            self.of.validate(path)
+        super().__init__(of)
 
     def read(self, path: Path) -> dict[str, Image]:
         """The images with lazy pixels, by name."""

@@ -7,14 +7,12 @@ time. They may differ in shape and channels.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from cytopipe.errors import InputError
-from cytopipe.storage.formats.format import DirectoryFormat
 from cytopipe.storage.formats.image import Image
+from cytopipe.storage.formats.images import DirectoryOfImages
 from cytopipe.storage.formats.tiff import TIFF, Tiff, describe_image
-from cytopipe.storage.names import check_file_name
 
 __all__ = ["TIFFS", "ImageFiles", "Tiffs"]
 
@@ -42,7 +40,7 @@ def _by_number(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(part)) if part.isdigit() else (1, part) for part in re.findall(r"\d+|\D+", name)]
 
 
-class Tiffs(DirectoryFormat):
+class Tiffs(DirectoryOfImages):
     """A directory with the suffix ``.tiffs``; its value is a mapping of name to `Image`, or pairs of these.
 
     Parameters
@@ -54,23 +52,7 @@ class Tiffs(DirectoryFormat):
     name, suffix, kinds = "tiffs", ".tiffs", ("tiff", "image")
 
     def __init__(self, of: Tiff = TIFF) -> None:
-        self.of, self.version = of, of.version
-
-    def write(self, draft: Path, value: Mapping[str, Image] | Iterable[tuple[str, Image]]) -> None:
-        """Write one image after the other."""
-        draft.mkdir()
-        n_files = 0
-        for name, image in value.items() if isinstance(value, Mapping) else value:
-            check_file_name(name)
-            self.of.write(draft / f"{name}{self.of.suffix}", image)
-            n_files += 1
-        if not n_files:
-            raise InputError("a directory of images holds at least one")
-
-    def validate(self, draft: Path) -> None:
-        """Decode every page of every image as a stranger would."""
-        for path in draft.iterdir():
-            self.of.validate(path)
+        super().__init__(of)
 
     def read(self, path: Path) -> ImageFiles:
         """The images, each opened when it is asked for."""

@@ -21,15 +21,17 @@ __all__ = ["comparison_of", "detail_of", "node_of", "nodes_of", "palette"]
 
 _SHOWN = 60
 """Rows of a long table, such as medians that moved."""
+_MOST_CHARACTERS = 160
+"""Of a value in a table; the file has all of it."""
 _MOST_WORDS = 4000
 """Characters of a node that the search looks at."""
 
 
 def palette() -> list[list[int]]:
     """(256, 3) red, green and blue of z-scores from low to high."""
-    from cytopipe.heatmap.render import colour_scale
+    from cytopipe.heatmap.render import shade_colours
 
-    return (colour_scale("vlag")(np.arange(256))[:, :3] * 255).round().astype(int).tolist()
+    return shade_colours().tolist()
 
 
 def nodes_of(history: History) -> list[dict[str, Any]]:
@@ -67,10 +69,11 @@ def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
     file : str
         What a person calls it: its file, or branch and step.
     """
-    from cytopipe.heatmap.state import MARKERS_BY_CLUSTERS, STEPS
+    from cytopipe.heatmap.render import thumbnail_of
+    from cytopipe.heatmap.state import STEP_NUMBERS
 
     own, counts, view = document["checkpoint"], document["counts"], document["view"]
-    number = {name: step for step, name in STEPS.items()}.get(own["step_id"])
+    number = STEP_NUMBERS.get(own["step_id"])
     # A manifest keeps the branch alone of the parameters.
     branch = str(document.get("branch") or document.get("parameters", {}).get("branch") or "")
     step = own["step_id"].replace("_", " ")
@@ -82,10 +85,6 @@ def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
         badges.append({"text": f"cut {cut:.3g}", "title": "height at which the tree is cut"})
     badges.append({"text": f"{len(channels)} ch", "title": f"channels: {', '.join(channels)[:500]}"})
     badges += [{"text": one, "title": f"subset: {one}", "mark": "added"} for one in subset["kinds"]]
-    rows, columns = document["thumbnail"]["shape"]
-    z = np.frombuffer(base64.b64decode(document["thumbnail"]["z"]), np.uint8).reshape(rows, columns)
-    if view["orientation"] == MARKERS_BY_CLUSTERS:
-        z = z.T
     told = [branch, str(number or ""), step, file, own["description"], own["id"], own["created_at"]]
     told += [*channels, *subset["kinds"], subset["filters_expr"], *document["metaclusters"]["names"].values()]
     return {
@@ -97,7 +96,7 @@ def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
         "said": said,
         "file": file,
         "badges": badges,
-        "thumbnail": _map(z),
+        "thumbnail": _map(thumbnail_of(document)),
         "words": " ".join(told).lower()[:_MOST_WORDS],
     }
 
@@ -105,7 +104,7 @@ def node_of(document: Mapping[str, Any], file: str = "") -> dict[str, Any]:
 def detail_of(state: HeatmapState) -> list[dict[str, Any]]:
     """Sections about one checkpoint: its heat map, its metaclusters, what it holds, how it was made."""
     rows = []
-    for of in np.unique(state.label).tolist():
+    for of in state.metaclusters:
         its = state.label == of
         cells = "" if state.n_cells is None else f"{int(state.n_cells[its].sum()):,}"
         rows.append([{"text": state.name_of(of), "colour": state.colour_of(of)}, f"{its.sum():,}", cells])
@@ -115,7 +114,7 @@ def detail_of(state: HeatmapState) -> list[dict[str, Any]]:
         "parents": ", ".join(state.parents) or "none",
         "saved": state.created_at or "by a run",
         "clusters x markers": f"{state.n_clusters} x {state.n_markers}",
-        "cells": "" if state.n_cells is None else f"{int(state.n_cells.sum()):,}",
+        "cells": "" if state.n_cells_total is None else f"{state.n_cells_total:,}",
         "cut": "" if state.dendrogram_cut is None else f"{state.dendrogram_cut:.4g}",
         "channels": ", ".join(state.selected_channels),
         "filters": state.subset_filters_expr,
@@ -152,7 +151,7 @@ def _differences(found: StateDiff) -> Iterable[dict[str, Any]]:
             note += f"; {labels.only_before:,} cells only before, {labels.only_after:,} only after"
         flows = [[one, other, f"{count:,}"] for one, other, count in labels.flows()]
         yield _table("Labels of cells", ["from", "to", "cells"], flows, note)
-    changes = [[one.name, _in_words(one.before), _in_words(one.after)] for one in found.parameters]
+    changes = [[one.name, _short(one.before), _short(one.after)] for one in found.parameters]
     if changes:
         yield _table("Parameters", ["", "before", "after"], changes)
     marks = [
@@ -165,7 +164,7 @@ def _differences(found: StateDiff) -> Iterable[dict[str, Any]]:
     ]
     if marks:
         yield _table("Added and removed", None, sorted(marks, key=lambda one: one[0]))
-    renamed = [[one.name, _in_words(one.before), _in_words(one.after)] for one in found.metaclusters]
+    renamed = [[one.name, _short(one.before), _short(one.after)] for one in found.metaclusters]
     if renamed:
         yield _table("Names and colours", ["", "before", "after"], renamed)
     if found.orders:
@@ -211,11 +210,11 @@ def _table(
 
 def _heat_map(state: HeatmapState) -> dict[str, Any]:
     """The matrix in the order and orientation that a person sees, with names, and colours of metaclusters."""
-    from cytopipe.heatmap.artifact import THUMBNAIL_Z
+    from cytopipe.heatmap.artifact import shades
     from cytopipe.heatmap.state import CLUSTERS_BY_MARKERS
 
     shown = state.matrix[np.ix_(state.row_order, state.col_order)]
-    z = np.rint(np.clip(shown / THUMBNAIL_Z, -1, 1) * 127.5 + 127.5).astype(np.uint8)
+    z = shades(shown)
     label = state.label[state.row_order]
     clusters = [
         f"{state.cluster_ids[row]} ({state.name_of(of)})"
@@ -238,7 +237,13 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
         if isinstance(value, Mapping) and value:
             yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", _in_words(value)
+            yield f"{prefix}{name}", _short(value)
+
+
+def _short(value: object) -> str:
+    """A value in words, cut where it is longer than a table can show."""
+    words = _in_words(value)
+    return words if len(words) <= _MOST_CHARACTERS else f"{words[:_MOST_CHARACTERS]} …"
 
 
 def _in_words(value: object) -> str:

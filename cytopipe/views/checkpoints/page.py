@@ -6,8 +6,6 @@ JSON that no name in it can leave.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from cytopipe.views.checkpoints.data import comparison_of, detail_of, node_of, palette
+from cytopipe.views.policy import policy_digest
 
 if TYPE_CHECKING:
     from cytopipe.heatmap.state import HeatmapState
@@ -61,7 +60,7 @@ def page_of(data: Mapping[str, Any], *, title: str) -> str:
     """The page of nodes, details and comparisons that are made already."""
     script, style = _script(), files(__package__).joinpath("browser.css").read_text(encoding="utf-8") + _FRAME
     policy = (
-        f"default-src 'none'; script-src '{script_digest()}'; style-src '{_digest(style)}'; "
+        f"default-src 'none'; script-src '{script_digest()}'; style-src '{policy_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
@@ -83,7 +82,7 @@ body > h1 { font-size: 1.2rem; margin: .6rem .9rem; overflow-wrap: anywhere }
 
 def script_digest() -> str:
     """Names the script of these pages in a Content-Security-Policy: a server may let it run, and no other."""
-    return _digest(_script())
+    return policy_digest(_script())
 
 
 @cache
@@ -101,10 +100,6 @@ def _pairs(states: Sequence[HeatmapState]) -> list[tuple[HeatmapState, HeatmapSt
         for one, other in ((a, b), (b, a))
     }
     return list(itertools.islice(pairs.values(), MOST_COMPARISONS))
-
-
-def _digest(text: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
 
 
 def _inert(data: object) -> str:

@@ -133,12 +133,15 @@ class CheckpointBrowser(anywidget.AnyWidget):
     def _state(self, checkpoint: str) -> HeatmapState:
         from cytopipe.heatmap.artifact import load_heatmap_state
 
+        return load_heatmap_state(self._path(checkpoint))
+
+    def _path(self, checkpoint: str) -> Path:
         path = self._paths.get(checkpoint)
         if path is None:
             raise InputError(
                 "the file of this checkpoint is not there", found=checkpoint[:80], where=str(self.folder)
             )
-        return load_heatmap_state(path)
+        return path
 
     # ------------------------------------------------------------------ the same, for a person who types
 
@@ -210,9 +213,7 @@ class CheckpointBrowser(anywidget.AnyWidget):
         """
         from cytopipe.heatmap.workspace import Workspace
 
-        path = self._paths.get(checkpoint)
-        if path is None:
-            raise InputError("there is no such checkpoint", found=checkpoint[:80], where=str(self.folder))
+        path = self._path(checkpoint)
         workspace = Workspace.open(self.folder)
         begin = {"from": workspace.name_of(path), "steps": list(steps)}
         more = workspace.with_branch(name, {**choices, **begin})
