@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, PrivateAttr, WithJsonSchema
 
 from cytopipe.errors import CytopipeError
 from cytopipe.heatmap.branches import (
@@ -84,6 +84,8 @@ class CellData(Entry, Workflow):
     branches: Written = Field(default_factory=lambda: {"main": {"steps": [1]}})
     """The branches by name, or the path of a YAML file that holds them."""
 
+    _read: tuple[Path, tuple[Branches, list[Fault], str]] | None = PrivateAttr(None)
+
     # ------------------------------------------------------------------ branches
 
     def branches_file(self, base: Path) -> Path | None:
@@ -91,7 +93,15 @@ class CellData(Entry, Workflow):
         return base / Path(self.branches).expanduser() if isinstance(self.branches, str) else None
 
     def read_branches(self, base: Path) -> tuple[Branches, list[Fault], str]:
-        """The branches, everything that is wrong with them, and where the file of their own says it."""
+        """The branches, everything that is wrong with them, and where the file of their own says it.
+
+        They are read once in the life of this value.
+        """
+        if self._read is None or self._read[0] != base:
+            self._read = (base, self._read_branches(base))
+        return self._read[1]
+
+    def _read_branches(self, base: Path) -> tuple[Branches, list[Fault], str]:
         file = self.branches_file(base)
         if file is None:
             return (*read_branches(self.branches), "")
