@@ -26,13 +26,14 @@ def pack(folder: Path, packed: Path) -> None:
     """
     from cytopipe.errors import InputError
     from cytopipe.heatmap import RunFolder, load_heatmap_state, open_history
+    from cytopipe.heatmap.history import CELLS
     from cytopipe.storage.state import format_json
     from cytopipe.storage.store import Store
 
     history = open_history(folder)
     if not history.by_id:
         raise InputError("holds no checkpoint", where=str(folder), expected=".h5ad files")
-    for fault in history.faults:
+    for fault in (one for one in history.faults if one.path != CELLS):
         click.echo(f"cytopipe: left out {fault.path}: {fault.fault}", err=True)
     run, names = RunFolder(packed), _names_in(packed)
     for one in history.ids:
