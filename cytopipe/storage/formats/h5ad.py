@@ -300,12 +300,12 @@ def read_h5ad(path: Path | str, *, budget: int | None = None) -> AnnData:
     where = str(path)
     with open_hdf5(path, budget=budget) as file:
         _summary(file, where)
-    try:
-        return anndata.read_h5ad(path)
-    except CytopipeError:
-        raise
-    except Exception as error:  # anndata wraps what h5py, pandas and NumPy raise for damaged content
-        raise InputError(f"cannot be read: {_first_line(error)}", where=where) from error
+        try:
+            return anndata.read_h5ad(file.id)  # the file that was surveyed, not opened a second time
+        except CytopipeError:
+            raise
+        except Exception as error:  # anndata wraps what h5py, pandas and NumPy raise for damaged content
+            raise InputError(f"cannot be read: {_first_line(error)}", where=where) from error
 
 
 def _first_line(error: BaseException) -> str:

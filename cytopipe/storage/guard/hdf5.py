@@ -28,6 +28,7 @@ MAX_OBJECTS = 200_000
 MAX_DEPTH = 64
 MAX_CHUNK_BYTES = 1 << 30
 MAX_FINDINGS = 20
+_HELD = 64 << 20  # bytes of a file that is read whole when HDF5 opens it
 _SEARCHED = 1 << 30  # bytes of a file that is searched for damaged heaps: a larger one would be read twice
 _BYTES_PER_TEXT = 64  # a str and a reference to it, without its characters
 _REFERENCE = 16  # bytes of a stored reference to a text: length (4), place in the file (8), number there (4)
@@ -84,7 +85,7 @@ def open_hdf5(
     if Path(path).stat().st_size <= _SEARCHED:
         require_sound_heaps(Path(path))
     try:
-        file = h5py.File(path, "r", locking=False)
+        file = _open(Path(path))
     except OSError as error:
         raise InputError(f"is not a whole HDF5 file: {error}", where=where) from None
     with file:
@@ -108,6 +109,18 @@ def open_hdf5(
                 next="Read it in pieces, or raise the budget if the file is to be trusted.",
             )
         yield file
+
+
+def _open(path: Path) -> h5py.File:
+    """The file, read whole first where it is small.
+
+    A disk that fails does so while nothing is open yet. HDF5 does not survive every error of a read in the
+    middle of its work: it has ended the whole process.
+    """
+    import h5py
+
+    whole = {"driver": "core", "backing_store": False} if path.stat().st_size <= _HELD else {}
+    return h5py.File(path, "r", locking=False, **whole)
 
 
 def read_one_text(path: Path | str, name: str, *, max_bytes: int) -> str:

@@ -29,9 +29,10 @@ def require_sound_heaps(path: Path) -> None:
         With the place of the heap.
     """
     with open_regular(Path(path), follow=True) as stream:
-        if not os.fstat(stream.fileno()).st_size:
+        size = os.fstat(stream.fileno()).st_size
+        if not size:
             return
-        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with mmap.mmap(stream.fileno(), size, access=mmap.ACCESS_READ) as data:
             start = data.find(_SIGNATURE)
             while start >= 0:
                 if not _is_sound(data, start):
