@@ -33,6 +33,7 @@ BENCHMARKS = {
     "screen_reads": "Optical screens: cells with the right barcode, by preset and method",
     "heatmap_flowsom": "FlowSOM: time, memory and agreement beside the Python package",
     "heatmap_checkpoints": "Heat map checkpoints: saving, loading, listing, sharing, drawing",
+    "export_pictures": "Export: pictures, files and galleries beside NumPy and matplotlib",
     "atlas_activity": "Activity: exact moments and permutations",
     "screen_stages": "Screens: alignment, filters and illumination beside SciPy and scikit-image",
     "screen_features": "Screens: measurements of cells beside one object after the other",

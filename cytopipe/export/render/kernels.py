@@ -14,21 +14,23 @@ __all__ = ["boundary_labels", "composite", "grown", "grown_inside"]
 
 
 @njit(cache=True, error_model="numpy")
-def composite(image, low, scale, rgb, indices, first, palette, factor, out):
+def composite(image, low, scale, rgb, indices, first, palette, factor, top, out):
     """Channels added up in their colours, then layers blended over them.
 
     image : (C, Y, X) pixels of any type; low, scale : (C,) float32; rgb : (C, 3) float32
-    indices : (L, Y, X) int32, row of a layer's palette of each pixel; first : (L,) row where it begins
+    indices : (L, Y, X) whole numbers, row of a layer's palette of each pixel
+    first : (L,) row of the palette where that of a layer begins
     palette : (P, 5) float32, red, green, blue, opacity, and what is left to one: at opacity 0 the pixel stays
     as it is, at 1 it is replaced
-    factor, out : the value in 0 to 1 times the factor is written to (Y, X, 3): 255 and uint8 (truncated, as
-    the reference does), or 1 and float32
+    factor, out : the value in 0 to 1 times the factor is written to (3, rows, X), from row `top` on: 255 and
+    uint8 (truncated, as the reference does), or 1 and float32; plane by plane, which the compiler does for
+    many pixels at once
     """
-    n_channels, n_rows, n_columns = image.shape
+    n_channels, _, n_columns = image.shape
     value = np.empty(n_columns, np.float32)
     sums = np.empty((3, n_columns), np.float32)
     zero, one = np.float32(0), np.float32(1)
-    for row in range(n_rows):
+    for row in range(top, top + out.shape[1]):
         sums[:] = zero
         for channel in range(n_channels):
             pixels, below, divisor = image[channel, row], low[channel], scale[channel]
@@ -47,8 +49,12 @@ def composite(image, low, scale, rgb, indices, first, palette, factor, out):
                 line[at] = min(line[at], one)
         for layer in range(indices.shape[0]):
             places, start = indices[layer, row], first[layer]
+            is_clear = palette[start, 3] == zero  # the first row: most pixels of most layers
             for at in range(n_columns):
-                of = start + places[at]
+                place = places[at]
+                if place == 0 and is_clear:
+                    continue
+                of = start + place
                 opacity = palette[of, 3]
                 if opacity >= one:
                     for part in range(3):
@@ -57,10 +63,10 @@ def composite(image, low, scale, rgb, indices, first, palette, factor, out):
                     rest = palette[of, 4]
                     for part in range(3):
                         sums[part, at] = rest * sums[part, at] + opacity * palette[of, part]
-        target = out[row]
-        for at in range(n_columns):
-            for part in range(3):
-                target[at, part] = sums[part, at] * factor
+        for part in range(3):
+            target, line = out[part, row - top], sums[part]
+            for at in range(n_columns):
+                target[at] = line[at] * factor
 
 
 @njit(cache=True)
@@ -73,11 +79,15 @@ def boundary_labels(labels, out):
     for row in range(n_rows):
         here, above, below = labels[row], labels[max(row - 1, 0)], labels[min(row + 1, n_rows - 1)]
         target = out[row]
-        last = n_columns - 1
-        for at in range(n_columns):
+        for at in range(1, n_columns - 1):  # without the ends: the compiler does many pixels at once
             label = here[at]
             differs = (label != above[at]) | (label != below[at])
-            differs |= (label != here[max(at - 1, 0)]) | (label != here[min(at + 1, last)])
+            differs |= (label != here[at - 1]) | (label != here[at + 1])
+            target[at] = label if differs else 0
+        for at in (0, n_columns - 1):
+            label = here[at]
+            differs = (label != above[at]) | (label != below[at])
+            differs |= (label != here[max(at - 1, 0)]) | (label != here[min(at + 1, n_columns - 1)])
             target[at] = label if differs else 0
 
 

@@ -269,7 +269,7 @@ class Layer:
 
     Parameters
     ----------
-    index : ndarray of int32
+    index : ndarray of int32 or uint8
         (Y, X) row of the palette of each pixel.
     palette : ndarray of float32
         (N, 5) red, green, blue, opacity, and one minus opacity.
@@ -286,7 +286,8 @@ def layer_of(index: np.ndarray, colours: Sequence[Sequence[float]]) -> Layer:
     """A layer of (red, green, blue, opacity) by the rows that `index` names."""
     given = np.asarray(colours, np.float64).reshape(-1, 4)
     palette = np.column_stack([given, 1.0 - given[:, 3]]).astype(np.float32)
-    return Layer(np.ascontiguousarray(index, np.int32), palette)
+    kept = index.dtype if index.dtype == np.uint8 else np.int32
+    return Layer(np.ascontiguousarray(index, kept), palette)
 
 
 def _layers(fov: Field, style: Overlay, region: Region, step: int) -> list[Layer]:
@@ -302,13 +303,12 @@ def _layers(fov: Field, style: Overlay, region: Region, step: int) -> list[Layer
 
 def mask_layer(labels: np.ndarray, style: MaskStyle, downsample: int) -> Layer:
     """One colour over cells: all that are there, or those that the style names."""
-    chosen = labels > 0 if style.cells is None else np.isin(labels, list(style.cells)) & (labels > 0)
-    if style.mode == "fill":
-        drawn = chosen.astype(np.int32)
-    else:
-        drawn = (_boundaries(labels) * chosen > 0).astype(np.int32)
-        drawn = _grown(drawn, thickness_at(style.thickness_px, downsample) - 1)
-    return layer_of(drawn, [_CLEAR, (*style.colour, style.opacity)])
+    drawn = (labels if style.mode == "fill" else _boundaries(labels)) > 0
+    if style.cells is not None:
+        drawn &= np.isin(labels, list(style.cells))
+    if style.mode != "fill":
+        drawn = _grown(drawn.view(np.uint8), thickness_at(style.thickness_px, downsample) - 1)
+    return layer_of(drawn.view(np.uint8), [_CLEAR, (*style.colour, style.opacity)])
 
 
 def painted_layers(labels: np.ndarray, style: CellColours, downsample: int) -> list[Layer]:
@@ -361,12 +361,16 @@ def _grown(labels: np.ndarray, times: int, *, cells: np.ndarray | None = None) -
 
 _LEAST_RANGE = float(np.finfo(np.float32).eps)
 """Of contrast limits: where they are equal or inverted, pixels above `low` have the full colour."""
+_BAND = 64
+"""Rows that are drawn at once."""
 
 
 def compose(
     image: np.ndarray, marker_set: MarkerSet, layers: Sequence[Layer], dtype: type = np.uint8
 ) -> np.ndarray:
     """Channels (C, Y, X) in the order of the marker set, and layers over them: (Y, X, 3)."""
+    import cv2
+
     from cytopipe.export.render.kernels import composite
 
     low = [one.low if math.isfinite(one.low) else 0.0 for one in marker_set.channels]
@@ -376,19 +380,27 @@ def compose(
     ]
     scale = [max(over - under, _LEAST_RANGE) for over, under in zip(high, low, strict=True)]
     sizes = [len(layer.palette) for layer in layers]
-    out = np.empty((*image.shape[1:], 3), dtype)
-    composite(
-        image,
+    settings = (
         np.asarray(low, np.float32),
         np.asarray(scale, np.float32),
         np.asarray([one.colour for one in marker_set.channels], np.float32),
-        np.stack([layer.index for layer in layers]) if layers else np.empty((0, 1, 1), np.int32),
-        np.cumsum([0, *sizes[:-1]]).astype(np.int64) if layers else np.empty(0, np.int64),
-        np.concatenate([layer.palette for layer in layers]) if layers else np.zeros((1, 5), np.float32),
-        np.float32(255 if np.dtype(dtype) == np.uint8 else 1),
-        out,
     )
+    indices, first = _stacked([layer.index for layer in layers]), np.cumsum([0, *sizes[:-1]])[: len(sizes)]
+    palette = np.concatenate([layer.palette for layer in layers]) if layers else np.zeros((1, 5), np.float32)
+    factor = np.float32(255 if np.dtype(dtype) == np.uint8 else 1)
+    height, width = image.shape[1:]
+    out = np.empty((height, width, 3), dtype)
+    for top in range(0, height, _BAND):  # a band stays in the cache between the two steps
+        planes = np.empty((3, min(_BAND, height - top), width), dtype)
+        composite(image, *settings, indices, first, palette, factor, top, planes)
+        cv2.merge(planes, out[top : top + _BAND])
     return out
+
+
+def _stacked(indices: Sequence[np.ndarray]) -> np.ndarray:
+    if len(indices) == 1:
+        return indices[0][np.newaxis]
+    return np.stack(indices) if indices else np.empty((0, 1, 1), np.int32)
 
 
 def _all_there(fov: Field, what: str, wanted: Sequence[str], there: Sequence[str]) -> None:

@@ -1,0 +1,211 @@
+"""Pictures of fields of view, files of pictures and galleries, beside the ways they are made elsewhere.
+
+    python -m cytopipe_tests.benchmarks.export_pictures
+
+A field of view has 2048 x 2048 pixels, six channels of uint16 and about 2,100 cells. `NumPy` adds the
+channels up one after the other in float32 and finds outlines by comparing shifted arrays; `the reference's
+way` makes a coloured float64 image of each channel, and outlines by `find_boundaries` of scikit-image. Both
+give the picture of ours within one grey level, which is asserted. Files are encoded from the same picture,
+with resolution and description inside. A gallery shows 100 regions of 256 x 256 pixels, four by three on a
+page, with a caption each. CPU milliseconds are of this process, the least of several, imports and compilation
+before.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from cytopipe.export import (
+    ArrayField,
+    ChannelStyle,
+    GalleryItem,
+    MarkerSet,
+    MaskStyle,
+    draw_scale_bar,
+    encode,
+    pdf_gallery,
+    render_fov_to_array,
+    scale_bar,
+)
+
+SIDE, PITCH = 2048, 44
+NAMES = ("DNA", "CD3", "CD8", "CD20", "CD68", "Ki67")
+COLOURS = ((0, 0, 1), (1, 0, 0), (0, 1, 0), (1, 1, 0), (1, 0, 1), (0, 1, 1))
+OUTLINE = MaskStyle("cell", (1.0, 1.0, 1.0))
+
+
+def main() -> None:
+    """Print the tables."""
+    fov, markers = field_of_view(0), marker_set()
+    pictures(fov, markers)
+    print()
+    files(render_fov_to_array(fov, markers, overlays=[OUTLINE]))
+    print()
+    galleries(fov, markers)
+
+
+def pictures(fov: ArrayField, markers: MarkerSet) -> None:
+    print("| picture | cytopipe, CPU ms | NumPy | the reference's way | NumPy / ours | reference / ours |")
+    print("|---|---|---|---|---|---|")
+    for name, overlays in (("channels", []), ("channels, outlines", [OUTLINE])):
+        ours = render_fov_to_array(fov, markers, overlays=overlays)
+        for other in (by_numpy, by_reference):
+            apart = np.abs(other(fov, markers, bool(overlays)).astype(int) - ours)
+            assert apart.max() <= 1, f"{other.__name__} differs by {apart.max()}"
+        own = cpu_ms(lambda: render_fov_to_array(fov, markers, overlays=overlays), 15)  # noqa: B023
+        plain = cpu_ms(lambda: by_numpy(fov, markers, bool(overlays)))  # noqa: B023
+        reference = cpu_ms(lambda: by_reference(fov, markers, bool(overlays)))  # noqa: B023
+        told = f"{own:.0f} | {plain:.0f} | {reference:.0f} | {plain / own:.1f} | {reference / own:.1f}"
+        print(f"| {name} | {told} |")
+
+
+def files(picture: np.ndarray) -> None:
+    import cv2
+    from PIL import Image
+
+    def pillow() -> bytes:
+        sink = io.BytesIO()
+        Image.fromarray(picture).save(sink, "png")
+        return sink.getvalue()
+
+    def opencv() -> bytes:
+        return cv2.imencode(".png", picture[..., ::-1])[1].tobytes()
+
+    ways: dict[str, Callable[[], bytes]] = {
+        kind: lambda kind=kind: encode(picture, kind, pixel_size_um=0.5)
+        for kind in ("png", "jpeg", "tiff", "pdf")
+    }
+    print("| file | CPU ms | MB |")
+    print("|---|---|---|")
+    for name, make in (ways | {"png by Pillow": pillow, "png by OpenCV": opencv}).items():
+        print(f"| {name} | {cpu_ms(make):.0f} | {len(make()) / 1e6:.1f} |")
+
+
+def galleries(fov: ArrayField, markers: MarkerSet, n_regions: int = 100, side: int = 256) -> None:
+    random = np.random.default_rng(1)
+    corners = random.integers(0, SIDE - side, (n_regions, 2))
+    shown = [
+        render_fov_to_array(fov, markers, region=(y, y + side, x, x + side)) for y, x in corners.tolist()
+    ]
+
+    def ours() -> bytes:
+        bar = scale_bar(side, 0.5)
+        items = (
+            GalleryItem(f"region {number}", ("fov1", "six channels"), draw_scale_bar(one, bar))
+            for number, one in enumerate(shown)
+        )
+        return pdf_gallery(items, title="regions")
+
+    own, other = cpu_ms(ours), cpu_ms(lambda: by_matplotlib(shown), 1)
+    print("| gallery of 100 regions | CPU ms | MB |")
+    print("|---|---|---|")
+    print(f"| cytopipe | {own:.0f} | {len(ours()) / 1e6:.1f} |")
+    print(f"| matplotlib ({other / own:.1f} times) | {other:.0f} | {len(by_matplotlib(shown)) / 1e6:.1f} |")
+
+
+class Stack(ArrayField):
+    """Channels that lie one behind the other, as a reader of files gives them."""
+
+    def read_channels(self, names, region, step):
+        assert tuple(names) == self.channels
+        y0, y1, x0, x1 = region
+        return self.images[names[0]].base[:, y0:y1:step, x0:x1:step]
+
+
+def by_numpy(fov: ArrayField, markers: MarkerSet, outlined: bool) -> np.ndarray:
+    total = np.zeros((*fov.shape, 3), np.float32)
+    for one in markers.channels:
+        level = (fov.images[one.channel].astype(np.float32) - np.float32(one.low)) / np.float32(
+            one.high - one.low
+        )
+        np.clip(level, 0, 1, out=level)
+        for place, part in enumerate(one.colour):
+            if part:
+                total[..., place] += level * np.float32(part)
+    np.clip(total, 0, 1, out=total)
+    if outlined:
+        labels, edges = fov.labels["cell"], np.zeros(fov.shape, bool)
+        across, along = labels[1:] != labels[:-1], labels[:, 1:] != labels[:, :-1]
+        edges[1:] |= across
+        edges[:-1] |= across
+        edges[:, 1:] |= along
+        edges[:, :-1] |= along
+        total[edges & (labels > 0)] = OUTLINE.colour
+    return (total * 255).astype(np.uint8)
+
+
+def by_reference(fov: ArrayField, markers: MarkerSet, outlined: bool) -> np.ndarray:
+    from skimage.segmentation import find_boundaries
+
+    total = np.zeros((*fov.shape, 3))
+    for one in markers.channels:
+        level = np.clip((fov.images[one.channel].astype(float) - one.low) / (one.high - one.low), 0, 1)
+        total += np.dstack([level] * 3) * np.asarray(one.colour)
+    total = np.clip(total, 0, 1)
+    if outlined:
+        labels = fov.labels["cell"]
+        edges = find_boundaries(labels, mode="inner") & (labels > 0)
+        opacity = edges[..., None] * OUTLINE.opacity
+        total = total * (1 - opacity) + np.asarray(OUTLINE.colour) * opacity
+    return (total * 255).astype(np.uint8)
+
+
+def by_matplotlib(shown: list[np.ndarray]) -> bytes:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+    from matplotlib.backends.backend_pdf import PdfPages
+
+    sink = io.BytesIO()
+    with PdfPages(sink) as pages:
+        for start in range(0, len(shown), 12):
+            figure, axes = plt.subplots(4, 3, figsize=(8.27, 11.69))
+            for axis in axes.flat:
+                axis.axis("off")
+            for number, (axis, one) in enumerate(zip(axes.flat, shown[start : start + 12], strict=False)):
+                axis.imshow(one)
+                axis.set_title(f"region {start + number}", fontsize=8)
+            pages.savefig(figure, dpi=300)
+            plt.close(figure)
+    return sink.getvalue()
+
+
+def field_of_view(seed: int) -> ArrayField:
+    """Six channels and round cells on a shaken grid."""
+    random = np.random.default_rng(seed)
+    labels = np.zeros((SIDE, SIDE), np.int32)
+    rows, columns = np.indices((PITCH, PITCH)) - PITCH / 2
+    per_side = SIDE // PITCH
+    for number in range(per_side * per_side):
+        y, x = (place * PITCH for place in divmod(number, per_side))
+        window = labels[y : y + PITCH, x : x + PITCH]
+        window[np.hypot(rows, columns) < random.uniform(14, PITCH / 2)] = number + 1
+    light = random.gamma(2.0, 400.0, (6, per_side * per_side + 1)).astype(np.float32)
+    pixels = np.stack([random.poisson(one[labels] * 0.5 + 20) for one in light]).astype(np.uint16)
+    return Stack("fov1", dict(zip(NAMES, pixels, strict=True)), {"cell": labels})
+
+
+def marker_set() -> MarkerSet:
+    return MarkerSet(
+        "all",
+        tuple(ChannelStyle(name, colour, 20.0, 2000.0) for name, colour in zip(NAMES, COLOURS, strict=True)),
+    )
+
+
+def cpu_ms(work: Callable[[], object], times: int = 5) -> float:
+    """CPU milliseconds of this process, the least of several."""
+    found = []
+    for _ in range(times):
+        start = time.process_time()
+        work()
+        found.append(time.process_time() - start)
+    return 1000 * min(found)
+
+
+if __name__ == "__main__":
+    main()
