@@ -362,8 +362,8 @@ class _Maker:
         if info is None:
             item = self._item(name, roi.fov, file, Whole(), marker_set=marker_set)
             return replace(item, fault=fault or self._faults.get(roi.fov, "there is no such field of view"))
-        region = region_of_roi(asdict(roi), info.shape)
-        points = tuple((float(x), float(y)) for x, y in roi.points) if said.draw_shape else ()
+        region = region_of_roi(roi.box, info.shape)
+        points = roi.geometry if said.draw_shape and roi.is_shape else ()
         place = Box(region, points, roi.closed)
         item = self._item(name, roi.fov, file, place, marker_set=marker_set)
         y0, y1, x0, x1 = region
