@@ -13,6 +13,7 @@ from cytopipe.storage.guard.budget import read_bounded
 __all__ = ["parse_csv", "read_csv"]
 
 MAX_BYTES = 64 << 20
+MAX_ROWS = 1_000_000
 _MOST_FINDINGS = 20
 
 
@@ -43,9 +44,10 @@ def parse_csv(data: bytes, columns: Sequence[str] = (), *, where: str = "") -> l
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError("is not UTF-8", where=where, found=str(error), next="Save it as UTF-8.") from None
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_BYTES))  # states of a mask painter are long
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     findings: list[Finding] = []
-    rows = []
+    rows: list[dict[str, str]] = []
     try:
         header = [name.strip() for name in next(reader, [])]
         if not header:
@@ -77,6 +79,8 @@ def parse_csv(data: bytes, columns: Sequence[str] = (), *, where: str = "") -> l
                     break
                 continue
             rows.append(dict(zip(header, row, strict=True)))
+            if len(rows) > MAX_ROWS:
+                raise InputError(f"has more than {MAX_ROWS:,} rows", where=where)
     except csv.Error as error:
         raise InputError(f"is not CSV: {error}", where=f"{where}:{reader.line_num}") from None
     if findings:
