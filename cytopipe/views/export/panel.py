@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["ExportPanel"]
 
 _OPTIONS = (
-    "mode", "marker_set", "where", "file_format", "downsample", "dpi", "quality", "scale_bar", "bar_um", "output",
+    "mode", "marker_set", "where", "file_format", "downsample", "dpi", "quality", "scale_bar", "bar_um",
+    "output",
 )  # fmt: skip
 _LOGGED = 500  # lines of the log that are shown; the manifest has all of them
 _EVERY_S = 0.2  # between two looks at a running job
@@ -161,10 +163,8 @@ class ExportPanel(anywidget.AnyWidget):
             tell(lambda: self._show(job))
 
     def _follow(self, job: Job, tell: Callable[[Callable[[], None]], None]) -> None:
-        try:
+        with contextlib.suppress(CytopipeError):  # the status holds it
             job.wait()
-        except CytopipeError:
-            pass  # the status holds it
         tell(lambda: self._show(job))
 
     def _show(self, job: Job) -> None:
