@@ -223,7 +223,7 @@ def _control(settings: JobSettings, name: str) -> dict[str, Any]:
     declared, value = type(owner).model_fields[name], getattr(owner, name)
     control = {
         "name": name,
-        "label": name.replace("_", " "),
+        "label": name.replace("_um", " (µm)").replace("_", " "),
         "help": declared.description or "",
         "value": "" if value is None else value,
         "kind": "text",
