@@ -45,8 +45,9 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say only what has to 
 @click.argument("cells", nargs=-1, type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, metavar="FOLDER", help="The folder of checkpoints.")
 @click.option("--recipe", type=FILE, metavar="FILE", help="YAML file with settings and branches.")
-@parameter_options(ReadingSettings, only=("format", "compensate", "layer"))
+@parameter_options(ReadingSettings, only=("format", "compensate", "layer", "missing"))
 @click.option("--columns", metavar="A,B,C", help="Markers that are read [default: all measured ones].")
+@click.option("--metadata", metavar="A,B,C", help="Columns of a table that are properties of cells.")
 @click.option("--markers", metavar="A,B,C", help="Markers that cells are clustered by [default: all].")
 @click.option(
     "--transform",
@@ -62,6 +63,7 @@ def run(
     output: Path,
     recipe: Path | None,
     columns: str | None,
+    metadata: str | None,
     markers: str | None,
     transform: str | None,
     dry_run: bool,
@@ -79,6 +81,7 @@ def run(
     known = _recipe_of(output, recipe)
     chosen = {
         "columns": _names(columns),
+        "metadata": _names(metadata),
         "markers": _names(markers),
         **said(ReadingSettings, given),
     }
@@ -140,7 +143,23 @@ def _workspace(output: Path, recipe: Recipe) -> Workspace:
     return Workspace(output, recipe)
 
 
-def _carry_out(
+def _carry_out(workspace: Workspace, **how: Any) -> int:
+    """As `_carry_out_whole`; Ctrl-C is told with what goes on from there."""
+    from cytopipe.errors import Interrupted
+    from cytopipe.heatmap.workspace import RECIPE
+
+    try:
+        return _carry_out_whole(workspace, **how)
+    except KeyboardInterrupt:
+        if not (workspace.folder / RECIPE).is_file():
+            raise
+        raise Interrupted(
+            "interrupted; checkpoints that were finished are kept",
+            next=f"Go on: cytopipe heatmap run -o {paste(workspace.folder)}",
+        ) from None
+
+
+def _carry_out_whole(
     workspace: Workspace, *, read: bool = False, dry_run: bool = False, quiet: bool = False, new: str = ""
 ) -> int:
     """Read cells where they are to be read, and make what is missing or stale.
@@ -151,6 +170,7 @@ def _carry_out(
         A branch that is added: where it cannot be made, the folder is left as it was.
     """
     from cytopipe.commands.progress import open_display
+    from cytopipe.heatmap.making import require_clusterable
     from cytopipe.heatmap.workspace import Made, Workspace
     from cytopipe.storage.archive import Place
 
@@ -158,15 +178,20 @@ def _carry_out(
     made: list[Made] = []
     with open_display(quiet=quiet) as display:
         display.step("reading cells", 0, 0)
+        dropped = 0
         absent = workspace.archive.receipt(Place("cells.h5ad")) is None
         if (read or absent) and workspace.recipe.cells:
             paths = [Path(os.path.normpath(workspace.folder / one)) for one in workspace.recipe.cells]
             table = workspace.recipe.read(paths)
+            dropped = table.n_dropped
+            require_clusterable(workspace.recipe, workspace.branches, _prepared(workspace, table))
             if dry_run:
                 workspace.__dict__["cells"] = _prepared(workspace, table)
             else:
                 workspace.put_cells(table)
         display.end("reading cells")
+        if dropped:
+            display.say(f"dropped {counted(dropped, 'cell')} in which a marker has no value")
         markers = workspace.cells.markers
         if not quiet:
             display.say(
