@@ -20,8 +20,8 @@ __all__ = ["Grouping", "Labels", "Units", "join_labels", "joint_units", "label_c
 
 MISSING_LABELS = frozenset({"", "nan", "NaN", "None", "<NA>"})
 _STRINGS_AT_ONCE = 100_000
-# Ranks through a table of flags up to so many possible tuples, then by sorting: a table that is far longer than
-# the cells costs more to fill than the cells to sort.
+# Ranks through a table of flags up to so many possible tuples, then by sorting: a table far longer than the
+# cells costs more to fill than the cells to sort.
 _DENSE_KEYS, _FEW_KEYS, _KEYS_PER_CELL = 1 << 27, 1 << 20, 16
 
 
