@@ -25,6 +25,16 @@ _DOOR = {
     "render_crop_to_array": "render.pictures",
     "render_fov_to_array": "render.pictures",
     "render_roi_to_array": "render.pictures",
+    # where they come from
+    "FovInfo": "sources.source",
+    "ImageSource": "sources.source",
+    "open_source": "sources.opening",
+    # files of others
+    "Roi": "rois",
+    "format_marker_sets": "markers",
+    "format_rois": "rois",
+    "read_marker_sets": "markers",
+    "read_rois": "rois",
     # what is made of pictures
     "GalleryItem": "gallery",
     "contact_sheet": "gallery",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cytopipe.errors import BudgetError, CytopipeError, InputError
 from cytopipe.storage.formats.image import Image
-from cytopipe.storage.formats.tiff import TIFF, Tiff, read_tiff
+from cytopipe.storage.formats.tiff import TIFF, Tiff, read_tiff, read_tiff_levels
 
 AXES = ["YX", "CYX", "TYX", "ZYX", "TCYX", "CZYX", "TCZYX"]
 DTYPES = ["uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float64"]
@@ -283,3 +283,36 @@ def test_what_a_tiff_cannot_hold_is_refused_and_nothing_is_written(value, told, 
 def test_an_image_whose_parts_do_not_fit_cannot_be_made(arguments, told):
     with pytest.raises(InputError, match=told):
         Image(*arguments)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"tile": (128, 256), "compression": "zlib", "predictor": True},
+        {"rowsperstrip": 100, "compression": "zstd"},
+        {"tile": (64, 64)},
+        {},
+    ],
+)
+@pytest.mark.parametrize("whole_page_bytes", [1000, 1 << 30])
+def test_a_pyramid_of_others_is_read_in_parts_from_every_level(tmp_path, monkeypatch, how, whole_page_bytes):
+    """Its levels are listed by the first page and are a chain, too: that is no cycle."""
+    monkeypatch.setattr("cytopipe.storage.formats.tiff._WHOLE_PAGE_BYTES", whole_page_bytes)
+    pixels = np.random.default_rng(0).integers(0, 60_000, (3, 300, 410), dtype=np.uint16)
+    path = tmp_path / "pyramid.ome.tif"
+    told = {"axes": "CYX", "Channel": {"Name": ["a", "b", "c"]}}
+    for axis in "XY":
+        told |= {f"PhysicalSize{axis}": 650.0, f"PhysicalSize{axis}Unit": "nm"}
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(pixels, subifds=2, metadata=told, photometric="minisblack", **how)
+        for step in (2, 4):
+            file.write(pixels[:, ::step, ::step], subfiletype=1, photometric="minisblack", **how)
+    found = read_tiff_levels(path)
+    assert found.told == {"channel_names": ("a", "b", "c"), "pixel_size_um": (0.65, 0.65)}
+    assert [level.shape for level in found.levels] == [(3, 300, 410), (3, 150, 205), (3, 75, 103)]
+    for step, level in zip((1, 2, 4), found.levels, strict=True):
+        truth = pixels[:, ::step, ::step]
+        whole = (0, truth.shape[1], 0, truth.shape[2])
+        for y0, y1, x0, x1 in [whole, (63, 65, 20, 100), (70, 75, 99, 103)]:
+            np.testing.assert_array_equal(np.asarray(level[1, y0:y1, x0:x1]), truth[1, y0:y1, x0:x1])
+    np.testing.assert_array_equal(read_tiff(path).load(), pixels)

@@ -11,20 +11,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from cytopipe.errors import InputError
-from cytopipe.export.sources.folders import folders_in, masks_by_field, tiffs_in
+from cytopipe.export.sources.folders import folders_in, mask_folder, masks_by_field, natural, tiffs_in
 from cytopipe.export.sources.planes import Plane
-from cytopipe.export.sources.source import ImageSource, Planes, natural
+from cytopipe.export.sources.source import ImageSource, Planes
 
 __all__ = ["ArkSource"]
 
 _IMAGE_FOLDERS = ("image_data", "images", "fovs")
-_MASK_FOLDERS = (
-    "segmentation/deepcell_output",
-    "segmentation/cellpose_output",
-    "segmentation",
-    "deepcell_output",
-    "masks",
-)
 
 
 class ArkSource(ImageSource):
@@ -52,14 +45,13 @@ class ArkSource(ImageSource):
             raise InputError(
                 "holds no field of view", where=str(self.path), expected="folders with a TIFF for each marker"
             )
-        self._masks = masks_by_field(_mask_folder(self.path, images, masks), self._names)
+        places = [self.path] if images != self.path else [self.path, self.path.parent]
+        self._masks = masks_by_field(mask_folder(places, masks), self._names)
 
     @classmethod
     def is_at(cls, path: Path) -> bool:
         """Whether a path looks like it."""
-        if not path.is_dir():
-            return False
-        return any(_tiffs_of_field(folder) for folder in folders_in(_images(path)).values())
+        return path.is_dir() and any(_tiffs_of_field(one) for one in folders_in(_images(path)).values())
 
     def fov_names(self) -> tuple[str, ...]:
         return self._names
@@ -79,13 +71,3 @@ def _tiffs_of_field(folder: Path) -> dict[str, Path]:
     if (files := tiffs_in(folder)) or len(below := folders_in(folder)) != 1:
         return files
     return tiffs_in(*below.values())
-
-
-def _mask_folder(path: Path, images: Path, given: Path | None) -> Path | None:
-    if given is not None:
-        if not given.is_dir():
-            raise InputError("is no folder of masks", where=str(given))
-        return given
-    places = [path, images.parent] if images != path else [path, path.parent]
-    found = (place / name for place in places for name in _MASK_FOLDERS)
-    return next((folder for folder in found if folder.is_dir() and tiffs_in(folder)), None)

@@ -8,7 +8,16 @@ from pathlib import Path
 
 from cytopipe.errors import Finding, InputError
 
-__all__ = ["folders_in", "masks_by_field", "stem_of", "tiffs_in"]
+__all__ = ["entries", "folders_in", "mask_folder", "masks_by_field", "natural", "stem_of", "tiffs_in"]
+
+MASK_FOLDERS = (
+    "segmentation/deepcell_output",
+    "segmentation/cellpose_output",
+    "segmentation",
+    "deepcell_output",
+    "masks",
+)
+"""Where masks are looked for, beside the images or below them."""
 
 _TIFF = re.compile(r"(.+?)(?:\.ome)?\.tiff?", re.IGNORECASE)
 
@@ -21,7 +30,7 @@ def stem_of(name: str) -> str | None:
 
 def folders_in(folder: Path) -> dict[str, Path]:
     """Folders by name, sorted."""
-    return {one.name: one for one in _entries(folder) if one.is_dir() and not one.name.startswith(".")}
+    return {one.name: one for one in entries(folder) if one.is_dir()}
 
 
 def tiffs_in(folder: Path) -> dict[str, Path]:
@@ -34,7 +43,7 @@ def tiffs_in(folder: Path) -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     faults = []
-    for one in _entries(folder):
+    for one in entries(folder):
         stem = stem_of(one.name)
         if stem is None or one.is_dir():
             continue
@@ -53,6 +62,16 @@ def tiffs_in(folder: Path) -> dict[str, Path]:
     return found
 
 
+def mask_folder(places: Sequence[Path], given: Path | None) -> Path | None:
+    """The folder of the masks: `given`, or the first of `MASK_FOLDERS` in `places` that holds a TIFF."""
+    if given is not None:
+        if not given.is_dir():
+            raise InputError("is no folder of masks", where=str(given))
+        return given
+    found = (place / name for place in places for name in MASK_FOLDERS)
+    return next((folder for folder in found if folder.is_dir() and tiffs_in(folder)), None)
+
+
 def masks_by_field(folder: Path | None, fovs: Sequence[str]) -> dict[str, dict[str, Path]]:
     """Masks ``<fov>_<mask>.tiff`` of each field; ``<fov>.tiff`` is named ``cell``.
 
@@ -68,8 +87,18 @@ def masks_by_field(folder: Path | None, fovs: Sequence[str]) -> dict[str, dict[s
     return found
 
 
-def _entries(folder: Path) -> list[Path]:
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, sorted."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(one for one in folder.iterdir() if not one.name.startswith("."))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(folder)) from None
+
+
+def natural(names: Sequence[str] | dict[str, Path]) -> tuple[str, ...]:
+    """Sorted so that fov2 stands before fov10."""
+
+    def key(name: str) -> list[tuple[int, int | str]]:
+        return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.findall(r"\d+|\D+", name)]
+
+    return tuple(sorted(names, key=lambda name: (key(name), name)))

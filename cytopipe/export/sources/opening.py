@@ -10,6 +10,11 @@ from cytopipe.export.sources.source import ImageSource
 __all__ = ["KINDS", "open_source"]
 
 KINDS = {
+    "steinbock": "img/*.tiff with panel.csv and masks/*.tiff",
+    "mcmicro": "registration/*.ome.tif with markers.csv and segmentation/<method>-<sample>/cell.ome.tif",
+    "spatialdata": "a zarr store of spatialdata, with images and labels",
+    "ome-zarr": "an OME-Zarr image or plate, or a folder of them",
+    "ome-tiff": "<fov>.ome.tif with all channels, one or a folder of them; masks in masks/<fov>_<mask>.tiff",
     "ark": "a folder for each field of view with a TIFF for each marker; masks in a segmentation folder",
 }
 """Layouts that are read, with what they look like."""
@@ -52,9 +57,17 @@ def open_source(
 
 
 def _class(kind: str) -> type[ImageSource]:
-    from cytopipe.export.sources.ark import ArkSource
+    from cytopipe.export.sources import ark, stacks, zarrs
 
-    return {"ark": ArkSource}[kind]
+    classes = (
+        ark.ArkSource,
+        stacks.McmicroSource,
+        stacks.OmeTiffSource,
+        stacks.SteinbockSource,
+        zarrs.OmeZarrSource,
+        zarrs.SpatialDataSource,
+    )
+    return next(one for one in classes if one.kind == kind)
 
 
 def _found(path: Path) -> str:

@@ -6,6 +6,7 @@ Files are read by the formats of `cytopipe.storage`, which survey what they decl
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,38 +17,61 @@ import numpy as np
 from cytopipe.errors import InputError
 from cytopipe.storage.manifest import walk_files
 
-__all__ = ["Plane", "Pyramid", "stamp_of"]
+__all__ = ["OpenImage", "Plane", "Pyramid", "open_image", "planes_of", "stamp_of"]
 
 _OPEN_IMAGES = 256
+_HEADS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 
 
 @dataclass(frozen=True)
 class Plane:
-    """A (Y, X) plane of an image file.
+    """A (Y, X) plane of an image.
 
     Parameters
     ----------
     path : Path
-        A TIFF.
-    index : int
-        Along the channels.
+        A TIFF, or the folder of an OME-Zarr image.
+    index : int, optional
+        Along the channels; by default the image has one.
     """
 
     path: Path
-    index: int = 0
+    index: int | None = None
 
     def open(self) -> Pyramid:
         """Its levels; the file is surveyed, its pixels are not read."""
-        levels, size = _levels(self.path, stamp_of(self.path))
-        n_channels = levels[0].shape[0]
-        if self.index >= n_channels:
+        image = open_image(self.path)
+        if self.index is None and image.n_channels != 1:
             raise InputError(
-                "has fewer channels than its table names",
-                where=str(self.path),
-                expected=f"at least {self.index + 1}",
-                found=str(n_channels),
+                "holds more than one channel", where=str(self.path), expected="1", found=str(image.n_channels)
             )
-        return Pyramid(levels, self.index, size)
+        return Pyramid(image.levels, self.index or 0, square(image.pixel_size_um, self.path))
+
+
+@dataclass(frozen=True)
+class OpenImage:
+    """An image file that was surveyed, with lazy pixels.
+
+    Parameters
+    ----------
+    levels : tuple of array-like
+        (C, Y, X) each, from the finest to the coarsest.
+    channel_names : tuple of str
+        Empty where the file does not say them.
+    pixel_size_um : (float, float) or None
+        Height and width.
+    labels : tuple of str
+        Label images below an OME-Zarr image.
+    """
+
+    levels: tuple[Any, ...]
+    channel_names: tuple[str, ...]
+    pixel_size_um: tuple[float, float] | None
+    labels: tuple[str, ...] = ()
+
+    @property
+    def n_channels(self) -> int:
+        return int(self.levels[0].shape[0])
 
 
 @dataclass(frozen=True)
@@ -74,7 +98,9 @@ class Pyramid:
 
     @property
     def dtype(self) -> np.dtype:
-        return np.dtype(self.levels[0].dtype).newbyteorder("=")
+        """In the byte order of the machine; half floats and bits are widened, which no renderer takes."""
+        kept = np.dtype(self.levels[0].dtype).newbyteorder("=")
+        return {"f2": np.dtype("f4"), "b1": np.dtype("u1")}.get(kept.str[1:], kept)
 
     def read(self, box: tuple[int, int, int, int], step: int) -> np.ndarray:
         """(Y, X) every `step`-th pixel of a box, from the coarsest level that has pixels at these places."""
@@ -82,6 +108,8 @@ class Pyramid:
         level, factor = self._sufficient(step, y0, x0)
         top, left = y0 // factor, x0 // factor
         part = np.asarray(level[self.index, top : -(-y1 // factor), left : -(-x1 // factor)])
+        if hasattr(level, "release"):
+            level.release()
         return _repeated(part[:: step // factor, :: step // factor], box, step)
 
     def _sufficient(self, step: int, y0: int, x0: int) -> tuple[Any, int]:
@@ -108,28 +136,105 @@ def _repeated(part: np.ndarray, box: tuple[int, int, int, int], step: int) -> np
     return np.pad(part, [(0, n) for n in short], mode="edge") if any(short) else part
 
 
+# ---------------------------------------------------------------------- files
+
+
+def planes_of(path: Path, names: Sequence[str] = (), *, table: str = "") -> dict[str, Plane]:
+    """Every channel of an image, by name.
+
+    Parameters
+    ----------
+    path : Path
+    names : sequence of str, optional
+        As a table beside the images has them; by default those in the file.
+    table : str
+        Of these names, for messages.
+
+    Raises
+    ------
+    InputError
+        The table has another number of names than the image has channels.
+    """
+    image = open_image(path)
+    if names and len(names) != image.n_channels:
+        raise InputError(
+            "has another number of channels than its table has names",
+            where=str(path),
+            expected=f"{len(names)}, as in {table}",
+            found=str(image.n_channels),
+            next="Give the table that belongs to the image.",
+        )
+    given = names or image.channel_names or [""] * image.n_channels
+    return {name: Plane(path, at) for at, name in enumerate(_apart(given))}
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names that differ: the second ``DNA`` is ``DNA (2)``, a channel without a name says which it is."""
+    found: list[str] = []
+    for at, name in enumerate(names, 1):
+        kept = one = name.strip() or f"channel {at}"
+        times = 1
+        while one in found:
+            times += 1
+            one = f"{kept} ({times})"
+        found.append(one)
+    return found
+
+
+def open_image(path: Path) -> OpenImage:
+    """Open a TIFF or an OME-Zarr image; it is not surveyed again while it is the same file.
+
+    Raises
+    ------
+    InputError, RefusedError, BudgetError
+        It cannot be read, or is a series of times or depths.
+    """
+    return _opened(path, _stamp_of_head(path))
+
+
 @lru_cache(_OPEN_IMAGES)
-def _levels(path: Path, stamp: str) -> tuple[tuple[Any, ...], float | None]:
-    """Levels and pixel size of an image file of this stamp."""
-    from cytopipe.storage.formats.tiff import read_tiff
+def _opened(path: Path, stamp: str) -> OpenImage:
+    if path.is_dir():
+        from cytopipe.storage.formats.ome_zarr import read_ome_zarr_levels
 
-    image = read_tiff(path)
-    return (_stack(image.pixels, image.axes, path),), square(image.pixel_size_um, path)
+        found = read_ome_zarr_levels(path)
+        names, size, labels = found.channel_names, found.pixel_size_um, found.labels
+    else:
+        from cytopipe.storage.formats.tiff import read_tiff_levels
+
+        found = read_tiff_levels(path)
+        names, size, labels = found.told.get("channel_names", ()), found.told.get("pixel_size_um"), ()
+    levels = tuple(_stacked(level, found.axes, path) for level in found.levels)
+    if np.dtype(levels[0].dtype).kind not in "buif":
+        raise InputError(
+            "has pixels of a type that is not read here",
+            where=str(path),
+            expected="integers or real numbers",
+            found=str(levels[0].dtype),
+        )
+    if 0 in levels[0].shape:
+        raise InputError("has no pixels", where=str(path), found=f"shape {tuple(levels[0].shape)}")
+    return OpenImage(levels, names, size, labels)
 
 
-def _stack(pixels: Any, axes: str, path: Path) -> Any:
+def _stacked(pixels: Any, axes: str, path: Path) -> Any:
     """Pixels as (C, Y, X); further axes have to have length 1."""
-    if axes == "CYX":
-        return pixels
-    return Stacked(pixels, axes, path)
+    if len(axes) != len(pixels.shape) or not axes.endswith("YX") or not set(axes) <= set("TCZYX"):
+        raise InputError(
+            "has axes that are not read here",
+            where=str(path),
+            expected="a part of TCZYX that ends with YX",
+            found=f"{axes} of shape {tuple(pixels.shape)}",
+        )
+    return pixels if axes == "CYX" else _Stack(pixels, axes, path)
 
 
-class Stacked:
-    """Lazy pixels of other axes as (C, Y, X): times and depths count as channels only where there is one."""
+class _Stack:
+    """Lazy pixels of other axes as (C, Y, X)."""
 
     def __init__(self, pixels: Any, axes: str, path: Path) -> None:
-        further = [n for axis, n in zip(axes, pixels.shape, strict=True) if axis in "TZ"]
-        if any(n > 1 for n in further):
+        sizes = dict(zip(axes, pixels.shape, strict=True))
+        if max(sizes.get("T", 1), sizes.get("Z", 1)) > 1:
             raise InputError(
                 "is a series of times or depths, which is not exported",
                 where=str(path),
@@ -137,13 +242,16 @@ class Stacked:
                 found=f"{axes} of shape {tuple(pixels.shape)}",
             )
         self.pixels, self.axes, self.dtype = pixels, axes, pixels.dtype
-        channels = pixels.shape[axes.index("C")] if "C" in axes else 1
-        self.shape = (channels, *pixels.shape[-2:])
+        self.shape = (sizes.get("C", 1), *pixels.shape[-2:])
 
     def __getitem__(self, key: tuple) -> np.ndarray:
         channel, *rest = key
         inside = tuple(channel if axis == "C" else 0 for axis in self.axes[:-2])
         return self.pixels[(*inside, *rest)]
+
+    def release(self) -> None:
+        if hasattr(self.pixels, "release"):
+            self.pixels.release()
 
 
 def square(size_um: tuple[float, float] | None, path: Path) -> float | None:
@@ -151,6 +259,10 @@ def square(size_um: tuple[float, float] | None, path: Path) -> float | None:
     if size_um is None:
         return None
     height, width = size_um
+    if not (0 < height < 1e9 and 0 < width < 1e9):
+        raise InputError(
+            "has a pixel size that is not possible", where=str(path), found=f"{height} x {width}"
+        )
     if abs(height - width) > 1e-3 * max(height, width):
         raise InputError(
             "has pixels that are not square",
@@ -162,16 +274,30 @@ def square(size_um: tuple[float, float] | None, path: Path) -> float | None:
     return width
 
 
+# ---------------------------------------------------------------------- stamps
+
+
 def stamp_of(path: Path) -> str:
     """Size and time of change of a file; of a folder, a digest of those of all its files."""
+    if not path.is_dir():
+        return _stamp_of_head(path)
+    digest = hashlib.sha256()
+    try:
+        for relative, entry in sorted(walk_files(path), key=lambda pair: pair[0]):
+            facts = entry.stat(follow_symlinks=False)
+            digest.update(f"{relative}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None
+    return digest.hexdigest()
+
+
+def _stamp_of_head(path: Path) -> str:
+    """The same, of a folder's metadata alone: whether it is still the image that was opened."""
     try:
         facts = path.stat()
         if not path.is_dir():
             return f"{facts.st_size} {facts.st_mtime_ns}"
-        digest = hashlib.sha256()
-        for relative, entry in sorted(walk_files(path), key=lambda pair: pair[0]):
-            facts = entry.stat(follow_symlinks=False)
-            digest.update(f"{relative}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode())
-        return digest.hexdigest()
+        heads = [(path / name).stat() for name in _HEADS if (path / name).is_file()]
+        return " ".join(f"{one.st_ino} {one.st_mtime_ns}" for one in (facts, *heads))
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}", where=str(path)) from None

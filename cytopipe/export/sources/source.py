@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -222,7 +222,7 @@ class ImageSource(ABC):
         digest = hashlib.sha256(f"{self.kind}\0{fov}\0{self.describe(fov).pixel_size_um}".encode())
         stamps = {path: stamp_of(path) for path in {plane.path for _, plane in wanted}}
         for name, plane in wanted:
-            digest.update(f"\0{name}\0{plane.path.name}\0{plane.index}\0{stamps[plane.path]}".encode())
+            digest.update(f"\0{name}\0{plane.path.name}\0{plane.index or 0}\0{stamps[plane.path]}".encode())
         return digest.hexdigest()[:32]
 
     def field(self, fov: str) -> SourceField:
@@ -379,13 +379,3 @@ def _no_labels(where: str, found: str) -> InputError:
         found=found,
         next="Give the label image, not the intensities or probabilities.",
     )
-
-
-def natural(names: Iterator[str] | Sequence[str]) -> tuple[str, ...]:
-    """Sorted so that fov2 stands before fov10."""
-    import re
-
-    def key(name: str) -> list[tuple[int, int | str]]:
-        return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.findall(r"\d+|\D+", name)]
-
-    return tuple(sorted(names, key=lambda name: (key(name), name)))

@@ -45,13 +45,24 @@ __all__ = [
     "OME_ZARR",
     "LaidOut",
     "OmeZarr",
+    "OmeZarrLevels",
     "omero_windows",
     "read_files",
+    "read_group",
     "read_ome_zarr",
+    "read_ome_zarr_levels",
     "read_plate_fields",
 ]
 
 _OURS = "cytopipe"  # attributes of our own, beside those of NGFF
+_MICROMETRES = {
+    "micrometer": 1.0,
+    "nanometer": 1e-3,
+    "millimeter": 1e3,
+    "centimeter": 1e4,
+    "meter": 1e6,
+    "angstrom": 1e-4,
+}
 _WINDOW_SAMPLES = 1 << 18  # intensities of a channel from which its window is made
 
 
@@ -367,6 +378,79 @@ def read_ome_zarr(path: Path | str, *, level: int = 0, complete: bool = True) ->
     return Image(**{**vars(image), "labels": labels})
 
 
+@dataclass(frozen=True)
+class OmeZarrLevels:
+    """An OME-Zarr image or label image with its pyramid.
+
+    Parameters
+    ----------
+    levels : tuple of zarr.Array
+        From the finest to the coarsest.
+    axes : str
+        A part of TCZYX.
+    channel_names : tuple of str
+        Empty where they are not told.
+    pixel_size_um : (float, float) or None
+        Of the finest level.
+    labels : tuple of str
+        Names of the label images below it, in ``labels/<name>``.
+    """
+
+    levels: tuple[Any, ...]
+    axes: str
+    channel_names: tuple[str, ...]
+    pixel_size_um: tuple[float, float] | None
+    labels: tuple[str, ...]
+
+
+def read_ome_zarr_levels(path: Path | str) -> OmeZarrLevels:
+    """Open an OME-Zarr image or label image with all levels, for reading parts of it.
+
+    Absent chunks hold the fill value, and labels may have 64 bits.
+
+    Raises
+    ------
+    InputError, RefusedError, BudgetError
+        As :func:`read_ome_zarr`.
+    """
+    path = Path(path)
+    survey_zarr(path)
+    attributes = _attributes(path)[1]
+    try:
+        n_levels = len(attributes["multiscales"][0]["datasets"])
+    except (KeyError, IndexError, TypeError) as error:
+        raise InputError(f"is no OME-Zarr image that can be read: {error!r}", where=str(path)) from None
+    heads = [_head(path, attributes, level) for level in range(n_levels)]
+    labels = path / "labels"
+    names = _attributes(labels)[1].get("labels", []) if labels.is_dir() else []
+    for name in names:
+        _below(labels, name)
+    _, axes, channels, size = heads[0]
+    return OmeZarrLevels(tuple(head[0] for head in heads), axes, channels, size, tuple(names))
+
+
+def read_group(path: Path | str) -> dict[str, Any]:
+    """Attributes of a zarr group of version 2 or 3, whatever they mean; empty where it has none.
+
+    Raises
+    ------
+    InputError
+        It is no zarr group.
+    """
+    path = Path(path)
+    if (path / "zarr.json").is_file():
+        attributes = read_json(path / "zarr.json").get("attributes", {})
+    elif (path / ".zattrs").is_file():
+        attributes = read_json(path / ".zattrs")
+    elif (path / ".zgroup").is_file():
+        attributes = {}
+    else:
+        attributes = None
+    if not isinstance(attributes, dict):
+        raise InputError("is not a zarr group", where=str(path))
+    return attributes
+
+
 def read_files(path: Path) -> dict[str, list[str]]:
     """The files that an image was put together from, with the channels of each; empty where it was one."""
     name = "zarr.json" if (path / "zarr.json").is_file() else ".zattrs"
@@ -389,30 +473,45 @@ def omero_windows(path: Path) -> list[tuple[float, float]]:
 
 
 def _read_image(path: Path, level: int) -> Image:
+    _, attributes = _attributes(path)
+    pixels, axes, names, size = _head(path, attributes, level)
+    try:
+        colors = tuple(str(one["color"]) for one in attributes["omero"]["channels"]) if names else ()
+        return Image(pixels, axes, names, colors, size, "image-label" in attributes)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"is no OME-Zarr image that can be read: {error!r}", where=str(path)) from None
+
+
+def _head(path: Path, attributes: dict[str, Any], level: int) -> tuple[Any, str, tuple, tuple | None]:
+    """Lazy pixels, axes, names of the channels, and pixel size of a level."""
     import zarr
 
-    _, attributes = _attributes(path)
     try:
         multiscale = attributes["multiscales"][0]
         axes = "".join(axis["name"].upper() for axis in multiscale["axes"])
         dataset = multiscale["datasets"][level]
-        scale = next(one["scale"] for one in dataset["coordinateTransformations"] if one["type"] == "scale")
-        measured = all(axis.get("unit") == "micrometer" for axis in multiscale["axes"][-2:])
         pixels = zarr.open_array(_below(path, dataset["path"]), mode="r")
         channels = (attributes.get("omero") or {}).get("channels", [])
         named = "C" in axes and len(channels) == pixels.shape[axes.index("C")]
-        return Image(
-            pixels,
-            axes,
-            tuple(str(channel.get("label", "")) for channel in channels) if named else (),
-            tuple(str(channel["color"]) for channel in channels) if named else (),
-            (float(scale[-2]), float(scale[-1])) if measured else None,
-            "image-label" in attributes,
-        )
-    except (KeyError, IndexError, TypeError, ValueError, StopIteration, FileNotFoundError) as error:
+        names = tuple(str(channel.get("label", "")) for channel in channels) if named else ()
+        return pixels, axes, names, _pixel_size(multiscale, dataset)
+    except (KeyError, IndexError, TypeError, ValueError, StopIteration, AttributeError, OSError) as error:
         if isinstance(error, CytopipeError):
             raise
         raise InputError(f"is no OME-Zarr image that can be read: {error!r}", where=str(path)) from None
+
+
+def _pixel_size(multiscale: Mapping, dataset: Mapping) -> tuple[float, float] | None:
+    """Height and width in micrometres: the scale of the level times that of all levels."""
+    units = [_MICROMETRES.get(axis.get("unit")) for axis in multiscale["axes"][-2:]]
+    scale = next(one["scale"] for one in dataset["coordinateTransformations"] if one["type"] == "scale")
+    if not all(units):
+        return None
+    sizes = [float(n) * unit for n, unit in zip(scale[-2:], units, strict=True)]
+    for one in multiscale.get("coordinateTransformations") or ():
+        if one.get("type") == "scale" and "output" not in one:  # spatialdata keeps other spaces here
+            sizes = [size * float(n) for size, n in zip(sizes, one["scale"][-2:], strict=True)]
+    return sizes[0], sizes[1]
 
 
 def _below(folder: Path, relative: object) -> Path:

@@ -12,7 +12,8 @@ opens it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,15 +27,19 @@ from cytopipe.storage.guard.budget import declared_bytes, require_budget
 from cytopipe.storage.guard.tiff import survey_tiff
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile
+    from tifffile import TiffFile, TiffPage
 
-__all__ = ["TIFF", "Tiff", "TiffPixels", "read_tiff"]
+__all__ = ["TIFF", "Tiff", "TiffLevels", "TiffPixels", "read_tiff", "read_tiff_levels"]
 
 _CLASSIC_BYTES = (1 << 32) - (32 << 20)  # of pixels that a TIFF with 32-bit offsets holds for certain
 _LAZY = 1 << 62  # bytes that all pages together may declare: they are never in memory together
 _ROWS_PER_STRIP = 256
 _COMPRESSIONS = {"zlib": {"level": 1}, "zstd": {"level": 3}, None: None}
 _AXES_KEY, _LABELS_KEY = "cytopipe.axes", "cytopipe.is_labels"
+_WHOLE_PAGE_BYTES = (
+    64 << 20
+)  # smaller pages are decoded whole, of larger ones only the tiles that are asked for
+_MICROMETRES = {"µm": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6, "Å": 1e-4, "pm": 1e-6}
 _MOST_CHANNELS_LAST = 8  # a plain (Y, X, C) stack has at most so many channels
 
 
@@ -142,33 +147,73 @@ def read_tiff(path: Path | str, *, axes: str | None = None, budget: int | None =
         As :func:`cytopipe.storage.guard.tiff.survey_tiff`; and InputError where the axes are not known, or
         the file holds several images.
     """
+    found = _read_levels(Path(path), axes, largest_page=budget, finest_only=True)
+    return Image(found.levels[0], found.axes, **found.told)
+
+
+@dataclass(frozen=True)
+class TiffLevels:
+    """A TIFF with its pyramid.
+
+    Parameters
+    ----------
+    levels : tuple of array-like
+        Lazy pixels, from the finest to the coarsest.
+    axes : str
+        Of each of them: a part of TCZYX in that order.
+    told : mapping
+        What the file says: ``channel_names``, ``channel_colors``, ``pixel_size_um`` and ``is_labels`` as in
+        :class:`Image`, each where it is known.
+    """
+
+    levels: tuple[Any, ...]
+    axes: str
+    told: Mapping[str, Any]
+
+
+def read_tiff_levels(path: Path | str, *, axes: str | None = None) -> TiffLevels:
+    """Open a TIFF with all levels of its pyramid (SubIFDs), for reading parts of it.
+
+    Pages may be larger than memory where they are tiled: what is decoded is counted when it is read. Pixels
+    may be of any type, labels of 64 bits as well.
+
+    Parameters and errors as in :func:`read_tiff`.
+    """
+    return _read_levels(Path(path), axes, largest_page=_LAZY, finest_only=False)
+
+
+def _read_levels(path: Path, axes: str | None, *, largest_page: int | None, finest_only: bool) -> TiffLevels:
     import tifffile
 
-    path = Path(path)
     identity = _identity(path)
     largest = max((page.declared_bytes for page in survey_tiff(path, budget=_LAZY)), default=0)
-    require_budget(largest, budget, what="a page", where=str(path))
+    require_budget(largest, largest_page, what="a page", where=str(path))
     try:
         with tifffile.TiffFile(path, _multifile=False) as file:
             if len(file.series) != 1:
                 raise InputError(f"holds {len(file.series)} images", where=str(path), expected="one")
-            series = file.series[0]
             told = _described(file)
-            file_axes = _axes_in_file(series.axes, series.shape, axes, str(path))
-            sizes = dict(zip(file_axes, series.shape, strict=True))
-            ours = told.pop("axes", "")
-            if ours and set(file_axes) <= set(ours):  # tifffile leaves out dimensions of length 1
-                file_axes = ours
-            shape = tuple(sizes.get(axis, 1) for axis in file_axes)
-            n_leading = len(file_axes) - _page_dims(shape, series)
-            pixels = _mapped(path, series, shape, file_axes)
-            if pixels is None:
-                pixels = TiffPixels(path, shape, file_axes, series.dtype, n_leading, identity)
+            ours, levels, in_order = told.pop("axes", ""), [], ""
+            for level, series in enumerate(file.series[0].levels[: 1 if finest_only else None]):
+                file_axes = _axes_in_file(series.axes, series.shape, axes, str(path))
+                sizes = dict(zip(file_axes, series.shape, strict=True))
+                if ours and set(file_axes) <= set(ours):  # tifffile leaves out dimensions of length 1
+                    file_axes = ours
+                shape = tuple(sizes.get(axis, 1) for axis in file_axes)
+                if level and _ordered(file_axes) != in_order:
+                    break  # a thumbnail
+                n_leading = len(file_axes) - _page_dims(shape, series)
+                pixels = _mapped(path, series, shape, file_axes)
+                if pixels is None:
+                    pixels = TiffPixels(path, shape, file_axes, series.dtype, n_leading, identity, level)
+                levels.append(pixels)
+                in_order = _ordered(file_axes)
             _require_same(path, identity)
+            n_channels = levels[0].shape[in_order.index("C")] if "C" in in_order else None
             for name in ("channel_names", "channel_colors"):
-                if len(told.get(name, ())) != dict(zip(file_axes, shape, strict=True)).get("C"):
+                if len(told.get(name, ())) != n_channels:
                     told.pop(name, None)
-            return Image(pixels, _ordered(file_axes), **told)
+            return TiffLevels(tuple(levels), in_order, told)
     except (InputError, ReplacedError):
         raise
     except (ValueError, TypeError, LookupError, AttributeError, OSError, RuntimeError, SyntaxError) as error:
@@ -208,6 +253,8 @@ class TiffPixels:
     identity : tuple
         Which file the path named when it was opened. A file that was replaced meanwhile is an error: pages of
         two versions are never mixed.
+    level : int, default 0
+        Of the pyramid.
 
     Attributes
     ----------
@@ -224,8 +271,10 @@ class TiffPixels:
         dtype,
         n_leading: int,
         identity: tuple[int, ...] | None,
+        level: int = 0,
     ) -> None:
         self.path, self.file_shape, self.n_leading, self._identity = path, file_shape, n_leading, identity
+        self.level = level
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self._order = tuple(file_axes.index(axis) for axis in _ordered(file_axes))
         self.shape = tuple(file_shape[at] for at in self._order)
@@ -261,21 +310,35 @@ class TiffPixels:
         places = product(*[range(len(one)) for one in wanted[:n]])
         for place, index in zip(places, product(*wanted[:n]), strict=True):
             page = int(np.ravel_multi_index(index, self.file_shape[:n])) if n else 0
-            out[place] = self._page(page)[inside]
+            out[place] = self._part(page, inside)
         return out
 
-    def _page(self, number: int) -> np.ndarray:
-        import tifffile
+    def release(self) -> None:
+        """Forget the page that was decoded last."""
+        self._last = None
 
+    def _part(self, number: int, inside: tuple[slice, ...]) -> np.ndarray:
+        """A part of one page; of a large one without decoding the rest."""
         last = self._last
         if last is not None and last[0] == number:
-            return last[1]
+            return last[1][inside]
+        shape = self.file_shape[self.n_leading :]
+        if len(shape) == 2 and declared_bytes(shape, self.dtype.itemsize) > _WHOLE_PAGE_BYTES:
+            return self._decoded(number, lambda page: _segments(page, *inside, str(self.path)))
+        require_budget(declared_bytes(shape, self.dtype.itemsize), None, what="a page", where=str(self.path))
+        values = self._decoded(number, lambda page: page.asarray().reshape(shape))
+        self._last = (number, values)
+        return values[inside]
+
+    def _decoded(self, number: int, decode: Callable[[TiffPage], np.ndarray]) -> np.ndarray:
+        import tifffile
+
         try:
             with tifffile.TiffFile(self.path, _multifile=False) as file:
-                page = file.series[0].pages[number]
+                page = file.series[0].levels[self.level].pages[number]
                 if page is None:
                     raise InputError(f"page {number + 1} is absent", where=str(self.path))
-                values = page.asarray().reshape(self.file_shape[self.n_leading :])
+                values = decode(page)
             _require_same(self.path, self._identity)
         except ReplacedError:
             raise
@@ -283,8 +346,33 @@ class TiffPixels:
             if isinstance(error, (InputError, MemoryError)):
                 raise
             raise InputError(f"page {number + 1} cannot be decoded: {error}", where=str(self.path)) from None
-        self._last = (number, values)
         return values
+
+
+def _segments(page: TiffPage, rows: slice, columns: slice, where: str) -> np.ndarray:
+    """Rows and columns of a page with one sample a pixel, of which only the strips or tiles are decoded."""
+    page = page.aspage()
+    across = -(-page.imagewidth // page.tilewidth) if page.is_tiled else 1
+    height, width = (
+        (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
+    )
+    height = min(height, page.imagelength)
+    require_budget(declared_bytes((height, width), page.dtype.itemsize), None, what="a tile", where=where)
+    out = np.full((rows.stop - rows.start, columns.stop - columns.start), page.nodata, page.dtype)
+    for y in range(rows.start // height, -(-rows.stop // height)):
+        for x in range(columns.start // width, -(-columns.stop // width)):
+            at = y * across + x
+            if not page.databytecounts[at]:
+                continue  # left out by the writer
+            page.parent.filehandle.seek(page.dataoffsets[at])
+            data = page.parent.filehandle.read(page.databytecounts[at])
+            tile, _, shape = page.decode(data, at, jpegtables=page.jpegtables)
+            tile = tile[0, : shape[1], : shape[2], 0]
+            top, left = y * height - rows.start, x * width - columns.start
+            cut = tile[max(-top, 0) : out.shape[0] - top, max(-left, 0) : out.shape[1] - left]
+            top, left = max(top, 0), max(left, 0)
+            out[top : top + cut.shape[0], left : left + cut.shape[1]] = cut
+    return out
 
 
 # --------------------------------------------------------------------------- what the axes are
@@ -390,8 +478,9 @@ def _described_by_ome(text: str) -> dict[str, Any]:
             (int(channel["Color"]) & 0xFFFFFFFF).to_bytes(4, "big")[:3].hex().upper() for channel in channels
         )
     sizes = [pixels.get(f"PhysicalSize{axis}") for axis in "YX"]
-    if all(sizes) and all(pixels.get(f"PhysicalSize{axis}Unit", "µm") == "µm" for axis in "YX"):
-        told["pixel_size_um"] = (float(sizes[0]), float(sizes[1]))
+    units = [_MICROMETRES.get(pixels.get(f"PhysicalSize{axis}Unit", "µm")) for axis in "YX"]
+    if all(sizes) and all(units):
+        told["pixel_size_um"] = tuple(float(n) * unit for n, unit in zip(sizes, units, strict=True))
     for annotation in _listed(document.get("StructuredAnnotations", {}).get("MapAnnotation")):
         for entry in _listed(annotation.get("Value", {}).get("M")):
             if entry.get("K") == _AXES_KEY:

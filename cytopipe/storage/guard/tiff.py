@@ -26,6 +26,7 @@ from cytopipe.storage.guard.budget import require_budget
 __all__ = ["TiffPage", "survey_tiff"]
 
 MAX_PAGES = 100_000
+MAX_DEPTH = 16
 MAX_VALUES = 50_000_000
 _FORMATS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 _WIDTH, _LENGTH, _BITS, _SAMPLES, _SUBIFDS = 256, 257, 258, 277, 330
@@ -110,20 +111,29 @@ class _Reader:
         self.offset = "Q" if self.big else "I"
 
     def pages(self) -> Iterator[TiffPage]:
-        pending, seen = [self._read(self.offset)], set()
-        while pending:
-            at = pending.pop()
-            if at == 0:
-                continue
-            if at in seen:
+        yield from self._chain(self._read(self.offset), frozenset(), set())
+
+    def _chain(self, at: int, above: frozenset[int], seen: set[int]) -> Iterator[TiffPage]:
+        """Pages from `at` on, each followed by those below it; `seen` are the pages of all chains.
+
+        The levels of a pyramid are listed by the page above them and are often a chain as well, so that two
+        ways lead to a page. Within a chain, and down from a page to itself, there must not be two.
+        """
+        chain: set[int] = set()
+        while at and (at in chain or at in above or at not in seen):
+            if at in chain or at in above:
                 raise RefusedError("has a cycle in its chain of pages", where=self.where)
             if len(seen) >= MAX_PAGES:
                 raise RefusedError(f"has more than {MAX_PAGES:,} pages", where=self.where)
+            if len(above) >= MAX_DEPTH:
+                raise RefusedError(f"has pages nested deeper than {MAX_DEPTH}", where=self.where)
+            chain.add(at)
             seen.add(at)
             fields, following = self._directory(at)
-            pending.append(following)
-            pending += self._values(fields, _SUBIFDS)
             yield self._page(fields)
+            for below in self._values(fields, _SUBIFDS):
+                yield from self._chain(below, above | {at}, seen)
+            at = following
 
     def _directory(self, at: int) -> tuple[dict[int, tuple[int, int, bytes]], int]:
         """Fields as tag to (type, count, value or offset), and where the next directory is."""
