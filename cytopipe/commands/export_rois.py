@@ -70,7 +70,8 @@ def list_(
 
 
 @rois.command(
-    "import", epilog="\b\nExamples:\n  cytopipe export rois import .UELer/roi_manager.csv more.csv -o rois.csv"
+    "import",
+    epilog="\b\nExamples:\n  cytopipe export rois import .UELer/roi_manager.csv more.csv -o rois.csv",
 )
 @click.argument("files", nargs=-1, required=True, type=FILE, metavar="FILE.csv...")
 @_OUTPUT
@@ -109,7 +110,9 @@ def export(
 
     chosen = _chosen(file, fovs, tags, names)
     if not chosen:
-        raise InputError("no region fits", where=str(file), next="Look at them: cytopipe export rois list FILE")
+        raise InputError(
+            "no region fits", where=str(file), next="Look at them: cytopipe export rois list FILE"
+        )
     publish(output, format_rois(chosen))
     click.echo(f"{counted(len(chosen), 'region')}\n  {output}")
 
