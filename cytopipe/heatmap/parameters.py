@@ -28,6 +28,13 @@ class ReadingSettings(ParameterSet):
     layer: str = ""
     """Layer of an h5ad that holds the values; empty: X."""
 
+    metadata: list[str] = Field(default_factory=list)
+    """Columns of a table that are properties of cells and no markers, whatever they hold."""
+
+    missing: Literal["error", "drop"] = "error"
+    """What is done where a marker has no value in a cell. error: nothing is read, and the cells are told.
+    drop: the cell is left out, and how many were is told. A text or an infinite value is an error always."""
+
 
 class TransformSettings(ParameterSet):
     """How measured intensities become values on which distances mean something."""

@@ -45,6 +45,7 @@ __all__ = [
     "initial_clustering",
     "recluster",
     "recluster_mixed",
+    "require_cells",
     "revise",
     "subset_lineage",
 ]
@@ -417,7 +418,7 @@ def _clustered(
     columns = [cells.markers.index(one) for one in training]
     everything = keep.all() and len(columns) == len(cells.markers)
     values = cells.values if everything else np.ascontiguousarray(cells.values[keep][:, columns])
-    _enough_cells(len(values), flowsom, parents)
+    require_cells(len(values), flowsom, of_subset=bool(parents))
 
     def tell(done: int, total: int) -> None:
         progress("cells clustered", done, total)
@@ -454,10 +455,11 @@ def _clustered(
     )
 
 
-def _enough_cells(n_cells: int, flowsom: FlowSOMSettings, parents: Sequence[HeatmapState]) -> None:
+def require_cells(n_cells: int, flowsom: FlowSOMSettings, *, of_subset: bool = False) -> None:
+    """Refuse fewer cells than the map has nodes, with an InputError."""
     n_nodes = flowsom.x_dim * flowsom.y_dim
     if n_cells < n_nodes:
-        whole = "the subset has" if parents else "the data set has"
+        whole = "the subset has" if of_subset else "the data set has"
         side = max(int(np.sqrt(n_cells / 10)), 1)
         raise InputError(
             f"{whole} fewer cells than the map has nodes",

@@ -294,6 +294,33 @@ def test_everything_that_is_wrong_with_a_recipe_is_told_at_once_with_lines(tmp_p
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ((), "at least 10 x 10 = 100 cells; found 60"),
+        (("--markers", "CD3,CD99"), "there is no marker 'CD99'"),
+        (("-n",), "found 60"),
+    ],
+)
+def test_cells_that_cannot_be_clustered_leave_nothing_behind(tmp_path: Path, arguments, words) -> None:
+    write_csv(tmp_path / "cells.csv", n_cells=60)
+    said = cytopipe("heatmap", "run", "cells.csv", "-o", "runs/out", *arguments, at=tmp_path)
+    assert said.code == 2
+    assert words in said.err
+    assert [one.name for one in tmp_path.iterdir()] == ["cells.csv"]
+
+
+def test_dropped_cells_are_counted_and_the_choice_stands_in_the_recipe(tmp_path: Path) -> None:
+    lines = write_csv(tmp_path / "cells.csv").read_text().splitlines()
+    lines[7] = lines[7].replace(lines[7].split(",")[0], "NA", 1)
+    (tmp_path / "cells.csv").write_text("\n".join(lines) + "\n")
+    said = cytopipe("heatmap", "run", "cells.csv", "-o", "out", "--missing", "drop", *MAP, at=tmp_path)
+    assert said.code == 0, said.err
+    assert "dropped 1 cell in which a marker has no value" in said.err
+    assert "1,499 cells" in said.err
+    assert yaml.safe_load((tmp_path / "out/recipe.yaml").read_text())["missing"] == "drop"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
         (("run", "-o", "out"), "no cells were named"),
         (("run", "absent.csv", "-o", "out"), "absent.csv"),
         (("show", "absent"), "is no folder of checkpoints"),
