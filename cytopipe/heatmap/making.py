@@ -53,8 +53,10 @@ def require_clusterable(workflow: Workflow, branches: Branches, cells: PreparedC
         branch = branches[node.at.branch]
         try:
             markers = workflow.markers_of(branch)
-            if markers is not None:
-                cells.table.require_markers(markers)
+            linked = workflow.heatmap_of(branch).linkage_markers
+            for some in (markers, linked):
+                if some is not None:
+                    cells.table.require_markers(some)
             require_cells(len(cells), workflow.flowsom_of(branch))
         except InputError as error:
             findings |= dict.fromkeys(error.findings)

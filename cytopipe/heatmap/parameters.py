@@ -174,6 +174,10 @@ class HeatmapSettings(ParameterSet):
     """Height at which the tree over clusters is cut into metaclusters. none: half way between its lowest and
     its highest merge."""
 
+    linkage_markers: Annotated[list[str], Field(min_length=1)] | None = None
+    """Markers by whose z-scores the tree over clusters is built; none: those that cells are clustered by. All
+    others are displayed only."""
+
     marker_order: Literal["tree", "given"] = "tree"
     """How markers are ordered. tree: as the leaves of their tree. given: as they were named."""
 

@@ -126,7 +126,8 @@ def heat_map(
         (n,); none: the tree is cut where the settings say.
     settings : HeatmapSettings
     training : sequence of str
-        The markers by which the clusters were found; the tree is built from them, too.
+        The markers by which the clusters were found; the tree is built from them, too, where the settings
+        name no others.
     of_cluster : mapping of str to sequence
         More fields of the state that have (n,) values; a cluster without cells takes its own away.
     **fields
@@ -135,8 +136,8 @@ def heat_map(
     found = cluster_medians(cells.values, row)
     kept = found.clusters.astype(np.int64)
     matrix = z_scores(found.median, across=settings.across)
-    columns = [cells.markers.index(one) for one in training]
-    tree = link(matrix[:, columns], settings.method, settings.metric)
+    linked = cells.table.require_markers(settings.linkage_markers or training)
+    tree = link(matrix[:, linked], settings.method, settings.metric)
     by_tree = settings.marker_order == "tree"
     col_tree = link(matrix.T, settings.method, settings.metric) if by_tree else None
     label = np.asarray(metacluster)[kept] if metacluster is not None else cut(tree, settings.cut)
@@ -153,7 +154,7 @@ def heat_map(
         markers=cells.markers,
         channels=cells.table.channels,
         training_markers=training,
-        linkage_markers=training,
+        linkage_markers=[cells.markers[one] for one in linked],
         matrix=matrix,
         median=found.median,
         n_cells=found.n_cells,

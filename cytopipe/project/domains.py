@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cytopipe.project import atlas, decompose, heatmap, screen
+from cytopipe.project import atlas, decompose, export, heatmap, screen
 from cytopipe.project.domain import Domain
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ DOMAINS: dict[str, Domain] = {
         atlas.DOMAIN,
         screen.DOMAIN,
         heatmap.DOMAIN,
+        export.DOMAIN,
     )
 }
 

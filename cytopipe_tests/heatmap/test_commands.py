@@ -96,6 +96,29 @@ def test_show_draws_branches_below_where_they_begin(made: Path) -> None:
     assert "merged of main.5, t_cells.9, mixed.11" in shown[-1]
 
 
+def test_a_checkpoint_that_was_made_again_is_not_told_as_deleted(folder: Path) -> None:
+    place = folder / "runs/blood/main/step_02_revise_metaclusters.h5ad"
+    before = load_heatmap_state(place)
+    (folder / "recipe.yaml").write_text(
+        json.dumps({**RECIPE, "branches": {"main": {"steps": [1, 2], "revise": {"rename": {"0": "B"}}}}})
+    )
+    recipe = yaml.safe_load((folder / "runs/blood/recipe.yaml").read_text())
+    state = revised(load_heatmap_state(place.with_name("step_01_initial_clustering.h5ad")), Revision())
+    by_hand = before.replace(**state).replace(id=new_id(), created_at=now())
+    save_heatmap_state(by_hand, folder / "mine.h5ad")
+    saved = cytopipe("heatmap", "save", "mine.h5ad", "runs/blood", "main.2", at=folder)
+    assert saved.code == 0, saved.err
+    shown = cytopipe("heatmap", "show", "runs/blood", at=folder).out
+    assert "deleted" not in shown
+    (line,) = [line for line in shown.splitlines() if "made again since" in line]
+    assert "main.2 before" in line
+    rows = json.loads(cytopipe("heatmap", "list", "runs/blood", "--json", at=folder).out)
+    assert [one["checkpoint"] for one in rows if one["is_replaced"]] == [before.id]
+    place.unlink()  # now it is gone, and its child remembers the former one
+    assert "deleted" in cytopipe("heatmap", "show", "runs/blood", at=folder).out
+    assert recipe["branches"]["main"]["steps"] == [1, 2, 3, 5]
+
+
 def test_list_tells_every_checkpoint_as_a_table_and_as_json(made: Path) -> None:
     told = cytopipe("heatmap", "list", "runs/blood", at=made).out.splitlines()
     assert len(told) == 12

@@ -33,6 +33,7 @@ from cytopipe.views.checkpoints.data import comparison_of, detail_of, nodes_of, 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cytopipe.heatmap.branches import Branches
     from cytopipe.heatmap.display import HeatmapDisplay
     from cytopipe.heatmap.index import Entry
     from cytopipe.heatmap.state import HeatmapState
@@ -98,7 +99,18 @@ class CheckpointBrowser(anywidget.AnyWidget):
         self._entries = history.by_id
         self.forms = self._forms()
         self.loaded = self.display.loaded_id if self.display is not None else ""
-        self.nodes = nodes_of(history)
+        self.nodes = nodes_of(history, self._branches())
+
+    def _branches(self) -> Branches | None:
+        """What the folder is made by, if its recipe says it."""
+        from cytopipe.heatmap.workspace import RECIPE, Workspace
+
+        if not (self.folder / RECIPE).is_file():
+            return None
+        try:
+            return Workspace.open(self.folder).branches
+        except CytopipeError:  # who begins a branch is told; the history can be looked at all the same
+            return None
 
     def close(self) -> None:
         """Take the panel away; what was begun is still finished."""

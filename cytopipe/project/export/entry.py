@@ -1,0 +1,101 @@
+"""An entry of ``export:`` in the project file: a job, whose fields of view are partitions of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from cytopipe.errors import CytopipeError
+from cytopipe.export.parameters import JobSettings
+from cytopipe.project.entry import Entry, Problem, absent_file
+from cytopipe.storage.names import slug
+
+__all__ = ["ExportJob", "FieldPart"]
+
+SETS = {"fov": "export_fovs", "cells": "export_cells", "rois": "export_rois"}
+"""The set of partitions of the fields of view of a job, by its mode."""
+
+
+class ExportJob(Entry, JobSettings):
+    """Pictures of multiplexed images: whole fields of view, single cells or regions of interest."""
+
+    domain: ClassVar[str] = "export"
+
+    def settings(self, base: Path) -> JobSettings:
+        """The job, its paths absolute."""
+        from cytopipe.export.job_file import resolved
+
+        return resolved(JobSettings.of(self), base)
+
+    def fov_names(self, base: Path) -> tuple[str, ...]:
+        """The fields of view that are exported; none while the images cannot be listed."""
+        if self.fovs:
+            return tuple(self.fovs)
+        from cytopipe.export.sources import open_source
+
+        settings = self.settings(base)
+        try:
+            source = open_source(settings.source, settings.kind, None, settings.masks or None)
+        except CytopipeError:
+            return ()
+        return source.fov_names()
+
+    def problems(self, base: Path) -> Iterator[Problem]:
+        from cytopipe.export.sources import open_source
+
+        settings = self.settings(base)
+        if "output" in self.model_fields_set:
+            yield Problem(
+                ("output",),
+                "a job of a project has no folder of its own",
+                next="Remove the line: the pictures lie below the output root, in export.",
+            )
+        try:
+            open_source(settings.source, settings.kind, self.pixel_size_um, settings.masks or None)
+        except CytopipeError as error:
+            for one in error.findings:
+                yield Problem(("source",), one.what, one.expected, one.found or self.source, one.next)
+        for loc, path in self._files():
+            yield from absent_file(base, path, loc)
+
+    def _files(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        if self.marker_set_file:
+            yield ("marker_set_file",), self.marker_set_file
+        if self.cells is not None:
+            yield ("cells", "table"), self.cells.table
+            if self.cells.checkpoint:
+                yield ("cells", "checkpoint"), self.cells.checkpoint
+        if self.rois is not None:
+            yield ("rois", "file"), self.rois.file
+
+    def tables(self, base: Path) -> list[Path]:
+        """The files beside the images from which the job is made."""
+        return [base / Path(path).expanduser() for _, path in self._files()]
+
+    def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ExportJob | FieldPart]]]:
+        parts = [(f"{name}.{fov}", FieldPart(self, name, fov)) for fov in self.fov_names(base)]
+        return {"export": [(name, self)]} | {
+            one: parts if one == SETS[self.mode] else [] for one in SETS.values()
+        }
+
+
+@dataclass(frozen=True)
+class FieldPart:
+    """A field of view of a job."""
+
+    settings: ExportJob
+    job: str
+    fov: str
+
+    @property
+    def description(self) -> str:
+        return self.settings.description
+
+    @property
+    def names(self) -> dict[str, str]:
+        return {"job": self.job, "fov": slug(self.fov)}
+
+    def place(self, key: str) -> str:
+        return slug(key)

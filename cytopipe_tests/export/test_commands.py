@@ -1,0 +1,64 @@
+"""``cytopipe export`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pypdf
+import pytest
+
+from cytopipe.cli import run
+from cytopipe_tests.export.layout import CELLS, write_images, write_job
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Path:
+    write_images(tmp_path)
+    return write_job(tmp_path, CELLS)
+
+
+def test_a_run_says_what_it_did_and_a_second_one_keeps_it(job: Path, capfd) -> None:
+    assert run(["export", "run", str(job)]) == 0
+    said = capfd.readouterr()
+    assert "18 exported" in said.out
+    assert "18 pictures of 2 fields of view" in said.err
+    assert run(["export", "run", str(job), "--fov", "fov1", "--json"]) == 0
+    assert {one["state"] for one in json.loads(capfd.readouterr().out)} == {"kept"}
+
+
+def test_failures_have_an_exit_code_and_are_told_by_reason(job: Path, capfd) -> None:
+    (job.parent / "data/image_data/fov1/CD3.tiff").unlink()
+    assert run(["export", "run", str(job)]) == 1
+    said = capfd.readouterr()
+    assert "9 exported, 9 failed" in said.out
+    assert "and 8 more" in said.err
+    assert "no channel 'CD3'" in said.err
+
+
+def test_a_dry_run_lists_paths(job: Path, capfd) -> None:
+    assert run(["export", "run", str(job), "-n"]) == 0
+    assert "pictures/fov1/cell_1.png" in capfd.readouterr().out
+    assert not (job.parent / "pictures").exists()
+
+
+def test_a_gallery_can_be_searched_by_name(job: Path, capfd) -> None:
+    for kind in ("pdf", "html"):
+        assert run(["export", "gallery", str(job), "-o", str(job.parent / f"g.{kind}")]) == 0
+    pages = pypdf.PdfReader(job.parent / "g.pdf").pages
+    assert len(pages) == 2
+    assert "cell 9" in pages[0].extract_text()
+    assert "<b>cell 9</b>" in (job.parent / "g.html").read_text()
+
+
+def test_a_preview_is_one_picture(job: Path, capfd) -> None:
+    out = job.parent / "look.png"
+    assert run(["export", "preview", str(job), "-o", str(out), "--item", "cell 4"]) == 0
+    assert "cell 4 of fov1: 32 x 32 px, bar 1 µm" in capfd.readouterr().out
+    assert out.is_file()
+    assert run(["export", "preview", str(job), "-o", str(out), "--item", "cell 400"]) == 2
+
+
+def test_images_are_told_with_their_channels_and_masks(job: Path, capfd) -> None:
+    assert run(["export", "images", str(job.parent / "data")]) == 0
+    assert "channels: CD3, CD20, DNA" in capfd.readouterr().out
