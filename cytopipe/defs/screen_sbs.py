@@ -390,18 +390,23 @@ def bases(
     base_settings: ReadSettings,
 ) -> Described:
     """Intensity of every base in every cycle of each read, and the cell it lies in."""
-    from cytopipe.screen.bases import extract_bases
+    from cytopipe.screen.bases import extract_bases, threshold_of
 
+    height = peaks.load()
+    threshold = base_settings.threshold_peaks
+    threshold = threshold_of(height) if threshold == "auto" else threshold
     table = extract_bases(
-        peaks.load(),
+        height,
         max_filtered.load(),
         cells.load(),
-        base_settings.threshold_peaks,
+        threshold,
         tile.entry.wildcards,
         bases=max_filtered.channel_names,
         read_margin_px=base_settings.read_margin_px,
     )
-    return Described(table, {"n_reads": int(table["read"].nunique())})
+    return Described(
+        table, {"n_reads": int(table["read"].nunique())}, {"threshold_peaks": round(threshold, 1)}
+    )
 
 
 _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_settings"}

@@ -171,6 +171,19 @@ def test_of_an_acquisition_that_is_written_wrong_only_what_is_wrong_is_told(tmp_
     assert not any("has no images" in one or "there is no sbs" in one for one in found), found
 
 
+@pytest.mark.parametrize("value", ["high", "true", "-1", "[400]"])
+def test_a_threshold_that_is_no_number_and_not_auto_is_told_once(tmp_path, value):
+    tiles(tmp_path, ("A1",))
+    (one,) = told(written(tmp_path, sbs=f"      reads: {{threshold_peaks: {value}}}\n"))
+    assert "screen.s.sbs.reads.threshold_peaks is not usable; expected a number from 0, or auto" in one, one
+
+
+@pytest.mark.parametrize("value", ["auto", "300", "0.5"])
+def test_a_threshold_is_a_number_or_auto(tmp_path, value):
+    tiles(tmp_path, ("A1",))
+    check_project(written(tmp_path, sbs=f"      reads: {{threshold_peaks: {value}}}\n"))
+
+
 def test_two_ways_to_one_well_are_refused(tmp_path):
     tiles(tmp_path, ("1-A1",), plate="x")
     tiles(tmp_path, ("A1",), plate="x-1")
