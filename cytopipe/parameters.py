@@ -78,7 +78,7 @@ class ParameterSet(BaseModel):
         return cls(**{name: getattr(values, name) for name in cls.model_fields})
 
 
-def contradiction(what: str, field: str, **finding: str) -> ValidationError:
+def contradiction(what: str, field: str, absent: tuple[str, ...] = (), **finding: str) -> ValidationError:
     """Two values that exclude each other, for a validator of a model to raise; placed at `field`.
 
     Parameters
@@ -86,10 +86,12 @@ def contradiction(what: str, field: str, **finding: str) -> ValidationError:
     what : str
     field : str
         The field whose line in a document is told; `what` names it.
+    absent : tuple of str
+        Fields that are missed: where one of them is written and cannot be used, that is told instead.
     **finding : str
         ``expected``, ``found`` and ``next`` of the finding.
     """
-    told = excluded(what, **finding)
+    told = PydanticCustomError("contradiction", what, {"finding": finding, "absent": absent})  # type: ignore[arg-type]
     return ValidationError.from_exception_data(field, [{"type": told, "loc": (field,), "input": None}])
 
 

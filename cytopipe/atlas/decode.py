@@ -204,7 +204,7 @@ def _direct_decoder(dataset) -> _Decoder | None:
         and dataset.dtype.isnative
         and dataset.dtype.kind in "iuf"
         and dataset.file.userblock_size == 0
-        and dataset.file.driver == "sec2"
+        and dataset.file.driver in ("sec2", "core")  # core: a small file that was read whole when opened
         and all(code == _SHUFFLE or code in _INFLATE for code in filters)
     )
     if not readable:

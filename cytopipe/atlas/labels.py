@@ -20,7 +20,9 @@ __all__ = ["Grouping", "Labels", "Units", "join_labels", "joint_units", "label_c
 
 MISSING_LABELS = frozenset({"", "nan", "NaN", "None", "<NA>"})
 _STRINGS_AT_ONCE = 100_000
-_DENSE_KEYS = 1 << 27  # ranks through a table of flags up to this many possible tuples, then by sorting
+# Ranks through a table of flags up to so many possible tuples, then by sorting: a table far longer than the
+# cells costs more to fill than the cells to sort.
+_DENSE_KEYS, _FEW_KEYS, _KEYS_PER_CELL = 1 << 27, 1 << 20, 16
 
 
 @dataclass(frozen=True)
@@ -264,10 +266,12 @@ def _rank(codes: np.ndarray, labels: Labels) -> tuple[np.ndarray, int]:
     width = len(labels.names) + 1
     keys = codes.astype(np.int64) * width + (labels.codes.astype(np.int64) + 1)
     n_keys = (int(codes.max(initial=0)) + 1) * width
-    if n_keys > _DENSE_KEYS:
+    if n_keys > min(_DENSE_KEYS, max(_FEW_KEYS, _KEYS_PER_CELL * len(keys))):
         unique, ranks = np.unique(keys, return_inverse=True)
         return ranks.astype(np.int32), len(unique)
     present = np.zeros(n_keys, bool)
     present[keys] = True
-    table = np.cumsum(present, dtype=np.int64) - 1
-    return table[keys].astype(np.int32), int(np.count_nonzero(present))
+    occurring = np.flatnonzero(present)
+    rank_of_key = np.empty(n_keys, np.int32)  # only where keys occur: untouched memory costs nothing
+    rank_of_key[occurring] = np.arange(len(occurring), dtype=np.int32)
+    return rank_of_key[keys], len(occurring)

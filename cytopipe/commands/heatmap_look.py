@@ -34,7 +34,9 @@ def _known(options: Options, text: str) -> list[Known]:
     from cytopipe.heatmap.history import known_in
     from cytopipe.heatmap.one_line import one_line
 
-    found, refused = known_in(_folder(options, text))
+    target = find_target(options, text)
+    branches = None if target is None else target.workspace.branches
+    found, refused = known_in(_folder(options, text), branches)
     for name, why in refused:
         click.echo(f"cytopipe: left out {one_line(name)}: {one_line(why)}", err=True)
     return found
@@ -109,7 +111,8 @@ def show(options: Options, folder: str, picture: Path | None, page: Path | None)
         if len(one.parents) > 1:
             step += f" of {', '.join(names.get(parent, parent[:8]) for parent in one.parents)}"
         counts = f"{one.n_clusters} clusters, {one.n_metaclusters} metaclusters"
-        counts = "deleted" if one.is_deleted else counts
+        if one.is_deleted:
+            counts = "made again since; what follows is stale" if one.is_replaced else "deleted"
         rows.append((f"{before}{one.name}", step, cells, counts, one.description or one.subset))
     for line in _columns(rows, right=(2,)):
         click.echo(line)

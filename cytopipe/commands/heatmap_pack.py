@@ -31,19 +31,23 @@ def pack(folder: Path, packed: Path) -> None:
     from cytopipe.storage.store import Store
 
     history = open_history(folder)
-    if not history.by_id:
+    packable = {one: entry for one, entry in history.by_id.items() if entry.path.endswith(".h5ad")}
+    if not packable:
         raise InputError("holds no checkpoint", where=str(folder), expected=".h5ad files")
+    for entry in history.by_id.values():
+        if entry.id not in packable:
+            click.echo(f"cytopipe: left out {entry.path}: Zarr checkpoints are not packed", err=True)
     for fault in (one for one in history.faults if one.path != CELLS):
         click.echo(f"cytopipe: left out {fault.path}: {fault.fault}", err=True)
     run, names = RunFolder(packed), _names_in(packed)
     for one in history.ids:
-        entry = history.by_id.get(one)
+        entry = packable.get(one)
         if entry is not None:
             run.put(load_heatmap_state(folder / entry.path))
             names[one] = entry.path
     Store(packed).publish_bytes(_NAMES, format_json(names, where=_NAMES))
-    before, after = sum(one.size for one in history.by_id.values()), run.size_bytes()
-    click.echo(f"{counted(len(history.by_id), 'checkpoint')}: {before / 1e6:.2f} MB -> {after / 1e6:.2f} MB")
+    before, after = sum(one.size for one in packable.values()), run.size_bytes()
+    click.echo(f"{counted(len(packable), 'checkpoint')}: {before / 1e6:.2f} MB -> {after / 1e6:.2f} MB")
     click.echo(f"  {packed}")
     click.echo(f"get them back: cytopipe heatmap unpack {paste(packed)} FOLDER")
 

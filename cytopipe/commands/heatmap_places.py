@@ -36,7 +36,10 @@ class Target:
 
 
 def find_target(options: Options, text: str) -> Target | None:
-    """The folder or data set that a text names; None where it names none."""
+    """The folder or data set that a text names; None where it names none.
+
+    A data set of a project is named by its name, or by the folder of its checkpoints.
+    """
     from cytopipe.heatmap.workspace import RECIPE, Workspace
 
     folder = absolute(Path(text))
@@ -50,9 +53,9 @@ def find_target(options: Options, text: str) -> Target | None:
         if options.project is not None:
             raise
         return None
-    if text not in project.data_sets.get("heatmap", {}):
-        return None
-    return _of_project(project, text)
+    known = project.data_sets.get("heatmap", {})
+    name = text if text in known else next((one for one in known if known[one].folder == folder), None)
+    return None if name is None else _of_project(project, name)
 
 
 def target_of(options: Options, text: str) -> Target:

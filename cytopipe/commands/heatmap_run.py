@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
@@ -25,6 +25,9 @@ __all__ = ["branch", "merge", "run", "save"]
 
 _MARKS = {"kept": "done", "by hand": "by hand", "stale": "again", "missing": "make"}
 _DRY = click.option("-n", "--dry-run", is_flag=True, help="Say what would be made; make nothing.")
+_MAKE = click.option(
+    "--make", is_flag=True, help="In a project: make it, too, as `cytopipe materialize heatmap` does."
+)
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say only what has to be known.")
 
 
@@ -45,8 +48,9 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say only what has to 
 @click.argument("cells", nargs=-1, type=PATH)
 @click.option("-o", "--output", type=PATH, required=True, metavar="FOLDER", help="The folder of checkpoints.")
 @click.option("--recipe", type=FILE, metavar="FILE", help="YAML file with settings and branches.")
-@parameter_options(ReadingSettings, only=("format", "compensate", "layer"))
+@parameter_options(ReadingSettings, only=("format", "compensate", "layer", "missing"))
 @click.option("--columns", metavar="A,B,C", help="Markers that are read [default: all measured ones].")
+@click.option("--metadata", metavar="A,B,C", help="Columns of a table that are properties of cells.")
 @click.option("--markers", metavar="A,B,C", help="Markers that cells are clustered by [default: all].")
 @click.option(
     "--transform",
@@ -62,6 +66,7 @@ def run(
     output: Path,
     recipe: Path | None,
     columns: str | None,
+    metadata: str | None,
     markers: str | None,
     transform: str | None,
     dry_run: bool,
@@ -79,6 +84,7 @@ def run(
     known = _recipe_of(output, recipe)
     chosen = {
         "columns": _names(columns),
+        "metadata": _names(metadata),
         "markers": _names(markers),
         **said(ReadingSettings, given),
     }
@@ -140,7 +146,23 @@ def _workspace(output: Path, recipe: Recipe) -> Workspace:
     return Workspace(output, recipe)
 
 
-def _carry_out(
+def _carry_out(workspace: Workspace, **how: Any) -> int:
+    """As `_carry_out_whole`; Ctrl-C is told with what goes on from there."""
+    from cytopipe.errors import Interrupted
+    from cytopipe.heatmap.workspace import RECIPE
+
+    try:
+        return _carry_out_whole(workspace, **how)
+    except KeyboardInterrupt:
+        if not (workspace.folder / RECIPE).is_file():
+            raise
+        raise Interrupted(
+            "interrupted; checkpoints that were finished are kept",
+            next=f"Go on: cytopipe heatmap run -o {paste(workspace.folder)}",
+        ) from None
+
+
+def _carry_out_whole(
     workspace: Workspace, *, read: bool = False, dry_run: bool = False, quiet: bool = False, new: str = ""
 ) -> int:
     """Read cells where they are to be read, and make what is missing or stale.
@@ -151,6 +173,7 @@ def _carry_out(
         A branch that is added: where it cannot be made, the folder is left as it was.
     """
     from cytopipe.commands.progress import open_display
+    from cytopipe.heatmap.making import require_clusterable
     from cytopipe.heatmap.workspace import Made, Workspace
     from cytopipe.storage.archive import Place
 
@@ -158,15 +181,20 @@ def _carry_out(
     made: list[Made] = []
     with open_display(quiet=quiet) as display:
         display.step("reading cells", 0, 0)
+        dropped = 0
         absent = workspace.archive.receipt(Place("cells.h5ad")) is None
         if (read or absent) and workspace.recipe.cells:
             paths = [Path(os.path.normpath(workspace.folder / one)) for one in workspace.recipe.cells]
             table = workspace.recipe.read(paths)
+            dropped = table.n_dropped
+            require_clusterable(workspace.recipe, workspace.branches, _prepared(workspace, table))
             if dry_run:
                 workspace.__dict__["cells"] = _prepared(workspace, table)
             else:
                 workspace.put_cells(table)
         display.end("reading cells")
+        if dropped:
+            display.say(f"dropped {counted(dropped, 'cell')} in which a marker has no value")
         markers = workspace.cells.markers
         if not quiet:
             display.say(
@@ -237,7 +265,9 @@ def _some(names: Iterable[str]) -> str:
     '  cytopipe heatmap branch runs/blood b_cells --from main.3 --steps 6,9 --gate "CD19>2" --gate "CD3<1"\n'
     '  cytopipe heatmap branch runs/blood named --from main.1 --steps 2,5 --rename "0=B" --join "T=1,4"\n'
     "  cytopipe heatmap branch runs/blood pairs --from main.3 --steps 10,11 --x-dim 4 --y-dim 4\n"
+    "  cytopipe heatmap branch runs/blood b --from main.3 --steps 6,8,9 --choices choices.yaml\n"
     "  cytopipe heatmap branch blood t_cells ...     a data set of a project: written in its file of branches"
+    "\n  cytopipe heatmap branch blood t_cells ... --make     and made there"
 )
 @click.argument("folder", metavar="FOLDER")
 @click.argument("name")
@@ -266,7 +296,14 @@ def _some(names: Iterable[str]) -> str:
     "--exclusive", multiple=True, metavar="CD3,CD19", help="Markers no cell has together. Repeatable."
 )
 @click.option("--markers", metavar="A,B,C", help="Markers that its cells are clustered by.")
+@click.option(
+    "--choices",
+    type=click.File(encoding="utf-8"),
+    metavar="FILE",
+    help="YAML of what a recipe says of a branch (subset, revise, ...); options go before it; - reads input.",
+)
 @parameter_options(FlowSOMSettings)
+@_MAKE
 @_DRY
 @_QUIET
 @click.pass_obj
@@ -277,6 +314,8 @@ def branch(
     begins_at: str,
     steps: str,
     description: str,
+    choices: IO[str] | None,
+    make: bool,
     dry_run: bool,
     quiet: bool,
     **given: Any,
@@ -284,13 +323,14 @@ def branch(
     """Begin a branch NAME at any checkpoint of FOLDER, with choices and settings of its own.
 
     The branch is added to the recipe of the folder, and its checkpoints are made. Choices that are more
-    than a line are better written in the recipe. In a project, FOLDER is the name of a data set.
+    than a line are better written in the recipe, or come from a file. In a project, FOLDER is the name of a
+    data set, or the folder of its checkpoints.
     """
     from cytopipe.heatmap.workspace import step_of
 
     target = target_of(options, folder)
     chosen_steps = [step_of(one.strip()) for one in steps.split(",") if one.strip()]
-    fields: dict[str, Any] = {"from": begins_at, "steps": chosen_steps}
+    fields: dict[str, Any] = {**_choices_in(choices), "from": begins_at, "steps": chosen_steps}
     if description:
         fields["description"] = description
     if flowsom := said(FlowSOMSettings, given):
@@ -302,10 +342,26 @@ def branch(
     if revise := _revision(given):
         fields["revise"] = revise
     elif {2, 8} & set(chosen_steps):
-        fields["revise"] = {}
-    if given["exclusive"] or 3 in chosen_steps:
+        fields.setdefault("revise", {})
+    if given["exclusive"] or (3 in chosen_steps and "mixed" not in fields):
         fields["mixed"] = {"exclusive": [_listed(one) for one in given["exclusive"]]}
-    return _added(target, name, fields, dry_run=dry_run, quiet=quiet)
+    return _added(target, name, fields, make=make, dry_run=dry_run, quiet=quiet)
+
+
+def _choices_in(file: IO[str] | None) -> dict[str, Any]:
+    from cytopipe.errors import InputError
+    from cytopipe.storage.strict_yaml import parse_yaml
+
+    if file is None:
+        return {}
+    choices = parse_yaml(file.read(1 << 20), where=file.name).data or {}
+    if not isinstance(choices, dict):
+        raise InputError(
+            "the choices are no mapping",
+            where=file.name,
+            expected="such as subset: {metaclusters: [T cells]}",
+        )
+    return choices
 
 
 def _subset(given: dict[str, Any]) -> dict[str, Any]:
@@ -371,6 +427,7 @@ def _listed(text: str) -> list[str]:
     help="Metaclusters of one name become one, or stay apart [default: join].",
 )
 @click.option("--description", default="", help="A sentence for people.")
+@_MAKE
 @_DRY
 @_QUIET
 @click.pass_obj
@@ -381,6 +438,7 @@ def merge(
     parents: tuple[str, ...],
     same_names: str | None,
     description: str,
+    make: bool,
     dry_run: bool,
     quiet: bool,
 ) -> int:
@@ -395,18 +453,31 @@ def merge(
         fields["merging"] = {"same_names": same_names}
     if description:
         fields["description"] = description
-    return _added(target, name, fields, dry_run=dry_run, quiet=quiet)
+    return _added(target, name, fields, make=make, dry_run=dry_run, quiet=quiet)
 
 
-def _added(target: Target, name: str, fields: dict[str, Any], *, dry_run: bool, quiet: bool) -> int:
+def _added(
+    target: Target, name: str, fields: dict[str, Any], *, make: bool, dry_run: bool, quiet: bool
+) -> int:
     """A branch in the recipe of a folder, made; in a project, written where its branches stand."""
     if target.project is None:
         more = target.workspace.with_branch(name, fields)
         return _carry_out(more, dry_run=dry_run, quiet=quiet, new=name)
-    return _declared(target, name, fields, dry_run=dry_run)
+    key, file = _declared(target, name, fields, dry_run=dry_run)
+    if dry_run or not make:
+        click.echo(f"make it: cytopipe materialize heatmap -p {key}")
+        return 0
+    from cytopipe.commands.materialize import materialize
+
+    chosen = {"assets": ("heatmap",), "partitions": (key,), "quiet": quiet}
+    code = click.get_current_context().invoke(materialize, **chosen)
+    if code:
+        click.echo(f"branch {name} stays in {file}: correct it there, or take it out", err=True)
+    return code
 
 
-def _declared(target: Target, name: str, fields: dict[str, Any], *, dry_run: bool) -> int:
+def _declared(target: Target, name: str, fields: dict[str, Any], *, dry_run: bool) -> tuple[str, Path]:
+    """Write a branch in the file of branches of a data set; returns its key and the file."""
     import yaml
 
     from cytopipe.errors import ParameterError, UserError
@@ -433,8 +504,7 @@ def _declared(target: Target, name: str, fields: dict[str, Any], *, dry_run: boo
     if not dry_run:
         publish(file, f"{before.rstrip()}\n{text}".encode())
     click.echo(f"{'would add to' if dry_run else 'added to'} {file}:\n{text}", nl=False)
-    click.echo(f"make it: cytopipe materialize heatmap -p {data.key}.{name}")
-    return 0
+    return f"{data.key}.{name}", file
 
 
 # ---------------------------------------------------------------------- save

@@ -116,9 +116,9 @@ class GraphAssets:
 
     # ------------------------------------------------------------------ assets
 
-    def assets(self) -> list[AssetsDefinition | AssetSpec]:
-        """Every source and every artifact; those that the settings of no entry use as external ones, which
-        have no partitions and cannot be launched.
+    def assets(self) -> list[AssetsDefinition]:
+        """Every source, and every artifact that the settings of some entry use: what is never made would look
+        forever missing.
 
         Of an artifact that some entries use and others do not, Dagster has the whole set of partitions: a run
         needs one set for all of its assets, and a grid has gaps anyway.
@@ -128,8 +128,7 @@ class GraphAssets:
             for name, by, steps in operations(self.graph)
             if (used := tuple(step for step in steps if self.relations.is_used(step)))
         ]
-        unused = [step for step in self.graph.artifacts if not self.relations.is_used(step)]
-        return [*self._sources(), *operated, *(spec for step in unused for spec in self._unused(step))]
+        return [*self._sources(), *operated]
 
     def _operation(self, name: str, by: Partitions | None, steps: tuple[Artifact, ...]) -> AssetsDefinition:
         graph, partitions = self.graph, self.partitions_of(by)
@@ -180,19 +179,6 @@ class GraphAssets:
                 partitions_def=self.partitions_of(step.by),
                 skippable=True,
             ).with_io_manager_key(format.name)
-
-    def _unused(self, step: Artifact) -> Iterator[AssetSpec]:
-        assert step.when is not None
-        reasons = list(dict.fromkeys(self.relations.unused(step.when).values()))
-        for asset, format in step.makes.items():
-            yield AssetSpec(
-                asset_key(asset),
-                deps=[asset_key(upstream) for upstream in step.inputs.values()],
-                description=f"{step.description}\n\nNot made in this project: {'; '.join(reasons[:3])}.",
-                group_name=step.domain,
-                owners=OWNERS,
-                kinds={*(format.kinds or (format.name,))},
-            )
 
     def _sources(self) -> Iterator[AssetsDefinition]:
         groups: dict[tuple[str, Partitions | None], list[Source]] = {}

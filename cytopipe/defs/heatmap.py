@@ -100,7 +100,7 @@ def cells(data: DataSet, cell_files: list[Path], reading: CellData, work: Work) 
 
     work.progress("files read", 0, len(cell_files))
     table = reading.read(cell_files)
-    counts = {"n_cells": len(table), "n_markers": len(table.markers)}
+    counts = {"n_cells": len(table), "n_dropped": table.n_dropped, "n_markers": len(table.markers)}
     return Described(as_anndata(table), counts=counts, notes={"markers": ", ".join(table.markers)})
 
 

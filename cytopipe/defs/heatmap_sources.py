@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cytopipe.defs.artifact import Partitions, Source
+from cytopipe.heatmap.parameters import ReadingSettings
 from cytopipe.project import DataSet, Project
 from cytopipe.project.digests import Digests
 
@@ -118,7 +119,7 @@ def _named(name: str, value: Any) -> dict[str, Any]:
 READING = _of_data_set(
     "reading",
     "How the files of cells are read.",
-    lambda entry: {name: getattr(entry, name) for name in ("format", "columns", "compensate", "layer")},
+    lambda entry: {name: getattr(entry, name) for name in ReadingSettings.model_fields},
 )
 TRANSFORM = _of_data_set(
     "transform", "How measured values are transformed.", lambda entry: entry.transform.as_json()

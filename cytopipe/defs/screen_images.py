@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cytopipe.defs.artifact import Described, Nothing
+from cytopipe.defs.artifact import Described
 from cytopipe.defs.screen_sources import Files
-from cytopipe.errors import CytopipeError, InputError
+from cytopipe.errors import InputError
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
 from cytopipe.storage.formats.image import Image
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 __all__ = [
     "TILE_NAME",
     "WELL_NAME",
-    "acquired",
     "as_labels",
     "as_like",
     "converted",
@@ -101,31 +100,6 @@ def _in_order(raw: Files, acquisition: Acquisition) -> list[tuple[tuple[int, str
     rounds = getattr(acquisition, "rounds", [])
     rank = {number: at for at, number in enumerate(rounds)}
     return sorted(raw.items(), key=lambda one: (rank.get(one[0][0], one[0][0]), one[0][1]))
-
-
-def acquired(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
-    """What the files of a well say of themselves, a row per file, in the order of tiles."""
-    import pandas as pd
-
-    from cytopipe.screen.microscope import ACQUISITION_COLUMNS, MicroscopeFile, acquisitions
-
-    tables, faults, n_files = [], [], 0
-    for key, files in raw.items():
-        place = {"plate": well.entry.plate, "well": well.entry.well, "tile": int(key.rpartition("|")[2])}
-        for (cycle, _), path in sorted(files.items()):
-            n_files += 1
-            try:
-                tables.append(acquisitions([MicroscopeFile(path, **place, cycle=cycle or None)]))
-            except CytopipeError as error:
-                faults.append(str(error))
-    if not n_files:
-        return Nothing("no file of a microscope is named")
-    empty = pd.DataFrame(columns=list(ACQUISITION_COLUMNS))
-    table = pd.concat(tables, ignore_index=True) if tables else empty
-    table["file"] = [Path(one).name for one in table["file"]]
-    notes = {"warning": f"{len(faults)} files cannot be read: {'; '.join(faults[:_TOLD])}"} if faults else {}
-    known = int(table[["stage_y_um", "stage_x_um"]].notna().all(axis=1).sum())
-    return Described(table, {"n_files": n_files, "n_with_stage": known}, notes)
 
 
 def _channels_of(

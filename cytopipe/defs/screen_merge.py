@@ -79,7 +79,7 @@ _OF_SCREEN = {
 @artifact(
     {"screen/merge/cells": PARQUET, "screen/merge/tiles": TSV, "screen/merge/transform": JSON},
     by=WELLS,
-    version="2",
+    version="3",
     inputs=_OF_SCREEN,
     place={
         "screen/merge/cells": f"screen/{{screen}}/merge/parquets/{WELL_NAME}__merge.parquet",

@@ -15,7 +15,6 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
-    ALIKE,
     CONVERTED,
     COUNTS_FALL,
     FIELD_USABLE,
@@ -28,7 +27,6 @@ from cytopipe.defs.screen_checks import (
 from cytopipe.defs.screen_images import (
     TILE_NAME,
     WELL_NAME,
-    acquired,
     as_labels,
     as_like,
     converted,
@@ -42,6 +40,7 @@ from cytopipe.defs.screen_images import (
     table_place,
     tiles_of,
 )
+from cytopipe.defs.screen_metadata import metadata_of
 from cytopipe.defs.screen_sources import PHENOTYPE_TILES, WELLS, Files, raw, settings_in, stage_of
 from cytopipe.project import DataSet
 from cytopipe.storage.archive import Handle
@@ -288,19 +287,7 @@ def well_features(well: DataSet, features: Mapping[str, Handle]) -> Described | 
     return Described(table, {"n_tiles": len(tiles), "n_cells": len(table)}, notes)
 
 
-@artifact(
-    "screen/phenotype/metadata",
-    PARQUET,
-    by=WELLS,
-    optional=("raw",),
-    place=f"screen/{{screen}}/preprocess/metadata/phenotype/{WELL_NAME}__combined_metadata.parquet",
-    checks=(ALIKE,),
-)
-def metadata(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
-    """What the files of the microscope say of themselves: size, channels, pixel size, place of the stage."""
-    if not well.entry.tiles.get("phenotype"):
-        return Nothing("the well was not stained")
-    return acquired(well, raw)
+metadata = metadata_of("phenotype")
 
 
 @artifact(

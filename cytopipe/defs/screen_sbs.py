@@ -20,7 +20,6 @@ import numpy as np
 
 from cytopipe.defs.artifact import Described, Nothing, artifact
 from cytopipe.defs.screen_checks import (
-    ALIKE,
     ALL_CYCLES,
     BASES_IN_PLACE,
     CONVERTED,
@@ -38,7 +37,6 @@ from cytopipe.defs.screen_checks import (
 from cytopipe.defs.screen_images import (
     TILE_NAME,
     WELL_NAME,
-    acquired,
     as_like,
     converted,
     counted_once,
@@ -53,6 +51,7 @@ from cytopipe.defs.screen_images import (
     tiles_of,
     with_barcodes,
 )
+from cytopipe.defs.screen_metadata import metadata_of
 from cytopipe.defs.screen_sources import (
     LIBRARY,
     SBS_TILES,
@@ -391,18 +390,23 @@ def bases(
     base_settings: ReadSettings,
 ) -> Described:
     """Intensity of every base in every cycle of each read, and the cell it lies in."""
-    from cytopipe.screen.bases import extract_bases
+    from cytopipe.screen.bases import extract_bases, threshold_of
 
+    height = peaks.load()
+    threshold = base_settings.threshold_peaks
+    threshold = threshold_of(height) if threshold == "auto" else threshold
     table = extract_bases(
-        peaks.load(),
+        height,
         max_filtered.load(),
         cells.load(),
-        base_settings.threshold_peaks,
+        threshold,
         tile.entry.wildcards,
         bases=max_filtered.channel_names,
         read_margin_px=base_settings.read_margin_px,
     )
-    return Described(table, {"n_reads": int(table["read"].nunique())})
+    return Described(
+        table, {"n_reads": int(table["read"].nunique())}, {"threshold_peaks": round(threshold, 1)}
+    )
 
 
 _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_settings"}
@@ -569,19 +573,7 @@ def well_reads(well: DataSet, reads: Mapping[str, Handle]) -> Described | Nothin
     return Described(table, {"n_tiles": len(tiles), "n_reads": len(table)}, notes)
 
 
-@artifact(
-    "screen/sbs/metadata",
-    PARQUET,
-    by=WELLS,
-    optional=("raw",),
-    place=f"screen/{{screen}}/preprocess/metadata/sbs/{WELL_NAME}__combined_metadata.parquet",
-    checks=(ALIKE,),
-)
-def metadata(well: DataSet, raw: Mapping[str, Files]) -> Described | Nothing:
-    """What the files of the microscope say of themselves: size, channels, pixel size, place of the stage."""
-    if not well.entry.tiles.get("sbs"):
-        return Nothing("the well was not sequenced")
-    return acquired(well, raw)
+metadata = metadata_of("sbs")
 
 
 @artifact(

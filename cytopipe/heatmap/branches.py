@@ -204,7 +204,13 @@ class Workflow(ReadingSettings):
         from cytopipe.heatmap.cells import read_cells
 
         return read_cells(
-            files, self.format, markers=self.columns, compensate=self.compensate, layer=self.layer
+            files,
+            self.format,
+            markers=self.columns,
+            compensate=self.compensate,
+            layer=self.layer,
+            metadata=self.metadata,
+            missing=self.missing,
         )
 
     # ------------------------------------------------------------------ what branches see

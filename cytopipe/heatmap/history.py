@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.heatmap.index import open_history
-from cytopipe.heatmap.state import STEP_NUMBERS
+from cytopipe.heatmap.branches import Branches, Reference
+from cytopipe.heatmap.index import History, open_history, parents_first
+from cytopipe.heatmap.state import STEP_NUMBERS, step_file
+from cytopipe.storage.names import slug
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,6 +24,7 @@ __all__ = [
     "in_order",
     "known_in",
     "of_document",
+    "replaced_in",
 ]
 
 CELLS = "cells.h5ad"
@@ -46,6 +49,8 @@ class Known:
         Of its file, relative to where it was looked for; empty where it is no file.
     is_deleted : bool
         Its file is gone; its children remember it.
+    is_replaced : bool
+        It was made again since: in its place stands another one, and what was made from it is stale.
     """
 
     checkpoint: str
@@ -61,36 +66,73 @@ class Known:
     created_at: str = ""
     path: str = ""
     is_deleted: bool = False
+    is_replaced: bool = False
 
     @property
     def name(self) -> str:
-        """``main.3``; of a merge its branch; of others their file."""
+        """``main.3``; of a merge its branch; of others their file. ``main.3 before`` was made again since."""
+        if self.is_replaced:
+            return f"{Reference(self.branch, self.step)} before"
         if self.branch and self.step:
             return f"{self.branch}.{self.step}"
         return self.branch if self.branch and self.step_name == "merged" else self.path or self.checkpoint[:8]
 
 
-def known_in(folder: Path) -> tuple[list[Known], list[tuple[str, str]]]:
+def known_in(folder: Path, branches: Branches | None = None) -> tuple[list[Known], list[tuple[str, str]]]:
     """The checkpoints in a folder and below it, each after its parents, deleted ones included as far as their
     children remember them; and files that are none, with why.
+
+    Parameters
+    ----------
+    folder : Path
+    branches : Branches, optional
+        What the checkpoints are made by: it tells those that were made again from those that were deleted.
     """
     history = open_history(folder)
+    replaced = {} if branches is None else replaced_in(history, branches)
     found = [_of_document(entry.document, entry.branch, entry.path) for entry in history.by_id.values()]
     found += [
         Known(
             checkpoint=one.id,
             parents=tuple(one.parents),
-            branch="",
+            branch=replaced[one.id].branch if one.id in replaced else "",
             step=STEP_NUMBERS.get(one.step_id, 0),
             step_name=one.step_id,
             description=one.description,
             created_at=one.created_at,
             is_deleted=True,
+            is_replaced=one.id in replaced,
         )
         for one in history.deleted.values()
     ]
     faults = [(entry.path, entry.fault) for entry in history.faults if entry.path != CELLS]
     return in_order(found), faults
+
+
+def replaced_in(history: History, branches: Branches) -> dict[str, Reference]:
+    """Checkpoints that were made again since, by identifier, and what stands in their place now.
+
+    A child that was not made again remembers the identifier of its former parent; its branch says which
+    checkpoint that was.
+    """
+    nodes = {node.at: node for node in branches.nodes()}
+    standing: dict[Reference, str] = {}
+    for one, entry in history.by_id.items():
+        at = Reference(entry.branch, STEP_NUMBERS.get(entry.step_id, 0)) if entry.branch else None
+        if at in nodes and entry.path == f"{slug(at.branch)}/{step_file(at.step)}.h5ad":
+            standing[at] = one
+    found: dict[str, Reference] = {}
+    waiting = [(at, history.parents[one]) for at, one in standing.items()]
+    while waiting:
+        at, parents = waiting.pop()
+        wanted = nodes[at].parents
+        if len(wanted) != len(parents):  # a merge whose branch of mixed cells is empty
+            continue
+        for one, its in zip(parents, wanted, strict=True):
+            if one in history.deleted and its in standing and one not in found:
+                found[one] = its
+                waiting.append((its, tuple(history.deleted[one].parents)))
+    return found
 
 
 def of_document(document: Mapping[str, Any]) -> Known:
@@ -118,22 +160,12 @@ def _of_document(document: Mapping[str, Any], branch: str, path: str) -> Known:
 
 def in_order(some: Iterable[Known]) -> list[Known]:
     """Checkpoints, each after its parents; then by branch, step and identifier."""
-    some = list(some)
-    parents = {one.checkpoint: one.parents for one in some}
-    depth: dict[str, int] = {}
-    for one in some:  # without recursion: a history may be long, and a hostile one may be a circle
-        stack = [one.checkpoint]
-        while stack:
-            at = stack[-1]
-            open_ones = [p for p in parents[at] if p in parents and p not in depth and p not in stack]
-            if open_ones:
-                stack.append(open_ones[0])
-                continue
-            depth[at] = 1 + max((depth.get(p, -1) for p in parents[at]), default=-1)
-            stack.pop()
-    return sorted(
-        some, key=lambda one: (depth[one.checkpoint], one.branch, one.step, one.checkpoint, one.path)
-    )
+    known: dict[str, list[Known]] = {}
+    for one in some:
+        known.setdefault(one.checkpoint, []).append(one)
+    parents = {one: copies[0].parents for one, copies in known.items()}
+    ordered = parents_first(parents, lambda one: (known[one][0].branch, known[one][0].step))
+    return [copy for one in ordered for copy in sorted(known[one], key=lambda copy: copy.path)]
 
 
 def history_table(some: Iterable[Known]) -> pd.DataFrame:
@@ -141,9 +173,8 @@ def history_table(some: Iterable[Known]) -> pd.DataFrame:
     import pandas as pd
 
     rows = [{**asdict(one), "parents": " ".join(one.parents)} for one in in_order(some)]
-    columns = [
-        name for name in Known.__dataclass_fields__ if name not in ("path", "created_at", "is_deleted")
-    ]
+    left_out = ("path", "created_at", "is_deleted", "is_replaced")
+    columns = [name for name in Known.__dataclass_fields__ if name not in left_out]
     table = pd.DataFrame(rows, columns=columns)
     return table.astype({"n_cells": "Int64"})
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from cytopipe.errors import CytopipeError, Finding, InputError
 from cytopipe.heatmap.schema import ARTIFACT_VERSION
 from cytopipe.heatmap.state import UUID, Ancestor
 
-__all__ = ["MANIFEST", "Entry", "History", "open_history"]
+__all__ = ["MANIFEST", "Entry", "History", "open_history", "parents_first"]
 
 MANIFEST = ".checkpoints.json"
 _VERSION = 2
@@ -149,30 +149,7 @@ class History:
 
         A circle, which no writer of ours makes, is cut where it is met.
         """
-        waiting = {
-            one: {parent for parent in some if parent in self.parents} for one, some in self.parents.items()
-        }
-        after: dict[str, list[str]] = {one: [] for one in waiting}
-        for one, some in waiting.items():
-            for parent in some:
-                after[parent].append(one)
-        ready = [(self._time(one), one) for one, some in waiting.items() if not some]
-        heapq.heapify(ready)
-        found: dict[str, None] = {}
-        while len(found) < len(waiting):
-            if not ready:
-                left = min((self._time(one), one) for one in waiting if one not in found)
-                waiting[left[1]].clear()
-                heapq.heappush(ready, left)
-            one = heapq.heappop(ready)[1]
-            if one in found:
-                continue
-            found[one] = None
-            for child in after[one]:
-                waiting[child].discard(one)
-                if not waiting[child] and child not in found:
-                    heapq.heappush(ready, (self._time(child), child))
-        return tuple(found)
+        return tuple(parents_first(self.parents, self._time))
 
     def _time(self, one: str) -> str:
         entry = self.by_id.get(one)
@@ -218,30 +195,35 @@ class History:
                 found.append(Finding(what="is made from itself", where=one))
         return tuple(found)
 
-    def as_json(self) -> dict[str, Any]:
-        """Nodes in the order of `ids`, for a browser: what a manifest keeps, and what was deleted."""
-        nodes = []
-        for one in self.ids:
-            entry = self.by_id.get(one)
-            if entry is None:
-                ghost = self.deleted[one]
-                about = {
-                    "step_id": ghost.step_id,
-                    "description": ghost.description,
-                    "created_at": ghost.created_at,
-                }
-                nodes.append({"id": one, "parents": list(ghost.parents), **about, "deleted": True})
-                continue
-            kept = {key: value for key, value in entry.document.items() if key != "checkpoint"}
-            about = {
-                "step_id": entry.step_id,
-                "description": entry.description,
-                "created_at": entry.created_at,
-                "path": entry.path,
-                "size": entry.size,
-            }
-            nodes.append({"id": one, "parents": list(entry.parents), **about, "deleted": False, **kept})
-        return {"artifact_version": ARTIFACT_VERSION, "nodes": nodes}
+
+def parents_first(parents: Mapping[str, Iterable[str]], key: Callable[[str], Any]) -> list[str]:
+    """Identifiers, each after its parents; those that could stand beside each other by `key`, then by name.
+
+    Without recursion, since a history may be long. A circle, which no writer of ours makes, is cut where
+    it is met.
+    """
+    waiting = {one: {parent for parent in some if parent in parents} for one, some in parents.items()}
+    after: dict[str, list[str]] = {one: [] for one in waiting}
+    for one, some in waiting.items():
+        for parent in some:
+            after[parent].append(one)
+    ready = [(key(one), one) for one, some in waiting.items() if not some]
+    heapq.heapify(ready)
+    found: dict[str, None] = {}
+    while len(found) < len(waiting):
+        if not ready:
+            left = min((key(one), one) for one in waiting if one not in found)
+            waiting[left[1]].clear()
+            heapq.heappush(ready, left)
+        one = heapq.heappop(ready)[1]
+        if one in found:
+            continue
+        found[one] = None
+        for child in after[one]:
+            waiting[child].discard(one)
+            if not waiting[child] and child not in found:
+                heapq.heappush(ready, (key(child), child))
+    return list(found)
 
 
 # ---------------------------------------------------------------------- reading a folder
@@ -283,7 +265,10 @@ def open_history(folder: Path | str, *, remember: bool = True) -> History:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Relative path, size and time of every ``.h5ad``; links are not followed."""
+    """Relative path, size and time of every ``.h5ad`` and ``.zarr``; links are not followed.
+
+    A Zarr directory is written as a whole, so its ``zarr.json`` tells a new one.
+    """
     count, below = 0, [("", os.fspath(folder))]
     while below:
         prefix, here = below.pop()
@@ -292,13 +277,21 @@ def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
                 if one.name.startswith("."):
                     continue
                 if one.is_dir(follow_symlinks=False):
-                    below.append((f"{prefix}{one.name}/", one.path))
+                    if not one.name.endswith(".zarr"):
+                        below.append((f"{prefix}{one.name}/", one.path))
+                        continue
+                    try:
+                        status = Path(one.path, "zarr.json").lstat()
+                    except OSError:
+                        status = one.stat(follow_symlinks=False)
                 elif one.name.endswith(".h5ad") and one.is_file(follow_symlinks=False):
-                    count += 1
-                    if count > _MAX_FILES:
-                        raise InputError(f"holds more than {_MAX_FILES:,} files", where=str(folder))
                     status = one.stat(follow_symlinks=False)
-                    yield f"{prefix}{one.name}", status.st_size, status.st_mtime_ns
+                else:
+                    continue
+                count += 1
+                if count > _MAX_FILES:
+                    raise InputError(f"holds more than {_MAX_FILES:,} files", where=str(folder))
+                yield f"{prefix}{one.name}", status.st_size, status.st_mtime_ns
 
 
 def _entry(
@@ -309,11 +302,8 @@ def _entry(
     Its JSON is not read as strictly as for loading: thousands are read in a second, and what a list relies on
     is looked at below.
     """
-    from cytopipe.heatmap.artifact import KEY, MAX_DOCUMENT_BYTES
-    from cytopipe.storage.guard.hdf5 import read_one_text
-
     try:
-        text = read_one_text(folder / path, f"uns/{KEY}", max_bytes=MAX_DOCUMENT_BYTES)
+        text = _document_text(folder / path)
         document = json.loads(text)
         kept = {name: document[name] for name in _KEPT}
         before = [one for one in document["ancestors"] if one["id"] not in known]
@@ -328,6 +318,28 @@ def _entry(
     except (ValueError, TypeError, AttributeError, RecursionError):
         return Entry(path, size, modified, {}, "its document is no JSON object"), {}
     return Entry(path, size, modified, kept), {one["id"]: Ancestor(**_settled(one)) for one in before}
+
+
+def _document_text(path: Path) -> str:
+    from cytopipe.heatmap.artifact import KEY, MAX_DOCUMENT_BYTES
+
+    if path.suffix != ".zarr":
+        from cytopipe.storage.guard.hdf5 import read_one_text
+
+        return read_one_text(path, f"uns/{KEY}", max_bytes=MAX_DOCUMENT_BYTES)
+    import zarr
+
+    from cytopipe.storage.guard.budget import budget_bytes
+    from cytopipe.storage.guard.zarr_store import survey_zarr
+
+    survey_zarr(path, budget=budget_bytes(), inflate_chunks=True)
+    try:
+        text = str(zarr.open_group(path, mode="r")[f"uns/{KEY}"][()])
+    except Exception as error:  # whatever zarr raises for what is damaged, or no checkpoint
+        raise InputError(f'there is no uns["{KEY}"]: no checkpoint', where=str(path)) from error
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise InputError("its document is larger than it may be", where=str(path))
+    return text
 
 
 def _settled(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from cytopipe.errors import InputError, UserError
+from cytopipe.errors import Finding, InputError, UserError
 from cytopipe.heatmap.branches import FILE, Branch, Branches, Node, Reference, Workflow
 from cytopipe.heatmap.choices import MixedChoice, Revision
 from cytopipe.heatmap.merging import merge
@@ -20,11 +20,12 @@ from cytopipe.heatmap.steps import (
     initial_clustering,
     recluster,
     recluster_mixed,
+    require_cells,
     revise,
     subset_lineage,
 )
 
-__all__ = ["has_nothing", "make_all", "make_checkpoint"]
+__all__ = ["has_nothing", "make_all", "make_checkpoint", "require_clusterable"]
 
 
 def has_nothing(step: int, parents: Sequence[HeatmapState]) -> str:
@@ -35,6 +36,32 @@ def has_nothing(step: int, parents: Sequence[HeatmapState]) -> str:
     if step == 10 and not is_mixed(parents[0]).any():
         return "no cluster is mixed"
     return ""
+
+
+def require_clusterable(workflow: Workflow, branches: Branches, cells: PreparedCells) -> None:
+    """Whether step 1 of every branch can cluster the cells, before anything is written.
+
+    Raises
+    ------
+    InputError
+        Markers that the cells have not, or fewer cells than a map has nodes; all findings at once.
+    """
+    findings: dict[Finding, None] = {}
+    for node in branches.nodes():
+        if node.at.step != 1:
+            continue
+        branch = branches[node.at.branch]
+        try:
+            markers = workflow.markers_of(branch)
+            linked = workflow.heatmap_of(branch).linkage_markers
+            for some in (markers, linked):
+                if some is not None:
+                    cells.table.require_markers(some)
+            require_cells(len(cells), workflow.flowsom_of(branch))
+        except InputError as error:
+            findings |= dict.fromkeys(error.findings)
+    if findings:
+        raise InputError(list(findings))
 
 
 def make_checkpoint(

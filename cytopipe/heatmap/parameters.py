@@ -28,6 +28,13 @@ class ReadingSettings(ParameterSet):
     layer: str = ""
     """Layer of an h5ad that holds the values; empty: X."""
 
+    metadata: list[str] = Field(default_factory=list)
+    """Columns of a table that are properties of cells and no markers, whatever they hold."""
+
+    missing: Literal["error", "drop"] = "error"
+    """What is done where a marker has no value in a cell. error: nothing is read, and the cells are told.
+    drop: the cell is left out, and how many were is told. A text or an infinite value is an error always."""
+
 
 class TransformSettings(ParameterSet):
     """How measured intensities become values on which distances mean something."""
@@ -166,6 +173,10 @@ class HeatmapSettings(ParameterSet):
     cut: Annotated[float, Field(ge=0)] | None = None
     """Height at which the tree over clusters is cut into metaclusters. none: half way between its lowest and
     its highest merge."""
+
+    linkage_markers: Annotated[list[str], Field(min_length=1)] | None = None
+    """Markers by whose z-scores the tree over clusters is built; none: those that cells are clustered by. All
+    others are displayed only."""
 
     marker_order: Literal["tree", "given"] = "tree"
     """How markers are ordered. tree: as the leaves of their tree. given: as they were named."""

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cytopipe.errors import InputError
-from cytopipe.heatmap.artifact import document_of
 from cytopipe.heatmap.one_line import one_line
 from cytopipe.heatmap.parameters import RenderSettings
 from cytopipe.heatmap.state import MARKERS_BY_CLUSTERS, NOT_REVISED, UNASSIGNED, HeatmapState
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["colour_scale", "draw_heatmap", "render_heatmap", "shade_colours", "thumbnail_of", "thumbnail_png"]
+__all__ = ["colour_scale", "draw_heatmap", "render_heatmap", "shade_colours", "thumbnail_of"]
 
 _VLAG = ("#2369bd", "#88aed6", "#e8edf2", "#f7f6f5", "#f3e7e3", "#d38f86", "#a9373b")
 _MARKER = 0.24  # inches along the markers for each
@@ -360,31 +359,6 @@ def _branches(tree: np.ndarray, order: np.ndarray) -> Iterator[tuple[list[float]
 
 
 # ---------------------------------------------------------------------- the small picture
-
-
-def thumbnail_png(source: HeatmapState | Mapping[str, Any], *, scale: int = 4) -> bytes:
-    """The matrix in display order as a small PNG: at most 32 x 40 blocks of `scale` pixels.
-
-    Parameters
-    ----------
-    source : HeatmapState or mapping
-        A state, or the document of a checkpoint, which holds what is needed.
-    scale : int
-
-    Raises
-    ------
-    InputError
-        The document's thumbnail is damaged.
-    """
-    import io
-
-    from PIL import Image
-
-    shown = thumbnail_of(document_of(source) if isinstance(source, HeatmapState) else source)
-    image = shade_colours()[shown].repeat(scale, axis=0).repeat(scale, axis=1)
-    sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "PNG", optimize=False)
-    return sink.getvalue()
 
 
 def thumbnail_of(document: Mapping[str, Any]) -> np.ndarray:

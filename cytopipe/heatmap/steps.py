@@ -45,6 +45,7 @@ __all__ = [
     "initial_clustering",
     "recluster",
     "recluster_mixed",
+    "require_cells",
     "revise",
     "subset_lineage",
 ]
@@ -125,7 +126,8 @@ def heat_map(
         (n,); none: the tree is cut where the settings say.
     settings : HeatmapSettings
     training : sequence of str
-        The markers by which the clusters were found; the tree is built from them, too.
+        The markers by which the clusters were found; the tree is built from them, too, where the settings
+        name no others.
     of_cluster : mapping of str to sequence
         More fields of the state that have (n,) values; a cluster without cells takes its own away.
     **fields
@@ -134,8 +136,8 @@ def heat_map(
     found = cluster_medians(cells.values, row)
     kept = found.clusters.astype(np.int64)
     matrix = z_scores(found.median, across=settings.across)
-    columns = [cells.markers.index(one) for one in training]
-    tree = link(matrix[:, columns], settings.method, settings.metric)
+    linked = cells.table.require_markers(settings.linkage_markers or training)
+    tree = link(matrix[:, linked], settings.method, settings.metric)
     by_tree = settings.marker_order == "tree"
     col_tree = link(matrix.T, settings.method, settings.metric) if by_tree else None
     label = np.asarray(metacluster)[kept] if metacluster is not None else cut(tree, settings.cut)
@@ -152,7 +154,7 @@ def heat_map(
         markers=cells.markers,
         channels=cells.table.channels,
         training_markers=training,
-        linkage_markers=training,
+        linkage_markers=[cells.markers[one] for one in linked],
         matrix=matrix,
         median=found.median,
         n_cells=found.n_cells,
@@ -417,7 +419,7 @@ def _clustered(
     columns = [cells.markers.index(one) for one in training]
     everything = keep.all() and len(columns) == len(cells.markers)
     values = cells.values if everything else np.ascontiguousarray(cells.values[keep][:, columns])
-    _enough_cells(len(values), flowsom, parents)
+    require_cells(len(values), flowsom, of_subset=bool(parents))
 
     def tell(done: int, total: int) -> None:
         progress("cells clustered", done, total)
@@ -454,10 +456,11 @@ def _clustered(
     )
 
 
-def _enough_cells(n_cells: int, flowsom: FlowSOMSettings, parents: Sequence[HeatmapState]) -> None:
+def require_cells(n_cells: int, flowsom: FlowSOMSettings, *, of_subset: bool = False) -> None:
+    """Refuse fewer cells than the map has nodes, with an InputError."""
     n_nodes = flowsom.x_dim * flowsom.y_dim
     if n_cells < n_nodes:
-        whole = "the subset has" if parents else "the data set has"
+        whole = "the subset has" if of_subset else "the data set has"
         side = max(int(np.sqrt(n_cells / 10)), 1)
         raise InputError(
             f"{whole} fewer cells than the map has nodes",

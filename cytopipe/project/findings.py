@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -87,10 +88,15 @@ def _placed(
             kept.append(part)
         elif part in model.model_fields:
             kept.append(part)
-            inner = model.model_fields[part].annotation
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                model = inner
+            model = _inner(model.model_fields[part].annotation) or model
     return tuple(kept), model
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """The model that a field holds, alone or beside None."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    models = [one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)]
+    return models[0] if len(models) == 1 else None
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

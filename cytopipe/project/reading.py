@@ -348,13 +348,24 @@ def _validated(
         try:
             return model.model_validate(written, context={"name": name}), faults
         except ValidationError as error:
-            new = [one for one in error.errors() if not one["loc"] or one["loc"][0] not in dropped]
+            new = [one for one in error.errors() if not _is_of_dropped(one, dropped)]
         wrong = {str(fault["loc"][0]) for fault in new if fault["loc"]} & set(written)
         faults += new
         if not wrong:
             return None, faults
         dropped |= wrong
         written = {field: value for field, value in written.items() if field not in wrong}
+
+
+def _is_of_dropped(fault: Mapping[str, Any], dropped: set[str]) -> bool:
+    """Whether a fault is there only because fields were dropped, whose own faults are told already.
+
+    A field is also missed where its name was misspelt, and dropped as unknown.
+    """
+    absent = fault.get("ctx", {}).get("absent", ())
+    if any(did_you_mean(one, absent) for one in dropped):
+        return True
+    return bool(fault["loc"]) and fault["loc"][0] in dropped
 
 
 def _renamed(former: Path, folder: Path, where: str) -> Finding:

@@ -12,7 +12,7 @@ from cytopipe.errors import Finding, InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["check_stack", "extract_bases", "labels_near"]
+__all__ = ["check_stack", "extract_bases", "labels_near", "threshold_of"]
 
 
 def extract_bases(
@@ -35,7 +35,7 @@ def extract_bases(
     cells_data : numpy.ndarray
         Labels of cells or nuclei, integer YX.
     threshold_peaks : float
-        A peak must exceed it.
+        A peak must exceed it; `threshold_of` finds one.
     wildcards : mapping
         Columns that every row repeats: ``plate``, ``well``, ``tile``; in the order of their names.
     bases : sequence of str
@@ -75,6 +75,34 @@ def extract_bases(
         "j": np.repeat(j[order], per_read),
     }
     return pd.DataFrame(table).assign(**{name: wildcards[name] for name in sorted(wildcards)})
+
+
+def threshold_of(peaks_data: np.ndarray) -> float:
+    """Height that parts the peaks that noise makes from spots, by the peaks of the image alone.
+
+    Otsu N. (1979) A threshold selection method from gray-level histograms. IEEE Trans. SMC 9(1):62-66; of the
+    logarithms of the heights, without a histogram: that place of the sorted heights is taken at which the two
+    parts differ most. Where an image has no spots, noise is parted all the same.
+
+    Parameters
+    ----------
+    peaks_data : numpy.ndarray
+        Height of each peak, 0 elsewhere; YX.
+
+    Returns
+    -------
+    float
+        The highest peak that is noise; 0 where there are not two heights to part.
+    """
+    height = np.sort(peaks_data[peaks_data > 0].astype(np.float64))
+    parts = np.flatnonzero(np.diff(height) > 0)
+    if len(parts) == 0:
+        return 0.0
+    level = np.log(height)
+    below, n_below = np.cumsum(level)[parts], parts + 1.0
+    above, n_above = level.sum() - below, len(level) - n_below
+    apart = n_below * n_above * (above / n_above - below / n_below) ** 2
+    return float(height[parts[np.argmax(apart)]])
 
 
 def labels_near(labels: np.ndarray, i: np.ndarray, j: np.ndarray, margin_px: int = 0) -> np.ndarray:

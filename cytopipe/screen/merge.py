@@ -94,13 +94,11 @@ def merge_cells(
     points, others = (table[["well_i", "well_j"]].to_numpy(float) for table in (phenotype, sbs))
     known, known_others = (np.isfinite(one).all(axis=1) for one in (points, others))
     scale = None if phenotype_pixel_um is None else phenotype_pixel_um / sbs_pixel_um
-    matrix, n_triangles = find_similarity(points[known], others[known_others], settings, scale=scale)
+    # The centre of a cell that the edge of a tile cuts is off, and bends the triangles around it.
     whole, whole_others = known & _is_whole(phenotype), known_others & _is_whole(sbs)
-    if whole.sum() < known.sum() or whole_others.sum() < known_others.sum():
-        # The centre of a cell that the edge of a tile cuts is off, and bends the triangles around it.
-        again, n_again = find_similarity(points[whole], others[whole_others], settings, scale=scale)
-        if n_again > n_triangles:
-            matrix, n_triangles = again, n_again
+    matrix, n_triangles = find_similarity(points[whole], others[whole_others], settings, scale=scale)
+    if matrix is None and (whole.sum() < known.sum() or whole_others.sum() < known_others.sum()):
+        matrix, n_triangles = find_similarity(points[known], others[known_others], settings, scale=scale)
     if matrix is None and initial is not None:
         matrix = np.asarray(initial, float)
     limit = settings.max_distance_um / sbs_pixel_um

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -295,6 +296,18 @@ class LibrarySettings(ParameterSet):
     """Barcodes that differ in so few bases are reported as near neighbours."""
 
 
+def _threshold(value: object) -> object:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    if value != "auto" and not is_number:
+        raise ValueError("expected a number from 0, or auto")
+    return value
+
+
+Threshold = Annotated[
+    float | Literal["auto"], BeforeValidator(_threshold), Words("a number from 0, or auto", "NUMBER")
+]
+
+
 class ReadSettings(ParameterSet):
     """How spots become reads."""
 
@@ -303,8 +316,12 @@ class ReadSettings(ParameterSet):
     (ReadModelSettings). Median and percentile: crosstalk by one matrix per tile. Zscore: planes are
     standardised, a base is the channel that leads."""
 
-    threshold_peaks: Annotated[float, Field(ge=0)] = 400.0
-    """A peak must exceed this to be a read (median, percentile); the model finds its own threshold."""
+    threshold_peaks: Threshold = Field(
+        default="auto",
+        json_schema_extra={"reference": "Otsu N. (1979) IEEE Trans. Systems, Man, Cybernetics 9(1):62-66."},
+    )
+    """A peak must exceed this to be a read (median, percentile). Auto: the peaks of each tile are parted into
+    noise and spots. The model finds its own threshold."""
 
     read_margin_px: Annotated[int, Field(ge=0, le=50)] = 0
     """A read outside of cells belongs to the nearest cell within this distance."""

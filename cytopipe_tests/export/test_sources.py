@@ -201,3 +201,133 @@ def test_the_stamp_of_every_layout_holds_until_pixels_change(written, tissue, tm
         changed = next(one for one in sorted(changed.rglob("*")) if one.is_file() and "json" not in one.name)
     changed.write_bytes(changed.read_bytes() + b" ")
     assert source.identity(fov, ["DNA"]) != before
+
+
+# ---------------------------------------------------------------------- pyramids, cycles, memory
+
+
+def pyramid_of_others(path, pixels, levels, **how):
+    import tifffile
+
+    told = {"axes": "CYX", "Channel": {"Name": ["DNA", "CD3"]}}
+    told |= {f"PhysicalSize{axis}": 0.65 for axis in "XY"}
+    with tifffile.TiffWriter(path, ome=True) as file:
+        file.write(pixels, subifds=len(levels), metadata=told, photometric="minisblack", tile=(64, 64), **how)
+        for level in levels:
+            file.write(level, subfiletype=1, photometric="minisblack", tile=(64, 64), **how)
+
+
+def test_a_downsampled_image_is_read_from_the_level_that_suffices(tmp_path):
+    """The levels here hold other numbers than the image, to tell where a pixel came from."""
+    image = np.full((2, 201, 160), 1, "u2")
+    levels = [np.full((2, 201 // n, 160 // n), n, "u2") for n in (2, 4)]  # incomplete blocks are left out
+    pyramid_of_others(tmp_path / "slide.ome.tif", image, levels)
+    source = open_source(tmp_path)
+    assert source.describe("slide").pixel_size_um == 0.65
+    for step, used in ((1, 1), (2, 2), (3, 1), (4, 4), (6, 2), (8, 4)):
+        read = source.read("slide", ["CD3"], None, step)
+        assert read.shape == (1, -(-201 // step), -(-160 // step))
+        assert np.unique(read).tolist() == [used]
+    for corner, used in ((4, 4), (2, 2), (1, 1)):  # coarser pixels would lie beside those that are asked for
+        assert np.unique(source.read("slide", ["DNA"], (corner, 100, 0, 100), 4)).tolist() == [used]
+
+
+def test_a_region_of_a_slide_takes_the_memory_of_its_tiles(tmp_path):
+    import tracemalloc
+
+    side = 9_000  # 162 MB a channel
+    pixels = np.zeros((2, side, side), "u2")
+    pixels[1, 5_000:5_100, 7_000:7_100] = np.arange(100)
+    pyramid_of_others(tmp_path / "slide.ome.tif", pixels, [], compression="zlib")
+    expected = pixels[1:, 4_990:5_110, 6_990:7_110].copy()
+    del pixels
+    source = open_source(tmp_path)
+    source.describe("slide")
+    tracemalloc.start()
+    read = source.read("slide", ["CD3"], (4_990, 5_110, 6_990, 7_110))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(read, expected)
+    assert peak < 8 << 20
+
+
+def test_the_cycles_of_a_screen_are_channels(tmp_path):
+    from cytopipe.storage.formats.image import Image
+    from cytopipe.storage.formats.ome_zarr import OME_ZARR
+
+    pixels = np.random.default_rng(0).integers(0, 999, (3, 2, 40, 50), dtype="u2")
+    OME_ZARR.write(tmp_path / "tile.ome.zarr", Image(pixels, "TCYX", ("DAPI", "G")))
+    source = open_source(tmp_path)
+    assert source.describe("tile").channels == ("T1 DAPI", "T1 G", "T2 DAPI", "T2 G", "T3 DAPI", "T3 G")
+    np.testing.assert_array_equal(source.read("tile", ["T3 DAPI", "T2 G"]), [pixels[2, 0], pixels[1, 1]])
+
+
+def test_a_folder_of_plates_and_images_names_each_field_once(tissue, tmp_path):
+    import shutil
+
+    plate = write_tissue(tissue, tmp_path / "a", "plate")
+    write_tissue(tissue[:1], tmp_path / "b", "ome-zarr")
+    shutil.copytree(tmp_path / "b/fov1.ome.zarr", tmp_path / "a/fov1.ome.zarr")
+    shutil.copytree(plate, tmp_path / "a/second.ome.zarr")
+    source = open_source(tmp_path / "a")
+    expected = ("fov1", "plate/A/1/0", "plate/A/2/0", "second/A/1/0", "second/A/2/0")
+    assert source.fov_names() == expected
+    np.testing.assert_array_equal(source.read("second/A/2/0", ["DNA"])[0], tissue[1].pixels[0])
+
+
+def test_masks_beside_the_stacks_are_masks_and_no_fields(tissue, tmp_path):
+    import shutil
+
+    write_tissue(tissue, tmp_path, "ome-tiff")
+    for name in ("fov1_whole_cell", "fov2_whole_cell"):
+        shutil.move(tmp_path / f"masks/{name}.ome.tif", tmp_path / f"{name}.tif")
+    shutil.rmtree(tmp_path / "masks")
+    source = open_source(tmp_path)
+    assert source.fov_names() == ("fov1", "fov2")
+    np.testing.assert_array_equal(source.mask("fov2", "whole_cell"), tissue[1].labels["whole_cell"])
+    alone = open_source(tmp_path / "fov1.ome.tif")
+    assert (alone.fov_names(), alone.describe("fov1").masks) == (("fov1",), ("whole_cell",))
+
+
+def test_labels_of_64_bits_are_read(ark):
+    import tifffile
+
+    labels = np.arange(41 * 50, dtype="i8").reshape(41, 50)
+    tifffile.imwrite(ark / "segmentation/deepcell_output/fov2_whole_cell.tiff", labels)
+    np.testing.assert_array_equal(open_source(ark).mask("fov2", "whole_cell"), labels)
+
+
+def test_many_threads_read_the_same_pixels(written, tissue):
+    from concurrent.futures import ThreadPoolExecutor
+
+    _, path = written
+    source = open_source(path)
+    fov = source.fov_names()[0]
+    boxes = [(y, y + 50, x, x + 40) for y in range(0, 100, 25) for x in range(0, 120, 40)]
+    with ThreadPoolExecutor(4) as pool:
+        parts = list(pool.map(lambda box: source.read(fov, ["CD45", "DNA"], box), boxes))
+    for (y0, y1, x0, x1), part in zip(boxes, parts, strict=True):
+        np.testing.assert_array_equal(part, tissue[0].pixels[[2, 0], y0:y1, x0:x1])
+
+
+# ---------------------------------------------------------------------- the synthetic tissue itself
+
+
+def test_synthetic_tissue_is_a_function_of_its_seed_and_knows_its_cells():
+    first, again, other = (
+        make_tissue(seed=s, n_fovs=n, shape=(120, 90)) for s, n in ((1, 2), (1, 1), (2, 1))
+    )
+    np.testing.assert_array_equal(first[0].pixels, again[0].pixels)
+    assert not np.array_equal(first[0].pixels, other[0].pixels)
+    field = first[0]
+    numbers, areas = np.unique(field.labels["whole_cell"], return_counts=True)
+    assert numbers.tolist() == [0, *field.cells["label"]]
+    assert areas[1:].tolist() == field.cells["area"].tolist()
+    nuclei = field.labels["nuclear"]
+    assert (field.labels["whole_cell"][nuclei > 0] == nuclei[nuclei > 0]).all()
+    tumour = field.cells[field.cells["cell_type"].str.startswith("tumour")]["label"]
+    keratin = field.pixels[field.channels.index("PanCK")]
+    inside = np.isin(field.labels["whole_cell"], tumour)
+    assert keratin[inside].mean() > 10 * keratin[~inside].mean()
+    with pytest.raises(InputError, match="no marker 'CD999'"):
+        make_tissue(channels=("CD999",))

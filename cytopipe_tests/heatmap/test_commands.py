@@ -96,6 +96,29 @@ def test_show_draws_branches_below_where_they_begin(made: Path) -> None:
     assert "merged of main.5, t_cells.9, mixed.11" in shown[-1]
 
 
+def test_a_checkpoint_that_was_made_again_is_not_told_as_deleted(folder: Path) -> None:
+    place = folder / "runs/blood/main/step_02_revise_metaclusters.h5ad"
+    before = load_heatmap_state(place)
+    (folder / "recipe.yaml").write_text(
+        json.dumps({**RECIPE, "branches": {"main": {"steps": [1, 2], "revise": {"rename": {"0": "B"}}}}})
+    )
+    recipe = yaml.safe_load((folder / "runs/blood/recipe.yaml").read_text())
+    state = revised(load_heatmap_state(place.with_name("step_01_initial_clustering.h5ad")), Revision())
+    by_hand = before.replace(**state).replace(id=new_id(), created_at=now())
+    save_heatmap_state(by_hand, folder / "mine.h5ad")
+    saved = cytopipe("heatmap", "save", "mine.h5ad", "runs/blood", "main.2", at=folder)
+    assert saved.code == 0, saved.err
+    shown = cytopipe("heatmap", "show", "runs/blood", at=folder).out
+    assert "deleted" not in shown
+    (line,) = [line for line in shown.splitlines() if "made again since" in line]
+    assert "main.2 before" in line
+    rows = json.loads(cytopipe("heatmap", "list", "runs/blood", "--json", at=folder).out)
+    assert [one["checkpoint"] for one in rows if one["is_replaced"]] == [before.id]
+    place.unlink()  # now it is gone, and its child remembers the former one
+    assert "deleted" in cytopipe("heatmap", "show", "runs/blood", at=folder).out
+    assert recipe["branches"]["main"]["steps"] == [1, 2, 3, 5]
+
+
 def test_list_tells_every_checkpoint_as_a_table_and_as_json(made: Path) -> None:
     told = cytopipe("heatmap", "list", "runs/blood", at=made).out.splitlines()
     assert len(told) == 12
@@ -289,6 +312,33 @@ def test_everything_that_is_wrong_with_a_recipe_is_told_at_once_with_lines(tmp_p
     assert "recipe.yaml:5: branches.t.from: there is no branch 'mian'" in said.err
     assert "recipe.yaml:6: branches.u.steps" in said.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "at least 10 x 10 = 100 cells; found 60"),
+        (("--markers", "CD3,CD99"), "there is no marker 'CD99'"),
+        (("-n",), "found 60"),
+    ],
+)
+def test_cells_that_cannot_be_clustered_leave_nothing_behind(tmp_path: Path, arguments, words) -> None:
+    write_csv(tmp_path / "cells.csv", n_cells=60)
+    said = cytopipe("heatmap", "run", "cells.csv", "-o", "runs/out", *arguments, at=tmp_path)
+    assert said.code == 2
+    assert words in said.err
+    assert [one.name for one in tmp_path.iterdir()] == ["cells.csv"]
+
+
+def test_dropped_cells_are_counted_and_the_choice_stands_in_the_recipe(tmp_path: Path) -> None:
+    lines = write_csv(tmp_path / "cells.csv").read_text().splitlines()
+    lines[7] = lines[7].replace(lines[7].split(",")[0], "NA", 1)
+    (tmp_path / "cells.csv").write_text("\n".join(lines) + "\n")
+    said = cytopipe("heatmap", "run", "cells.csv", "-o", "out", "--missing", "drop", *MAP, at=tmp_path)
+    assert said.code == 0, said.err
+    assert "dropped 1 cell in which a marker has no value" in said.err
+    assert "1,499 cells" in said.err
+    assert yaml.safe_load((tmp_path / "out/recipe.yaml").read_text())["missing"] == "drop"
 
 
 @pytest.mark.parametrize(

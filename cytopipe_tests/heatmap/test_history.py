@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from cytopipe.errors import InputError
-from cytopipe.heatmap.format import CHECKPOINT
+from cytopipe.heatmap.format import CHECKPOINT, CHECKPOINT_ZARR
 from cytopipe.heatmap.index import MANIFEST, open_history
 from cytopipe.heatmap.state import id_of_recipe
+from cytopipe.views.checkpoints.data import nodes_of
 from cytopipe_tests.heatmap.states import make_state
 
 
@@ -32,11 +33,11 @@ def family(tmp_path):
 
 def told(folder):
     """What a history says, from its files alone and from its manifest: they have to be the same."""
-    remembered = open_history(folder).as_json()
+    remembered = nodes_of(open_history(folder))
     (folder / MANIFEST).unlink()
-    assert open_history(folder, remember=False).as_json() == remembered
+    assert nodes_of(open_history(folder, remember=False)) == remembered
     assert not (folder / MANIFEST).exists()
-    return remembered["nodes"]
+    return remembered
 
 
 def test_nodes_come_parents_first_with_their_children(family):
@@ -48,8 +49,8 @@ def test_nodes_come_parents_first_with_their_children(family):
     assert history.findings() == () and history.deleted == {}
     again = open_history(folder)
     assert (history.read, again.read) == (4, 0)
-    assert again.as_json() == history.as_json()
-    assert {node["counts"]["n_clusters"] for node in told(folder)} == {6}
+    assert nodes_of(again) == nodes_of(history)
+    assert {node["badges"][0]["text"] for node in told(folder)} == {"6 x 3"}
 
 
 def test_deleting_a_parent_hides_nothing(family):
@@ -59,7 +60,7 @@ def test_deleting_a_parent_hides_nothing(family):
     nodes = {node["id"]: node for node in told(folder)}
     assert len(nodes) == 4
     gone = nodes[states["middle"].id]
-    assert gone["deleted"] and gone["step_id"] == "revise_metaclusters"
+    assert gone["badges"][0]["text"] == "deleted" and gone["step"] == "revise metaclusters"
     assert gone["parents"] == [states["root"].id]
     (folder / "root.h5ad").unlink()
     assert len(told(folder)) == 4
@@ -126,6 +127,21 @@ def test_what_is_no_checkpoint_is_told_beside_the_others(family):
     assert len(open_history(folder).faults) == 6 and open_history(folder).read == 0
     (folder / "link.h5ad").symlink_to(folder / "leaf.h5ad")
     assert len(open_history(folder).entries) == 5
+
+
+def test_a_zarr_checkpoint_is_in_the_history_as_its_h5ad_would_be(family):
+    folder, states = family
+    before = told(folder)
+    (folder / "leaf.h5ad").unlink()
+    CHECKPOINT_ZARR.write(folder / "leaf.zarr", states["leaf"])
+    after = told(folder)
+    assert [node["id"] for node in after] == [node["id"] for node in before]
+    (one,) = [node for node in after if node["id"] == states["leaf"].id]
+    assert one["file"] == "leaf.zarr" and one["thumbnail"]
+    assert open_history(folder).read == 4 and open_history(folder).read == 0
+    (folder / "empty.zarr").mkdir()
+    (folder / "leaf.zarr/zarr.json").write_text("{")
+    assert sorted(entry.path for entry in open_history(folder).faults) == ["empty.zarr", "leaf.zarr"]
 
 
 def test_a_circle_is_cut_and_told(tmp_path):

@@ -224,6 +224,50 @@ def test_everything_wrong_with_values_is_told_at_once_with_its_line(tmp_path):
     assert "marker CD8 has 1 of 3 cells without a number; expected a finite number" in str(raised.value)
 
 
+def test_a_text_among_numbers_is_an_error_until_the_column_is_declared_as_metadata(tmp_path):
+    rows = "".join(f"{number},{'x' if number % 4 else number},{number % 3},LPS\n" for number in range(40))
+    (tmp_path / "a.csv").write_text(f"CD3,CD4,age,stimulus\n{rows}")
+    with pytest.raises(InputError, match=r"a\.csv:3: marker CD4 has 30 of 40 cells .*found x\. .*CD4\]"):
+        read_cells(tmp_path / "a.csv")
+    cells = read_cells(tmp_path / "a.csv", metadata=["CD4", "age"])
+    assert cells.markers == ("CD3",)
+    assert list(cells.cells["CD4"][:3]) == ["0", "x", "x"] and list(cells.cells["age"][:3]) == [0, 1, 2]
+    with pytest.raises(InputError, match="has no column 'CD44'; expected one of CD3, CD4, age, stimulus"):
+        read_cells(tmp_path / "a.csv", metadata=["CD44"])
+
+
+@pytest.mark.parametrize("kind", ["csv", "fcs"])
+def test_cells_with_a_missing_value_are_told_or_left_out_as_one_chooses(tmp_path, kind):
+    path = tmp_path / f"a.{kind}"
+    if kind == "csv":
+        path.write_text("CD3,CD4,CD8,sample\n1,2,3,s\n,2,3,t\n4,5,NA,u\n7,8,9,v\n")
+    else:
+        events = np.array([[1, 2, 3], [np.nan, 2, 3], [4, 5, np.nan], [7, 8, 9]], np.float32)
+        path.write_bytes(fcs(events, ["CD3", "CD4", "CD8"]))
+    with pytest.raises(InputError, match="missing: drop"):
+        read_cells(path)
+    cells = read_cells(path, missing="drop")
+    assert np.array_equal(cells.values, [[1, 2, 3], [7, 8, 9]])
+    assert cells.n_dropped == 2 and len(cells.cells) == 2
+    if kind == "csv":
+        assert list(cells.cells["sample"]) == ["s", "v"]
+    assert len(read_cells(path, missing="drop", markers=["CD4"])) == 4
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("1,inf\n2,3\n,4\n", "1 of 3 cells without a finite value"),
+        ("1,x\n2,3\n,4\n", "found x"),
+        ("1,\n,4\n", "has no cell with a value of every marker"),
+    ],
+)
+def test_what_is_no_missing_value_is_never_dropped(tmp_path, rows, told):
+    (tmp_path / "a.csv").write_text(f"CD3,CD4\n{rows}")
+    with pytest.raises(InputError, match=told):
+        read_cells(tmp_path / "a.csv", missing="drop")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

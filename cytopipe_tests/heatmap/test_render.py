@@ -14,7 +14,7 @@ from PIL import Image
 from cytopipe.errors import InputError, ParameterError
 from cytopipe.heatmap.artifact import document_of
 from cytopipe.heatmap.parameters import HeatmapSettings, RenderSettings
-from cytopipe.heatmap.render import draw_heatmap, render_heatmap, thumbnail_png
+from cytopipe.heatmap.render import draw_heatmap, render_heatmap, thumbnail_of
 from cytopipe.heatmap.state import HeatmapState
 from cytopipe.storage.formats.figure import figure_bytes
 from cytopipe_tests.heatmap.states import HOSTILE, make_state
@@ -127,18 +127,15 @@ def test_a_figure_of_a_notebook_is_drawn_without_our_writer():
     assert sink.getvalue()[:4] == b"\x89PNG" and figure_bytes(draw_heatmap(make_state()))
 
 
-def test_a_thumbnail_comes_from_the_state_or_its_document():
+def test_a_thumbnail_is_small_turned_as_the_view_and_refused_where_it_is_damaged():
     state = make_state(100, 50)
-    png = thumbnail_png(state)
-    assert png == thumbnail_png(document_of(state))
-    assert pixels(png).shape == (40 * 4, 32 * 4, 3)
-    assert pixels(thumbnail_png(state.flipped())).shape == (32 * 4, 40 * 4, 3)
-    small = make_state(3, 2)
-    assert pixels(thumbnail_png(small, scale=1)).shape == (3, 2, 3)
-    document = document_of(small)
-    document["thumbnail"]["z"] = "!"
+    assert thumbnail_of(document_of(state)).shape == (40, 32)
+    assert thumbnail_of(document_of(state.flipped())).shape == (32, 40)
+    small = document_of(make_state(3, 2))
+    assert thumbnail_of(small).shape == (3, 2)
+    small["thumbnail"]["z"] = "!"
     with pytest.raises(InputError, match="damaged"):
-        thumbnail_png(document)
+        thumbnail_of(small)
 
 
 def test_settings_that_contradict_are_told():

@@ -51,6 +51,20 @@ def made() -> dict[str, HeatmapState]:
     }
 
 
+def test_markers_have_roles_of_their_own_for_the_map_and_for_the_tree() -> None:
+    settings = HeatmapSettings(linkage_markers=["CD3", "CD19", "CD56"])
+    state = initial_clustering(cells(), SMALL, settings, markers=["CD3", "CD4", "CD8", "CD19"])
+    assert state.training_markers == ("CD3", "CD4", "CD8", "CD19")
+    assert state.linkage_markers == ("CD3", "CD19", "CD56")
+    assert state.markers == cells().markers
+    alike = initial_clustering(cells(), SMALL, HeatmapSettings(), markers=["CD3", "CD4", "CD8", "CD19"])
+    assert np.array_equal(state.cell_cluster, alike.cell_cluster)
+    assert np.array_equal(state.metacluster, alike.metacluster)
+    assert not np.array_equal(state.linkage, alike.linkage)
+    with pytest.raises(InputError, match="there is no marker 'CD99'"):
+        initial_clustering(cells(), SMALL, HeatmapSettings(linkage_markers=["CD99"]))
+
+
 def test_the_initial_clustering_has_every_cell_once() -> None:
     state = first()
     assert state.n_cells.sum() == len(cells())

@@ -137,6 +137,53 @@ def test_a_pattern_that_cannot_be_used_is_told(tmp_path, images, words):
     assert any(words.removeprefix("expected ") in one for one in found), found
 
 
+@pytest.mark.parametrize(
+    ("entry", "found"),
+    [
+        ("library: library.tsv", "no sbs, no phenotype"),
+        ("sbs:", "sbs is empty, no phenotype"),
+        ("phenotype:", "no sbs, phenotype is empty"),
+    ],
+)
+def test_a_screen_without_images_is_told_what_it_has_and_what_it_needs(tmp_path, entry, found):
+    tiles(tmp_path, ("A1",))
+    file = written(tmp_path)
+    file.write_text(f"screen:\n  s:\n    {entry}\n")
+    (one,) = told(file)
+    assert "the screen has no images" in one and found in one, one
+    assert "sbs, phenotype, or both, each with channels, pixel_size_um and images or samples" in one
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("phenotype: {images: 'p/{well}_{tile}.tiff', channels: [A], pixel_size_um: big}", "pixel_size_um"),
+        ("phenotype: p/images", "phenotype"),
+        ("phenotyp: {images: 'p/{well}_{tile}.tiff'}", "Did you mean 'phenotype'?"),
+        ("stop_after: sbs_qc\n    sbs: sbs/images", "sbs"),
+    ],
+)
+def test_of_an_acquisition_that_is_written_wrong_only_what_is_wrong_is_told(tmp_path, entry, words):
+    file = tmp_path / "cytopipe.yaml"
+    file.write_text(f"screen:\n  s:\n    {entry}\n")
+    found = told(file)
+    assert any(words in one for one in found), found
+    assert not any("has no images" in one or "there is no sbs" in one for one in found), found
+
+
+@pytest.mark.parametrize("value", ["high", "true", "-1", "[400]"])
+def test_a_threshold_that_is_no_number_and_not_auto_is_told_once(tmp_path, value):
+    tiles(tmp_path, ("A1",))
+    (one,) = told(written(tmp_path, sbs=f"      reads: {{threshold_peaks: {value}}}\n"))
+    assert "screen.s.sbs.reads.threshold_peaks is not usable; expected a number from 0, or auto" in one, one
+
+
+@pytest.mark.parametrize("value", ["auto", "300", "0.5"])
+def test_a_threshold_is_a_number_or_auto(tmp_path, value):
+    tiles(tmp_path, ("A1",))
+    check_project(written(tmp_path, sbs=f"      reads: {{threshold_peaks: {value}}}\n"))
+
+
 def test_two_ways_to_one_well_are_refused(tmp_path):
     tiles(tmp_path, ("1-A1",), plate="x")
     tiles(tmp_path, ("A1",), plate="x-1")

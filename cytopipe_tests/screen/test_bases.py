@@ -7,7 +7,12 @@ import pandas as pd
 import pytest
 
 from cytopipe.errors import InputError
-from cytopipe.screen.bases import extract_bases, labels_near
+from cytopipe.screen.bases import extract_bases, labels_near, threshold_of
+from cytopipe.screen.cells import cells_of
+from cytopipe.screen.filters import compute_standard_deviation, find_peaks, log_filter, max_filter
+from cytopipe.screen.parameters import LibrarySettings
+from cytopipe.screen.reads import call_reads
+from cytopipe.testing.screens import make_screen, score_calls
 
 PLACE = {"well": "A1", "tile": 2, "plate": 1}
 
@@ -76,3 +81,49 @@ def test_a_read_beside_a_cell_belongs_to_the_nearest_one_within_the_margin(margi
         square = ((at - (y, x)) ** 2).sum(axis=1)
         near = at[square == square.min()]
         assert label in ({labels[tuple(one)] for one in near} if square.min() <= margin**2 else {0})
+
+
+def test_the_threshold_is_the_one_that_parts_logarithms_of_heights_best():
+    random = np.random.default_rng(3)
+    image = np.zeros((20, 20))
+    image.flat[:60] = random.permutation(np.r_[random.uniform(1, 9, 45), random.uniform(40, 900, 15)])
+    height = np.log(np.sort(image[image > 0]))
+
+    def apart(k: int) -> float:
+        return k * (60 - k) * (height[k:].mean() - height[:k].mean()) ** 2
+
+    found = threshold_of(image)
+    assert np.isclose(np.log(found), height[max(range(1, 60), key=apart) - 1])
+    assert (image > found).sum() == 15
+    assert threshold_of(image[:, ::-1]) == threshold_of(image.T) == found
+
+
+def test_the_threshold_goes_with_the_brightness_of_the_image():
+    peaks, _, _ = tile()
+    assert threshold_of(8 * peaks) == 8 * threshold_of(peaks) > 0
+
+
+@pytest.mark.parametrize("height", [0, 7])
+def test_an_image_with_no_two_heights_has_no_threshold(height):
+    peaks = np.zeros((9, 9))
+    peaks[2::4, 2::4] = height
+    assert threshold_of(peaks) == 0
+
+
+def test_the_threshold_finds_dim_spots_that_a_fixed_one_loses():
+    """Of the median path, in a dim and in a bright screen: from which peaks cells are read right."""
+    right = {}
+    for preset in ("easy", "dim"):
+        screen = make_screen(preset, 41, tile_grid=(1, 1), tile_size=256, n_barcodes=150)
+        images, (_, labels) = screen.aligned_tile("A1", 0), screen.label_tile("A1", 0)
+        filtered = log_filter(images, sigma=1, skip_index=[0])
+        peaks = find_peaks(compute_standard_deviation(filtered, remove_index=[0]))
+        for threshold in (400.0, threshold_of(peaks)):
+            maxed = max_filter(filtered, remove_index=[0])
+            reads = call_reads(extract_bases(peaks, maxed, labels, threshold, PLACE), peaks, cycles=9)
+            cells = cells_of(reads, screen.library, None, LibrarySettings(barcode_column="barcode"))
+            cells["cell_barcode_0"] = cells["cell_barcode_0"].where(cells["mapped_0"], None)
+            score = score_calls(cells.assign(tile=0), screen.cells_of_tile("A1", 0))
+            right[preset, threshold == 400.0] = score["right"]
+    assert right["easy", False] >= max(98, right["easy", True])
+    assert right["dim", False] >= 70 > 5 >= right["dim", True]

@@ -103,13 +103,23 @@ def test_another_chunk_shape_makes_the_exports_stale_and_no_tiff(made):
     assert wanted(made) == {}
 
 
-def test_dagster_gives_an_export_the_partitions_of_its_tiffs_and_what_is_not_exported_none(made):
+def test_dagster_gives_an_export_the_partitions_of_its_tiffs(made):
     graph = made.definitions().resolve_asset_graph()
     export, tiff = (graph.get(asset_key(f"screen/sbs/{one}")) for one in ("omezarr/aligned", "aligned"))
     assert export.partitions_def == tiff.partitions_def and tiff.key in export.parent_keys
-    unused = graph.get(asset_key("screen/sbs/omezarr/log_filtered"))
-    assert unused.partitions_def is None and not unused.is_executable
-    assert "omezarr_stages does not ask for log_filter" in unused.description
+
+
+def test_dagster_shows_no_asset_that_the_settings_of_no_screen_use(made):
+    """What is never made would stay "missing" in a project of which everything is done."""
+    graph = made.definitions().resolve_asset_graph()
+    relations = made.ledger().relations
+    shown, unused = graph.get_all_asset_keys(), set()
+    for step in relations.graph.artifacts:
+        for asset in step.makes:
+            assert (asset_key(asset) in shown) == relations.is_used(step), asset
+            unused |= set() if relations.is_used(step) else {asset_key(asset)}
+    assert asset_key("screen/sbs/omezarr/log_filtered") in unused
+    assert not unused & {parent for key in shown for parent in graph.get(key).parent_keys}
 
 
 def test_one_job_makes_all_exports_of_an_acquisition_and_what_they_are_made_from(tmp_path):

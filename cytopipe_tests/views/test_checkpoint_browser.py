@@ -83,6 +83,52 @@ def test_a_branch_begun_in_the_panel_is_computed_and_stands_in_the_recipe(tmp_pa
     assert child["parents"] == [at]
 
 
+@pytest.fixture
+def project(tmp_path):
+    """A project with steps 1 and 2 of its main branch made, its branches in a file of their own."""
+    from cytopipe_tests.cli.conftest import cytopipe
+    from cytopipe_tests.heatmap.blood import write_csv
+
+    write_csv(tmp_path / "blood.csv")
+    (tmp_path / "branches.yaml").write_text("main:\n  steps: [1, 2]\n  revise: {}\n")
+    (tmp_path / "cytopipe.yaml").write_text(
+        "engine: serial\nheatmap:\n  blood:\n    cells: blood.csv\n    branches: branches.yaml\n"
+        "    flowsom: {x_dim: 5, y_dim: 5, n_metaclusters: 6}\n"
+    )
+    assert cytopipe("materialize", "heatmap", "-q", at=tmp_path).code == 0
+    return tmp_path
+
+
+@pytest.mark.timeout(300)
+def test_a_branch_begun_in_the_panel_of_a_project_is_made_by_its_graph(project):
+    from cytopipe_tests.cli.conftest import cytopipe
+
+    browser = CheckpointBrowser(project / "outputs/heatmap/blood")
+    at = next(node["id"] for node in browser.nodes if node["title"].startswith("main 2"))
+    with pytest.raises(InputError, match=r"(?s)the branch was not made: .*CD99.*branch wrong stays in"):
+        browser.branch(at, "wrong", ["6"], {"subset": {"gates": {"CD99": {"above": 2.5}}}})
+    said = browser.branch(at, "t_cells", ["6", "9"], {"subset": {"gates": {"CD3": {"above": 2.5}}}})
+    assert said == "Branch t_cells: 2 checkpoints made."
+    child = next(node for node in browser.nodes if node["title"].startswith("t_cells 6"))
+    assert child["parents"] == [at]
+    assert "from: main.2" in (project / "branches.yaml").read_text()
+    state = cytopipe("status", "heatmap", at=project).out
+    assert "done        heatmap/step_09_lineage_finalize [blood.t_cells]" in state
+    with pytest.raises(InputError, match="there is a branch 't_cells' already"):
+        browser.branch(at, "t_cells", ["6"], {})
+
+
+def test_where_branches_stand_in_the_project_file_the_panel_says_what_to_write_there(project):
+    text = (project / "cytopipe.yaml").read_text()
+    text = text.replace("branches: branches.yaml", "branches: {main: {steps: [1, 2], revise: {}}}")
+    (project / "cytopipe.yaml").write_text(text)
+    browser = CheckpointBrowser(project / "outputs/heatmap/blood")
+    at = next(node["id"] for node in browser.nodes if node["title"].startswith("main 2"))
+    with pytest.raises(InputError, match=r"(?s)Add there:\nb_cells:\n  subset:.*from: main.2"):
+        browser.branch(at, "b_cells", ["6"], {"subset": {"gates": {"CD19": {"above": 2.5}}}})
+    assert (project / "cytopipe.yaml").read_text() == text
+
+
 @pytest.mark.skipif(find_browser() is None, reason="no chromium on this machine")
 @pytest.mark.skipif(not has_jupyterlab(), reason="no JupyterLab")
 @pytest.mark.timeout(300)

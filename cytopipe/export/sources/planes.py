@@ -187,7 +187,7 @@ def open_image(path: Path) -> OpenImage:
     Raises
     ------
     InputError, RefusedError, BudgetError
-        It cannot be read, or is a series of times or depths.
+        It cannot be read, or is a series of depths.
     """
     return _opened(path, _stamp_of_head(path))
 
@@ -214,11 +214,13 @@ def _opened(path: Path, stamp: str) -> OpenImage:
         )
     if 0 in levels[0].shape:
         raise InputError("has no pixels", where=str(path), found=f"shape {tuple(levels[0].shape)}")
+    if isinstance(levels[0], _Stack):
+        names = levels[0].names(names)
     return OpenImage(levels, names, size, labels)
 
 
 def _stacked(pixels: Any, axes: str, path: Path) -> Any:
-    """Pixels as (C, Y, X); further axes have to have length 1."""
+    """Pixels as (C, Y, X)."""
     if len(axes) != len(pixels.shape) or not axes.endswith("YX") or not set(axes) <= set("TCZYX"):
         raise InputError(
             "has axes that are not read here",
@@ -230,24 +232,36 @@ def _stacked(pixels: Any, axes: str, path: Path) -> Any:
 
 
 class _Stack:
-    """Lazy pixels of other axes as (C, Y, X)."""
+    """Lazy pixels of other axes as (C, Y, X); of several times or cycles, the channels of each one behind the
+    other.
+    """
 
     def __init__(self, pixels: Any, axes: str, path: Path) -> None:
         sizes = dict(zip(axes, pixels.shape, strict=True))
-        if max(sizes.get("T", 1), sizes.get("Z", 1)) > 1:
+        if sizes.get("Z", 1) > 1:
             raise InputError(
-                "is a series of times or depths, which is not exported",
+                "is a series of depths, which is not exported",
                 where=str(path),
                 expected="channels, rows and columns",
                 found=f"{axes} of shape {tuple(pixels.shape)}",
+                next="Project it onto one plane first.",
             )
         self.pixels, self.axes, self.dtype = pixels, axes, pixels.dtype
-        self.shape = (sizes.get("C", 1), *pixels.shape[-2:])
+        self.n_channels, self.n_times = sizes.get("C", 1), sizes.get("T", 1)
+        self.shape = (self.n_times * self.n_channels, *pixels.shape[-2:])
 
     def __getitem__(self, key: tuple) -> np.ndarray:
-        channel, *rest = key
-        inside = tuple(channel if axis == "C" else 0 for axis in self.axes[:-2])
+        plane, *rest = key
+        time, channel = divmod(plane, self.n_channels)
+        inside = tuple({"T": time, "C": channel}.get(axis, 0) for axis in self.axes[:-2])
         return self.pixels[(*inside, *rest)]
+
+    def names(self, given: tuple[str, ...]) -> tuple[str, ...]:
+        """Of the channels; behind the number of the time or cycle, where there are several."""
+        if self.n_times == 1:
+            return given
+        names = given or tuple(f"channel {k}" for k in range(1, self.n_channels + 1))
+        return tuple(f"T{time} {name}" for time in range(1, self.n_times + 1) for name in names)
 
     def release(self) -> None:
         if hasattr(self.pixels, "release"):

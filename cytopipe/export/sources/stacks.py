@@ -75,7 +75,8 @@ class OmeTiffSource(_StackSource):
         beside = _masks_among(found)
         fovs = {name: file for name, file in found.items() if not _is_mask(name, found)}
         if path.is_file():
-            fovs = {stem_of(path.name) or path.stem: path}
+            stem = stem_of(path.name)
+            fovs = {} if stem is None else {stem: path}
         places = [folder] if folder == path else [folder, folder.parent]
         listed = masks_by_field(mask_folder(places, masks), tuple(fovs))
         joined = {fov: beside.get(fov, {}) | listed[fov] for fov in fovs}

@@ -91,7 +91,8 @@ class FcsFile:
         self.faults.check_values(
             values,
             [self.columns[place].marker for place in wanted],
-            next_step="If most values are wrong, the file declares the wrong byte order ($BYTEORD).",
+            next_step="Drop these cells (missing: drop); if most values are wrong, the file declares the "
+            "wrong byte order ($BYTEORD).",
         )
         self._require_plausible(values)
         table = {self.columns[place].channel: others[:, column] for column, place in enumerate(known)}

@@ -12,7 +12,7 @@ from cytopipe.errors import Finding, InputError, UserError
 from cytopipe.heatmap.cells.anndata_file import AnnDataFile
 from cytopipe.heatmap.cells.columns import layout_of
 from cytopipe.heatmap.cells.fcs import FcsFile
-from cytopipe.heatmap.cells.source import Cells, CellSource
+from cytopipe.heatmap.cells.source import Cells, CellSource, Faults
 from cytopipe.heatmap.cells.table import CellTable
 from cytopipe.heatmap.cells.tables import SteinbockImage, TableFile
 from cytopipe.storage.filesystem import open_regular
@@ -32,6 +32,8 @@ def read_cells(
     markers: Sequence[str] | None = None,
     compensate: bool = True,
     layer: str = "",
+    metadata: Sequence[str] = (),
+    missing: str = "error",
 ) -> CellTable:
     """Read the cells of one data set.
 
@@ -49,10 +51,15 @@ def read_cells(
         Whether the matrix of spillover in an FCS file is used.
     layer : str
         Layer of an h5ad; empty: X.
+    metadata : sequence of str
+        Columns of tables that are properties of cells and no markers.
+    missing : {"error", "drop"}
+        What is done with cells in which a marker has no value.
 
     Returns
     -------
     CellTable
+        `n_dropped` says how many cells were left out.
         Cells file by file, sorted by path. ``cells["sample"]`` is the name of the file where the file does
         not say it itself; time, scatter, labels and places stand beside it.
 
@@ -69,7 +76,9 @@ def read_cells(
     sources, findings = [], []
     for path, kind in _kinds(files, format):
         try:
-            sources.append(_open(path, kind, compensate=compensate, layer=layer))
+            source = _open(path, kind, compensate=compensate, layer=layer, metadata=metadata)
+            source.faults.missing_allowed = missing == "drop"
+            sources.append(source)
         except UserError as error:
             findings += error.findings
     if findings:
@@ -77,9 +86,12 @@ def read_cells(
     wanted = _wanted(sources, markers)
     names = [(sources[0].columns[place].marker, sources[0].columns[place].channel) for place in wanted[0]]
     parts: list[Cells] = []
+    n_read = 0
     for number, places in enumerate(wanted):
         try:
-            parts.append(sources[number].read(places))
+            part = sources[number].read(places)
+            parts.append(_whole(part, sources[number].faults) if missing == "drop" else part)
+            n_read += len(part.values)
         except UserError as error:
             findings += error.findings
         findings += sources[number].faults.findings
@@ -93,7 +105,22 @@ def read_cells(
         tuple(marker for marker, _ in names),
         tuple(channel for _, channel in names),
         known[0] if len(known) == 1 else pd.concat(known, ignore_index=True),
+        n_dropped=n_read - sum(len(part.values) for part in parts),
     )
+
+
+def _whole(part: Cells, faults: Faults) -> Cells:
+    """The cells that have a value of every marker."""
+    whole = ~np.isnan(part.values).any(axis=1)
+    if whole.all():
+        return part
+    if not whole.any() and not faults.findings:
+        faults.add(
+            "has no cell with a value of every marker",
+            expected="at least one",
+            next="Choose other markers (columns), or leave this file out.",
+        )
+    return Cells(part.values[whole], part.known[whole].reset_index(drop=True))
 
 
 class _Done:
@@ -167,15 +194,30 @@ def _kind_of(path: Path) -> str:
     return "steinbock" if path.parent.name == "intensities" else "csv"
 
 
-def _open(path: Path, kind: str, *, compensate: bool, layer: str) -> CellSource:
+def _open(path: Path, kind: str, *, compensate: bool, layer: str, metadata: Sequence[str]) -> CellSource:
+    if metadata and kind in ("fcs", "h5ad"):
+        raise InputError(
+            "metadata names columns of tables, and this is none",
+            where=str(path),
+            found=kind,
+            next="Name the markers to read (columns) instead.",
+        )
     if kind == "fcs":
         return FcsFile(path, compensate=compensate)
     if kind == "h5ad":
         return AnnDataFile(path, layer=layer)
     if kind == "steinbock":
-        return SteinbockImage(path)
-    table = TableFile(path, parquet=kind == "parquet")
-    found = layout_of([column.channel for column in table.columns])
+        return SteinbockImage(path, metadata=metadata)
+    table = TableFile(path, parquet=kind == "parquet", metadata=metadata)
+    names = [column.channel for column in table.columns]
+    if absent := [name for name in metadata if name not in names]:
+        raise InputError(
+            f"has no column {', '.join(map(repr, absent[:20]))}",
+            where=str(path),
+            expected=f"one of {', '.join(names)[:400]}",
+            next="Correct the names of metadata.",
+        )
+    found = layout_of(names)
     if kind in ("ark", "mcmicro") and found != kind:
         raise InputError(
             f"is no cell table of {kind}",

@@ -32,6 +32,8 @@ class CellTable:
         Detector or image channel of each marker: ``Er170Di``.
     cells : DataFrame
         One row per cell, RangeIndex: sample, fov, label, x, y, gates, whatever is known.
+    n_dropped : int
+        Cells that the files have besides, which were left out because a marker has no value.
 
     Raises
     ------
@@ -43,6 +45,7 @@ class CellTable:
     markers: tuple[str, ...]
     channels: tuple[str, ...]
     cells: pd.DataFrame
+    n_dropped: int = 0
 
     def __post_init__(self) -> None:
         findings = []
@@ -99,6 +102,16 @@ class CellTable:
         InputError
             Names that no marker and no channel has, and names given twice; all at once.
         """
+        columns = self.require_markers(markers)
+        return replace(
+            self,
+            values=np.ascontiguousarray(self.values[:, columns]),
+            markers=tuple(self.markers[i] for i in columns),
+            channels=tuple(self.channels[i] for i in columns),
+        )
+
+    def require_markers(self, markers: Sequence[str]) -> list[int]:
+        """The places of the markers of these names; errors as :meth:`select`."""
         place = {name: i for i, name in reversed(list(enumerate(self.channels)))}
         place |= {name: i for i, name in enumerate(self.markers)}
         findings = [
@@ -118,12 +131,7 @@ class CellTable:
         ]
         if findings:
             raise InputError(findings)
-        return replace(
-            self,
-            values=np.ascontiguousarray(self.values[:, columns]),
-            markers=tuple(self.markers[i] for i in columns),
-            channels=tuple(self.channels[i] for i in columns),
-        )
+        return columns
 
     def transformed(self, settings: TransformSettings) -> CellTable:
         """The same cells with transformed values, in the type that they have."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,8 @@ class TableFile:
     ----------
     path : Path
     parquet : bool
+    metadata : collection of str
+        Columns that are no markers, whatever they hold.
 
     Raises
     ------
@@ -44,7 +46,7 @@ class TableFile:
         More than fits into memory.
     """
 
-    def __init__(self, path: Path, *, parquet: bool = False) -> None:
+    def __init__(self, path: Path, *, parquet: bool = False, metadata: Collection[str] = ()) -> None:
         self.path, self.sample = path, _stem(path)
         self.faults = Faults(path)
         self._table = _parquet(path, self.faults) if parquet else _text(path, self.faults)
@@ -55,7 +57,11 @@ class TableFile:
             self.faults.add("holds no cells", expected="at least one", next="Leave this file out.")
         if self.faults.findings:
             raise InputError(self.faults.findings)
-        self.columns = columns_of_table(names, [_mostly_numbers(self._table[name]) for name in self._table])
+        numeric = [
+            name not in metadata and _holds_numbers(self._table[column])
+            for name, column in zip(map(clean, names), self._table, strict=True)
+        ]
+        self.columns = columns_of_table(names, numeric)
 
     def read(self, wanted: Sequence[int]) -> Cells:
         names = list(self._table)
@@ -76,20 +82,27 @@ class TableFile:
         if column.dtype.kind in "iufb":
             numbers = column.to_numpy()
             numbers = numbers if numbers.dtype == np.float32 else numbers.astype(np.float64)
-            bad = ~np.isfinite(numbers)
-            what = "without a finite value"
+            text, what = np.zeros(len(column), bool), "without a finite value"
         else:
             numbers = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
-            bad = ~np.isfinite(numbers)
-            what = "without a number"
+            text, what = np.isnan(numbers) & column.notna().to_numpy(), "without a number"
+        bad = self.faults.bad(numbers) | text
         if bad.any():
-            row = int(np.argmax(bad))
+            # A text says most of what is wrong; an empty field least.
+            row = int(np.argmax(text if text.any() else bad))
+            is_missing = not text.any() and bool(np.isnan(numbers[row]))
+            next_step = self.faults.next_step(is_missing)
+            if text.any():
+                next_step = (
+                    "Correct the value; or, if the column is a property of cells and no marker, "
+                    f"declare it: metadata: [{clean(name)}] (--metadata)."
+                )
             self.faults.add(
                 f"marker {clean(name)} has {int(bad.sum()):,} of {len(bad):,} cells {what}",
                 line=row + 2,
                 expected="a finite number in every cell",
-                found=clean(column.iloc[row])[:40] if pd.notna(column.iloc[row]) else "nothing",
-                next="Leave these cells out, or choose other markers.",
+                found="nothing" if is_missing else clean(column.iloc[row])[:40],
+                next=next_step,
             )
         return numbers
 
@@ -97,8 +110,8 @@ class TableFile:
 class SteinbockImage:
     """One image of a steinbock folder: ``intensities/NAME.csv``, and ``regionprops/NAME.csv`` where it is."""
 
-    def __init__(self, intensities: Path) -> None:
-        self._intensities = TableFile(intensities)
+    def __init__(self, intensities: Path, *, metadata: Collection[str] = ()) -> None:
+        self._intensities = TableFile(intensities, metadata=metadata)
         self.path, self.sample, self.faults = intensities, intensities.stem, self._intensities.faults
         names = [column.channel for column in self._intensities.columns]
         if "Object" not in names:
@@ -145,14 +158,18 @@ def _plain(column: pd.Series) -> Any:
     return column.to_numpy() if column.dtype.kind in "iufb" else column.astype(object).to_numpy()
 
 
-def _mostly_numbers(column: pd.Series) -> bool:
-    """Whether a column is meant as numbers: at least half of what stands in it is one."""
+def _holds_numbers(column: pd.Series) -> bool:
+    """Whether a column is taken for numbers: at least a tenth of what stands in it is one.
+
+    A marker with a text in it must not become a property of cells in silence; whoever has names such as
+    ``7`` among others declares the column.
+    """
     if column.dtype.kind in "iuf":
         return True
     if column.dtype.kind == "b" or isinstance(column.dtype, pd.CategoricalDtype):
         return False
-    sample = column.dropna().iloc[:1000]
-    return len(sample) > 0 and pd.to_numeric(sample, errors="coerce").notna().mean() >= 0.5
+    told = column.dropna()
+    return len(told) > 0 and pd.to_numeric(told, errors="coerce").notna().mean() >= 0.1
 
 
 def _parquet(path: Path, faults: Faults) -> pd.DataFrame:

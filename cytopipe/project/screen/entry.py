@@ -323,13 +323,23 @@ class Screen(Entry):
     @model_validator(mode="after")
     def _something_to_do(self) -> Self:
         if self.sbs is None and self.phenotype is None:
-            raise contradiction("neither sbs nor phenotype is given", "sbs", expected="at least one of them")
+            names = ("sbs", "phenotype")
+            found = [f"{one} is empty" if one in self.model_fields_set else f"no {one}" for one in names]
+            raise contradiction(
+                "the screen has no images",
+                next((one for one in names if one in self.model_fields_set), "sbs"),
+                absent=names,
+                expected="sbs, phenotype, or both, each with channels, pixel_size_um and images or samples",
+                found=", ".join(found),
+            )
         return self
 
     @model_validator(mode="after")
     def _something_to_look_at(self) -> Self:
         if self.stop_after and self.sbs is None:
-            raise contradiction("stop_after is sbs_qc, and there is no sbs", "stop_after", expected="sbs")
+            raise contradiction(
+                "stop_after is sbs_qc, and there is no sbs", "stop_after", absent=("sbs",), expected="sbs"
+            )
         return self
 
     @property

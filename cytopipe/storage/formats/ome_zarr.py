@@ -38,7 +38,7 @@ from cytopipe.storage.formats.zarr_array import (
     write_array_head,
     write_documents,
 )
-from cytopipe.storage.guard.zarr_store import survey_zarr
+from cytopipe.storage.guard.zarr_store import check_chunks, survey_zarr
 from cytopipe.storage.state import read_json
 
 __all__ = [
@@ -384,7 +384,7 @@ class OmeZarrLevels:
 
     Parameters
     ----------
-    levels : tuple of zarr.Array
+    levels : tuple of CheckedArray
         From the finest to the coarsest.
     axes : str
         A part of TCZYX.
@@ -426,7 +426,32 @@ def read_ome_zarr_levels(path: Path | str) -> OmeZarrLevels:
     for name in names:
         _below(labels, name)
     _, axes, channels, size = heads[0]
-    return OmeZarrLevels(tuple(head[0] for head in heads), axes, channels, size, tuple(names))
+    levels = tuple(CheckedArray(head[0], _folder_of(path, attributes, k)) for k, head in enumerate(heads))
+    return OmeZarrLevels(levels, axes, channels, size, tuple(names))
+
+
+class CheckedArray:
+    """A zarr array of others whose chunks are counted before they are decoded."""
+
+    def __init__(self, array: Any, folder: Path) -> None:
+        self.shape, self.dtype, self._array, self._folder = array.shape, array.dtype, array, folder
+
+    def __getitem__(self, key: tuple[int | slice, ...]) -> np.ndarray:
+        """Pixels of integers and slices with a step of 1, one for each axis."""
+        ranges = [range(n)[one] for n, one in zip(self.shape, key, strict=True)]
+        spans = [(one.start, one.stop) if isinstance(one, range) else (one, one + 1) for one in ranges]
+        check_chunks(self._folder, [slice(*span) for span in spans])
+        try:
+            return np.asarray(self._array[key])
+        except (ValueError, TypeError, LookupError, OSError, RuntimeError, AttributeError) as error:
+            if isinstance(error, (CytopipeError, MemoryError)):
+                raise
+            what = f"has a chunk that cannot be decoded: {error}"
+            raise InputError(what, where=str(self._folder)) from None
+
+
+def _folder_of(path: Path, attributes: dict[str, Any], level: int) -> Path:
+    return _below(path, attributes["multiscales"][0]["datasets"][level]["path"])
 
 
 def read_group(path: Path | str) -> dict[str, Any]:

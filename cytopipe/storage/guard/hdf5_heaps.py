@@ -17,7 +17,7 @@ from cytopipe.storage.filesystem import open_regular
 __all__ = ["require_sound_heaps"]
 
 _SIGNATURE = b"GCOL\x01\0\0\0"
-_OBJECT = struct.Struct("<HHIQ")  # number, references, reserved, size
+_OBJECT = struct.Struct("<H6xQ")  # number, (references and reserved bytes,) size
 
 
 def require_sound_heaps(path: Path) -> None:
@@ -51,11 +51,12 @@ def _is_sound(data: mmap.mmap, start: int) -> bool:
     if end > len(data):
         return False
     place = start + 16
-    while place + _OBJECT.size <= end:
-        number, _, _, size = _OBJECT.unpack_from(data, place)
+    read, head = _OBJECT.unpack_from, _OBJECT.size  # an atlas has a million objects
+    while place + head <= end:
+        number, size = read(data, place)
         # Number 0 is what is free: its size is that of the whole rest. Others are padded to 8 bytes.
-        step = size if number == 0 else _OBJECT.size + (size + 7) // 8 * 8
-        if step < _OBJECT.size or place + step > end:
+        step = head + (size + 7) // 8 * 8 if number else size
+        if step < head or place + step > end:
             return False
         place += step
     return True

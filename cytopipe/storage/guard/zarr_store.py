@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from math import prod
@@ -21,7 +21,7 @@ from cytopipe.storage.guard.inflate import CODECS, inflate
 from cytopipe.storage.guard.trees import survey_tree
 from cytopipe.storage.state import read_json
 
-__all__ = ["ZarrSurvey", "survey_zarr"]
+__all__ = ["ZarrSurvey", "check_chunks", "survey_zarr"]
 
 MAX_CHUNK_BYTES = 1 << 30
 MAX_METADATA_BYTES = 64 << 20
@@ -280,6 +280,55 @@ def _extent(values: object) -> tuple[int, ...]:
 # --------------------------------------------------------------------------- chunks
 
 
+def check_chunks(folder: Path | str, part: Sequence[slice]) -> None:
+    """Raise where a chunk that holds pixels of `part` would inflate beyond what its array declares.
+
+    Parameters
+    ----------
+    folder : Path or str
+        Of one array, in a store that was surveyed.
+    part : sequence of slice
+        One for each axis, with a start and a stop.
+
+    Raises
+    ------
+    BudgetError, InputError
+        As :func:`survey_zarr` with `inflate_chunks`.
+    """
+    folder = Path(folder)
+    name = "zarr.json" if (folder / "zarr.json").is_file() else ".zarray"
+    document = read_json(folder / name, max_bytes=MAX_METADATA_BYTES)
+    array = _array(str(folder), document) if isinstance(document, Mapping) else None
+    if array is None:
+        raise InputError("is not a zarr array", where=str(folder))
+    whole = array.shard or array.chunk
+    spans = [range(one.start // n, -(-one.stop // n)) for one, n in zip(part, whole, strict=True)]
+    for index in product(*spans):
+        file = folder / f"{array.prefix}{array.separator.join(map(str, index))}"
+        if not file.is_file():
+            continue
+        if array.shard is None and set(array.compressors) <= {"blosc", "crc32c"}:
+            _check_length(array, file)
+        else:
+            _check_file(array, file, file.stat().st_size, complete=False)
+
+
+def _check_length(array: _Array, file: Path) -> None:
+    """The length of a chunk that says it: uncompressed by its file, of Blosc in the first bytes."""
+    with file.open("rb") as stream:
+        head = stream.read(16)
+        declared = stream.seek(0, os.SEEK_END)
+    if "blosc" in array.compressors:
+        declared = int.from_bytes(head[4:8], "little")  # numcodecs allocates this and writes no more
+    if declared > array.chunk_limit + 64:
+        raise BudgetError(
+            "a chunk holds more than it declares",
+            where=str(file),
+            expected=f"at most {array.chunk_limit:,} bytes",
+            found=f"{declared:,} bytes",
+        )
+
+
 def _require_chunks(root: Path, array: _Array, sizes: Mapping[str, int]) -> None:
     """Raise where a chunk file of an array is absent, or a chunk in the index of a shard."""
     place = Path(array.path)
@@ -333,30 +382,32 @@ def _inflate_array(root: Path, array: _Array, sizes: Mapping[str, int], complete
         name = relative.removeprefix(under)
         if not relative.startswith(under) or not re.fullmatch(r"(c/)?\d+([./]\d+)*|c", name):
             continue
-        file = root / relative
-        if sizes[relative] > 2 * MAX_CHUNK_BYTES:
+        _check_file(array, root / relative, sizes[relative], complete=complete)
+
+
+def _check_file(array: _Array, file: Path, size: int, *, complete: bool) -> None:
+    """Undo the compression of one chunk file, counting."""
+    if size > 2 * MAX_CHUNK_BYTES:
+        raise BudgetError("a chunk file is too large", where=str(file), found=f"{size:,} bytes")
+    data = file.read_bytes()
+    for part in [data] if array.shard is None else _shard_parts(array, data, str(file)):
+        for codec in reversed(array.compressors):
+            limit = array.chunk_limit + 64  # what checksums and headers inside may add
+            part = inflate(part, codec, limit, where=str(file))
+        if len(part) > array.chunk_limit:
             raise BudgetError(
-                "a chunk file is too large", where=str(file), found=f"{sizes[relative]:,} bytes"
+                "a chunk holds more than it declares",
+                where=str(file),
+                expected=f"at most {array.chunk_limit:,} bytes",
+                found=f"{len(part):,} bytes",
             )
-        data = file.read_bytes()
-        for part in [data] if array.shard is None else _shard_parts(array, data, str(file)):
-            for codec in reversed(array.compressors):
-                limit = array.chunk_limit + 64  # what checksums and headers inside may add
-                part = inflate(part, codec, limit, where=str(file))
-            if len(part) > array.chunk_limit:
-                raise BudgetError(
-                    "a chunk holds more than it declares",
-                    where=str(file),
-                    expected=f"at most {array.chunk_limit:,} bytes",
-                    found=f"{len(part):,} bytes",
-                )
-            if complete and len(part) < array.chunk_limit and not array.variable:
-                raise DamagedError(
-                    "a chunk is short",
-                    where=str(file),
-                    expected=f"{array.chunk_limit:,} bytes",
-                    found=f"{len(part):,} bytes",
-                )
+        if complete and len(part) < array.chunk_limit and not array.variable:
+            raise DamagedError(
+                "a chunk is short",
+                where=str(file),
+                expected=f"{array.chunk_limit:,} bytes",
+                found=f"{len(part):,} bytes",
+            )
 
 
 def _shard_parts(array: _Array, data: bytes, where: str) -> Iterator[bytes]:

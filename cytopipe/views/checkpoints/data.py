@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from cytopipe.heatmap.branches import Branches, Reference
     from cytopipe.heatmap.diff import StateDiff
     from cytopipe.heatmap.index import History
     from cytopipe.heatmap.state import HeatmapState
@@ -34,28 +35,38 @@ def palette() -> list[list[int]]:
     return shade_colours().tolist()
 
 
-def nodes_of(history: History) -> list[dict[str, Any]]:
-    """Every checkpoint of a folder, parents before children; those whose file was deleted, too."""
+def nodes_of(history: History, branches: Branches | None = None) -> list[dict[str, Any]]:
+    """Every checkpoint of a folder, parents before children; those whose file was deleted, too.
+
+    `branches`, what they are made by, tells those that were made again from those that were deleted.
+    """
+    from cytopipe.heatmap.history import replaced_in
+
+    replaced = {} if branches is None else replaced_in(history, branches)
     nodes = []
     for one in history.ids:
         entry = history.by_id.get(one)
-        nodes.append(node_of(entry.document, entry.path) if entry else _deleted(history, one))
+        nodes.append(node_of(entry.document, entry.path) if entry else _gone(history, one, replaced.get(one)))
     return nodes
 
 
-def _deleted(history: History, one: str) -> dict[str, Any]:
+def _gone(history: History, one: str, now: Reference | None) -> dict[str, Any]:
+    """A checkpoint without a file: deleted, or made again, where `now` stands in its place."""
+    word = "made again" if now else "deleted"
+    title = f"{now} was made again since; what was made from this one is stale"
+    title = title if now else "its file is gone; what was made from it remembers it"
     ghost = history.deleted[one]
     step = ghost.step_id.replace("_", " ") or "unknown step"
     return {
         "id": one,
         "parents": list(ghost.parents),
         "step": step,
-        "branch": "",
-        "title": f"{step} (deleted)",
+        "branch": now.branch if now else "",
+        "title": f"{step} ({word})",
         "said": ghost.description or one[:8],
         "file": "",
-        "badges": [{"text": "deleted", "title": "its file is gone; what was made from it remembers it"}],
-        "words": f"{step} {ghost.description} {one} deleted".lower()[:_MOST_WORDS],
+        "badges": [{"text": word, "title": title}],
+        "words": f"{step} {ghost.description} {one} {word}".lower()[:_MOST_WORDS],
     }
 
 

@@ -33,7 +33,9 @@ from cytopipe.views.checkpoints.data import comparison_of, detail_of, nodes_of, 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cytopipe.heatmap.branches import Branches
     from cytopipe.heatmap.display import HeatmapDisplay
+    from cytopipe.heatmap.index import Entry
     from cytopipe.heatmap.state import HeatmapState
 
 __all__ = ["CheckpointBrowser"]
@@ -49,14 +51,16 @@ class CheckpointBrowser(anywidget.AnyWidget):
     Parameters
     ----------
     folder : Path or str
-        Where checkpoints lie, and where new ones are saved. In one that `cytopipe heatmap run` made, branches
-        can be computed.
+        Where checkpoints lie, and where new ones are saved. Branches can be computed in one that
+        `cytopipe heatmap run` made, and in that of a data set of a project (``outputs/heatmap/blood``).
     display : HeatmapDisplay, optional
         What Save takes and Reload changes; at first there is none.
     cells : DataFrame, optional
         What is known of the cells, for provenance columns of saved checkpoints.
     on_load : callable, optional
         Called with the display after each reload.
+    project : Path or str, optional
+        The project whose data set it is, where none of the folders above is one.
     """
 
     _esm = _text("browser.js")
@@ -74,14 +78,16 @@ class CheckpointBrowser(anywidget.AnyWidget):
         *,
         cells: pd.DataFrame | None = None,
         on_load: Callable[[HeatmapDisplay], None] | None = None,
+        project: Path | str | None = None,
     ) -> None:
         super().__init__()
+        self.project = None if project is None else Path(project)
         self.folder, self.display, self.cells, self.on_load = Path(folder), display, cells, on_load
         if display is not None and cells is None:
             self.cells = display.cells
         self.palette = palette()
         self._one_at_a_time = ThreadPoolExecutor(1, "checkpoint-browser")
-        self._paths: dict[str, Path] = {}
+        self._entries: Mapping[str, Entry] = {}
         self.refresh()
         self.on_msg(self._asked)
 
@@ -90,10 +96,21 @@ class CheckpointBrowser(anywidget.AnyWidget):
         from cytopipe.heatmap.index import open_history
 
         history = open_history(self.folder)
-        self._paths = {one: self.folder / entry.path for one, entry in history.by_id.items()}
+        self._entries = history.by_id
         self.forms = self._forms()
         self.loaded = self.display.loaded_id if self.display is not None else ""
-        self.nodes = nodes_of(history)
+        self.nodes = nodes_of(history, self._branches())
+
+    def _branches(self) -> Branches | None:
+        """What the folder is made by, if its recipe says it."""
+        from cytopipe.heatmap.workspace import RECIPE, Workspace
+
+        if not (self.folder / RECIPE).is_file():
+            return None
+        try:
+            return Workspace.open(self.folder).branches
+        except CytopipeError:  # who begins a branch is told; the history can be looked at all the same
+            return None
 
     def close(self) -> None:
         """Take the panel away; what was begun is still finished."""
@@ -136,12 +153,12 @@ class CheckpointBrowser(anywidget.AnyWidget):
         return load_heatmap_state(self._path(checkpoint))
 
     def _path(self, checkpoint: str) -> Path:
-        path = self._paths.get(checkpoint)
-        if path is None:
+        entry = self._entries.get(checkpoint)
+        if entry is None:
             raise InputError(
                 "the file of this checkpoint is not there", found=checkpoint[:80], where=str(self.folder)
             )
-        return path
+        return self.folder / entry.path
 
     # ------------------------------------------------------------------ the same, for a person who types
 
@@ -171,7 +188,7 @@ class CheckpointBrowser(anywidget.AnyWidget):
         if self.on_load is not None:
             self.on_load(self.display)
         size = f"{state.n_clusters} clusters x {state.n_markers} markers"
-        return f"Reloaded {self._paths[checkpoint].name}: {size}."
+        return f"Reloaded {self._path(checkpoint).name}: {size}."
 
     def save(
         self,
@@ -201,6 +218,9 @@ class CheckpointBrowser(anywidget.AnyWidget):
     def branch(self, checkpoint: str, name: str, steps: Sequence[str], choices: Mapping[str, Any]) -> str:
         """Begin a branch at a checkpoint, and compute its steps.
 
+        In a project it is written in the file of branches of the data set, and made by a run of the graph, as
+        `cytopipe heatmap branch --make` does; the browser of Dagster shows that run.
+
         Parameters
         ----------
         checkpoint : str
@@ -211,16 +231,63 @@ class CheckpointBrowser(anywidget.AnyWidget):
         choices : mapping
             What the recipe says of a branch: ``{"subset": {"metaclusters": ["T cells"]}}``.
         """
-        from cytopipe.heatmap.workspace import Workspace
+        from cytopipe.heatmap.workspace import RECIPE, Workspace
 
         path = self._path(checkpoint)
-        workspace = Workspace.open(self.folder)
-        begin = {"from": workspace.name_of(path), "steps": list(steps)}
-        more = workspace.with_branch(name, {**choices, **begin})
-        more.save_recipe()
-        made = [one for one in more.run() if one.how == "made"]
-        self.refresh()
-        return f"Branch {name}: {len(made)} checkpoint{'' if len(made) == 1 else 's'} made."
+        if (self.folder / RECIPE).is_file():
+            workspace = Workspace.open(self.folder)
+            begin = {"from": workspace.name_of(path), "steps": list(steps)}
+            more = workspace.with_branch(name, {**choices, **begin})
+            more.save_recipe()
+            n_made = sum(one.how == "made" for one in more.run())
+            self.refresh()
+        else:
+            known = len(self.nodes)
+            told = self._branch_in_project(checkpoint, name, steps, choices)
+            self.refresh()
+            n_made = len(self.nodes) - known
+            if not n_made:
+                return f"Branch {name} is declared; nothing was made: {told}"
+        return f"Branch {name}: {n_made} checkpoint{'' if n_made == 1 else 's'} made."
+
+    def _branch_in_project(
+        self, checkpoint: str, name: str, steps: Sequence[str], choices: Mapping[str, Any]
+    ) -> str:
+        """What the command line said, in a process of its own: a thread of a panel is no place for a run."""
+        import subprocess
+        import sys
+
+        import yaml
+
+        from cytopipe.heatmap.state import STEP_NUMBERS
+
+        entry = self._entries[checkpoint]
+        number = STEP_NUMBERS.get(entry.step_id)
+        if not (entry.branch and (number or entry.step_id == "merged")):
+            raise InputError(
+                "this checkpoint is in no branch of the project",
+                where=entry.path,
+                next=f"Put it into one: cytopipe heatmap save {entry.path} DATASET main.2",
+            )
+        begin = f"{entry.branch}.{number}" if number else entry.branch
+        command = [sys.executable, "-m", "cytopipe.cli"]
+        if self.project is not None:
+            command += ["--project", str(self.project)]
+        command += ["heatmap", "branch", str(self.folder.absolute()), "--make", "--choices", "-"]
+        command += [f"--from={begin}", f"--steps={','.join(map(str, steps))}", "--", name]
+        done = subprocess.run(
+            command,
+            input=yaml.safe_dump(dict(choices), allow_unicode=True),
+            cwd=self.folder,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        if done.returncode:
+            said = done.stderr.strip().removeprefix("cytopipe: ") or done.stdout.strip()
+            raise InputError(f"the branch was not made: {said[-2000:]}")
+        return done.stdout.strip()[-2000:]
 
     # ------------------------------------------------------------------ the forms
 
