@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -210,3 +212,12 @@ def test_cells_at_a_border_that_some_cycles_do_not_show_are_called():
     assert len(top) >= 3 and reads["x_3_G"].isna().any()
     assert score_calls(cells, top)["right"] == 100
     assert score_calls(cells, truth)["right"] >= 95 and score_calls(cells, truth)["wrong"] <= 1
+
+
+def test_a_model_of_a_well_without_spots_is_written_as_json_and_read_again():
+    screen = make_screen("easy", 5, tile_grid=(1, 1), tile_size=128, cycles=4, n_barcodes=20)
+    tile = (screen.aligned_tile("A1", 0), screen.label_tile("A1", 0)[1])
+    model = estimate_read_model([tile], screen.library).replace(threshold=np.inf)
+    text = json.dumps(model.as_json(), allow_nan=False)
+    again = read_model_from_json(json.loads(text))
+    assert again.threshold == np.inf and len(detect_reads(*tile, again)) == 0

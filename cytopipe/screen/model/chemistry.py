@@ -95,17 +95,19 @@ class ReadModel:
         return lagged_signal(self.mix, self.phasing, self.prephasing)
 
     def as_json(self) -> dict[str, Any]:
-        """All attributes as JSON values."""
-        return {
+        """All attributes as JSON values; a threshold that no spot reaches, infinity, is null."""
+        told = {
             name: value.tolist() if isinstance(value, np.ndarray) else value
             for name, value in asdict(self).items()
         }
+        return told | {"threshold": self.threshold if np.isfinite(self.threshold) else None}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> ReadModel:
         """The model that `as_json` wrote."""
         arrays = ("drift", "noise", "static", "mix", "amplitude", "weight", "spill", "own_reads")
-        return cls(**{k: np.array(v, float) if k in arrays else v for k, v in document.items()})
+        told = {k: np.array(v, float) if k in arrays else v for k, v in document.items()}
+        return cls(**told | {"threshold": np.inf if told["threshold"] is None else told["threshold"]})
 
     def replace(self, **changes: object) -> ReadModel:
         """A copy with other values."""
