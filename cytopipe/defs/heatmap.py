@@ -11,6 +11,7 @@ has to choose and has not chosen holds the step, and says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -184,11 +185,13 @@ def _in_order(part: BranchPart, step: int, parents: Sequence[Mapping[str, Handle
 def _described(state: HeatmapState) -> Described:
     from cytopipe.heatmap.render import render_heatmap
 
-    names = {state.name_of(one): int(state.n_cells[state.label == one].sum()) for one in state.metaclusters}
+    names: Counter[str] = Counter()  # two metaclusters of one name are told as one population
+    for one in state.metaclusters:
+        names[state.name_of(one)] += int(state.n_cells[state.label == one].sum())
     notes: dict[str, object] = {
         "checkpoint": state.id,
         "parents": list(state.parents),
-        "metaclusters": names,
+        "metaclusters": dict(names),
     }
     if state.subset_filters_expr:
         notes["subset"] = state.subset_filters_expr

@@ -1,6 +1,6 @@
 """Pictures of fields of view, files of pictures and galleries, beside the ways they are made elsewhere.
 
-    python -m cytopipe_tests.benchmarks.export_pictures
+    python -m cytopipe_tests.benchmarks.export_pictures [--crops 10000]
 
 A field of view has 2048 x 2048 pixels, six channels of uint16 and about 2,100 cells. `NumPy` adds the
 channels up one after the other in float32 and finds outlines by comparing shifted arrays; `the reference's
@@ -9,15 +9,25 @@ give the picture of ours within one grey level, which is asserted. Files are enc
 with resolution and description inside. A gallery shows 100 regions of 256 x 256 pixels, four by three on a
 page, with a caption each. CPU milliseconds are of this process, the least of several, imports and compilation
 before.
+
+Crops of 64 x 64 pixels around cells of 20 fields of view, each with six TIFF files of 8 MB, are made by
+`cytopipe export run`: a whole process with its imports, reading and writing, its provenance and manifest. The
+peer reads the six files again for each crop, as the reference does; of its crops, 50 are measured.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
+import json
+import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
+from matplotlib.colors import to_hex
 
 from cytopipe.export import (
     ArrayField,
@@ -31,6 +41,7 @@ from cytopipe.export import (
     render_fov_to_array,
     scale_bar,
 )
+from cytopipe_tests.benchmarks.decompose import measured
 
 SIDE, PITCH = 2048, 44
 NAMES = ("DNA", "CD3", "CD8", "CD20", "CD68", "Ki67")
@@ -40,12 +51,17 @@ OUTLINE = MaskStyle("cell", (1.0, 1.0, 1.0))
 
 def main() -> None:
     """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crops", type=int, default=10_000)
+    arguments = parser.parse_args()
     fov, markers = field_of_view(0), marker_set()
     pictures(fov, markers)
     print()
     files(render_fov_to_array(fov, markers, overlays=[OUTLINE]))
     print()
     galleries(fov, markers)
+    print()
+    crops(fov, markers, arguments.crops)
 
 
 def pictures(fov: ArrayField, markers: MarkerSet) -> None:
@@ -114,6 +130,66 @@ class Stack(ArrayField):
         assert tuple(names) == self.channels
         y0, y1, x0, x1 = region
         return self.images[names[0]].base[:, y0:y1:step, x0:x1:step]
+
+
+def crops(fov: ArrayField, markers: MarkerSet, n_crops: int, n_fields: int = 20, side: int = 64) -> None:
+    import tifffile
+
+    print(f"| {n_crops:,} crops from {n_fields} fields | CPU s | crops per CPU s | wall s | peak MiB |")
+    print("|---|---|---|---|---|")
+    random = np.random.default_rng(2)
+    with tempfile.TemporaryDirectory() as at:
+        root, lines = Path(at), ["fov,label,x,y"]
+        for number in range(n_fields):
+            folder = root / "data" / "image_data" / f"fov{number}"
+            folder.mkdir(parents=True)
+            for name, image in fov.images.items():
+                tifffile.imwrite(folder / f"{name}.tiff", np.roll(image, 31 * number, axis=0))
+            for label in range(n_crops // n_fields):
+                y, x = random.integers(side, SIDE - side, 2)
+                lines.append(f"fov{number},{label + 1},{x},{y}")
+        (root / "cells.csv").write_text("\n".join(lines) + "\n")
+        of_one = [crop_by_reference(root, markers, line, side) for line in lines[1 :: max(1, n_crops // 50)]][
+            1:
+        ]
+        theirs = float(np.mean(of_one)) * n_crops
+        print(f"| each reads its files again | {theirs:.0f} | {n_crops / theirs:.0f} |  |  |")
+        shown = {
+            one.channel: {"color": to_hex(one.colour), "low": one.low, "high": one.high}
+            for one in markers.channels
+        }
+        job = {
+            "source": "data",
+            "mode": "cells",
+            "pixel_size_um": 0.5,
+            "cells": {"table": "cells.csv", "size_px": side},
+            "marker_sets": {"all": shown},
+        }
+        for engine in ("serial", "local:2"):
+            output = root / engine.replace(":", "_")
+            (root / "job.yaml").write_text(json.dumps(job | {"engine": engine, "output": str(output)}))
+            run = [sys.executable, "-m", "cytopipe.cli", "export", "run", str(root / "job.yaml")]
+            cpu_s, wall_s, peak_mib = measured(run)
+            made = len(list(output.rglob("*.png")))
+            assert made == n_crops, made
+            told = f"{cpu_s:.1f} | {n_crops / cpu_s:,.0f} | {wall_s:.1f} | {peak_mib:.0f}"
+            print(f"| cytopipe, {engine} ({theirs / cpu_s:.0f} times) | {told} |")
+
+
+def crop_by_reference(root: Path, markers: MarkerSet, line: str, side: int) -> float:
+    """CPU seconds of one crop."""
+    import tifffile
+    from PIL import Image
+
+    start = time.process_time()
+    name, label, x, y = line.split(",")
+    top, left = int(y) - side // 2, int(x) - side // 2
+    folder = root / "data" / "image_data" / name
+    whole = {one.channel: tifffile.imread(folder / f"{one.channel}.tiff") for one in markers.channels}
+    images = {one: image[top : top + side, left : left + side] for one, image in whole.items()}
+    made = by_reference(ArrayField(name, images), markers, outlined=False)
+    Image.fromarray(made).save(root / f"{name}_{label}.png")
+    return time.process_time() - start
 
 
 def by_numpy(fov: ArrayField, markers: MarkerSet, outlined: bool) -> np.ndarray:

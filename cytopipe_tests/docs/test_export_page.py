@@ -32,3 +32,7 @@ def test_every_command_of_the_page_runs_over_its_job(tmp_path: Path, monkeypatch
     assert len(list((tmp_path / "pictures").glob("fov*/cell_*.png"))) == 10
     exec(blocks("python")[0], {})  # the job is done: everything is kept
     assert "10 of 10" in capfd.readouterr().out
+    pytest.importorskip("anywidget", reason="the extra 'notebook' is not installed")
+    shown: dict = {}
+    exec(blocks("python")[1], shown)
+    assert shown["panel"].progress["phase"] == "new"

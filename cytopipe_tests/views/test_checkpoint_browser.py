@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import socket
-import subprocess
-import sys
-import time
-from pathlib import Path
-
 import pytest
 
 pytest.importorskip("anywidget", reason="the extra 'notebook' is not installed")
@@ -18,7 +9,8 @@ pytest.importorskip("anywidget", reason="the extra 'notebook' is not installed")
 from cytopipe.errors import InputError
 from cytopipe.heatmap import load_heatmap_state, save_heatmap_state
 from cytopipe.views import CheckpointBrowser
-from cytopipe_tests.ui.browser import browser_page, find_browser
+from cytopipe_tests.ui.browser import find_browser
+from cytopipe_tests.ui.jupyterlab import has_jupyterlab, notebook_page
 from cytopipe_tests.views.histories import small_history
 
 
@@ -137,75 +129,30 @@ def test_where_branches_stand_in_the_project_file_the_panel_says_what_to_write_t
     assert (project / "cytopipe.yaml").read_text() == text
 
 
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 @pytest.mark.skipif(find_browser() is None, reason="no chromium on this machine")
-@pytest.mark.skipif(
-    shutil.which("jupyter-lab", path=str(Path(sys.executable).parent)) is None, reason="no JupyterLab"
-)
+@pytest.mark.skipif(not has_jupyterlab(), reason="no JupyterLab")
 @pytest.mark.timeout(300)
 def test_in_jupyterlab_a_person_looks_compares_reloads_and_saves(folder):
-    notebook = folder.parent / "look.ipynb"
     code = (
         f"from cytopipe.views import CheckpointBrowser\nbrowser = CheckpointBrowser({str(folder)!r})\nbrowser"
     )
-    cell = {
-        "cell_type": "code",
-        "id": "a",
-        "metadata": {},
-        "outputs": [],
-        "execution_count": None,
-        "source": code,
-    }
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook.write_text(json.dumps({"cells": [cell], "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
-    port = _free_port()
-    home = {f"JUPYTER_{one}_DIR": str(folder.parent / one.lower()) for one in ("CONFIG", "DATA", "RUNTIME")}
-    options = ["--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token="]
-    options += ["--ServerApp.ip=127.0.0.1", f"--ServerApp.root_dir={folder.parent}"]
-    server = subprocess.Popen(
-        [sys.executable, "-m", "jupyterlab", *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, **home, "HOME": str(folder.parent)},
-    )
-    try:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.1)
-        with browser_page() as page:
-            page.set_default_timeout(120_000)
-            page.goto(f"http://127.0.0.1:{port}/lab/tree/look.ipynb?reset")
-            page.locator(".jp-Notebook .jp-Cell").first.wait_for()
-            page.get_by_text("Python 3 (ipykernel)").first.wait_for()
-            page.locator("[data-status=idle]").first.wait_for()
-            page.locator(".jp-Notebook .jp-Cell .cm-content").first.click()
-            page.keyboard.press("Shift+Enter")
-            cards = page.locator(".ccb-card")
-            cards.first.wait_for()
-            assert cards.count() == 7
-            cards.filter(has_text="2 revise").click()
-            page.get_by_role("heading", name="Metaclusters", exact=True).wait_for()
-            cards.filter(has_text="5 finalize").click(modifiers=["Shift"])
-            page.get_by_role("button", name="Other way round").wait_for()
-            cards.filter(has_text="2 revise").click()
-            page.get_by_role("button", name="Reload", exact=True).click()
-            page.get_by_text("Reloaded 1.h5ad").wait_for()
-            page.get_by_role("button", name="Save a checkpoint …").click()
-            form = page.locator(".ccb-form")
-            assert form.locator("input[name=step_id]").input_value() == "revise_metaclusters"
-            form.locator("input[name=description]").fill("from the notebook")
-            form.locator("input[name=name]").fill("saved.h5ad")
-            form.get_by_role("button", name="Save").click()
-            page.get_by_text("Saved saved.h5ad").wait_for()
-            page.wait_for_function("document.querySelectorAll('.ccb-card').length === 8")
-        assert load_heatmap_state(folder / "saved.h5ad").description == "from the notebook"
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
+    with notebook_page(folder.parent, code) as page:
+        cards = page.locator(".ccb-card")
+        cards.first.wait_for()
+        assert cards.count() == 7
+        cards.filter(has_text="2 revise").click()
+        page.get_by_role("heading", name="Metaclusters", exact=True).wait_for()
+        cards.filter(has_text="5 finalize").click(modifiers=["Shift"])
+        page.get_by_role("button", name="Other way round").wait_for()
+        cards.filter(has_text="2 revise").click()
+        page.get_by_role("button", name="Reload", exact=True).click()
+        page.get_by_text("Reloaded 1.h5ad").wait_for()
+        page.get_by_role("button", name="Save a checkpoint …").click()
+        form = page.locator(".ccb-form")
+        assert form.locator("input[name=step_id]").input_value() == "revise_metaclusters"
+        form.locator("input[name=description]").fill("from the notebook")
+        form.locator("input[name=name]").fill("saved.h5ad")
+        form.get_by_role("button", name="Save").click()
+        page.get_by_text("Saved saved.h5ad").wait_for()
+        page.wait_for_function("document.querySelectorAll('.ccb-card').length === 8")
+    assert load_heatmap_state(folder / "saved.h5ad").description == "from the notebook"
