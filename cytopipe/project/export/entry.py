@@ -70,9 +70,10 @@ class ExportJob(Entry, JobSettings):
         if self.rois is not None:
             yield ("rois", "file"), self.rois.file
 
-    def tables(self, base: Path) -> list[Path]:
-        """The files beside the images from which the job is made."""
-        return [base / Path(path).expanduser() for _, path in self._files()]
+    def cell_files(self, base: Path) -> list[Path]:
+        """The cell table and the checkpoint, where they are named."""
+        named = [self.cells.table, self.cells.checkpoint] if self.cells is not None else []
+        return [base / Path(path).expanduser() for path in named if path]
 
     def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ExportJob | FieldPart]]]:
         parts = [(f"{name}.{fov}", FieldPart(self, name, fov)) for fov in self.fov_names(base)]
