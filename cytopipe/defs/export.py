@@ -92,7 +92,7 @@ def _whole_plan(job: ExportJob, data: DataSet, made: Mapping[str, Handle]) -> Pl
     from cytopipe.export.fields import plan_fields
 
     fovs = [key.removeprefix(f"{data.key}.") for key in made]
-    settings = job.settings(data.base)
+    settings = job.settings(data.base).model_copy(update={"output": str(data.folder)})
     wanted = [fov for fov in job.fov_names(data.base) if fov in fovs]
     if not wanted:
         raise InputError("no field of view of the job has pictures", where=data.key)
@@ -146,7 +146,7 @@ def contact_sheet(
     from cytopipe.export.galleries import gallery_bytes, gallery_items
 
     plan = _whole_plan(data.entry, data, {**images, **cells, **rois})
-    page = gallery_bytes(gallery_items(plan), "html", plan, data.key).decode()
+    page = gallery_bytes(gallery_items(plan, folder=data.folder), "html", plan, data.key).decode()
     return Described(page, counts={"n_pictures": sum(not one.fault for one in plan.items)})
 
 

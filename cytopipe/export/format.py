@@ -101,10 +101,6 @@ class FieldPictures(DirectoryFormat):
         """Paths by file name, sorted."""
         return {one.name: one for one in sorted(path.iterdir())}
 
-    def describe(self, path: Path) -> Mapping[str, int]:
-        """How many pictures there are."""
-        return {"pictures": sum(1 for _ in path.iterdir())}
-
 
 FIELD_PICTURES = FieldPictures()
 """The pictures of one field of view as an asset."""

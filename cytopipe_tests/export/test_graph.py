@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_every_mode_makes_its_pictures_and_a_gallery(lab):
         folder = lab.directory / "outputs/export" / job
         assert (folder / "gallery.pdf").read_bytes().startswith(b"%PDF-")
         page = (folder / "index.html").read_text()
-        assert page.count("<figure>") == len(files(lab, job))
+        assert re.findall(r'<a href="([^"]+)">', page) == files(lab, job)
     event = lab.events("export/cells", "cells.fov1")[-1]
     assert event.metadata["n_pictures"] == 5
 
