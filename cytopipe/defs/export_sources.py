@@ -47,7 +47,8 @@ shown."""
 
 
 @lru_cache(32)
-def _source(path: str, kind: str, masks: str, when: int) -> ImageSource:
+def _source(path: str, kind: str, masks: str) -> ImageSource:
+    """Opened once for the many fields of a job."""
     from cytopipe.export.sources import open_source
 
     return open_source(path, kind, None, masks or None)
@@ -60,9 +61,9 @@ def _image_files(data: DataSet) -> list[Path]:
     if not settings.marker_set_file:
         known = [channel for channels in settings.marker_sets.values() for channel in channels]
     try:
-        changed = Path(settings.source).stat().st_mtime_ns
-        source = _source(settings.source, settings.kind, settings.masks, changed)
-        return list(source.files(data.entry.fov, known))
+        if data.entry.fov not in _source(settings.source, settings.kind, settings.masks).fov_names():
+            _source.cache_clear()  # the field was added later
+        return list(_source(settings.source, settings.kind, settings.masks).files(data.entry.fov, known))
     except (CytopipeError, OSError):
         return []
 

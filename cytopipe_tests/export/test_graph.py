@@ -172,3 +172,19 @@ def test_a_field_whose_channel_is_damaged_fails_alone_and_keeps_its_version(lab)
     assert "channel 'CD3' of 'fov2'" in lab.events("export/images", "whole.fov2")[-1].words
     assert (lab.directory / "outputs/export/whole/fov2/fov2.png").read_bytes() == before
     assert lab.states("export/images")["whole.fov1"] == "done"
+
+
+def test_fields_and_channels_that_are_added_later_are_seen(lab):
+    make_all(lab)
+    write_images(lab.directory, ("fov3",))
+    shown = COMMON["marker_sets"]["immune"] | {"CD8": {"color": "green", "high": 800}}
+    write_project(lab.directory, {"whole": COMMON | {"marker_sets": {"immune": shown}}})
+    for fov in (1, 2, 3):
+        folder = lab.directory / f"data/image_data/fov{fov}"
+        (folder / "CD8.tiff").write_bytes((folder / "CD3.tiff").read_bytes())
+    make_all(lab)
+    assert files(lab, "whole") == [f"fov{fov}/fov{fov}.png" for fov in (1, 2, 3)]
+    assert wanted(lab) == {}
+    image = lab.directory / "data/image_data/fov3/CD8.tiff"
+    tifffile.imwrite(image, tifffile.imread(image) + np.uint16(3))
+    assert wanted(lab) == {"images": ["whole.fov3"]}

@@ -227,9 +227,11 @@ class ImageSource(ABC):
 
     def files(self, fov: str, channels: Sequence[str] | None = None) -> tuple[Path, ...]:
         """The files that the channels (all by default) and the masks of a field of view lie in, sorted; of a
-        folder in OME-Zarr, all of its files. A channel that is not there has none.
+        folder in OME-Zarr, all of its files. A channel that is not there has none. Looked up anew each time.
         """
-        planes = self._of(fov)
+        if fov not in self.fov_names():
+            raise InputError(f"there is no field of view {fov!r}", where=str(self.path))
+        planes = self._planes(fov)
         shown = [one for name, one in planes.channels.items() if channels is None or name in channels]
         found: set[Path] = set()
         for path in {plane.path for plane in (*shown, *planes.masks.values())}:
