@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Graph, Nothing, artifact
 from cytopipe.defs.export_sources import CELLS, FOVS, IMAGES, JOBS, ROIS, SOURCES
 from cytopipe.defs.overview import overview_of
-from cytopipe.errors import InputError
 from cytopipe.export.items import CODE
 from cytopipe.storage.formats import FORMATS
 
@@ -88,15 +87,16 @@ def rois(data: DataSet, pixels: Any, regions: Any, style: Any, tables: Any) -> D
     return _pictures(data)
 
 
-def _whole_plan(job: ExportJob, data: DataSet, made: Mapping[str, Handle]) -> Plan:
+def _whole_plan(data: DataSet, made: Mapping[str, Handle]) -> Plan | None:
+    """The plan of the fields of view that have pictures; None where there is none."""
     from cytopipe.export.fields import plan_fields
 
-    fovs = [key.removeprefix(f"{data.key}.") for key in made]
-    settings = job.settings(data.base).model_copy(update={"output": str(data.folder)})
-    wanted = [fov for fov in job.fov_names(data.base) if fov in fovs]
-    if not wanted:
-        raise InputError("no field of view of the job has pictures", where=data.key)
-    return plan_fields(settings.model_copy(update={"fovs": wanted}))
+    job: ExportJob = data.entry
+    fovs = [fov for plain, fov in job.fields(data.base).items() if f"{data.key}.{plain}" in made]
+    if not fovs:
+        return None
+    settings = job.settings(data.base)
+    return plan_fields(settings.model_copy(update={"output": str(data.folder), "fovs": fovs}))
 
 
 def _of_job(asset: str, format: str, place: str) -> Any:
@@ -125,10 +125,10 @@ def gallery(
     """All pictures of a job on pages, with captions that can be searched; press `open` below."""
     from cytopipe.export.galleries import gallery_bytes, gallery_items, montage
 
-    plan = _whole_plan(data.entry, data, {**images, **cells, **rois})
+    plan = _whole_plan(data, {**images, **cells, **rois})
+    if plan is None:
+        return Described(Nothing("no field of view has pictures"))
     n_pictures = sum(not one.fault for one in plan.items)
-    if not n_pictures:
-        return Described(Nothing("the job asks for no picture"))
     pdf = gallery_bytes(gallery_items(plan), "pdf", plan, data.key)
     return Described(pdf, counts={"n_pictures": n_pictures}, picture=montage(gallery_items(plan)))
 
@@ -145,7 +145,9 @@ def contact_sheet(
     """All pictures of a job as a page of thumbnails that can be searched; press `open` below."""
     from cytopipe.export.galleries import gallery_bytes, gallery_items
 
-    plan = _whole_plan(data.entry, data, {**images, **cells, **rois})
+    plan = _whole_plan(data, {**images, **cells, **rois})
+    if plan is None:
+        return Described(Nothing("no field of view has pictures"))
     page = gallery_bytes(gallery_items(plan, folder=data.folder), "html", plan, data.key).decode()
     return Described(page, counts={"n_pictures": sum(not one.fault for one in plan.items)})
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 from cytopipe.errors import CytopipeError, Finding, InputError
 from cytopipe.export.drawing import drawn_together, file_of
@@ -43,8 +42,7 @@ def plan_fields(settings: JobSettings) -> Plan:
     """The plan of a job whose files lie in one folder for each field of view, whatever the mode."""
     plan = plan_items(settings, may_be_empty=True)
     items = (
-        one if "/" in one.file else replace(one, file=f"{slug(PurePosixPath(one.file).stem)}/{one.file}")
-        for one in plan.items
+        one if "/" in one.file else replace(one, file=f"{slug(one.fov)}/{one.file}") for one in plan.items
     )
     return Plan(plan.settings, plan.source, tuple(items), plan.infos)
 

@@ -17,6 +17,7 @@ from cytopipe.defs.selection import choose, plan_runs
 from cytopipe.export.job import Job
 from cytopipe.export.job_file import read_job
 from cytopipe.project import Project, read_project
+from cytopipe.testing.tissue import make_tissue, write_tissue
 from cytopipe_tests.export.layout import CELLS, write_images, write_job
 from cytopipe_tests.graph.examples.lab import Lab
 
@@ -188,3 +189,14 @@ def test_fields_and_channels_that_are_added_later_are_seen(lab):
     image = lab.directory / "data/image_data/fov3/CD8.tiff"
     tifffile.imwrite(image, tifffile.imread(image) + np.uint16(3))
     assert wanted(lab) == {"images": ["whole.fov3"]}
+
+
+def test_fields_of_a_plate_are_partitions(lab):
+    tissue = make_tissue(seed=3, n_fovs=2, shape=(96, 128), channels=("DNA", "CD3"))
+    plate = write_tissue(tissue, lab.directory / "plate", "plate").relative_to(lab.directory)
+    write_project(lab.directory, {"whole": COMMON | {"source": str(plate)}})
+    make_all(lab)
+    assert set(lab.states("export/images")) == {"whole.A-1-0", "whole.A-2-0"}
+    assert len(files(lab, "whole")) == 2
+    page = (lab.directory / "outputs/export/whole/index.html").read_text()
+    assert re.findall(r'<a href="([^"]+)">', page) == files(lab, "whole")
