@@ -112,7 +112,7 @@ class FieldPart:
 
     @property
     def names(self) -> dict[str, str]:
-        return {"job": self.job, "fov": slug(self.fov)}
+        return {"job": self.job, "fov": self.fov}
 
     def place(self, key: str) -> str:
         return slug(key)
