@@ -80,7 +80,7 @@ PICTURES = {name: Pictures(name) for name in FORMATS}
 class FieldPictures(DirectoryFormat):
     """A directory of pictures of any kind; a file's ending says which."""
 
-    name, suffix, kinds = "field_pictures", "", ("image",)
+    name, suffix, kinds = "field_pictures", ".pictures", ("image",)
 
     def write(self, draft: Path, value: Iterable[tuple[str, bytes]]) -> None:
         """Write (file name, bytes), one after the other."""
