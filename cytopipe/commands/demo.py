@@ -106,6 +106,7 @@ def _copy_example(directory: Path) -> Path:
     write_schema(home)
     _add_screen(directory, file)
     _add_cells(directory, file)
+    _add_tissue(directory, file)
     return file
 
 
@@ -161,6 +162,47 @@ def _add_cells(directory: Path, file: Path) -> None:
         "    branches: cytometry/branches.yaml\n"
     )
     file.write_text(f"{file.read_text()}\nheatmap:\n{entry}")
+
+
+_MARKERS = """\
+    pixel_size_um: 0.5
+    marker_sets:
+      immune:
+        DNA: {color: blue, high: 700}
+        PanCK: {color: "#808080", high: 500}
+        CD8: {color: red, high: 300}
+        CD20: {color: green, high: 350}
+"""
+_TISSUE = f"""\
+  fields:
+    source: tissue
+{_MARKERS}    overlays: [{{mask: whole_cell, color_by: cell_type, palette: {{CD8 T cell: yellow}}}}]
+    cells: {{table: tissue/cells.csv}}
+  t_cells:
+    source: tissue
+    mode: cells
+{_MARKERS}    cells: {{table: tissue/cells.csv, where: cell_type == 'CD8 T cell', size_px: 48}}
+    overlays: [{{mask: whole_cell, only_own: true}}]
+  nests:
+    source: tissue
+    mode: rois
+{_MARKERS}    rois: {{file: tissue/rois.csv, settings: shared}}
+"""
+_REGIONS = """\
+roi_id,name,fov,x_min,x_max,y_min,y_max,tags
+1,upper left,fov1,20,140,20,120,border
+2,centre,fov1,90,190,90,190,
+3,centre,fov2,90,190,90,190,
+"""
+
+
+def _add_tissue(directory: Path, file: Path) -> None:
+    """Draw multiplexed tissue and name it in the project file: whole fields, T cells, regions."""
+    from cytopipe.testing.tissue import make_tissue, write_tissue
+
+    write_tissue(make_tissue(seed=7, n_fovs=2, shape=(256, 256)), directory / "tissue", "ark")
+    (directory / "tissue" / "rois.csv").write_text(_REGIONS)
+    file.write_text(f"{file.read_text()}\nexport:\n{_TISSUE}")
 
 
 def _this_command() -> str:

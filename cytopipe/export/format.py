@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from cytopipe.errors import InputError
 from cytopipe.export.encoding import FORMATS
-from cytopipe.storage.formats.format import FileFormat
+from cytopipe.storage.formats.format import DirectoryFormat, FileFormat
 from cytopipe.storage.formats.images import DirectoryOfImages
+from cytopipe.storage.names import check_file_name
 
-__all__ = ["PICTURES", "PictureFile", "Pictures"]
+__all__ = ["FIELD_PICTURES", "GALLERY_PDF", "PICTURES", "FieldPictures", "PictureFile", "Pictures"]
 
 _BEGINS = {
     "png": (b"\x89PNG\r\n\x1a\n",),
@@ -74,3 +75,48 @@ class Pictures(DirectoryOfImages):
 
 PICTURES = {name: Pictures(name) for name in FORMATS}
 """Directories of pictures by the format of their files."""
+
+
+class FieldPictures(DirectoryFormat):
+    """A directory of pictures of any kind; a file's ending says which."""
+
+    name, suffix, kinds = "field_pictures", ".pictures", ("image",)
+
+    def write(self, draft: Path, value: Iterable[tuple[str, bytes]]) -> None:
+        """Write (file name, bytes), one after the other."""
+        draft.mkdir()
+        for name, data in value:
+            check_file_name(name)
+            (draft / name).write_bytes(data)
+
+    def validate(self, draft: Path) -> None:
+        """Look for both ends of every file."""
+        for path in sorted(draft.iterdir()):
+            kind = max((one for one in FORMATS if path.name.endswith(FORMATS[one])), key=len, default="")
+            if not kind:
+                raise InputError("is no picture", where=path.name, expected=", ".join(FORMATS.values()))
+            PictureFile(kind).validate(path)
+
+    def read(self, path: Path) -> Mapping[str, Path]:
+        """Paths by file name, sorted."""
+        return {one.name: one for one in sorted(path.iterdir())}
+
+
+FIELD_PICTURES = FieldPictures()
+"""The pictures of one field of view as an asset."""
+
+
+class GalleryPdf(PictureFile):
+    """Pages of pictures whose bytes were made already."""
+
+    def __init__(self) -> None:
+        super().__init__("pdf")
+        self.name = "gallery_pdf"
+
+    def validate(self, draft: Path) -> None:
+        """Look for both ends."""
+        PictureFile("pdf").validate(draft)
+
+
+GALLERY_PDF = GalleryPdf()
+"""The gallery of a job as an asset."""

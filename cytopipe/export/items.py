@@ -180,8 +180,14 @@ class Plan:
         return pixels * 3 + 4096
 
 
-def plan_items(settings: JobSettings) -> Plan:
+def plan_items(settings: JobSettings, *, may_be_empty: bool = False) -> Plan:
     """Plan an export.
+
+    Parameters
+    ----------
+    settings : JobSettings
+    may_be_empty : bool
+        Whether a plan without items is one, too: of one field of view of many.
 
     Raises
     ------
@@ -207,7 +213,7 @@ def plan_items(settings: JobSettings) -> Plan:
     cells = _cells_of(settings)
     maker = _Maker(settings, source, sets, cells, wanted)
     items = list(maker.items())
-    if not items:
+    if not items and not may_be_empty:
         raise InputError(
             "there is nothing to export",
             where=settings.source,

@@ -118,7 +118,7 @@ def draw_scale_bar(picture: np.ndarray, bar: ScaleBar) -> np.ndarray:
     font = _font(max(9, round(min(height, width) / 28)))
     x0, y0, x1, y1 = draw.textbbox((0, 0), bar.label, font=font)
     text_width, text_height = x1 - x0, y1 - y0
-    if text_width <= width - 2 * margin and text_height * 4 <= height:
+    if text_width <= width - 2 * margin and text_height * 8 <= height:
         at = (
             min((left + right - text_width) / 2, right - text_width) - x0,
             top - margin / 2 - text_height - y0,

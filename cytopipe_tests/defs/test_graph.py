@@ -54,8 +54,8 @@ def test_every_result_of_a_data_set_has_its_checks():
     }
     assert checks == declared
     checked = {asset for asset, _ in declared}
-    # A look at cells as they are, and a page of checkpoints that are checked themselves.
-    reports = {"atlas/quality", "heatmap/browser"}
+    # A look at cells as they are; pages of checkpoints and of pictures that are checked themselves.
+    reports = {"atlas/quality", "heatmap/browser", "export/gallery", "export/contact_sheet"}
     assert {asset for asset, step in GRAPH.makers.items() if step.by is not None} - checked == reports
 
 

@@ -111,7 +111,7 @@ MASKS = {
     "ome-zarr": ("whole_cell", "nuclear"),
     "ome-zarr-0.4": ("whole_cell", "nuclear"),
     "plate": ("whole_cell", "nuclear"),
-    "spatialdata": ("fov{n}_whole_cell", "fov{n}_nuclear"),
+    "spatialdata": ("whole_cell", "nuclear"),
 }
 NAMES = {"plate": "A/{n}/0", "spatialdata": "fov{n}_image"}
 KIND = {"ome-zarr-0.4": "ome-zarr", "plate": "ome-zarr"}

@@ -19,7 +19,7 @@ from cytopipe.storage.manifest import walk_files
 
 __all__ = ["OpenImage", "Plane", "Pyramid", "open_image", "planes_of", "stamp_of"]
 
-_OPEN_IMAGES = 256
+_OPEN_IMAGES = 48
 _HEADS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
 
 

@@ -225,6 +225,19 @@ class ImageSource(ABC):
             digest.update(f"\0{name}\0{plane.path.name}\0{plane.index or 0}\0{stamps[plane.path]}".encode())
         return digest.hexdigest()[:32]
 
+    def files(self, fov: str, channels: Sequence[str] | None = None) -> tuple[Path, ...]:
+        """The files that the channels (all by default) and the masks of a field of view lie in, sorted; of a
+        folder in OME-Zarr, all of its files. A channel that is not there has none. Looked up anew each time.
+        """
+        if fov not in self.fov_names():
+            raise InputError(f"there is no field of view {fov!r}", where=str(self.path))
+        planes = self._planes(fov)
+        shown = [one for name, one in planes.channels.items() if channels is None or name in channels]
+        found: set[Path] = set()
+        for path in {plane.path for plane in (*shown, *planes.masks.values())}:
+            found |= {path} if not path.is_dir() else {one for one in path.rglob("*") if one.is_file()}
+        return tuple(sorted(found))
+
     def field(self, fov: str) -> SourceField:
         """A field of view as the renderers take it."""
         return SourceField(self, self.describe(fov))

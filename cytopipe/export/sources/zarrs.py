@@ -107,7 +107,8 @@ class SpatialDataSource(ImageSource):
     """A spatialdata store: every image is a field of view.
 
     Its masks are the labels of the same height and width that are placed in the same coordinate system in the
-    same way. spatialdata does not say how large a pixel is; declare it.
+    same way; where there are several images, without the words that begin the image's name, too. spatialdata
+    does not say how large a pixel is; declare it.
     """
 
     kind = "spatialdata"
@@ -140,7 +141,16 @@ class SpatialDataSource(ImageSource):
         for name, path in self._labels.items():
             if _placed(path) == placed and open_image(path).levels[0].shape[-2:] == shape:
                 masks[name] = Plane(path)
+        if len(self._names) > 1:  # one name of a mask for all fields: fov1_cells beside fov1_image is `cells`
+            short = {_without_field(name, fov): plane for name, plane in masks.items()}
+            masks = short if len(short) == len(masks) else masks
         return Planes(planes_of(image), masks)
+
+
+def _without_field(label: str, image: str) -> str:
+    """A name of labels without the words with which the name of the image begins, too."""
+    n_shared = next((n for n, pair in enumerate(zip(label, image, strict=False)) if len({*pair}) > 1), 0)
+    return label[max(map(label[:n_shared].rfind, "_-. ")) + 1 :] or label
 
 
 def _elements(path: Path, kind: str) -> dict[str, Path]:

@@ -10,6 +10,7 @@ DOMAIN = Domain(
     package=__name__,
     entry=f"{__name__}.entry:ExportJob",
     commands="cytopipe.commands.export:export",
+    graph="cytopipe.defs.export:EXPORT",
     parameters=tuple(
         f"cytopipe.export.parameters:{name}"
         for name in (

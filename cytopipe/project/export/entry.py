@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,9 @@ __all__ = ["ExportJob", "FieldPart"]
 
 SETS = {"fov": "export_fovs", "cells": "export_cells", "rois": "export_rois"}
 """The set of partitions of the fields of view of a job, by its mode."""
+
+_RESERVED = re.compile(r'[|,\[\]*"/\\\x00-\x1f]|\.\.\.')
+"""What selections of partitions use."""
 
 
 class ExportJob(Entry, JobSettings):
@@ -41,6 +45,18 @@ class ExportJob(Entry, JobSettings):
         except CytopipeError:
             return ()
         return source.fov_names()
+
+    def fields(self, base: Path) -> dict[str, str]:
+        """The fields of view by what partitions call them: ``A/1/0`` of a plate is ``A-1-0``."""
+        found: dict[str, str] = {}
+        for fov in self.fov_names(base):
+            plain, number = _RESERVED.sub("-", fov), 1
+            name = plain
+            while name in found:
+                number += 1
+                name = f"{plain}-{number}"
+            found[name] = fov
+        return found
 
     def problems(self, base: Path) -> Iterator[Problem]:
         from cytopipe.export.sources import open_source
@@ -70,12 +86,13 @@ class ExportJob(Entry, JobSettings):
         if self.rois is not None:
             yield ("rois", "file"), self.rois.file
 
-    def tables(self, base: Path) -> list[Path]:
-        """The files beside the images from which the job is made."""
-        return [base / Path(path).expanduser() for _, path in self._files()]
+    def cell_files(self, base: Path) -> list[Path]:
+        """The cell table and the checkpoint, where they are named."""
+        named = [self.cells.table, self.cells.checkpoint] if self.cells is not None else []
+        return [base / Path(path).expanduser() for path in named if path]
 
     def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ExportJob | FieldPart]]]:
-        parts = [(f"{name}.{fov}", FieldPart(self, name, fov)) for fov in self.fov_names(base)]
+        parts = [(f"{name}.{plain}", FieldPart(self, name, fov)) for plain, fov in self.fields(base).items()]
         return {"export": [(name, self)]} | {
             one: parts if one == SETS[self.mode] else [] for one in SETS.values()
         }
@@ -95,7 +112,7 @@ class FieldPart:
 
     @property
     def names(self) -> dict[str, str]:
-        return {"job": self.job, "fov": slug(self.fov)}
+        return {"job": self.job, "fov": self.fov}
 
     def place(self, key: str) -> str:
         return slug(key)

@@ -31,6 +31,8 @@ _MODULES = {
     # of a domain, which turns its values into bytes itself
     "checkpoint": "cytopipe.heatmap.format",
     "checkpoint_zarr": "cytopipe.heatmap.format",
+    "field_pictures": "cytopipe.export.format",
+    "gallery_pdf": "cytopipe.export.format",
 }
 
 

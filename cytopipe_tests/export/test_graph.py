@@ -1,0 +1,202 @@
+"""The asset graph of exports: one partition per field of view, stale where what it shows has changed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from dagster import DagsterInstance
+
+from cytopipe.defs.export import EXPORT
+from cytopipe.defs.selection import choose, plan_runs
+from cytopipe.export.job import Job
+from cytopipe.export.job_file import read_job
+from cytopipe.project import Project, read_project
+from cytopipe.testing.tissue import make_tissue, write_tissue
+from cytopipe_tests.export.layout import CELLS, write_images, write_job
+from cytopipe_tests.graph.examples.lab import Lab
+
+COMMON = {
+    "source": "data",
+    "pixel_size_um": 0.5,
+    "marker_sets": {"immune": {"DNA": {"color": "blue", "high": 900}, "CD3": {"color": "red", "high": 800}}},
+    "overlays": [{"mask": "whole_cell"}],
+}
+T_CELLS = {"table": "cells.csv", "where": "phenotype == 'T cell'", "size_px": 32}
+JOBS = {
+    "whole": COMMON,
+    "cells": COMMON | {"mode": "cells", "cells": T_CELLS},
+    "regions": COMMON | {"mode": "rois", "rois": {"file": "rois.csv"}},
+}
+ROIS = "roi_id,fov,name,x_min,x_max,y_min,y_max,marker_set\nr1,fov1,a,1,59,1,49,immune\nr2,fov2,b,1,9,1,9,\n"
+
+
+def declared(directory: Path) -> Project:
+    return read_project(directory / "cytopipe.yaml")
+
+
+def write_project(directory: Path, jobs: dict = JOBS) -> None:
+    (directory / "cytopipe.yaml").write_text(json.dumps({"engine": "serial", "export": jobs}))
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    (tmp_path / "history").mkdir()
+    directory = tmp_path / "p ü"
+    directory.mkdir()
+    write_images(directory)
+    (directory / "rois.csv").write_text(ROIS)
+    write_project(directory)
+    with DagsterInstance.local_temp(str(tmp_path / "history")) as instance:
+        yield Lab(directory, EXPORT, declared, instance)
+
+
+def make_all(lab: Lab) -> None:
+    ledger = lab.ledger()
+    for run in plan_runs(ledger, choose(ledger)):
+        lab.make(*run.assets, keys=list(run.keys))
+
+
+def wanted(lab: Lab) -> dict[str, list[str]]:
+    """What would be made of pictures, by asset."""
+    found: dict[str, list[str]] = {}
+    for one in lab.ledger().statuses(["export/images", "export/cells", "export/rois"]):
+        if one.state != "done":
+            found.setdefault(one.asset.removeprefix("export/"), []).append(one.key)
+    return found
+
+
+def files(lab: Lab, job: str) -> list[str]:
+    folder = lab.directory / "outputs/export" / job
+    return sorted(str(one.relative_to(folder)) for one in folder.glob("[!.]*/*.png"))
+
+
+def test_every_mode_makes_its_pictures_and_a_gallery(lab):
+    make_all(lab)
+    assert wanted(lab) == {}
+    assert files(lab, "whole") == ["fov1/fov1.png", "fov2/fov2.png"]
+    assert files(lab, "cells") == [
+        f"fov{fov}/cell_{label}.png" for fov in (1, 2) for label in (1, 3, 5, 7, 9)
+    ]
+    assert files(lab, "regions") == ["fov1/a.png", "fov2/b.png"]
+    for job in JOBS:
+        folder = lab.directory / "outputs/export" / job
+        assert (folder / "gallery.pdf").read_bytes().startswith(b"%PDF-")
+        page = (folder / "index.html").read_text()
+        assert re.findall(r'<a href="([^"]+)">', page) == files(lab, job)
+    event = lab.events("export/cells", "cells.fov1")[-1]
+    assert event.metadata["n_pictures"] == 5
+
+
+def test_a_partition_holds_the_same_bytes_as_the_job_on_the_command_line(lab):
+    make_all(lab)
+    where = "cells: {table: cells.csv, where: \"phenotype == 'T cell'\", size_px: 32}\n"
+    job = write_job(lab.directory, CELLS.replace(CELLS.splitlines(keepends=True)[1], where))
+    Job(read_job(job)).run()
+    for name in files(lab, "cells"):
+        theirs = (lab.directory / "pictures" / name).read_bytes()
+        assert (lab.directory / "outputs/export/cells" / name).read_bytes() == theirs
+
+
+def test_a_changed_channel_makes_stale_only_the_fields_that_show_it(lab):
+    make_all(lab)
+    image = lab.directory / "data/image_data/fov2/CD3.tiff"
+    tifffile.imwrite(image, tifffile.imread(image) + np.uint16(3))
+    not_shown = lab.directory / "data/image_data/fov1/CD20.tiff"
+    tifffile.imwrite(not_shown, tifffile.imread(not_shown) + np.uint16(3))
+    assert wanted(lab) == {"images": ["whole.fov2"], "cells": ["cells.fov2"], "rois": ["regions.fov2"]}
+
+
+def test_a_changed_marker_set_makes_stale_only_the_job_that_shows_it(lab):
+    make_all(lab)
+    other = {"immune": COMMON["marker_sets"]["immune"] | {"CD3": {"color": "green", "high": 800}}}
+    write_project(lab.directory, JOBS | {"whole": COMMON | {"marker_sets": other}})
+    assert wanted(lab) == {"images": ["whole.fov1", "whole.fov2"]}
+
+
+def test_of_a_file_of_marker_sets_only_the_one_that_is_shown_counts(lab):
+    def write(high: float, other: float) -> None:
+        sets = {
+            name: {
+                "selected_channels": ["DNA"],
+                "channel_settings": {"DNA": {"color": "Blue", "contrast_min": 0, "contrast_max": most}},
+            }
+            for name, most in (("nuclei", high), ("other", other))
+        }
+        (lab.directory / "sets.json").write_text(json.dumps(sets))
+
+    write(900, 900)
+    from_file = COMMON | {"marker_sets": {}, "marker_set_file": "sets.json", "marker_set": "nuclei"}
+    write_project(lab.directory, {"whole": from_file})
+    make_all(lab)
+    write(900, 500)
+    assert wanted(lab) == {}
+    write(800, 500)
+    assert wanted(lab) == {"images": ["whole.fov1", "whole.fov2"]}
+
+
+def test_another_layout_of_pages_draws_no_picture_anew(lab):
+    make_all(lab)
+    write_project(lab.directory, JOBS | {"whole": COMMON | {"gallery": {"rows": 1, "columns": 1}}})
+    assert wanted(lab) == {}
+    assert lab.states("export/gallery")["whole"] == "stale"
+
+
+def test_a_region_that_was_added_makes_stale_its_field_alone(lab):
+    make_all(lab)
+    (lab.directory / "rois.csv").write_text(ROIS + "r3,fov2,c,5,20,5,20,\n")
+    assert wanted(lab) == {"rois": ["regions.fov2"]}
+    make_all(lab)
+    assert files(lab, "regions") == ["fov1/a.png", "fov2/b.png", "fov2/c.png"]
+
+
+def test_a_picture_that_fails_is_told_and_the_others_stand(lab):
+    with (lab.directory / "cells.csv").open("a") as table:
+        table.write("fov1,99,5000,5000,T cell,197\n")
+    make_all(lab)
+    assert len(files(lab, "cells")) == 10
+    event = lab.events("export/cells", "cells.fov1")[-1]
+    assert event.metadata["n_failed"] == 1
+    assert wanted(lab) == {}
+
+
+def test_a_field_whose_channel_is_damaged_fails_alone_and_keeps_its_version(lab):
+    make_all(lab)
+    before = (lab.directory / "outputs/export/whole/fov2/fov2.png").read_bytes()
+    (lab.directory / "data/image_data/fov2/CD3.tiff").write_bytes(b"II*\0 no image")
+    assert not lab.make("export/images", keys=["whole.fov2"]).success
+    assert "channel 'CD3' of 'fov2'" in lab.events("export/images", "whole.fov2")[-1].words
+    assert (lab.directory / "outputs/export/whole/fov2/fov2.png").read_bytes() == before
+    assert lab.states("export/images")["whole.fov1"] == "done"
+
+
+def test_fields_and_channels_that_are_added_later_are_seen(lab):
+    make_all(lab)
+    write_images(lab.directory, ("fov3",))
+    shown = COMMON["marker_sets"]["immune"] | {"CD8": {"color": "green", "high": 800}}
+    write_project(lab.directory, {"whole": COMMON | {"marker_sets": {"immune": shown}}})
+    for fov in (1, 2, 3):
+        folder = lab.directory / f"data/image_data/fov{fov}"
+        (folder / "CD8.tiff").write_bytes((folder / "CD3.tiff").read_bytes())
+    make_all(lab)
+    assert files(lab, "whole") == [f"fov{fov}/fov{fov}.png" for fov in (1, 2, 3)]
+    assert wanted(lab) == {}
+    image = lab.directory / "data/image_data/fov3/CD8.tiff"
+    tifffile.imwrite(image, tifffile.imread(image) + np.uint16(3))
+    assert wanted(lab) == {"images": ["whole.fov3"]}
+
+
+def test_fields_of_a_plate_are_partitions(lab):
+    tissue = make_tissue(seed=3, n_fovs=2, shape=(96, 128), channels=("DNA", "CD3"))
+    plate = write_tissue(tissue, lab.directory / "plate", "plate").relative_to(lab.directory)
+    write_project(lab.directory, {"whole": COMMON | {"source": str(plate)}})
+    make_all(lab)
+    assert set(lab.states("export/images")) == {"whole.A-1-0", "whole.A-2-0"}
+    assert len(files(lab, "whole")) == 2
+    page = (lab.directory / "outputs/export/whole/index.html").read_text()
+    assert re.findall(r'<a href="([^"]+)">', page) == files(lab, "whole")
