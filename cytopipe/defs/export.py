@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from cytopipe.defs.artifact import Artifact, Check, CheckResult, Described, Graph, Nothing, artifact
+from cytopipe.defs.artifact import Check, CheckResult, Described, Graph, Nothing, artifact
 from cytopipe.defs.export_sources import CELLS, FOVS, IMAGES, JOBS, ROIS, SOURCES
 from cytopipe.defs.overview import overview_of
 from cytopipe.export.items import CODE
@@ -13,6 +13,7 @@ from cytopipe.storage.formats import FORMATS
 
 if TYPE_CHECKING:
     from cytopipe.defs.artifact import Partitions
+    from cytopipe.export.gallery import GalleryItem
     from cytopipe.export.items import Plan
     from cytopipe.project import DataSet
     from cytopipe.project.export.entry import ExportJob
@@ -123,14 +124,22 @@ def gallery(
     pages: Any,
 ) -> Described:
     """All pictures of a job on pages, with captions that can be searched; press `open` below."""
-    from cytopipe.export.galleries import gallery_bytes, gallery_items, montage
+    from cytopipe.export.galleries import MOST_SHOWN, gallery_bytes, gallery_items, montage
 
     plan = _whole_plan(data, {**images, **cells, **rois})
     if plan is None:
         return Described(Nothing("no field of view has pictures"))
     n_pictures = sum(not one.fault for one in plan.items)
-    pdf = gallery_bytes(gallery_items(plan), "pdf", plan, data.key)
-    return Described(pdf, counts={"n_pictures": n_pictures}, picture=montage(gallery_items(plan)))
+    first: list[GalleryItem] = []
+
+    def noted() -> Iterator[GalleryItem]:
+        for one in gallery_items(plan):
+            if len(first) < MOST_SHOWN:
+                first.append(one)
+            yield one
+
+    pdf = gallery_bytes(noted(), "pdf", plan, data.key)
+    return Described(pdf, counts={"n_pictures": n_pictures}, picture=montage(first))
 
 
 @_of_job("export/contact_sheet", "html", "export/{key}/index.html")
@@ -152,6 +161,4 @@ def contact_sheet(
     return Described(page, counts={"n_pictures": sum(not one.fault for one in plan.items)})
 
 
-_PICTURES: tuple[Artifact, ...] = (images, cells, rois)
-
-EXPORT = Graph(*SOURCES, *_PICTURES, gallery, contact_sheet, overview_of("export/gallery"))
+EXPORT = Graph(*SOURCES, images, cells, rois, gallery, contact_sheet, overview_of("export/gallery"))

@@ -6,7 +6,6 @@ of galleries are kept apart, so that another layout of pages draws no picture an
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -68,13 +67,9 @@ def _image_files(data: DataSet) -> list[Path]:
         return []
 
 
-def _digest(project: Project, paths: list[Path]) -> str | None:
-    digests, total = Digests(project.home), hashlib.sha256()
-    for path in paths:
-        if (found := digests.sha256(path)) is None:
-            return None
-        total.update(f"{path.name} {found}\n".encode())
-    return total.hexdigest()
+def _image_digest(project: Project, data: DataSet) -> str | None:
+    files = _image_files(data)
+    return Digests(project.home).sha256_of_all(files) if files else None
 
 
 def _images(name: str, by: Partitions) -> Source:
@@ -84,7 +79,7 @@ def _images(name: str, by: Partitions) -> Source:
         description="The channels and masks of a field of view; never written.",
         load=lambda data: data.entry,
         files=_image_files,
-        digest=lambda project, data: _digest(project, files) if (files := _image_files(data)) else None,
+        digest=_image_digest,
         describe=lambda project, data: {"files": len(_image_files(data))},
         kinds=("tiff",),
     )
@@ -125,7 +120,7 @@ def _table_files(data: DataSet) -> list[Path]:
 
 def _table_digest(project: Project, data: DataSet) -> str | None:
     """Of the marker sets in a file, the one that is shown counts."""
-    cells = _digest(project, data.entry.cell_files(data.base))
+    cells = Digests(project.home).sha256_of_all(data.entry.cell_files(data.base))
     if cells is None or _shows_own(data.entry):
         return cells
     try:

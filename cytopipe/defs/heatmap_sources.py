@@ -6,7 +6,6 @@ metacluster makes stale what is made from the revision, and no clustering.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,12 +57,7 @@ def _files(data: DataSet) -> list[Path]:
 
 
 def _digest(project: Project, data: DataSet) -> str | None:
-    digests, total = Digests(project.home), hashlib.sha256()
-    for path in _files(data):
-        if (found := digests.sha256(path)) is None:
-            return None
-        total.update(f"{path.name} {found}\n".encode())
-    return total.hexdigest()
+    return Digests(project.home).sha256_of_all(_files(data))
 
 
 def _about_files(project: Project, data: DataSet) -> Mapping[str, object]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from cytopipe.errors import CytopipeError, Finding, InputError
-from cytopipe.export.drawing import drawn_together, file_of
 from cytopipe.export.items import Plan, plan_items
 from cytopipe.export.parameters import JobSettings
+from cytopipe.export.writing import Batch, drawn_files
 from cytopipe.storage.names import slug
 
 __all__ = ["MadePictures", "make_pictures", "plan_field", "plan_fields"]
@@ -60,14 +60,8 @@ def make_pictures(plan: Plan, fov: str) -> MadePictures:
     usable = [one for one in items if not one.fault]
     found: dict[str, bytes] = {}
     if usable:
-        info = plan.infos[fov]
-        drawn = drawn_together(
-            plan.source.field(fov),
-            info,
-            usable,
-            lambda field, item: file_of(field, info, item, plan.settings),
-        )
-        for item, made in drawn:
+        batch = Batch(plan.source, plan.settings, fov, items, plan.infos[fov])
+        for item, made in drawn_files(batch, usable):
             if isinstance(made, CytopipeError):
                 failed[item.file] = str(made)
             elif isinstance(made, Exception):

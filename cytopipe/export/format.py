@@ -30,10 +30,13 @@ class PictureFile(FileFormat):
     ----------
     file_format : str
         One of `cytopipe.export.encoding.FORMATS`.
+    name : str, optional
+        Of the format; by default that of the files.
     """
 
-    def __init__(self, file_format: str) -> None:
-        self.name, self.suffix, self.kinds = file_format, FORMATS[file_format], (file_format,)
+    def __init__(self, file_format: str, name: str = "") -> None:
+        self.file_format, self.name = file_format, name or file_format
+        self.suffix, self.kinds = FORMATS[file_format], (file_format,)
 
     def write(self, draft: Path, value: bytes) -> None:
         """Write the bytes."""
@@ -46,8 +49,10 @@ class PictureFile(FileFormat):
             size = file.seek(0, 2)
             file.seek(max(0, size - 32))
             ends = file.read().rstrip()
-        if not begins.startswith(_BEGINS[self.name]) or not ends.endswith(_ENDS.get(self.name, b"")):
-            raise InputError(f"is not a whole {self.name} file", where=str(draft))
+        if not begins.startswith(_BEGINS[self.file_format]) or not ends.endswith(
+            _ENDS.get(self.file_format, b"")
+        ):
+            raise InputError(f"is not a whole {self.file_format} file", where=str(draft))
 
     def read(self, path: Path) -> bytes:
         """The file's bytes."""
@@ -105,18 +110,5 @@ class FieldPictures(DirectoryFormat):
 FIELD_PICTURES = FieldPictures()
 """The pictures of one field of view as an asset."""
 
-
-class GalleryPdf(PictureFile):
-    """Pages of pictures whose bytes were made already."""
-
-    def __init__(self) -> None:
-        super().__init__("pdf")
-        self.name = "gallery_pdf"
-
-    def validate(self, draft: Path) -> None:
-        """Look for both ends."""
-        PictureFile("pdf").validate(draft)
-
-
-GALLERY_PDF = GalleryPdf()
+GALLERY_PDF = PictureFile("pdf", name="gallery_pdf")
 """The gallery of a job as an asset."""

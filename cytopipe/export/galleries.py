@@ -11,7 +11,10 @@ from cytopipe.export.drawing import Drawn, draw, drawn_together
 from cytopipe.export.gallery import GalleryItem, contact_sheet, pdf_gallery
 from cytopipe.export.items import Item, Plan
 
-__all__ = ["gallery_bytes", "gallery_items", "montage"]
+__all__ = ["MOST_SHOWN", "gallery_bytes", "gallery_items", "montage"]
+
+MOST_SHOWN = 24
+"""Pictures of a montage."""
 
 _AT_ONCE = 128
 """Pictures in memory, so that they can be put into their order."""
@@ -96,7 +99,7 @@ def gallery_bytes(items: Iterable[GalleryItem], kind: str, plan: Plan, title: st
     )
 
 
-def montage(items: Iterable[GalleryItem], side_px: int = 160, most: int = 24) -> bytes:
+def montage(items: Iterable[GalleryItem], side_px: int = 160) -> bytes:
     """The first pictures side by side as a PNG, for a look at what was made; empty where there are none."""
     import cv2
     import numpy as np
@@ -115,7 +118,7 @@ def montage(items: Iterable[GalleryItem], side_px: int = 160, most: int = 24) ->
         top, left = (side_px - size[1]) // 2, (side_px - size[0]) // 2
         tile[top : top + size[1], left : left + size[0]] = small
         tiles.append(tile)
-        if len(tiles) == most:
+        if len(tiles) == MOST_SHOWN:
             break
     if not tiles:
         return b""

@@ -27,7 +27,7 @@ from cytopipe.storage.archive import Archive, Place
 if TYPE_CHECKING:
     from cytopipe.export.sources import FovInfo, ImageSource
 
-__all__ = ["Batch", "ExportResult", "made_batch", "recipes_at"]
+__all__ = ["Batch", "ExportResult", "drawn_files", "made_batch", "recipes_at"]
 
 LOG = logging.getLogger("cytopipe.export")
 
@@ -139,7 +139,7 @@ def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[Exp
     new: dict[str, bytes] = {}
     if todo and batch.info is not None:
         _wait_for_turn(settings.fovs_per_s)
-        for item, made in _drawn(batch, todo, stop):
+        for item, made in drawn_files(batch, todo, stop):
             if isinstance(made, Exception):
                 results[item.file] = _of_error(item, made)
             elif made is None:
@@ -161,7 +161,13 @@ def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[Exp
     return [results[one.file] for one in items]
 
 
-def _drawn(batch: Batch, todo: list[Item], stop: Callable[[], bool] | None) -> Iterator[tuple[Item, Any]]:
+def drawn_files(
+    batch: Batch, todo: list[Item], stop: Callable[[], bool] | None = None
+) -> Iterator[tuple[Item, Any]]:
+    """Items with the bytes of their file and facts about it; in their place the error, or None after a stop.
+
+    What fails for a reason that may pass is tried again, as the settings say.
+    """
     info, settings = batch.info, batch.settings
     assert info is not None
 

@@ -9,9 +9,10 @@ clock's resolution would go unseen. Losing the memory loses nothing.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cytopipe.provenance import sha256_file
@@ -43,6 +44,15 @@ class Digests:
     def sha256(self, path: Path) -> str | None:
         """SHA-256 of a file's content; None where there is no file to read."""
         return self.of(path, sha256_file)
+
+    def sha256_of_all(self, paths: Iterable[Path]) -> str | None:
+        """One digest of the names and contents of several files; None where one of them cannot be read."""
+        total = hashlib.sha256()
+        for path in paths:
+            if (found := self.sha256(path)) is None:
+                return None
+            total.update(f"{path.name} {found}\n".encode())
+        return total.hexdigest()
 
     def of(self, path: Path, take: Callable[[Path], str], kind: str = "") -> str | None:
         """A digest of any kind of a file, remembered in the same way; None where there is no file to read.

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from cytopipe.views.checkpoints.data import comparison_of, detail_of, node_of, palette
+from cytopipe.views.panels import text_of
 from cytopipe.views.policy import policy_digest
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def history_page(states: Sequence[HeatmapState], *, title: str, names: Sequence[
 
 def page_of(data: Mapping[str, Any], *, title: str) -> str:
     """The page of nodes, details and comparisons that are made already."""
-    script, style = _script(), files(__package__).joinpath("browser.css").read_text(encoding="utf-8") + _FRAME
+    script, style = _script(), text_of("checkpoints/browser.css") + _FRAME
     policy = (
         f"default-src 'none'; script-src '{script_digest()}'; style-src '{policy_digest(style)}'; "
         "base-uri 'none'; form-action 'none'"
@@ -87,7 +87,7 @@ def script_digest() -> str:
 
 @cache
 def _script() -> str:
-    return files(__package__).joinpath("browser.js").read_text(encoding="utf-8") + _START
+    return text_of("checkpoints/browser.js") + _START
 
 
 def _pairs(states: Sequence[HeatmapState]) -> list[tuple[HeatmapState, HeatmapState]]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ except ImportError:
     ) from None
 
 from cytopipe.views.checkpoints.data import comparison_of, detail_of, nodes_of, palette
+from cytopipe.views.panels import answered, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,10 +39,6 @@ if TYPE_CHECKING:
     from cytopipe.heatmap.state import HeatmapState
 
 __all__ = ["CheckpointBrowser"]
-
-
-def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 class CheckpointBrowser(anywidget.AnyWidget):
@@ -63,8 +59,8 @@ class CheckpointBrowser(anywidget.AnyWidget):
         The project whose data set it is, where none of the folders above is one.
     """
 
-    _esm = _text("browser.js")
-    _css = _text("browser.css")
+    _esm = text_of("checkpoints/browser.js")
+    _css = text_of("checkpoints/browser.css")
 
     nodes = traitlets.List().tag(sync=True)
     loaded = traitlets.Unicode("").tag(sync=True)
@@ -133,19 +129,9 @@ class CheckpointBrowser(anywidget.AnyWidget):
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:  # no notebook: answered at once
-            self._answer(number, answer, self.send)
+            self.send(answered(number, answer))
             return
-        self._one_at_a_time.submit(
-            self._answer, number, answer, lambda told: loop.call_soon_threadsafe(self.send, told)
-        )
-
-    def _answer(self, number: int, answer: Callable[[], Any], send: Callable[[Any], Any]) -> None:
-        try:
-            send({"number": number, "value": answer()})
-        except CytopipeError as error:
-            send({"number": number, "error": str(error)})
-        except Exception as error:  # the panel shows it; the notebook goes on
-            send({"number": number, "error": f"{type(error).__name__}: {error}"})
+        self._one_at_a_time.submit(lambda: loop.call_soon_threadsafe(self.send, answered(number, answer)))
 
     def _state(self, checkpoint: str) -> HeatmapState:
         from cytopipe.heatmap.artifact import load_heatmap_state

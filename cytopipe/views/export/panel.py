@@ -17,7 +17,6 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
@@ -30,6 +29,8 @@ except ImportError:
     raise MissingToolError(
         "the export panel needs anywidget", next='Install it: pip install "cytopipe[notebook]"'
     ) from None
+
+from cytopipe.views.panels import answered, text_of
 
 if TYPE_CHECKING:
     from cytopipe.export.job import Job
@@ -45,10 +46,6 @@ _LOGGED = 500  # lines of the log that are shown; the manifest has all of them
 _EVERY_S = 0.2  # between two looks at a running job
 
 
-def _text(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
 class ExportPanel(anywidget.AnyWidget):
     """The panel of one export.
 
@@ -59,8 +56,8 @@ class ExportPanel(anywidget.AnyWidget):
         that are started here; the file stays as it is.
     """
 
-    _esm = _text("panel.js")
-    _css = _text("panel.css")
+    _esm = text_of("export/panel.js")
+    _css = text_of("export/panel.css")
 
     form = traitlets.List().tag(sync=True)
     progress = traitlets.Dict().tag(sync=True)
@@ -130,15 +127,12 @@ class ExportPanel(anywidget.AnyWidget):
         }
         if asked.get("what") in answers:
             number, answer = asked.get("number"), answers[asked["what"]]
-            self._beside.submit(self._answer, number, answer, lambda told: tell(lambda: self.send(told)))
 
-    def _answer(self, number: object, answer: Callable[[], object], send: Callable[[dict], None]) -> None:
-        try:
-            send({"number": number, "value": answer()})
-        except CytopipeError as error:
-            send({"number": number, "error": str(error)})
-        except Exception as error:  # the panel shows it; the notebook goes on
-            send({"number": number, "error": f"{type(error).__name__}: {error}"})
+            def reply() -> None:
+                told = answered(number, answer)
+                tell(lambda: self.send(told))
+
+            self._beside.submit(reply)
 
     # ------------------------------------------------------------------ a running job
 
