@@ -29,7 +29,20 @@ if TYPE_CHECKING:
     from cytopipe.export.rois import Roi
     from cytopipe.export.sources import FovInfo, ImageSource
 
-__all__ = ["AroundCell", "AroundPoint", "Box", "Item", "Plan", "Whole", "plan_items"]
+__all__ = [
+    "CODE",
+    "CURRENT",
+    "AroundCell",
+    "AroundPoint",
+    "Box",
+    "Item",
+    "Plan",
+    "Whole",
+    "chosen_rois",
+    "marker_sets_of",
+    "plan_items",
+    "presets_of",
+]
 
 CODE = "1"
 """Version of what decides the pixels; raised when the same settings give other pictures."""
@@ -40,7 +53,7 @@ _CATEGORY_COLOURS = (
 )  # fmt: skip
 """Colours of groups that no palette names, in the order of their names (Tableau 10)."""
 
-_CURRENT = "current:"
+CURRENT = "current:"
 """In the place of a marker set: the channels that UELer showed without one."""
 
 
@@ -184,12 +197,14 @@ class Plan:
         return pixels * 3 + 4096
 
 
-def plan_items(settings: JobSettings, *, may_be_empty: bool = False) -> Plan:
+def plan_items(settings: JobSettings, cells: Cells | None = None, *, may_be_empty: bool = False) -> Plan:
     """Plan an export.
 
     Parameters
     ----------
     settings : JobSettings
+    cells : Cells, optional
+        Its cell table, where it was read already.
     may_be_empty : bool
         Whether a plan without items is one, too: of one field of view of many.
 
@@ -214,7 +229,7 @@ def plan_items(settings: JobSettings, *, may_be_empty: bool = False) -> Plan:
             for name in unknown
         )
     wanted = tuple(settings.fovs) or known
-    cells = _cells_of(settings)
+    cells = _cells_of(settings) if cells is None else cells
     maker = _Maker(settings, source, sets, cells, wanted)
     items = list(maker.items())
     if not items and not may_be_empty:
@@ -298,7 +313,7 @@ class _Maker:
         self._digests: dict[int, str] = {}
         self._overlays: dict[str, tuple[Overlay, ...]] = {}
         self._own: dict[tuple[str, ...], tuple[Overlay, ...]] = {}
-        self._presets = _presets_of(settings)
+        self._presets = presets_of(settings)
         self._groups = {
             one.color_by: cells.groups(one.color_by)
             for one in settings.overlays
@@ -347,7 +362,7 @@ class _Maker:
 
         said = self.settings.rois
         assert said is not None  # checked by the settings
-        rois = _chosen_rois(read_rois(Path(said.file)), said)
+        rois = chosen_rois(read_rois(Path(said.file)), said)
         if self.settings.fovs:
             rois = [one for one in rois if one.fov in self.fovs]
         order = {fov: number for number, fov in enumerate(self.fovs)}
@@ -392,12 +407,12 @@ class _Maker:
             return self.shared, fault
         if roi.marker_set in self.sets:
             return self.sets[roi.marker_set], ""
-        if not roi.marker_set.startswith(_CURRENT):
+        if not roi.marker_set.startswith(CURRENT):
             return None, f"there is no marker set {roi.marker_set!r}; expected one of {', '.join(self.sets)}"
         # UELer wrote which channels were shown, not how: they look as in the marker sets of the job
         known = {one.channel: one for some in self.sets.values() for one in some.channels}
         known |= {one.channel: one for one in self.shared.channels} if self.shared else {}
-        names = [one.strip() for one in roi.marker_set.removeprefix(_CURRENT).split(",") if one.strip()]
+        names = [one.strip() for one in roi.marker_set.removeprefix(CURRENT).split(",") if one.strip()]
         if missing := [name for name in names if name not in known]:
             return None, (
                 f"the region was seen with channel {missing[0]!r}, which no marker set of the job shows; "
@@ -572,7 +587,7 @@ class _Maker:
             )
 
 
-def _presets_of(settings: JobSettings) -> Presets | None:
+def presets_of(settings: JobSettings) -> Presets | None:
     """The palettes and colour sets of UELer that regions name."""
     if settings.rois is None:
         return None
@@ -583,7 +598,8 @@ def _presets_of(settings: JobSettings) -> Presets | None:
     )
 
 
-def _chosen_rois(rois: Sequence[Roi], said: RoiSettings) -> list[Roi]:
+def chosen_rois(rois: Sequence[Roi], said: RoiSettings) -> list[Roi]:
+    """The regions that a job names, or that have one of its tags; all where it does neither."""
     names = {one.name for one in rois} | {one.roi_id for one in rois}
     if unknown := [name for name in said.names if name not in names]:
         raise InputError(

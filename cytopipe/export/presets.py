@@ -470,11 +470,17 @@ class Presets:
             self._colour_sets[name] = parse_colour_set(data, where=f"mask_color_set: {path}")
         return self._colour_sets[name]
 
+    def files_for(self, roi: Roi) -> list[Path]:
+        """The files that a region may be drawn from."""
+        named = [(roi.annotation_palette, _PALETTE), (roi.mask_color_set, _COLOURS)]
+        return [one for one in self.files for name, suffix in named if name and one.name.endswith(suffix)]
+
     def _file(self, name: str, suffix: str, column: str) -> tuple[Path, bytes]:
         """The file that calls itself by a name; the one that UELer names after it is looked at first."""
         from cytopipe.storage.guard.budget import read_bounded
 
-        usual = re.sub("-+", "-", re.sub(r"[^a-zA-Z0-9-_]+", "-", name.strip().lower())).strip("-") + suffix
+        plain = re.sub("-+", "-", re.sub(r"[^a-zA-Z0-9-_]+", "-", name.strip().lower())).strip("-")
+        usual = plain + suffix
         there = [one for one in self.files if one.name.endswith(suffix)]
         known = []
         for path in sorted(there, key=lambda one: one.name != usual):
