@@ -289,6 +289,58 @@ def test_masks_beside_the_stacks_are_masks_and_no_fields(tissue, tmp_path):
     assert (alone.fov_names(), alone.describe("fov1").masks) == (("fov1",), ("whole_cell",))
 
 
+@pytest.fixture
+def slide(tmp_path):
+    """An OME-TIFF with three images of other sizes and channels, one of them a pyramid, two of one name."""
+    import tifffile
+
+    random = np.random.default_rng(2)
+    images = [random.integers(0, 900, (2, *shape), "u2") for shape in ((64, 96), (48, 40), (32, 32))]
+    with tifffile.TiffWriter(tmp_path / "slide.ome.tif", ome=True) as file:
+        for at, (name, pixels) in enumerate(zip(("core A", "core B", "core B"), images, strict=True)):
+            metadata = {"Name": name, "axes": "CYX", "Channel": {"Name": ["DNA", f"CD{at}"]}}
+            metadata |= {"PhysicalSizeX": 0.5 + at, "PhysicalSizeY": 0.5 + at}
+            file.write(pixels, metadata=metadata, subifds=1 if at == 0 else 0, tile=(32, 32))
+            if at == 0:
+                file.write(pixels[:, ::2, ::2], subfiletype=1, tile=(32, 32))
+    return tmp_path / "slide.ome.tif", images
+
+
+def test_the_images_of_an_ome_tiff_are_fields_of_view(slide):
+    path, images = slide
+    write(path.parent / "masks/core A_cell.tiff", np.ones((64, 96), "i4"))
+    source = open_source(path)
+    assert source.fov_names() == ("core A", "core B", "core B (2)")
+    for at, (name, pixels) in enumerate(zip(source.fov_names(), images, strict=True)):
+        info = source.describe(name)
+        assert (info.channels, info.shape, info.pixel_size_um) == (
+            ("DNA", f"CD{at}"),
+            pixels.shape[1:],
+            0.5 + at,
+        )
+        np.testing.assert_array_equal(source.read(name, ["DNA", f"CD{at}"]), pixels)
+        np.testing.assert_array_equal(source.read(name, ["DNA"], None, 2)[0], pixels[0, ::2, ::2])
+    assert source.describe("core A").masks == ("cell",)
+    assert len({source.identity(name, ["DNA"]) for name in source.fov_names()}) == 3
+
+
+def test_a_folder_says_how_a_file_of_several_images_is_read(slide):
+    path, _ = slide
+    source = open_source(path.parent)
+    with pytest.raises(InputError, match=r"(?s)holds 3 images.*give the file by itself"):
+        source.describe("slide")
+
+
+def test_a_tiff_of_several_images_without_their_names_is_one_clear_error(tmp_path):
+    import tifffile
+
+    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
+        file.write(np.zeros((9, 9), "u1"))
+        file.write(np.zeros((5, 5), "u2"))
+    with pytest.raises(InputError, match="holds 2 images"):
+        open_source(tmp_path / "x.tif").describe("x")
+
+
 def test_labels_of_64_bits_are_read(ark):
     import tifffile
 
