@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "ExportResult", "drawn_files", "made_batch", "recipes_at"]
 
 LOG = logging.getLogger("cytopipe.export")
+LOG.addHandler(logging.NullHandler())  # a program that wants the log says where; failures are in the results
 
 _TRANSIENT = {
     errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET,
