@@ -92,7 +92,9 @@ def test_pictures_made_on_dask_have_the_same_bytes_and_are_logged(job: Path, cap
     }
     assert {one["fov"] for one in by_state["failed"]} == {"fov2"}
     assert all("channel 'DNA' of 'fov2'" in one["error"] for one in by_state["failed"])
-    capfd.readouterr()
+    assert (
+        capfd.readouterr().err.count("channel 'DNA' of 'fov2'") == 2
+    )  # once for each run, not for each cell
     assert (
         run(["export", "run", str(job), "-o", str(job.parent / "dask"), "--fov", "fov1", "--log", str(log)])
         == 0

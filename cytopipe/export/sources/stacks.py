@@ -192,7 +192,8 @@ class McmicroSource(_StackSource):
     @classmethod
     def is_at(cls, path: Path) -> bool:
         """Whether a path looks like it."""
-        return path.is_dir() and (path / "registration").is_dir() and bool(tiffs_in(_mcmicro_images(path)))
+        images = _mcmicro_images(path)
+        return images.is_dir() and bool(tiffs_in(images))
 
 
 def _mcmicro_images(path: Path) -> Path:
