@@ -5,8 +5,8 @@ true ones, so that reads alone are compared. Percent of callable cells (a barcod
 with one of their barcodes, and with another; the mean of the seeds. ``median`` is the path of the reference
 with its default threshold; ``median, best`` with the threshold that finds most right ones, which needs the
 truth.
-``first``, ``second`` and ``third`` are settings of optics and chemistry. CPU seconds are those of a screen, without
-compilation. Below: how often a cell or a base is wrong that is called with some probability.
+``first``, ``second`` and ``third`` are settings of optics and chemistry. CPU seconds are those of a screen,
+without compilation. Below: how often a cell or a base is wrong that is called with some probability.
 
     python -m cytopipe_tests.benchmarks.screen_reads [--seeds 3] [--presets dim ...] [--optics first ...]
 """

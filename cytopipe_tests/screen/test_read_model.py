@@ -160,7 +160,7 @@ def test_barcodes_of_dense_cells_are_calibrated_and_second_ones_are_found():
 
 
 def test_dark_rings_around_many_wide_spots_are_no_second_barcode():
-    """With strong crosstalk, what lies between spots changes against them, which looks like another barcode."""
+    """With strong crosstalk, what lies between spots changes against them: it looks like a barcode."""
     screen = make_screen(
         "crosstalk", 702, tile_grid=(1, 1), tile_size=420, with_two_barcodes=0.0, optics="third"
     )
