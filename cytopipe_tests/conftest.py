@@ -15,17 +15,28 @@ SHARED = Path(os.environ.get("CYTOPIPE_SHARED", REPOSITORY.parent / "shared"))
 MEMORY = Path("/dev/shm")
 _ROOM = 4 << 30
 
-# Files that take 15 CPU seconds or more, longest first. Files are handed to the workers in the order of
-# collection: begun last, one of these would leave the other core idle.
+# Files that take 15 CPU seconds or more, longest first, no two in a row that compile the same kernels. xdist
+# hands files out in the order of collection: begun last, one of these leaves the other core idle.
 LONGEST_FIRST = (
     "screen/test_brieflow.py",
+    "serve/test_web_ui.py",
+    "defs/test_atlas_assets.py",
     "screen/test_graph.py",
     "heatmap/test_graph.py",
-    "defs/test_atlas_assets.py",
-    "defs/test_running.py",
+    "ui/test_browser.py",
     "screen/test_cleanup.py",
-    "graph/test_edges.py",
+    "defs/test_running.py",
+    "cli/test_atlas_commands.py",
     "defs/test_atlas_graph.py",
+    "graph/test_decompose.py",
+    "graph/test_edges.py",
+    "heatmap/test_commands.py",
+    "heatmap/test_artifact.py",
+    "screen/test_omezarr_assets.py",
+    "screen/test_quality_graph.py",
+    "defs/test_history.py",
+    "graph/test_removal.py",
+    "graph/test_ledger.py",
 )
 
 # Dagster's databases and the archive wait for the disk at every event, in all two thirds of the time; a file

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -37,9 +36,9 @@ def made(tmp_path_factory) -> Iterator[Lab]:
             "screen_wells": ["s.1-A1"],
             "screen_plates": ["s.1"],
         }
-        needed = [f"screen/sbs/{asset}" for asset in NEEDED.split()]
-        for by, assets in groupby(needed, key=lambda asset: one.graph.makers[asset].by.name):
-            assert one.make(*assets, keys=keys[by]).success, by
+        for asset in NEEDED.split():
+            by = one.graph.makers[f"screen/sbs/{asset}"].by
+            assert one.make(f"screen/sbs/{asset}", keys=keys[by.name]).success, asset
         yield one
 
 
