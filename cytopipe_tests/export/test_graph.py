@@ -178,11 +178,11 @@ def test_a_region_that_was_added_makes_stale_its_field_alone(made):
 def test_a_cell_that_changed_makes_stale_its_field_alone(lab):
     coloured = COMMON | {"overlays": [{"mask": "whole_cell", "color_by": "phenotype"}], "cells": T_CELLS}
     write_project(lab.directory, JOBS | {"coloured": coloured})
-    make_all(lab)
+    lab.make_wanted()
     table = lab.directory / "cells.csv"
     table.write_text(table.read_text().replace("fov2,1,20,20,T cell", "fov2,1,21,20,T cell"))
     assert wanted(lab) == {"images": ["coloured.fov2"], "cells": ["cells.fov2"]}
-    make_all(lab)
+    lab.make_wanted()
     table.write_text(table.read_text().replace("fov2,2,50,20,B cell", "fov2,2,50,20,A cell"))
     assert wanted(lab)["images"] == ["coloured.fov1", "coloured.fov2"]  # a new group moves the colours of all
     assert wanted(lab)["cells"] == ["cells.fov2"]
@@ -219,13 +219,13 @@ def test_of_a_file_of_marker_sets_the_channels_that_are_shown_are_watched(lab):
     from_file = COMMON | {"marker_sets": {}, "marker_set_file": "sets.json"}
     write_project(lab.directory, {"whole": from_file, "regions": from_file | JOBS["regions"] | from_file})
     (lab.directory / "rois.csv").write_text(ROIS.replace("immune", "current:DNA"))
-    make_all(lab)
+    lab.make_wanted()
     change("CD20")
     assert wanted(lab) == {}
     change("DNA")
     assert wanted(lab) == {"images": ["whole.fov1"], "rois": ["regions.fov1"]}
     write("DNA", "CD20")
-    make_all(lab)
+    lab.make_wanted()
     change("CD20")
     assert wanted(lab) == {"images": ["whole.fov1"]}
 
@@ -239,7 +239,7 @@ def test_what_a_region_was_seen_with_makes_stale_its_field_alone(lab):
     assert not lab.make("export/rois", keys=["regions.fov1"]).success
     saved = {"name": "T cells", "identifier": "phenotype", "colors": {"T cell": "#ff0000"}}
     (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
-    make_all(lab)
+    lab.make_wanted()
     assert wanted(lab) == {}
     saved["colors"]["T cell"] = "#00ff00"
     (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
