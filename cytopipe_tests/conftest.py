@@ -18,6 +18,7 @@ _ROOM = 4 << 30
 # Files that take 15 CPU seconds or more, longest first, no two in a row that compile the same kernels. xdist
 # hands files out in the order of collection: begun last, one of these leaves the other core idle.
 LONGEST_FIRST = (
+    "docs/test_readme.py",
     "screen/test_brieflow.py",
     "serve/test_web_ui.py",
     "defs/test_atlas_assets.py",
@@ -37,6 +38,8 @@ LONGEST_FIRST = (
     "defs/test_history.py",
     "graph/test_removal.py",
     "graph/test_ledger.py",
+    "cli/test_commands.py",
+    "cli/test_history_faults.py",
 )
 
 # Dagster's databases and the archive wait for the disk at every event, in all two thirds of the time; a file
