@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "ExportResult", "drawn_files", "made_batch", "recipes_at"]
 
 LOG = logging.getLogger("cytopipe.export")
+LOG.addHandler(logging.NullHandler())  # a program that wants the log says where; failures are in the results
 
 _TRANSIENT = {
     errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET,
@@ -138,7 +140,6 @@ def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[Exp
             todo.append(one)
     new: dict[str, bytes] = {}
     if todo and batch.info is not None:
-        _wait_for_turn(settings.fovs_per_s)
         for item, made in drawn_files(batch, todo, stop):
             if isinstance(made, Exception):
                 results[item.file] = _of_error(item, made)
@@ -166,10 +167,11 @@ def drawn_files(
 ) -> Iterator[tuple[Item, Any]]:
     """Items with the bytes of their file and facts about it; in their place the error, or None after a stop.
 
-    What fails for a reason that may pass is tried again, as the settings say.
+    What fails for a reason that may pass is tried again, and fields follow each other, as the settings say.
     """
     info, settings = batch.info, batch.settings
     assert info is not None
+    _wait_for_turn(settings.fovs_per_s)
 
     def make(field: Any, item: Item) -> Any:
         if stop is not None and stop():
@@ -208,16 +210,18 @@ def _is_transient(error: BaseException | None) -> bool:
     return False
 
 
+_turn = threading.Lock()
 _last_turn = [0.0]
 
 
 def _wait_for_turn(per_s: float | None) -> None:
     if per_s is None:
         return
-    pause = _last_turn[0] + 1 / per_s - time.monotonic()
-    if pause > 0:
-        time.sleep(pause)
-    _last_turn[0] = time.monotonic()
+    with _turn:  # threads of one worker begin one after the other
+        pause = _last_turn[0] + 1 / per_s - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
+        _last_turn[0] = time.monotonic()
 
 
 # ---------------------------------------------------------------------- publishing
