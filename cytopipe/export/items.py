@@ -44,7 +44,7 @@ __all__ = [
     "presets_of",
 ]
 
-CODE = "1"
+CODE = "2"
 """Version of what decides the pixels; raised when the same settings give other pictures."""
 
 _CATEGORY_COLOURS = (
@@ -117,7 +117,8 @@ class Item:
     fault : str
         Why it cannot be made, where planning found it out already; empty otherwise.
     recipe : str
-        Digest of everything that decides its bytes; empty where there is a fault.
+        Digest of everything that decides its bytes, and of the times of change of the images, which do not
+        stand in the file; empty where there is a fault.
     """
 
     name: str
@@ -311,6 +312,7 @@ class _Maker:
         self._faults: dict[str, str] = {}
         self._identities: dict[tuple, str] = {}
         self._digests: dict[int, str] = {}
+        self._common = digest_of({"code": CODE, "picture": PictureSettings.of(settings).as_json()})
         self._overlays: dict[str, tuple[Overlay, ...]] = {}
         self._own: dict[tuple[str, ...], tuple[Overlay, ...]] = {}
         self._presets = presets_of(settings)
@@ -538,17 +540,15 @@ class _Maker:
         return replace(item, recipe=self._recipe(item, info, self._identities[key]))
 
     def _recipe(self, item: Item, info: FovInfo, identity: str) -> str:
-        picture = PictureSettings.of(self.settings).as_json()
-        picture["downsample"] = item.downsample
         return digest_of(
             {
-                "code": CODE,
+                "common": self._common,
                 "name": item.name,
                 "fov": item.fov,
-                "place": [type(item.place).__name__, asdict(item.place)],
+                "place": [type(item.place).__name__, vars(item.place)],
                 "marker_set": self._digest(item.marker_set),
                 "overlays": [self._digest(one) for one in item.overlays],
-                "picture": picture,
+                "downsample": item.downsample,
                 "pixel_size_um": info.pixel_size_um,
                 "source": identity,
             }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import threading
 import time
 import traceback
@@ -108,8 +109,19 @@ def recipes_at(settings: JobSettings, items: tuple[Item, ...]) -> dict[str, str]
     known = receipt.provenance.parameters.get("recipes")
     if not isinstance(known, Mapping):
         return {}
-    folder = Path(settings.output)
-    return {file: recipe for file, recipe in known.items() if (folder / file).is_file()}
+    there = _files_at(Path(settings.output, place), place)
+    return {file: recipe for file, recipe in known.items() if file in there}
+
+
+def _files_at(path: Path, place: str) -> set[str]:
+    """The file itself, or the files of a directory, with one look at it."""
+    try:
+        with os.scandir(path) as entries:
+            return {f"{place}/{one.name}" for one in entries if one.is_file()}
+    except NotADirectoryError:
+        return {place}
+    except OSError:
+        return set()
 
 
 def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[ExportResult]:
@@ -128,13 +140,14 @@ def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[Exp
     """
     settings, items = batch.settings, batch.items
     standing = recipes_at(settings, items)
+    root = str(Path(settings.output))
     results: dict[str, ExportResult] = {}
     todo: list[Item] = []
     for one in items:
         if one.fault:
             results[one.file] = _failed(one, "InputError", one.fault)
         elif standing.get(one.file) == one.recipe:
-            path = str(Path(settings.output, one.file))
+            path = f"{root}/{one.file}"
             results[one.file] = ExportResult(one.name, one.fov, one.file, "kept", path)
         else:
             todo.append(one)
@@ -148,7 +161,7 @@ def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[Exp
             else:
                 data, facts = made
                 new[item.file] = data
-                path = str(Path(settings.output, item.file))
+                path = f"{root}/{item.file}"
                 facts = {**facts, "bytes": len(data)}
                 results[item.file] = ExportResult(
                     item.name, item.fov, item.file, "exported", path, facts=facts

@@ -6,6 +6,7 @@ Files are read by the formats of `cytopipe.storage`, which survey what they decl
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -105,15 +106,21 @@ class Pyramid:
         kept = np.dtype(self.levels[0].dtype).newbyteorder("=")
         return {"f2": np.dtype("f4"), "b1": np.dtype("u1")}.get(kept.str[1:], kept)
 
-    def read(self, box: tuple[int, int, int, int], step: int) -> np.ndarray:
-        """(Y, X) every `step`-th pixel of a box, from the coarsest level that has pixels at these places."""
+    def read(self, box: tuple[int, int, int, int], step: int, out: np.ndarray | None = None) -> np.ndarray:
+        """(Y, X) every `step`-th pixel of a box, from the coarsest level that has pixels at these places;
+        written to `out`, where it is given.
+        """
         y0, y1, x0, x1 = box
         level, factor = self._sufficient(step, y0, x0)
         top, left = y0 // factor, x0 // factor
         part = np.asarray(level[self.index, top : -(-y1 // factor), left : -(-x1 // factor)])
-        if hasattr(level, "release"):
-            level.release()
-        return _repeated(part[:: step // factor, :: step // factor], box, step)
+        part = _repeated(part[:: step // factor, :: step // factor], box, step)
+        if out is None:
+            out = np.array(part)  # no view of what is let go
+        else:
+            out[...] = part
+        _let_go(level)
+        return out
 
     def _sufficient(self, step: int, y0: int, x0: int) -> tuple[Any, int]:
         best = self.levels[0], 1
@@ -122,6 +129,15 @@ class Pyramid:
             if factor and step % factor == y0 % factor == x0 % factor == 0 and factor > best[1]:
                 best = level, factor
         return best
+
+
+def _let_go(level: Any) -> None:
+    """What was decoded, or mapped into memory, is given back."""
+    if hasattr(level, "release"):
+        level.release()
+    pages = getattr(level, "_mmap", None)
+    if pages is not None and hasattr(pages, "madvise"):
+        pages.madvise(mmap.MADV_DONTNEED)  # of a file that is only read: it is read again where it is needed
 
 
 def _factor(whole: tuple[int, int], level: tuple[int, int]) -> int:
@@ -285,8 +301,7 @@ class _Stack:
         return tuple(f"T{time} {name}" for time in range(1, self.n_times + 1) for name in names)
 
     def release(self) -> None:
-        if hasattr(self.pixels, "release"):
-            self.pixels.release()
+        _let_go(self.pixels)
 
 
 def square(size_um: tuple[float, float] | None, path: Path) -> float | None:

@@ -182,7 +182,7 @@ class ImageSource(ABC):
         out = np.empty(whole, dtype)
         for at, (name, image) in enumerate(zip(channels, images, strict=True)):
             try:
-                out[at] = image.read(box, downsample)
+                image.read(box, downsample, out[at])
             except CytopipeError as error:
                 raise _named(error, fov, name, planes.channels) from None
         return out
