@@ -246,7 +246,7 @@ def test_what_a_region_was_seen_with_makes_stale_its_field_alone(lab):
     assert wanted(lab) == {"rois": ["regions.fov1"]}
     saved |= {"color_mode": "continuous", "continuous": {"column": "area", "auto_range": True}}
     (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
-    make_all(lab)
+    lab.make_wanted()
     table = lab.directory / "cells.csv"
     table.write_text(table.read_text().replace("fov2,2,50,20,B cell,197", "fov2,2,50,20,B cell,900"))
     assert "regions.fov1" in wanted(lab)["rois"]  # the limits are those of all cells
