@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from cytopipe.defs.artifact import Check, CheckResult, Described, Graph, Nothing, artifact
-from cytopipe.defs.export_sources import CELLS, FOVS, IMAGES, JOBS, ROIS, SOURCES
+from cytopipe.defs.export_reading import plan_of
+from cytopipe.defs.export_sources import CELLS, FOVS, IMAGES, JOBS, ROIS, ROWS, SOURCES, files_of_field
 from cytopipe.defs.overview import overview_of
 from cytopipe.export.items import CODE
 from cytopipe.storage.formats import FORMATS
@@ -39,9 +40,7 @@ ALL_MADE = Check(
 
 
 def _plan(data: DataSet) -> Plan:
-    from cytopipe.export.fields import plan_field
-
-    return plan_field(data.entry.settings.settings(data.base), data.entry.fov)
+    return plan_of(data.entry.settings.settings(data.base), data.entry.fov, files_of_field(data))
 
 
 def _pictures(data: DataSet) -> Described:
@@ -65,39 +64,27 @@ def _of_fields(name: str, by: Partitions) -> Any:
         by=by,
         version=CODE,
         place="export/{job}/{fov}",
-        inputs={"pixels": IMAGES[by].asset},
+        inputs={"pixels": IMAGES[by].asset, "rows": ROWS[by].asset},
         checks=(ALL_MADE,),
     )
 
 
 @_of_fields("images", FOVS)
-def images(data: DataSet, pixels: Any, style: Any, tables: Any) -> Described:
+def images(data: DataSet, pixels: Any, rows: Any, style: Any, marker_sets: Any) -> Described:
     """Whole fields of view: channels in their colours, overlays, a scale bar."""
     return _pictures(data)
 
 
 @_of_fields("cells", CELLS)
-def cells(data: DataSet, pixels: Any, style: Any, tables: Any) -> Described:
+def cells(data: DataSet, pixels: Any, rows: Any, style: Any, marker_sets: Any) -> Described:
     """Single cells of a field of view, one picture each: those that the condition of the job chooses."""
     return _pictures(data)
 
 
 @_of_fields("rois", ROIS)
-def rois(data: DataSet, pixels: Any, regions: Any, style: Any, tables: Any) -> Described:
-    """Regions of interest of a field of view, one picture each, with their own or shared settings."""
+def rois(data: DataSet, pixels: Any, rows: Any, regions: Any, style: Any, marker_sets: Any) -> Described:
+    """Regions of interest of a field of view, one picture each, as they were seen or with shared settings."""
     return _pictures(data)
-
-
-def _whole_plan(data: DataSet, made: Mapping[str, Handle]) -> Plan | None:
-    """The plan of the fields of view that have pictures; None where there is none."""
-    from cytopipe.export.fields import plan_fields
-
-    job: ExportJob = data.entry
-    fovs = [fov for plain, fov in job.fields(data.base).items() if f"{data.key}.{plain}" in made]
-    if not fovs:
-        return None
-    settings = job.settings(data.base)
-    return plan_fields(settings.model_copy(update={"output": str(data.folder), "fovs": fovs}))
 
 
 def _of_job(asset: str, format: str, place: str) -> Any:
@@ -113,6 +100,24 @@ def _of_job(asset: str, format: str, place: str) -> Any:
     )
 
 
+def _of_all(
+    data: DataSet, made: Mapping[str, Handle], draw: Callable[[Plan], tuple[Any, bytes | None]]
+) -> Described:
+    """What `draw` makes of the fields of view that have pictures: a value, and a picture of it."""
+    from cytopipe.defs.export_reading import cells_of
+    from cytopipe.export.fields import plan_fields
+
+    job: ExportJob = data.entry
+    fovs = [fov for plain, fov in job.fields(data.base).items() if f"{data.key}.{plain}" in made]
+    if not fovs:
+        return Described(Nothing("no field of view has pictures"))
+    settings = job.settings(data.base)
+    changed = settings.model_copy(update={"output": str(data.folder), "fovs": fovs})
+    plan = plan_fields(changed, cells_of(settings))
+    value, picture = draw(plan)
+    return Described(value, counts={"n_pictures": sum(not one.fault for one in plan.items)}, picture=picture)
+
+
 @_of_job("export/gallery", "gallery_pdf", "export/{key}/gallery.pdf")
 def gallery(
     data: DataSet,
@@ -120,26 +125,24 @@ def gallery(
     cells: Mapping[str, Handle],
     rois: Mapping[str, Handle],
     style: Any,
-    tables: Any,
+    marker_sets: Any,
     pages: Any,
 ) -> Described:
     """All pictures of a job on pages, with captions that can be searched; press `open` below."""
     from cytopipe.export.galleries import MOST_SHOWN, gallery_bytes, gallery_items, montage
 
-    plan = _whole_plan(data, {**images, **cells, **rois})
-    if plan is None:
-        return Described(Nothing("no field of view has pictures"))
-    n_pictures = sum(not one.fault for one in plan.items)
     first: list[GalleryItem] = []
 
-    def noted() -> Iterator[GalleryItem]:
+    def noted(plan: Plan) -> Iterator[GalleryItem]:
         for one in gallery_items(plan):
             if len(first) < MOST_SHOWN:
                 first.append(one)
             yield one
 
-    pdf = gallery_bytes(noted(), "pdf", plan, data.key)
-    return Described(pdf, counts={"n_pictures": n_pictures}, picture=montage(first))
+    def draw(plan: Plan) -> tuple[bytes, bytes]:
+        return gallery_bytes(noted(plan), "pdf", plan, data.key), montage(first)
+
+    return _of_all(data, {**images, **cells, **rois}, draw)
 
 
 @_of_job("export/contact_sheet", "html", "export/{key}/index.html")
@@ -149,16 +152,16 @@ def contact_sheet(
     cells: Mapping[str, Handle],
     rois: Mapping[str, Handle],
     style: Any,
-    tables: Any,
+    marker_sets: Any,
 ) -> Described:
     """All pictures of a job as a page of thumbnails that can be searched; press `open` below."""
     from cytopipe.export.galleries import gallery_bytes, gallery_items
 
-    plan = _whole_plan(data, {**images, **cells, **rois})
-    if plan is None:
-        return Described(Nothing("no field of view has pictures"))
-    page = gallery_bytes(gallery_items(plan, folder=data.folder), "html", plan, data.key).decode()
-    return Described(page, counts={"n_pictures": sum(not one.fault for one in plan.items)})
+    def draw(plan: Plan) -> tuple[str, None]:
+        items = gallery_items(plan, folder=data.folder)
+        return gallery_bytes(items, "html", plan, data.key).decode(), None
+
+    return _of_all(data, {**images, **cells, **rois}, draw)
 
 
 EXPORT = Graph(*SOURCES, images, cells, rois, gallery, contact_sheet, overview_of("export/gallery"))

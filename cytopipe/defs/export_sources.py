@@ -1,30 +1,34 @@
 """What pictures are made from: sets of partitions, images, tables, and what the project file says of a job.
 
-Images are watched field by field: one that changed makes stale the pictures of its own field alone. Settings
-of galleries are kept apart, so that another layout of pages draws no picture anew.
+Images and cells are watched field by field: what changed makes stale the pictures of its own field alone.
+Settings of galleries are kept apart, so that another layout of pages draws no picture anew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cytopipe.defs.artifact import Partitions, Source
+from cytopipe.defs.export_reading import (
+    cell_files,
+    cells_of,
+    images_of,
+    presets_of,
+    regions_of,
+    sets_in_file,
+)
 from cytopipe.errors import CytopipeError
+from cytopipe.export.items import CURRENT
 from cytopipe.export.parameters import JobSettings
+from cytopipe.export.styles import MarkerSet
 from cytopipe.project import DataSet, Project
 from cytopipe.project.digests import Digests
-from cytopipe.project.export.entry import SETS
+from cytopipe.project.export.entry import SETS, FieldPart
 from cytopipe.provenance import digest_of
 
-if TYPE_CHECKING:
-    from cytopipe.export.rois import Roi
-    from cytopipe.export.sources import ImageSource
-    from cytopipe.project.export.entry import ExportJob
-
-__all__ = ["CELLS", "FOVS", "JOBS", "ROIS", "SOURCES"]
+__all__ = ["CELLS", "FOVS", "JOBS", "ROIS", "SOURCES", "files_of_field"]
 
 JOBS = Partitions(name="export", title="export job")
 
@@ -45,24 +49,38 @@ _NOT_DRAWN = {
 shown."""
 
 
-@lru_cache(32)
-def _source(path: str, kind: str, masks: str) -> ImageSource:
-    """Opened once for the many fields of a job."""
-    from cytopipe.export.sources import open_source
+def _settings(data: DataSet) -> JobSettings:
+    """Of a job or of one of its fields of view, with absolute paths."""
+    job = data.entry.settings if isinstance(data.entry, FieldPart) else data.entry
+    return job.settings(data.base)
 
-    return open_source(path, kind, None, masks or None)
+
+def _shows_own(settings: JobSettings) -> bool:
+    """Whether each region is shown as it was seen."""
+    return settings.mode == "rois" and settings.rois is not None and settings.rois.settings == "own"
+
+
+def _shown_channels(settings: JobSettings, fov: str) -> set[str] | None:
+    """The channels that pictures of a field of view show; None where that cannot be said."""
+    sets: dict[str, Collection[str]] = {name: list(one) for name, one in settings.marker_sets.items()}
+    sets |= {name: [style.channel for style in one.channels] for name, one in sets_in_file(settings).items()}
+    shared = settings.marker_set or (next(iter(sets)) if len(sets) == 1 else "")
+    names = {shared}
+    if _shows_own(settings):
+        names = {one.marker_set or shared for one in regions_of(settings, fov)}
+    listed = [name.removeprefix(CURRENT).split(",") for name in names if name.startswith(CURRENT)]
+    if not listed and not names & sets.keys():
+        return None
+    shown = {channel for name in names for channel in sets.get(name, ())}
+    return shown | {channel.strip() for channels in listed for channel in channels}
 
 
 def _image_files(data: DataSet) -> list[Path]:
-    """The files of the channels that the job may show, and the masks; none where they cannot be listed."""
-    settings = data.entry.settings.settings(data.base)
-    known: list[str] | None = None
-    if not settings.marker_set_file:
-        known = [channel for channels in settings.marker_sets.values() for channel in channels]
+    """The files of the channels that the field shows, and the masks; none where they cannot be listed."""
+    settings, fov = _settings(data), data.entry.fov
     try:
-        if data.entry.fov not in _source(settings.source, settings.kind, settings.masks).fov_names():
-            _source.cache_clear()  # the field was added later
-        return list(_source(settings.source, settings.kind, settings.masks).files(data.entry.fov, known))
+        shown = _shown_channels(settings, fov)
+        return list(images_of(settings, fov).files(fov, None if shown is None else sorted(shown)))
     except (CytopipeError, OSError):
         return []
 
@@ -92,64 +110,91 @@ IMAGES = {
 }
 
 
-def _shows_own(entry: ExportJob) -> bool:
-    """Whether each region is shown with the marker set that it names."""
-    return entry.mode == "rois" and entry.rois is not None and entry.rois.settings == "own"
+def _marker_file(settings: JobSettings) -> list[Path]:
+    return [Path(settings.marker_set_file)] if settings.marker_set_file else []
 
 
-def _marker_file(data: DataSet, entry: ExportJob) -> list[Path]:
-    return [data.resolve(entry.marker_set_file)] if entry.marker_set_file else []
+def _as_values(marker_set: MarkerSet) -> list[list[Any]]:
+    return [[one.channel, *one.colour, one.low, one.high] for one in marker_set.channels]
 
 
-def _sets_in_file(data: DataSet, entry: ExportJob) -> dict[str, list[list[Any]]]:
-    """Channels with colours and limits by marker set, of those that stand in a file of their own."""
-    from cytopipe.export.markers import read_marker_sets
-
-    return {
-        name: [[one.channel, *one.colour, one.low, one.high] for one in known.channels]
-        for path in _marker_file(data, entry)
-        for name, known in read_marker_sets(path).items()
-        if name not in entry.marker_sets  # those of the job go before
-    }
+def _marker_files(data: DataSet) -> list[Path]:
+    settings = _settings(data)
+    return [] if _shows_own(settings) else _marker_file(settings)
 
 
-def _table_files(data: DataSet) -> list[Path]:
-    entry = data.entry
-    return [*entry.cell_files(data.base), *([] if _shows_own(entry) else _marker_file(data, entry))]
-
-
-def _table_digest(project: Project, data: DataSet) -> str | None:
+def _marker_digest(project: Project, data: DataSet) -> str | None:
     """Of the marker sets in a file, the one that is shown counts."""
-    cells = Digests(project.home).sha256_of_all(data.entry.cell_files(data.base))
-    if cells is None or _shows_own(data.entry):
-        return cells
+    settings = _settings(data)
+    if _shows_own(settings):
+        return digest_of({})
     try:
-        sets = _sets_in_file(data, data.entry)
+        sets = {name: _as_values(one) for name, one in sets_in_file(settings).items()}
     except (CytopipeError, OSError):
         return None
-    shown = sets.get(data.entry.marker_set, [] if data.entry.marker_set else sets)
-    return digest_of({"cells": cells, "marker_set": shown})
+    return digest_of({"marker_set": sets.get(settings.marker_set, [] if settings.marker_set else sets)})
 
 
-TABLES = Source(
-    asset="export/tables",
+MARKERS = Source(
+    asset="export/marker_sets",
     by=JOBS,
-    description="The cell table, the checkpoint and the marker set that a job names in files; never written.",
+    description="The marker set that a job shows, where it stands in a file; never written.",
     load=lambda data: data.entry,
-    files=_table_files,
-    digest=_table_digest,
+    files=_marker_files,
+    digest=_marker_digest,
     describe=lambda project, data: {
-        "files": ", ".join(project.relative(one) for one in _table_files(data)) or "none"
+        "files": ", ".join(project.relative(one) for one in _marker_files(data)) or "none"
     },
     kinds=("table",),
 )
+
+
+def _row_files(data: DataSet) -> list[Path]:
+    settings = _settings(data)
+    is_used = (
+        settings.mode == "cells" or _shows_own(settings) or any(one.color_by for one in settings.overlays)
+    )
+    return cell_files(settings) if is_used else []
+
+
+def _row_digest(project: Project, data: DataSet) -> str | None:
+    """The cells of this field alone; and the names of all groups where colours are given to them in order."""
+    settings, fov = _settings(data), data.entry.fov
+    if not _row_files(data):
+        return digest_of({})
+    try:
+        cells = cells_of(settings)
+        assert cells is not None
+        ordered = sorted({one.color_by for one in settings.overlays if one.color_by and not one.palette})
+        return digest_of({"cells": cells.revision(fov, ordered)})
+    except (CytopipeError, OSError):
+        return None
+
+
+def _rows(name: str, by: Partitions) -> Source:
+    return Source(
+        asset=f"export/{name}",
+        by=by,
+        description="The cells of a field of view in the cell table and the checkpoint; never written.",
+        load=lambda data: data.entry,
+        files=_row_files,
+        digest=_row_digest,
+        kinds=("table",),
+    )
+
+
+ROWS = {
+    FOVS: _rows("field_rows", FOVS),
+    CELLS: _rows("cell_rows", CELLS),
+    ROIS: _rows("roi_rows", ROIS),
+}
 
 
 def _drawn(data: DataSet) -> Mapping[str, Any]:
     settings = JobSettings.of(data.entry)
     values = {name: value for name, value in settings.as_json().items() if name not in _NOT_DRAWN}
     sets = {name: settings.as_json()["marker_sets"][name] for name in settings.marker_sets}
-    if settings.marker_set and not _shows_own(data.entry):
+    if settings.marker_set and not _shows_own(settings):
         sets = {settings.marker_set: sets.get(settings.marker_set)}
     return values | {f"marker_sets.{name}": said for name, said in sets.items()}
 
@@ -164,29 +209,27 @@ STYLE = Source(
 )
 
 
-@lru_cache(8)
-def _regions_in(path: str, when: int) -> Mapping[str, tuple[Roi, ...]]:
-    from cytopipe.export.rois import read_rois
-
-    found: dict[str, tuple[Roi, ...]] = {}
-    for one in read_rois(Path(path)):
-        found[one.fov] = (*found.get(one.fov, ()), one)
-    return found
-
-
 def _region_files(data: DataSet) -> list[Path]:
-    entry = data.entry.settings
-    return [data.resolve(entry.rois.file), *(_marker_file(data, entry) if _shows_own(entry) else [])]
+    settings = _settings(data)
+    found = [Path(settings.rois.file), *(_marker_file(settings) if _shows_own(settings) else [])]
+    presets = presets_of(settings)
+    try:
+        seen = regions_of(settings, data.entry.fov) if presets is not None else ()
+    except (CytopipeError, OSError):
+        return found
+    return [*found, *sorted({path for one in seen for path in presets.files_for(one)})]
 
 
 def _region_digest(project: Project, data: DataSet) -> str | None:
-    """The regions of this field alone, and the marker sets in a file that they name."""
-    entry, path = data.entry.settings, _region_files(data)[0]
+    """The regions of this field alone, and what they were seen with."""
+    settings = _settings(data)
     try:
-        regions = _regions_in(str(path), path.stat().st_mtime_ns).get(data.entry.fov, ())
-        sets = _sets_in_file(data, entry) if _shows_own(entry) else {}
+        regions = regions_of(settings, data.entry.fov)
+        sets = {name: _as_values(one) for name, one in sets_in_file(settings).items()}
     except (CytopipeError, OSError):
         return None
+    own = sets if _shows_own(settings) else {}
+    presets, digests = presets_of(settings), Digests(project.home)
     return digest_of(
         {
             one.roi_id: [
@@ -195,7 +238,9 @@ def _region_digest(project: Project, data: DataSet) -> str | None:
                 one.box,
                 [one.roi_kind, one.closed, *map(list, one.geometry)],
                 one.marker_set,
-                sets.get(one.marker_set or entry.marker_set),
+                own if one.marker_set.startswith(CURRENT) else own.get(one.marker_set or settings.marker_set),
+                [one.annotation_palette, one.mask_color_set, one.mask_visibility, one.mask_painter_state],
+                [f"{path.name} {digests.sha256(path)}" for path in presets.files_for(one)] if presets else [],
             ]
             for one in regions
         }
@@ -205,7 +250,7 @@ def _region_digest(project: Project, data: DataSet) -> str | None:
 REGIONS = Source(
     asset="export/regions",
     by=ROIS,
-    description="The regions of interest of a field of view, and their marker sets in a file; never written.",
+    description="The regions of interest of a field of view, and what they were seen with; never written.",
     load=lambda data: data.entry,
     files=_region_files,
     digest=_region_digest,
@@ -220,4 +265,10 @@ PAGES = Source(
     kinds=("yaml",),
 )
 
-SOURCES = (*IMAGES.values(), TABLES, STYLE, REGIONS, PAGES)
+SOURCES = (*IMAGES.values(), *ROWS.values(), MARKERS, STYLE, REGIONS, PAGES)
+
+
+def files_of_field(data: DataSet) -> list[Path]:
+    """All files on which the plan of a field of view depends."""
+    regions = _region_files(data) if _settings(data).rois is not None else []
+    return [*_image_files(data), *_row_files(data), *_marker_file(_settings(data)), *regions]

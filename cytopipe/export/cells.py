@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
-from collections.abc import Mapping
-from dataclasses import dataclass
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,8 @@ class Cells:
     table: pd.DataFrame
     colours: Mapping[str, str]
     where: str
+    _groups: dict[str, Mapping[str, Mapping[int, str]]] = field(default_factory=dict, init=False, repr=False)
+    _rows: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def chosen(self, condition: str) -> pd.DataFrame:
         """The rows that meet a condition; all rows where it is empty.
@@ -70,15 +74,60 @@ class Cells:
         InputError
             There is no such column.
         """
+        self._check(column)
+        if column not in self._groups:
+            values = self.table[column].map(_text)
+            self._groups[column] = {
+                str(fov): dict(zip(part["label"].tolist(), values[part.index].tolist(), strict=True))
+                for fov, part in self.table.groupby("fov", sort=True)
+            }
+        return self._groups[column]
+
+    def numbers(self, column: str, fov: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels (int64) and values (float64) of the cells of a field of view, and the values of all fields;
+        without cells that have no finite value.
+
+        Raises
+        ------
+        InputError
+            There is no such column, or it holds no number.
+        """
+        import pandas as pd
+
+        self._check(column)
+        values = pd.to_numeric(self.table[column], errors="coerce").to_numpy(np.float64)
+        known = np.isfinite(values)
+        if not known.any():
+            raise InputError(f"column {column!r} holds no number", where=self.where)
+        here = known & (self.table["fov"] == fov).to_numpy()
+        return self.table["label"].to_numpy()[here], values[here], values[known]
+
+    def revision(self, fov: str, columns: Collection[str] = ()) -> str:
+        """A digest of the cells of a field of view, and of which values some columns have in all fields.
+
+        Raises
+        ------
+        InputError
+            There is no such column.
+        """
+        from pandas.util import hash_pandas_object
+
+        digest = hashlib.sha256("\0".join(map(str, self.table.columns)).encode())
+        if not self._rows:
+            self._rows.update(self.table.groupby("fov", sort=False).indices)
+        rows = self.table.iloc[self._rows.get(fov, [])]
+        digest.update(hash_pandas_object(rows, index=False).to_numpy().tobytes())
+        digest.update(json.dumps(sorted(self.colours.items())).encode())
+        for column in columns:
+            values = {one for of_fov in self.groups(column).values() for one in of_fov.values()}
+            digest.update(json.dumps([column, sorted(values)]).encode())
+        return digest.hexdigest()
+
+    def _check(self, column: str) -> None:
         if column not in self.table.columns:
             raise InputError(
                 f"no column {column!r}", where=self.where, expected=f"one of {', '.join(self.table.columns)}"
             )
-        values = self.table[column].map(_text)
-        return {
-            str(fov): dict(zip(part["label"].tolist(), values[part.index].tolist(), strict=True))
-            for fov, part in self.table.groupby("fov", sort=True)
-        }
 
 
 def _text(value: object) -> str:

@@ -20,6 +20,7 @@ from cytopipe.export.parameters import PictureSettings
 from cytopipe.export.render.pictures import (
     Field,
     Region,
+    padded,
     region_of_crop,
     render_crop_to_array,
     render_fov_to_array,
@@ -29,6 +30,7 @@ from cytopipe.export.scale_bars import ScaleBar, draw_scale_bar, length_in_words
 
 if TYPE_CHECKING:
     from cytopipe.export.sources import FovInfo
+    from cytopipe.export.styles import MarkerSet
 
 __all__ = ["Drawn", "draw", "drawn_together", "file_of"]
 
@@ -74,22 +76,23 @@ def draw(field: Field, info: FovInfo, item: Item, settings: PictureSettings, dow
     if isinstance(place, AroundPoint):
         centre = (place.x, place.y)
         region = region_of_crop(centre, place.size_px)
-        picture = render_crop_to_array(
-            field,
-            item.marker_set,
-            centre,
-            place.size_px,
-            step,
-            overlays=item.overlays,
-            padding=(0, 0, 0) if place.pad else None,
-        )
+        black = (0, 0, 0) if place.pad else None
+        seen = None
+        if isinstance(field, _Held) and not item.overlays:
+            seen = field.shown(item.marker_set, within(region, info.shape), step)
+        if seen is None:
+            picture = render_crop_to_array(
+                field, item.marker_set, centre, place.size_px, step, overlays=item.overlays, padding=black
+            )
+        else:
+            picture = seen if black is None else padded(seen, region, info.shape, step, black)
     else:
         region = place.region if isinstance(place, Box) else (0, info.height, 0, info.width)
         picture = render_fov_to_array(field, item.marker_set, step, overlays=item.overlays, region=region)
         if isinstance(place, Box) and place.points:
             picture = _with_shape(picture, place, within(region, info.shape), step)
     bar = _bar(picture.shape[1], info.pixel_size_um, step, settings) if settings.scale_bar else None
-    return Drawn(picture if bar is None else draw_scale_bar(picture, bar), region, bar)
+    return Drawn(np.ascontiguousarray(picture) if bar is None else draw_scale_bar(picture, bar), region, bar)
 
 
 def file_of(field: Field, info: FovInfo, item: Item, settings: PictureSettings) -> tuple[bytes, dict]:
@@ -113,7 +116,6 @@ def file_of(field: Field, info: FovInfo, item: Item, settings: PictureSettings) 
         "channels": {one.channel: [*one.colour, one.low, one.high] for one in item.marker_set.channels},
         "downsample": item.downsample,
         "region_y0_y1_x0_x1": list(drawn.region),
-        "recipe": item.recipe,
     }
     data = encode(
         drawn.picture,
@@ -253,11 +255,28 @@ class _Held:
         self.channels, self.masks, self.annotations = field.channels, field.masks, field.annotations
         self.union: Region | None = None
         self._blocks: dict[tuple, np.ndarray] = {}
+        self._shown: tuple[MarkerSet, np.ndarray] | None = None
         self._boxes: dict[str, list] = {}
 
     def let_go(self) -> None:
         self.union = None
         self._blocks.clear()
+        self._shown = None
+
+    def shown(self, marker_set: MarkerSet, region: Region, step: int) -> np.ndarray | None:
+        """The channels of a region as a picture, cut out of that of the block; None outside of a block.
+
+        A pixel of the picture depends on no other one, so that many crops are rendered at once.
+        """
+        union = self.union
+        if union is None or not _contains(union, region):
+            return None
+        if self._shown is None or self._shown[0] is not marker_set:
+            self._shown = None  # one at a time is in memory
+            self._shown = marker_set, render_fov_to_array(self._field, marker_set, region=union)
+        y0, y1, x0, x1 = region
+        top, left = union[0], union[2]
+        return self._shown[1][y0 - top : y1 - top : step, x0 - left : x1 - left : step]
 
     def box_of(self, mask: str, label: int) -> Region:
         """The box of a cell; the whole mask is read once."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from cytopipe.errors import CytopipeError, Finding, InputError
 from cytopipe.export.items import Plan, plan_items
 from cytopipe.export.parameters import JobSettings
 from cytopipe.export.writing import Batch, drawn_files
 from cytopipe.storage.names import slug
+
+if TYPE_CHECKING:
+    from cytopipe.export.cells import Cells
 
 __all__ = ["MadePictures", "make_pictures", "plan_field", "plan_fields"]
 
@@ -33,14 +37,17 @@ class MadePictures:
     failed: Mapping[str, str]
 
 
-def plan_field(settings: JobSettings, fov: str) -> Plan:
+def plan_field(settings: JobSettings, fov: str, cells: Cells | None = None) -> Plan:
     """The plan of one field of view; without items where the job asks nothing of it."""
-    return plan_fields(settings.model_copy(update={"fovs": [fov]}))
+    return plan_fields(settings.model_copy(update={"fovs": [fov]}), cells)
 
 
-def plan_fields(settings: JobSettings) -> Plan:
-    """The plan of a job whose files lie in one folder for each field of view, whatever the mode."""
-    plan = plan_items(settings, may_be_empty=True)
+def plan_fields(settings: JobSettings, cells: Cells | None = None) -> Plan:
+    """The plan of a job whose files lie in one folder for each field of view, whatever the mode.
+
+    `cells` is its cell table, where it was read already.
+    """
+    plan = plan_items(settings, cells, may_be_empty=True)
     items = (
         one if "/" in one.file else replace(one, file=f"{slug(one.fov)}/{one.file}") for one in plan.items
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -44,11 +45,12 @@ class PictureFile(FileFormat):
 
     def validate(self, draft: Path) -> None:
         """Look for both ends of a file of this kind."""
-        with draft.open("rb") as file:
-            begins = file.read(8)
-            size = file.seek(0, 2)
-            file.seek(max(0, size - 32))
-            ends = file.read().rstrip()
+        file = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            begins = os.pread(file, 8, 0)
+            ends = os.pread(file, 32, max(0, os.fstat(file).st_size - 32)).rstrip()
+        finally:
+            os.close(file)
         if not begins.startswith(_BEGINS[self.file_format]) or not ends.endswith(
             _ENDS.get(self.file_format, b"")
         ):

@@ -25,12 +25,26 @@ from cytopipe.storage.names import check_key, slug
 
 if TYPE_CHECKING:
     from cytopipe.export.cells import Cells
+    from cytopipe.export.presets import Presets
     from cytopipe.export.rois import Roi
     from cytopipe.export.sources import FovInfo, ImageSource
 
-__all__ = ["AroundCell", "AroundPoint", "Box", "Item", "Plan", "Whole", "plan_items"]
+__all__ = [
+    "CODE",
+    "CURRENT",
+    "AroundCell",
+    "AroundPoint",
+    "Box",
+    "Item",
+    "Plan",
+    "Whole",
+    "chosen_rois",
+    "marker_sets_of",
+    "plan_items",
+    "presets_of",
+]
 
-CODE = "1"
+CODE = "2"
 """Version of what decides the pixels; raised when the same settings give other pictures."""
 
 _CATEGORY_COLOURS = (
@@ -38,6 +52,9 @@ _CATEGORY_COLOURS = (
     "#bab0ac",
 )  # fmt: skip
 """Colours of groups that no palette names, in the order of their names (Tableau 10)."""
+
+CURRENT = "current:"
+"""In the place of a marker set: the channels that UELer showed without one."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +117,8 @@ class Item:
     fault : str
         Why it cannot be made, where planning found it out already; empty otherwise.
     recipe : str
-        Digest of everything that decides its bytes; empty where there is a fault.
+        Digest of everything that decides its bytes, and of the times of change of the images, which do not
+        stand in the file; empty where there is a fault.
     """
 
     name: str
@@ -180,12 +198,14 @@ class Plan:
         return pixels * 3 + 4096
 
 
-def plan_items(settings: JobSettings, *, may_be_empty: bool = False) -> Plan:
+def plan_items(settings: JobSettings, cells: Cells | None = None, *, may_be_empty: bool = False) -> Plan:
     """Plan an export.
 
     Parameters
     ----------
     settings : JobSettings
+    cells : Cells, optional
+        Its cell table, where it was read already.
     may_be_empty : bool
         Whether a plan without items is one, too: of one field of view of many.
 
@@ -210,7 +230,7 @@ def plan_items(settings: JobSettings, *, may_be_empty: bool = False) -> Plan:
             for name in unknown
         )
     wanted = tuple(settings.fovs) or known
-    cells = _cells_of(settings)
+    cells = _cells_of(settings) if cells is None else cells
     maker = _Maker(settings, source, sets, cells, wanted)
     items = list(maker.items())
     if not items and not may_be_empty:
@@ -292,7 +312,10 @@ class _Maker:
         self._faults: dict[str, str] = {}
         self._identities: dict[tuple, str] = {}
         self._digests: dict[int, str] = {}
+        self._common = digest_of({"code": CODE, "picture": PictureSettings.of(settings).as_json()})
         self._overlays: dict[str, tuple[Overlay, ...]] = {}
+        self._own: dict[tuple[str, ...], tuple[Overlay, ...]] = {}
+        self._presets = presets_of(settings)
         self._groups = {
             one.color_by: cells.groups(one.color_by)
             for one in settings.overlays
@@ -341,7 +364,7 @@ class _Maker:
 
         said = self.settings.rois
         assert said is not None  # checked by the settings
-        rois = _chosen_rois(read_rois(Path(said.file)), said)
+        rois = chosen_rois(read_rois(Path(said.file)), said)
         if self.settings.fovs:
             rois = [one for one in rois if one.fov in self.fovs]
         order = {fov: number for number, fov in enumerate(self.fovs)}
@@ -355,13 +378,7 @@ class _Maker:
             yield self._roi(roi, name, f"{self._folder(roi.fov or 'no field')}/{file}{self.suffix}", said)
 
     def _roi(self, roi: Roi, name: str, file: str, said: RoiSettings) -> Item:
-        marker_set, fault = self.shared, ""
-        if said.settings == "own" and roi.marker_set:
-            marker_set = self.sets.get(roi.marker_set)
-            if marker_set is None:
-                fault = f"there is no marker set {roi.marker_set!r}; expected one of {', '.join(self.sets)}"
-        elif marker_set is None:
-            fault = "the region names no marker set, and the job has chosen none"
+        marker_set, fault = self._marker_set_of(roi, said)
         if not roi.fov:
             fault = "the region belongs to no field of view"
         info = self._info(roi.fov) if roi.fov else None
@@ -372,6 +389,11 @@ class _Maker:
         points = roi.geometry if said.draw_shape and roi.is_shape else ()
         place = Box(region, points, roi.closed)
         item = self._item(name, roi.fov, file, place, marker_set=marker_set)
+        if said.settings == "own" and not fault:
+            try:
+                item = replace(item, overlays=self._own_overlays(roi, info, item.overlays))
+            except CytopipeError as error:
+                fault = f"region {name!r}: {error}"
         y0, y1, x0, x1 = region
         if y1 <= 0 or x1 <= 0 or y0 >= info.height or x0 >= info.width:
             fault = (
@@ -379,6 +401,38 @@ class _Maker:
             )
         longest = max(min(y1, info.height) - max(y0, 0), min(x1, info.width) - max(x0, 0))
         return replace(item, fault=fault, downsample=self._downsample_of(longest, said))
+
+    def _marker_set_of(self, roi: Roi, said: RoiSettings) -> tuple[MarkerSet | None, str]:
+        """The marker set of a region; where it has none, why."""
+        if said.settings == "shared" or not roi.marker_set:
+            fault = "" if self.shared else "the region names no marker set, and the job has chosen none"
+            return self.shared, fault
+        if roi.marker_set in self.sets:
+            return self.sets[roi.marker_set], ""
+        if not roi.marker_set.startswith(CURRENT):
+            return None, f"there is no marker set {roi.marker_set!r}; expected one of {', '.join(self.sets)}"
+        # UELer wrote which channels were shown, not how: they look as in the marker sets of the job
+        known = {one.channel: one for some in self.sets.values() for one in some.channels}
+        known |= {one.channel: one for one in self.shared.channels} if self.shared else {}
+        names = [one.strip() for one in roi.marker_set.removeprefix(CURRENT).split(",") if one.strip()]
+        if missing := [name for name in names if name not in known]:
+            return None, (
+                f"the region was seen with channel {missing[0]!r}, which no marker set of the job shows; "
+                f"expected one of {', '.join(known)}"
+            )
+        return MarkerSet("current", tuple(known[name] for name in dict.fromkeys(names))), ""
+
+    def _own_overlays(self, roi: Roi, info: FovInfo, shared: tuple[Overlay, ...]) -> tuple[Overlay, ...]:
+        from cytopipe.export.presets import own_overlays
+
+        said = (roi.annotation_palette, roi.mask_color_set, roi.mask_visibility, roi.mask_painter_state)
+        if not any(said):
+            return shared
+        key = (roi.fov, *said)
+        if key not in self._own:  # regions of a field were often seen in the same way
+            mask = self.settings.cells.mask if self.settings.cells else "whole_cell"
+            self._own[key] = own_overlays(roi, shared, self._presets, info.masks, self.cells, mask)
+        return self._own[key]
 
     def _downsample_of(self, longest: int, said: RoiSettings) -> int:
         if said.size_px is None:
@@ -486,17 +540,15 @@ class _Maker:
         return replace(item, recipe=self._recipe(item, info, self._identities[key]))
 
     def _recipe(self, item: Item, info: FovInfo, identity: str) -> str:
-        picture = PictureSettings.of(self.settings).as_json()
-        picture["downsample"] = item.downsample
         return digest_of(
             {
-                "code": CODE,
+                "common": self._common,
                 "name": item.name,
                 "fov": item.fov,
-                "place": [type(item.place).__name__, asdict(item.place)],
+                "place": [type(item.place).__name__, vars(item.place)],
                 "marker_set": self._digest(item.marker_set),
                 "overlays": [self._digest(one) for one in item.overlays],
-                "picture": picture,
+                "downsample": item.downsample,
                 "pixel_size_um": info.pixel_size_um,
                 "source": identity,
             }
@@ -514,6 +566,8 @@ class _Maker:
                     "colours": [[label, *value.colours[label]] for label in value.cells],
                     "filled": sorted(value.filled),
                     "opacity": [value.fill_opacity, value.border_opacity],
+                    "fills": sorted(value.fill_opacities.items()),
+                    "borders": [[label, *rgb] for label, rgb in sorted(value.border_colours.items())],
                     "thickness_px": value.thickness_px,
                 }
             self._digests[id(value)] = digest_of(written)
@@ -533,7 +587,19 @@ class _Maker:
             )
 
 
-def _chosen_rois(rois: Sequence[Roi], said: RoiSettings) -> list[Roi]:
+def presets_of(settings: JobSettings) -> Presets | None:
+    """The palettes and colour sets of UELer that regions name."""
+    if settings.rois is None:
+        return None
+    from cytopipe.export.presets import Presets
+
+    return Presets(
+        Path(settings.rois.palettes) if settings.rois.palettes else Path(settings.rois.file).parent
+    )
+
+
+def chosen_rois(rois: Sequence[Roi], said: RoiSettings) -> list[Roi]:
+    """The regions that a job names, or that have one of its tags; all where it does neither."""
     names = {one.name for one in rois} | {one.roi_id for one in rois}
     if unknown := [name for name in said.names if name not in names]:
         raise InputError(

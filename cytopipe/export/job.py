@@ -406,7 +406,19 @@ def _cell(value: object) -> object:
 
 
 def log_to(path: Path) -> Callable[[Event], None]:
-    """An observer that adds one JSON line per item to a file."""
+    """An observer that adds one JSON line per item to a file.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written.
+    """
+    if not path.parent.is_dir():
+        raise StorageError(
+            "the folder of the log does not exist", where=str(path), next="Make it, or choose another."
+        )
+    with explained("writing the log", path):
+        path.open("a", encoding="utf-8").close()
 
     def observer(event: Event) -> None:
         line = json.dumps(event.result.as_json() | {"done": event.done, "total": event.total}, sort_keys=True)

@@ -64,7 +64,9 @@ def resolved(settings: JobSettings, base: Path) -> JobSettings:
             table=full(settings.cells.table), checkpoint=full(settings.cells.checkpoint)
         )
     if settings.rois is not None:
-        changes["rois"] = settings.rois.replace(file=full(settings.rois.file))
+        changes["rois"] = settings.rois.replace(
+            file=full(settings.rois.file), palettes=full(settings.rois.palettes)
+        )
     return settings.model_copy(update=changes)
 
 

@@ -28,7 +28,7 @@ _COLOURS = {
     "Magenta": "#ff00ff", "Orange": "#ffa500", "Purple": "#800080", "Brown": "#a52a2a", "Pink": "#ffc0cb",
     "Gray": "#808080", "Black": "#000000", "White": "#ffffff",
 }  # fmt: skip
-"""Names of UELer; its green is not that of CSS, which is half as bright."""
+"""Colours to which UELer gives a name."""
 _MOST_FINDINGS = 20
 
 
@@ -159,7 +159,7 @@ def _style(name: str, setting: object, where: str) -> ChannelStyle | Finding:
             )
     colour = setting.get("color")
     try:
-        rgb = colour_of(_COLOURS.get(colour, colour)) if isinstance(colour, str) else None
+        rgb = colour_of(colour) if isinstance(colour, str) else None
     except InputError:
         rgb = None
     if rgb is None:

@@ -163,7 +163,10 @@ class RoiSettings(ParameterSet):
     """CSV file of regions of interest, as UELer writes it."""
 
     settings: Literal["own", "shared"] = "own"
-    """Whether a region is shown with its own marker set, or all with that of the job."""
+    """Whether a region is shown as it was seen in UELer (marker set, masks, colours), or as the job says."""
+
+    palettes: str = ""
+    """Folder with the palettes and colour sets of UELer that regions name; by default that of `file`."""
 
     names: list[str] = Field(default_factory=list)
     """Names or identifiers of the regions that are exported; all by default."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,6 +44,7 @@ class ScaleBar:
     label: str
 
 
+@lru_cache(1024)
 def scale_bar(
     width_px: int, pixel_size_um: float | None, downsample: int = 1, *, largest_fraction: float = 0.1
 ) -> ScaleBar | None:
@@ -87,8 +88,10 @@ def length_in_words(length_nm: int) -> str:
     return f"{length_nm} nm"
 
 
-def _round_lengths_nm() -> list[int]:
-    return [step * 10**power for power in range(13) for step in (1, 2, 5) if step * 10**power <= _LARGEST_NM]
+@cache
+def _round_lengths_nm() -> tuple[int, ...]:
+    lengths = (step * 10**power for power in range(13) for step in (1, 2, 5))
+    return tuple(one for one in lengths if one <= _LARGEST_NM)
 
 
 def draw_scale_bar(picture: np.ndarray, bar: ScaleBar) -> np.ndarray:
@@ -101,30 +104,66 @@ def draw_scale_bar(picture: np.ndarray, bar: ScaleBar) -> np.ndarray:
     bar : ScaleBar
         Drawn with its length rounded to whole pixels, never longer than asked.
     """
+    stamp = _stamp(*picture.shape[:2], bar)
+    out = picture.copy()
+    window = out[stamp.top : stamp.top + len(stamp.added), stamp.left : stamp.left + stamp.added.shape[1]]
+    window[:] = (window * stamp.kept + 127) // 255 + stamp.added
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class _Stamp:
+    """A drawn bar, which many pictures of one size share: a pixel is `kept` / 255 of itself, and `added`.
+
+    Parameters
+    ----------
+    top, left : int
+        Where it lies in the picture.
+    kept : ndarray of uint16
+        (Y, X, 1)
+    added : ndarray of uint8
+        (Y, X, 1)
+    """
+
+    top: int
+    left: int
+    kept: np.ndarray
+    added: np.ndarray
+
+
+@lru_cache(256)
+def _stamp(height: int, width: int, bar: ScaleBar) -> _Stamp:
+    """A bar in the corner, drawn on black and on white: the difference says how much is seen through."""
     from PIL import Image, ImageDraw
 
-    height, width = picture.shape[:2]
     length = max(1, math.floor(bar.length_px + 1e-9))
     thickness = max(1, round(min(height, width) / 150))
     margin = max(1, round(min(height, width) / 30))
     right, bottom = width - margin, height - margin
     left, top = right - length, bottom - thickness
-    image = Image.fromarray(picture)
-    draw = ImageDraw.Draw(image)
     edge = max(1, thickness // 3) if min(height, width) >= 100 else 0
-    if edge:
-        draw.rectangle((left - edge, top - edge, right - 1 + edge, bottom - 1 + edge), fill=(0, 0, 0))
-    draw.rectangle((left, top, right - 1, bottom - 1), fill=(255, 255, 255))
     font = _font(max(9, round(min(height, width) / 28)))
-    x0, y0, x1, y1 = draw.textbbox((0, 0), bar.label, font=font)
+    x0, y0, x1, y1 = font.getbbox(bar.label)
     text_width, text_height = x1 - x0, y1 - y0
-    if text_width <= width - 2 * margin and text_height * 8 <= height:
-        at = (
-            min((left + right - text_width) / 2, right - text_width) - x0,
-            top - margin / 2 - text_height - y0,
-        )
-        draw.text(at, bar.label, font=font, fill=(255, 255, 255), stroke_width=1, stroke_fill=(0, 0, 0))
-    return np.asarray(image)
+    has_label = text_width <= width - 2 * margin and text_height * 8 <= height
+    at = (min((left + right - text_width) / 2, right - text_width) - x0, top - margin / 2 - text_height - y0)
+    begins = (left - edge, top - edge, *((at[0] + min(x0, 0), at[1] + min(y0, 0)) if has_label else ()))
+    corner = (max(0, math.floor(min(begins[::2])) - 2), max(0, math.floor(min(begins[1::2])) - 2))
+    drawn = []
+    for ground in (0, 255):
+        image = Image.new("L", (width - corner[0], height - corner[1]), ground)
+        draw = ImageDraw.Draw(image)
+        box = (left - corner[0], top - corner[1], right - 1 - corner[0], bottom - 1 - corner[1])
+        if edge:
+            draw.rectangle((box[0] - edge, box[1] - edge, box[2] + edge, box[3] + edge), fill=0)
+        draw.rectangle(box, fill=255)
+        if has_label:
+            place = (at[0] - corner[0], at[1] - corner[1])
+            draw.text(place, bar.label, font=font, fill=255, stroke_width=1, stroke_fill=0)
+        drawn.append(np.asarray(image))
+    on_black, on_white = drawn
+    kept = (on_white - on_black).astype(np.uint16)
+    return _Stamp(corner[1], corner[0], kept[..., np.newaxis], on_black[..., np.newaxis])
 
 
 @cache

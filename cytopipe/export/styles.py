@@ -24,10 +24,13 @@ __all__ = [
 ]
 
 Colour = tuple[float, float, float]
+_NAMES = {"green": "#00ff00"}
 
 
 def colour_of(text: str) -> Colour:
     """A colour by its name (``Blue``) or as ``#rrggbb``.
+
+    Names are those of CSS, but for green, which is #00ff00 as in UELer; that of CSS is half as bright.
 
     Raises
     ------
@@ -35,9 +38,9 @@ def colour_of(text: str) -> Colour:
     """
     from matplotlib.colors import to_rgb
 
-    given = text.strip()
+    given = text.strip().lower()
     try:
-        return tuple(float(part) for part in to_rgb(given if given.startswith("#") else given.lower()))
+        return tuple(float(part) for part in to_rgb(_NAMES.get(given, given)))
     except ValueError:
         raise InputError(
             "a colour is not known", expected="a name such as red, or #rrggbb", found=text[:80]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "ExportResult", "drawn_files", "made_batch", "recipes_at"]
 
 LOG = logging.getLogger("cytopipe.export")
+LOG.addHandler(logging.NullHandler())  # a program that wants the log says where; failures are in the results
 
 _TRANSIENT = {
     errno.EIO, errno.EAGAIN, errno.EBUSY, errno.EINTR, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET,
@@ -106,8 +109,19 @@ def recipes_at(settings: JobSettings, items: tuple[Item, ...]) -> dict[str, str]
     known = receipt.provenance.parameters.get("recipes")
     if not isinstance(known, Mapping):
         return {}
-    folder = Path(settings.output)
-    return {file: recipe for file, recipe in known.items() if (folder / file).is_file()}
+    there = _files_at(Path(settings.output, place), place)
+    return {file: recipe for file, recipe in known.items() if file in there}
+
+
+def _files_at(path: Path, place: str) -> set[str]:
+    """The file itself, or the files of a directory, with one look at it."""
+    try:
+        with os.scandir(path) as entries:
+            return {f"{place}/{one.name}" for one in entries if one.is_file()}
+    except NotADirectoryError:
+        return {place}
+    except OSError:
+        return set()
 
 
 def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[ExportResult]:
@@ -126,19 +140,19 @@ def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[Exp
     """
     settings, items = batch.settings, batch.items
     standing = recipes_at(settings, items)
+    root = str(Path(settings.output))
     results: dict[str, ExportResult] = {}
     todo: list[Item] = []
     for one in items:
         if one.fault:
             results[one.file] = _failed(one, "InputError", one.fault)
         elif standing.get(one.file) == one.recipe:
-            path = str(Path(settings.output, one.file))
+            path = f"{root}/{one.file}"
             results[one.file] = ExportResult(one.name, one.fov, one.file, "kept", path)
         else:
             todo.append(one)
     new: dict[str, bytes] = {}
     if todo and batch.info is not None:
-        _wait_for_turn(settings.fovs_per_s)
         for item, made in drawn_files(batch, todo, stop):
             if isinstance(made, Exception):
                 results[item.file] = _of_error(item, made)
@@ -147,7 +161,7 @@ def made_batch(batch: Batch, stop: Callable[[], bool] | None = None) -> list[Exp
             else:
                 data, facts = made
                 new[item.file] = data
-                path = str(Path(settings.output, item.file))
+                path = f"{root}/{item.file}"
                 facts = {**facts, "bytes": len(data)}
                 results[item.file] = ExportResult(
                     item.name, item.fov, item.file, "exported", path, facts=facts
@@ -166,10 +180,11 @@ def drawn_files(
 ) -> Iterator[tuple[Item, Any]]:
     """Items with the bytes of their file and facts about it; in their place the error, or None after a stop.
 
-    What fails for a reason that may pass is tried again, as the settings say.
+    What fails for a reason that may pass is tried again, and fields follow each other, as the settings say.
     """
     info, settings = batch.info, batch.settings
     assert info is not None
+    _wait_for_turn(settings.fovs_per_s)
 
     def make(field: Any, item: Item) -> Any:
         if stop is not None and stop():
@@ -208,16 +223,18 @@ def _is_transient(error: BaseException | None) -> bool:
     return False
 
 
+_turn = threading.Lock()
 _last_turn = [0.0]
 
 
 def _wait_for_turn(per_s: float | None) -> None:
     if per_s is None:
         return
-    pause = _last_turn[0] + 1 / per_s - time.monotonic()
-    if pause > 0:
-        time.sleep(pause)
-    _last_turn[0] = time.monotonic()
+    with _turn:  # threads of one worker begin one after the other
+        pause = _last_turn[0] + 1 / per_s - time.monotonic()
+        if pause > 0:
+            time.sleep(pause)
+        _last_turn[0] = time.monotonic()
 
 
 # ---------------------------------------------------------------------- publishing

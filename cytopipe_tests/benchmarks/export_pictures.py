@@ -11,8 +11,14 @@ page, with a caption each. CPU milliseconds are of this process, the least of se
 before.
 
 Crops of 64 x 64 pixels around cells of 20 fields of view, each with six TIFF files of 8 MB, are made by
-`cytopipe export run`: a whole process with its imports, reading and writing, its provenance and manifest. The
-peer reads the six files again for each crop, as the reference does; of its crops, 50 are measured.
+`cytopipe export run`: a whole process with its imports, reading and writing, its scale bars, provenance and
+manifest; then again with nothing new. Of each peer 50 crops are measured, without its imports. The first one
+reads the six whole files again for each crop and saves it by Pillow, without a bar. The second does what
+UELer does: it keeps lazy dask arrays of the files and computes a slice of each channel, for which dask reads
+the whole file. The third draws the scale bar on a matplotlib figure too, as UELer does (which then leaves it
+out, because the figure is larger than the crop). In brackets: how many times the CPU seconds of each of them.
+All files are in memory (`/dev/shm`), where there is such a folder: on a disk, making a file may cost more
+than all the rest, whoever makes it.
 """
 
 from __future__ import annotations
@@ -20,10 +26,12 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import os
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +61,8 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--crops", type=int, default=10_000)
+    in_memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    parser.add_argument("--folder", default=in_memory, help="where the fields and crops are written")
     arguments = parser.parse_args()
     fov, markers = field_of_view(0), marker_set()
     pictures(fov, markers)
@@ -61,7 +71,7 @@ def main() -> None:
     print()
     galleries(fov, markers)
     print()
-    crops(fov, markers, arguments.crops)
+    crops(fov, markers, arguments.crops, arguments.folder)
 
 
 def pictures(fov: ArrayField, markers: MarkerSet) -> None:
@@ -132,28 +142,38 @@ class Stack(ArrayField):
         return self.images[names[0]].base[:, y0:y1:step, x0:x1:step]
 
 
-def crops(fov: ArrayField, markers: MarkerSet, n_crops: int, n_fields: int = 20, side: int = 64) -> None:
+def crops(
+    fov: ArrayField, markers: MarkerSet, n_crops: int, folder: str | None, n_fields: int = 20, side: int = 64
+) -> None:
     import tifffile
 
     print(f"| {n_crops:,} crops from {n_fields} fields | CPU s | crops per CPU s | wall s | peak MiB |")
     print("|---|---|---|---|---|")
     random = np.random.default_rng(2)
-    with tempfile.TemporaryDirectory() as at:
+    with tempfile.TemporaryDirectory(dir=folder) as at:
         root, lines = Path(at), ["fov,label,x,y"]
         for number in range(n_fields):
-            folder = root / "data" / "image_data" / f"fov{number}"
-            folder.mkdir(parents=True)
+            images = root / "data" / "image_data" / f"fov{number}"
+            images.mkdir(parents=True)
             for name, image in fov.images.items():
-                tifffile.imwrite(folder / f"{name}.tiff", np.roll(image, 31 * number, axis=0))
+                tifffile.imwrite(images / f"{name}.tiff", np.roll(image, 31 * number, axis=0))
             for label in range(n_crops // n_fields):
                 y, x = random.integers(side, SIDE - side, 2)
                 lines.append(f"fov{number},{label + 1},{x},{y}")
         (root / "cells.csv").write_text("\n".join(lines) + "\n")
-        of_one = [crop_by_reference(root, markers, line, side) for line in lines[1 :: max(1, n_crops // 50)]][
-            1:
-        ]
-        theirs = float(np.mean(of_one)) * n_crops
-        print(f"| each reads its files again | {theirs:.0f} | {n_crops / theirs:.0f} |  |  |")
+        some = lines[1 :: max(1, n_crops // 50)]
+        theirs = {}
+        for name, crop in (
+            ("reads its files again", reading_again),
+            ("by dask", by_dask),
+            ("by dask, scale bar on a canvas", partial(by_dask, canvas=True)),
+        ):
+            crop(root, markers, some[0], side)  # imports
+            start = time.process_time()
+            for line in some:
+                crop(root, markers, line, side)
+            theirs[name] = (time.process_time() - start) / len(some) * n_crops
+            print(f"| {name} | {theirs[name]:.0f} | {n_crops / theirs[name]:.0f} |  |  |")
         shown = {
             one.channel: {"color": to_hex(one.colour), "low": one.low, "high": one.high}
             for one in markers.channels
@@ -169,27 +189,84 @@ def crops(fov: ArrayField, markers: MarkerSet, n_crops: int, n_fields: int = 20,
             output = root / engine.replace(":", "_")
             (root / "job.yaml").write_text(json.dumps(job | {"engine": engine, "output": str(output)}))
             run = [sys.executable, "-m", "cytopipe.cli", "export", "run", str(root / "job.yaml")]
-            cpu_s, wall_s, peak_mib = measured(run)
-            made = len(list(output.rglob("*.png")))
-            assert made == n_crops, made
-            told = f"{cpu_s:.1f} | {n_crops / cpu_s:,.0f} | {wall_s:.1f} | {peak_mib:.0f}"
-            print(f"| cytopipe, {engine} ({theirs / cpu_s:.0f} times) | {told} |")
+            for what in ("", ", nothing new"):
+                cpu_s, wall_s, peak_mib = measured(run)
+                made = len(list(output.rglob("*.png")))
+                assert made == n_crops, made
+                if not what:
+                    times = ", ".join(f"{one / cpu_s:.0f}" for one in theirs.values())
+                    what = f" ({times} times)"
+                told = f"{cpu_s:.1f} | {n_crops / cpu_s:,.0f} | {wall_s:.1f} | {peak_mib:.0f}"
+                print(f"| cytopipe, {engine}{what} | {told} |")
 
 
-def crop_by_reference(root: Path, markers: MarkerSet, line: str, side: int) -> float:
-    """CPU seconds of one crop."""
+def reading_again(root: Path, markers: MarkerSet, line: str, side: int) -> None:
+    """A crop as a script would make it: six whole files are read, the crop is cut out, rendered and saved."""
     import tifffile
     from PIL import Image
 
-    start = time.process_time()
-    name, label, x, y = line.split(",")
-    top, left = int(y) - side // 2, int(x) - side // 2
-    folder = root / "data" / "image_data" / name
+    folder, y, x, target = _of_line(root, line, side)
     whole = {one.channel: tifffile.imread(folder / f"{one.channel}.tiff") for one in markers.channels}
-    images = {one: image[top : top + side, left : left + side] for one, image in whole.items()}
-    made = by_reference(ArrayField(name, images), markers, outlined=False)
-    Image.fromarray(made).save(root / f"{name}_{label}.png")
-    return time.process_time() - start
+    images = {one: image[y : y + side, x : x + side] for one, image in whole.items()}
+    Image.fromarray(by_reference(ArrayField("crop", images), markers, outlined=False)).save(target)
+
+
+def by_dask(root: Path, markers: MarkerSet, line: str, side: int, *, canvas: bool = False) -> None:
+    """A crop as the reference makes it: lazy arrays of whole files in chunks of 1024 px, of which each crop
+    computes a slice, channel by channel; a figure of one inch for the scale bar; and imageio.
+    """
+    import imageio.v3
+
+    folder, y, x, target = _of_line(root, line, side)
+    arrays = _lazy(folder, tuple(one.channel for one in markers.channels))
+    total = np.zeros((side, side, 3), np.float32)
+    for one in markers.channels:
+        pixels = np.asarray(arrays[one.channel][y : y + side, x : x + side].compute(), np.float32)
+        level = np.clip((pixels - one.low) / (one.high - one.low), 0, 1)
+        total += level[..., np.newaxis] * np.asarray(one.colour, np.float32).reshape(1, 1, 3)
+    made = (np.clip(total, 0, 1) * 255).astype(np.uint8)
+    if canvas:
+        _on_canvas(made)
+    imageio.v3.imwrite(target, made)
+
+
+@cache
+def _lazy(folder: Path, names: tuple[str, ...]) -> dict:
+    import dask.array
+    import tifffile
+    from dask import delayed
+
+    read = delayed(tifffile.imread)
+    return {
+        one: dask.array.from_delayed(read(folder / f"{one}.tiff"), (SIDE, SIDE), np.uint16).rechunk(1024)
+        for one in names
+    }
+
+
+def _on_canvas(picture: np.ndarray, dpi: int = 300) -> np.ndarray:
+    """A figure is an inch wide at least, so that the reference leaves the bar of a small picture out."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    height, width = picture.shape[:2]
+    figure = plt.figure(figsize=(max(width / dpi, 1), max(height / dpi, 1)), dpi=dpi)
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.imshow(picture)
+    axis.axis("off")
+    axis.plot([width * 0.85, width * 0.95], [height * 0.95] * 2, color="white", linewidth=2)
+    axis.text(width * 0.9, height * 0.9, "2 µm", color="white", fontsize=12, ha="center")
+    figure.canvas.draw()
+    drawn = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    plt.close(figure)
+    return drawn
+
+
+def _of_line(root: Path, line: str, side: int) -> tuple[Path, int, int, Path]:
+    name, label, x, y = line.split(",")
+    folder = root / "data" / "image_data" / name
+    return folder, int(y) - side // 2, int(x) - side // 2, root / f"{name}_{label}.png"
 
 
 def by_numpy(fov: ArrayField, markers: MarkerSet, outlined: bool) -> np.ndarray:

@@ -62,3 +62,51 @@ def test_a_preview_is_one_picture(job: Path, capfd) -> None:
 def test_images_are_told_with_their_channels_and_masks(job: Path, capfd) -> None:
     assert run(["export", "images", str(job.parent / "data")]) == 0
     assert "channels: CD3, CD20, DNA" in capfd.readouterr().out
+
+
+def test_pictures_made_on_dask_have_the_same_bytes_and_are_logged(job: Path, capfd) -> None:
+    (job.parent / "data/image_data/fov2/DNA.tiff").write_bytes(b"II*\0 no image")
+    log = job.parent / "export.jsonl"
+    assert run(["export", "run", str(job), "-o", str(job.parent / "serial")]) == 1
+    dask = [
+        "export",
+        "run",
+        str(job),
+        "--engine",
+        "dask:2",
+        "-o",
+        str(job.parent / "dask"),
+        "--log",
+        str(log),
+    ]
+    assert run(dask) == 1
+    names = [f"fov1/cell_{label}.png" for label in range(1, 10)]
+    for name in names:
+        assert (job.parent / "dask" / name).read_bytes() == (job.parent / "serial" / name).read_bytes()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [one["done"] for one in lines] == list(range(1, 19))
+    assert {one["total"] for one in lines} == {18}
+    by_state = {state: [one for one in lines if one["state"] == state] for state in ("exported", "failed")}
+    assert {Path(one["path"]).stat().st_size for one in by_state["exported"]} == {
+        one["facts"]["bytes"] for one in by_state["exported"]
+    }
+    assert {one["fov"] for one in by_state["failed"]} == {"fov2"}
+    assert all("channel 'DNA' of 'fov2'" in one["error"] for one in by_state["failed"])
+    assert (
+        capfd.readouterr().err.count("channel 'DNA' of 'fov2'") == 2
+    )  # once for each run, not for each cell
+    assert (
+        run(["export", "run", str(job), "-o", str(job.parent / "dask"), "--fov", "fov1", "--log", str(log)])
+        == 0
+    )
+    added = [json.loads(line) for line in log.read_text().splitlines()][18:]
+    assert {one["state"] for one in added} == {"kept"}
+    assert len(added) == 9
+
+
+def test_a_log_that_cannot_be_written_is_told_before_anything_is_made(job: Path, capfd) -> None:
+    assert run(["export", "run", str(job), "--log", str(job.parent / "no folder/export.jsonl")]) == 3
+    said = capfd.readouterr().err
+    assert "no folder/export.jsonl" in said
+    assert "Traceback" not in said
+    assert not (job.parent / "pictures").exists()

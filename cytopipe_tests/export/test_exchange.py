@@ -162,3 +162,13 @@ def test_every_fault_of_regions_is_told_at_once_with_its_place():
 def test_hostile_regions_are_one_clear_error(data, told):
     with pytest.raises(InputError, match=told):
         parse_rois(data)
+
+
+def test_green_means_one_colour_in_jobs_and_in_files_of_marker_sets():
+    from cytopipe.export.styles import colour_of
+
+    assert colour_of("green") == colour_of("Green") == colour_of("lime") == (0.0, 1.0, 0.0)
+    setting = {"color": "Green", "contrast_min": 0, "contrast_max": 9}
+    said = {"a": {"selected_channels": ["DNA"], "channel_settings": {"DNA": setting}}}
+    (style,) = parse_marker_sets(json.dumps(said).encode())["a"].channels
+    assert style.colour == colour_of("green")

@@ -155,6 +155,77 @@ def test_a_region_that_was_added_makes_stale_its_field_alone(lab):
     assert files(lab, "regions") == ["fov1/a.png", "fov2/b.png", "fov2/c.png"]
 
 
+def test_a_cell_that_changed_makes_stale_its_field_alone(lab):
+    coloured = COMMON | {"overlays": [{"mask": "whole_cell", "color_by": "phenotype"}], "cells": T_CELLS}
+    write_project(lab.directory, JOBS | {"coloured": coloured})
+    make_all(lab)
+    table = lab.directory / "cells.csv"
+    table.write_text(table.read_text().replace("fov2,1,20,20,T cell", "fov2,1,21,20,T cell"))
+    assert wanted(lab) == {"images": ["coloured.fov2"], "cells": ["cells.fov2"]}
+    make_all(lab)
+    table.write_text(table.read_text().replace("fov2,2,50,20,B cell", "fov2,2,50,20,A cell"))
+    assert wanted(lab)["images"] == ["coloured.fov1", "coloured.fov2"]  # a new group moves the colours of all
+    assert wanted(lab)["cells"] == ["cells.fov2"]
+
+
+def test_a_table_is_read_once_for_all_fields(lab, monkeypatch):
+    from cytopipe.defs import export_reading
+    from cytopipe.export import cells, sources
+
+    read, opened = [], []
+    real_read, real_open, real_plan = cells.read_cell_table, sources.open_source, export_reading._plan
+    monkeypatch.setattr(cells, "read_cell_table", lambda *given: read.append(given) or real_read(*given))
+    monkeypatch.setattr(sources, "open_source", lambda *given: opened.append(given) or real_open(*given))
+    write_project(lab.directory, {"cells": JOBS["cells"]})
+    declared(lab.directory)
+    assert len(opened) == 1
+    before = real_plan.cache_info().misses
+    assert lab.make("export/cells", keys=["cells.fov1", "cells.fov2"]).success
+    assert len(read) == 1
+    assert real_plan.cache_info().misses == before + 2  # the check looks at the plan that was drawn
+
+
+def test_of_a_file_of_marker_sets_the_channels_that_are_shown_are_watched(lab):
+    def write(*channels: str) -> None:
+        settings = {one: {"color": "Blue", "contrast_min": 0, "contrast_max": 900} for one in channels}
+        sets = {"shown": {"selected_channels": channels, "channel_settings": settings}}
+        (lab.directory / "sets.json").write_text(json.dumps(sets))
+
+    def change(channel: str) -> None:
+        image = lab.directory / f"data/image_data/fov1/{channel}.tiff"
+        tifffile.imwrite(image, tifffile.imread(image) + np.uint16(3))
+
+    write("DNA")
+    from_file = COMMON | {"marker_sets": {}, "marker_set_file": "sets.json"}
+    write_project(lab.directory, {"whole": from_file, "regions": from_file | JOBS["regions"] | from_file})
+    (lab.directory / "rois.csv").write_text(ROIS.replace("immune", "current:DNA"))
+    make_all(lab)
+    change("CD20")
+    assert wanted(lab) == {}
+    change("DNA")
+    assert wanted(lab) == {"images": ["whole.fov1"], "rois": ["regions.fov1"]}
+    write("DNA", "CD20")
+    make_all(lab)
+    change("CD20")
+    assert wanted(lab) == {"images": ["whole.fov1"]}
+
+
+def test_what_a_region_was_seen_with_makes_stale_its_field_alone(lab):
+    seen = ROIS.splitlines()
+    header = f"{seen[0]},mask_color_set,mask_visibility"
+    lines = [header, f'{seen[1]},T cells,"{{""whole_cell"": true}}"', f"{seen[2]},,"]
+    (lab.directory / "rois.csv").write_text("\n".join(lines) + "\n")
+    write_project(lab.directory, {"regions": JOBS["regions"] | {"cells": {"table": "cells.csv"}}})
+    assert not lab.make("export/rois", keys=["regions.fov1"]).success
+    saved = {"name": "T cells", "identifier": "phenotype", "colors": {"T cell": "#ff0000"}}
+    (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
+    make_all(lab)
+    assert wanted(lab) == {}
+    saved["colors"]["T cell"] = "#00ff00"
+    (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
+    assert wanted(lab) == {"rois": ["regions.fov1"]}
+
+
 def test_a_picture_that_fails_is_told_and_the_others_stand(lab):
     with (lab.directory / "cells.csv").open("a") as table:
         table.write("fov1,99,5000,5000,T cell,197\n")

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 
 from cytopipe.errors import BudgetError, CytopipeError, InputError, ParameterError, RefusedError
-from cytopipe.export.sources import open_source
+from cytopipe.export.sources import KINDS, open_source
 from cytopipe.testing.tissue import make_tissue, write_tissue
 
 
@@ -177,3 +177,11 @@ def test_what_is_no_source_is_told_with_what_is_read(tmp_path):
             open_source(tmp_path, kind)
         with pytest.raises(CytopipeError):
             open_source(tmp_path / "notes.txt", kind)
+
+
+@pytest.mark.parametrize("kind", ["steinbock", "mcmicro", "spatialdata", "ome-zarr", "ark"])
+def test_a_layout_that_is_not_there_is_told_with_what_it_looks_like(tmp_path, kind):
+    (tmp_path / "fov1.tif").write_bytes(b"")
+    with pytest.raises(InputError, match=f"is not laid out as {kind}; expected ") as caught:
+        open_source(tmp_path, kind)
+    assert KINDS[kind] in str(caught.value)

@@ -289,6 +289,135 @@ def test_masks_beside_the_stacks_are_masks_and_no_fields(tissue, tmp_path):
     assert (alone.fov_names(), alone.describe("fov1").masks) == (("fov1",), ("whole_cell",))
 
 
+def series_store(root, tissue, order):
+    """Images of one file as bioformats2raw lays them out: numbered groups, and OME beside them."""
+    import json
+    import shutil
+
+    for number in order:
+        written = write_tissue(tissue, root.parent / f"one{number}", "ome-zarr")
+        (image, *_) = sorted(written.glob("*.zarr"))
+        root.mkdir(exist_ok=True)
+        shutil.copytree(image, root / number)
+    group = {"zarr_format": 3, "node_type": "group"}
+    layout = {"ome": {"version": "0.5", "bioformats2raw.layout": 3}}
+    (root / "zarr.json").write_text(json.dumps(group | {"attributes": layout}))
+    (root / "OME").mkdir()
+    listed = {"ome": {"version": "0.5", "series": list(order)}}
+    (root / "OME/zarr.json").write_text(json.dumps(group | {"attributes": listed}))
+    return root
+
+
+def test_images_of_one_file_are_those_that_it_lists(tissue, tmp_path):
+    import json
+
+    root = series_store(tmp_path / "slide.zarr", tissue, ("2", "0"))
+    assert open_source(root).fov_names() == ("2", "0")
+    assert open_source(root).describe("0").channels == tissue[0].channels
+    meta = json.loads((root / "OME/zarr.json").read_text())
+    for listed, said in ((["../x"], "cannot be used"), (["0", "1"], "'1', which is not there")):
+        meta["attributes"]["ome"]["series"] = listed
+        (root / "OME/zarr.json").write_text(json.dumps(meta))
+        with pytest.raises(InputError, match=said):
+            open_source(root)
+    meta["attributes"]["ome"]["series"] = ["0"]
+    (root / "OME/zarr.json").write_text(json.dumps(meta))
+    assert open_source(root).fov_names() == ("slide",)
+
+
+def test_cores_of_a_microarray_are_fields_of_view(tmp_path):
+    root = tmp_path / "exemplar-002"  # as MCMICRO leaves it: the slide, its cores, a segmentation of each
+    pixels = np.random.default_rng(3).integers(0, 900, (2, 40, 50), "u2")
+    write(root / "registration/exemplar-002.ome.tif", pixels)
+    for core in ("1", "2", "11"):
+        write(root / f"dearray/{core}.tif", pixels)
+        write(root / f"dearray/masks/{core}_mask.tif", np.ones((40, 50), "u1"))
+        write(root / f"segmentation/unmicst-{core}/cell.ome.tif", np.full((40, 50), int(core), "i4"))
+    (root / "markers.csv").write_text("cycle,marker_name\n1,DNA_1\n1,CD3\n")
+    source = open_source(root)
+    assert (source.kind, source.fov_names()) == ("mcmicro", ("1", "2", "11"))
+    assert (source.describe("1").channels, source.describe("1").masks) == (("DNA_1", "CD3"), ("cell",))
+    assert source.mask("11", "cell").max() == 11
+    (root / "markers.csv").write_text("cycle,marker_name\n1,DNA_1\n")
+    with pytest.raises(InputError, match=r"another number of channels.*expected 1, as in .*markers.csv"):
+        open_source(root).describe("1")
+
+
+def test_a_store_that_spatialdata_wrote_is_read_as_it_was_written(tmp_path):
+    spatialdata = pytest.importorskip("spatialdata", reason="spatialdata is not installed")
+    from spatialdata.models import Image2DModel, Labels2DModel
+    from spatialdata.transformations import Identity, Scale
+
+    pixels = np.random.default_rng(4).integers(0, 900, (2, 40, 50), "u2")
+    labels = np.zeros((40, 50), "i4")
+    labels[5:20, 5:30] = 7
+    ways = {"fov1": Identity(), "fov2": Scale([0.5, 0.5], axes=("y", "x"))}
+    named = {"dims": ("c", "y", "x"), "c_coords": ["DNA", "CD3"], "scale_factors": [2]}
+    spatialdata.SpatialData(
+        images={f"{fov}_image": Image2DModel.parse(pixels, transformations={fov: way}, **named)
+                for fov, way in ways.items()},
+        labels={f"{fov}_cells": Labels2DModel.parse(labels, dims=("y", "x"), transformations={fov: way})
+                for fov, way in ways.items()},
+    ).write(tmp_path / "tissue.zarr")  # fmt: skip
+    source = open_source(tmp_path / "tissue.zarr")
+    assert (source.kind, source.fov_names()) == ("spatialdata", ("fov1_image", "fov2_image"))
+    for fov in source.fov_names():
+        np.testing.assert_array_equal(source.read(fov, ["DNA", "CD3"]), pixels)
+        np.testing.assert_array_equal(source.mask(fov, "cells"), labels)
+
+
+@pytest.fixture
+def slide(tmp_path):
+    """An OME-TIFF with three images of other sizes and channels, one of them a pyramid, two of one name."""
+    import tifffile
+
+    random = np.random.default_rng(2)
+    images = [random.integers(0, 900, (2, *shape), "u2") for shape in ((64, 96), (48, 40), (32, 32))]
+    with tifffile.TiffWriter(tmp_path / "slide.ome.tif", ome=True) as file:
+        for at, (name, pixels) in enumerate(zip(("core A", "core B", "core B"), images, strict=True)):
+            metadata = {"Name": name, "axes": "CYX", "Channel": {"Name": ["DNA", f"CD{at}"]}}
+            metadata |= {"PhysicalSizeX": 0.5 + at, "PhysicalSizeY": 0.5 + at}
+            file.write(pixels, metadata=metadata, subifds=1 if at == 0 else 0, tile=(32, 32))
+            if at == 0:
+                file.write(pixels[:, ::2, ::2], subfiletype=1, tile=(32, 32))
+    return tmp_path / "slide.ome.tif", images
+
+
+def test_the_images_of_an_ome_tiff_are_fields_of_view(slide):
+    path, images = slide
+    write(path.parent / "masks/core A_cell.tiff", np.ones((64, 96), "i4"))
+    source = open_source(path)
+    assert source.fov_names() == ("core A", "core B", "core B (2)")
+    for at, (name, pixels) in enumerate(zip(source.fov_names(), images, strict=True)):
+        info = source.describe(name)
+        assert (info.channels, info.shape, info.pixel_size_um) == (
+            ("DNA", f"CD{at}"),
+            pixels.shape[1:],
+            0.5 + at,
+        )
+        np.testing.assert_array_equal(source.read(name, ["DNA", f"CD{at}"]), pixels)
+        np.testing.assert_array_equal(source.read(name, ["DNA"], None, 2)[0], pixels[0, ::2, ::2])
+    assert source.describe("core A").masks == ("cell",)
+    assert len({source.identity(name, ["DNA"]) for name in source.fov_names()}) == 3
+
+
+def test_a_folder_says_how_a_file_of_several_images_is_read(slide):
+    path, _ = slide
+    source = open_source(path.parent)
+    with pytest.raises(InputError, match=r"(?s)holds 3 images.*give the file by itself"):
+        source.describe("slide")
+
+
+def test_a_tiff_of_several_images_without_their_names_is_one_clear_error(tmp_path):
+    import tifffile
+
+    with tifffile.TiffWriter(tmp_path / "x.tif") as file:
+        file.write(np.zeros((9, 9), "u1"))
+        file.write(np.zeros((5, 5), "u2"))
+    with pytest.raises(InputError, match="holds 2 images"):
+        open_source(tmp_path / "x.tif").describe("x")
+
+
 def test_labels_of_64_bits_are_read(ark):
     import tifffile
 

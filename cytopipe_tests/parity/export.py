@@ -1,12 +1,15 @@
-"""Golden cases of `export`: pictures of the renderers, scale bars, thickness of outlines.
+"""Golden cases of `export`: pictures, scale bars, thickness of outlines, marker sets, regions of interest.
 
 Float pictures agree to 1e-6, pictures of bytes to one grey level. Scale bars differ on purpose where the
-reference draws one pixel that is longer than the part of the width that was asked for.
+reference draws one pixel that is longer than the part of the width that was asked for. Marker sets and
+regions are read, compared with the plain JSON and CSV field by field, and written: a second reader finds the
+same values.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -29,6 +32,8 @@ from cytopipe.export import (
     scale_bar,
     thickness_at,
 )
+from cytopipe.export.markers import format_marker_sets, parse_marker_sets
+from cytopipe.export.rois import ROI_COLUMNS, format_rois, parse_rois
 from cytopipe_tests.parity import Case, Verdict, agrees, differs, fails, unevaluated
 
 TOLERANCE = 1e-6
@@ -46,6 +51,10 @@ def cases(folder: Path) -> Iterator[Case]:
         yield Case("export", "scale_bars", partial(_bars, folder / "scale_bars.csv"))
     if (folder / "outline_thickness.json").exists():
         yield Case("export", "outline_thickness", partial(_thickness, folder / "outline_thickness.json"))
+    if (folder / "marker_sets.json").exists():
+        yield Case("export", "marker_sets", partial(_marker_sets, folder / "marker_sets.json"))
+    if (folder / "roi_manager.csv").exists():
+        yield Case("export", "roi_manager", partial(_regions, folder / "roi_manager.csv"))
 
 
 def _picture(folder: Path, base: Mapping[str, Any], case: Mapping[str, Any]) -> Verdict:
@@ -148,3 +157,56 @@ def _thickness(file: Path) -> Verdict:
         if (made := thickness_at(float(thickness), int(step))) != wanted:
             return fails(f"{given}: {made}, expected {wanted}")
     return agrees()
+
+
+def _marker_sets(file: Path) -> Verdict:
+    theirs = json.loads(file.read_bytes())
+    ours = parse_marker_sets(file.read_bytes())
+    if list(ours) != list(theirs):
+        return fails(f"sets {list(ours)}, expected {list(theirs)}")
+    for name, wanted in theirs.items():
+        shown = [one.channel for one in ours[name].channels]
+        if shown != wanted["selected_channels"]:
+            return fails(f"{name}: channels {shown}, expected {wanted['selected_channels']}")
+        for one in ours[name].channels:
+            setting = wanted["channel_settings"][one.channel]
+            limits = [setting["contrast_min"], setting["contrast_max"]]
+            if [one.low, one.high] != limits:
+                return fails(f"{name}, {one.channel}: limits {one.low} and {one.high}, expected {limits}")
+    written = json.loads(format_marker_sets(ours.values()))
+    for name, wanted in theirs.items():
+        of_shown = {one: wanted["channel_settings"][one] for one in wanted["selected_channels"]}
+        if written[name] != {"selected_channels": wanted["selected_channels"], "channel_settings": of_shown}:
+            return fails(f"{name}: written as {written[name]}")
+    return agrees()
+
+
+def _regions(file: Path) -> Verdict:
+    data = file.read_bytes()
+    theirs = _rows(data)
+    ours = parse_rois(data)
+    if [one.roi_id for one in ours] != [row["roi_id"] for row in theirs]:
+        return fails(f"regions {[one.roi_id for one in ours]}")
+    written = _rows(format_rois(ours))
+    for wanted, again in zip(theirs, written, strict=True):
+        for column in ROI_COLUMNS:
+            if not _same_value(wanted.get(column, ""), again[column], column):
+                told = f"{again[column]!r}, expected {wanted.get(column, '')!r}"
+                return fails(f"region {wanted['roi_id']}, {column}: written as {told}")
+    return agrees() if parse_rois(format_rois(ours)) == ours else fails("they differ when read a second time")
+
+
+def _rows(data: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(data.decode(), newline="")))
+
+
+def _same_value(one: str, other: str, column: str) -> bool:
+    """Whether two cells of a CSV say the same: numbers as numbers, a geometry as JSON, the rest as text."""
+    if one == other:
+        return True
+    if column == "geometry":
+        return bool(one and other) and json.loads(one) == json.loads(other)
+    try:
+        return float(one) == float(other)
+    except ValueError:
+        return False

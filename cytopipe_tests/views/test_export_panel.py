@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ def test_an_export_started_in_the_panel_takes_its_options_and_tells_its_end(root
     panel = ExportPanel(write_job(root, CELLS))
     job = panel.start(where="phenotype == 'T cell'", file_format="jpeg", output=str(root / "T cells"))
     assert job.wait(60)
-    panel._beside.shutdown(wait=True)
+    panel._following.shutdown(wait=True)
     assert panel.progress["phase"] == "done"
     assert panel.progress["done"] == panel.progress["total"] == 10
     assert len(list((root / "T cells").rglob("*.jpg"))) == 10
@@ -78,6 +79,21 @@ def test_a_question_of_the_page_is_answered_with_its_number(root):
     assert sorted(by_number) == [0, 1]
     assert "downsample" in by_number[0]["error"]
     assert by_number[1]["value"].startswith("iVBOR")
+
+
+def test_cancel_acts_at_once_while_previews_are_made(root):
+    path = write_job(root, "fovs_per_s: 1\n")
+    panel, told, gate = ExportPanel(path), [], threading.Event()
+    panel.send = told.append
+    for _ in range(2):  # as two previews of large images
+        panel._beside.submit(gate.wait, 60)
+    job = panel.start()
+    panel._asked(None, {"number": 3, "what": "cancel"}, None)
+    assert told == [{"number": 3, "value": ""}]
+    assert job.wait(60)
+    assert job.status().phase == "cancelled"
+    assert not gate.is_set()
+    gate.set()
 
 
 @pytest.mark.skipif(find_browser() is None, reason="no chromium on this machine")

@@ -13,7 +13,7 @@ from numba import njit
 __all__ = ["boundary_labels", "composite", "grown", "grown_inside"]
 
 
-@njit(cache=True, error_model="numpy")
+@njit(cache=True, nogil=True, error_model="numpy")
 def composite(image, low, scale, rgb, indices, first, palette, factor, top, out):
     """Channels added up in their colours, then layers blended over them.
 
@@ -69,7 +69,7 @@ def composite(image, low, scale, rgb, indices, first, palette, factor, top, out)
                 target[at] = line[at] * factor
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def boundary_labels(labels, out):
     """The label of each pixel that has a neighbour (of four) with another label; 0 elsewhere.
 
@@ -91,7 +91,7 @@ def boundary_labels(labels, out):
             target[at] = label if differs else 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def grown(labels, out):
     """Labels spread to their four neighbours; the highest wins. A pixel of the edge is reached only from
     inside the picture, not along the edge, as in the reference."""
@@ -100,7 +100,7 @@ def grown(labels, out):
             out[row, at] = max(labels[row, at], _highest_around(labels, row, at, np.int32(0)))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def grown_inside(labels, cells, out):
     """The same, but no label leaves its cell: `cells` (Y, X) says whose a pixel is."""
     for row in range(labels.shape[0]):
@@ -110,7 +110,7 @@ def grown_inside(labels, cells, out):
             out[row, at] = of if reached else 0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _highest_around(labels, row, at, of):
     """The highest label that spreads to a pixel; with `of`, whether that one does."""
     n_rows, n_columns = labels.shape
@@ -129,6 +129,6 @@ def _highest_around(labels, row, at, of):
     return found
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _higher(found, label, of):
     return max(found, label) if of == 0 or label == of else found

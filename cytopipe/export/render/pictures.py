@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from cytopipe.errors import InputError
 from cytopipe.export.styles import Annotation, CellColours, MarkerSet, MaskStyle, thickness_at
+from cytopipe.storage.guard.budget import require_budget
 
 __all__ = [
     "ArrayField",
@@ -23,6 +25,7 @@ __all__ = [
     "Layer",
     "Region",
     "layer_of",
+    "padded",
     "region_of_crop",
     "region_of_roi",
     "render_crop_to_array",
@@ -144,9 +147,19 @@ def render_fov_to_array(
         fov, "annotation", [one.name for one in overlays if isinstance(one, Annotation)], fov.annotations
     )
     seen = within(region or (0, fov.shape[0], 0, fov.shape[1]), fov.shape)
-    image = fov.read_channels(wanted, seen, downsample_factor)
+    height, width = (-(-(end - start) // downsample_factor) for start, end in (seen[:2], seen[2:]))
+    needed = height * width * (3 * np.dtype(dtype).itemsize + _LAYER_BYTES * len(overlays))
+    if needed > _SMALL_BYTES:
+        require_budget(needed, None, what="a picture", where=f"{fov.name}, {height} x {width} px")
     layers = [layer for one in overlays for layer in _layers(fov, one, seen, downsample_factor)]
-    return compose(image, marker_set, layers, dtype)
+    out = np.empty((height, width, 3), dtype)
+    rows = max(1, _READ_BYTES // (width * len(wanted) * _PIXEL_BYTES))
+    for top in range(0, height, rows):  # not all channels of a large field are in memory at once
+        y0 = seen[0] + top * downsample_factor
+        y1 = min(seen[1], y0 + rows * downsample_factor)
+        image = fov.read_channels(wanted, (y0, y1, *seen[2:]), downsample_factor)
+        _compose(image, marker_set, layers, out, top)
+    return out
 
 
 def render_crop_to_array(
@@ -180,7 +193,7 @@ def render_crop_to_array(
     )
     if padding is None:
         return picture
-    return _padded(picture, asked, downsample_factor, padding)
+    return padded(picture, asked, fov.shape, downsample_factor, padding)
 
 
 def render_roi_to_array(
@@ -248,7 +261,12 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _padded(picture: np.ndarray, asked: Region, step: int, padding: Sequence[float]) -> np.ndarray:
+def padded(
+    picture: np.ndarray, asked: Region, shape: tuple[int, int], step: int, padding: Sequence[float]
+) -> np.ndarray:
+    """A picture of what lies inside of a field, with a colour (0 to 1) in the rest of what was asked for."""
+    if within(asked, shape) == asked:
+        return picture
     y0, y1, x0, x1 = asked
     whole = np.empty((-(-(y1 - y0) // step), -(-(x1 - x0) // step), 3), picture.dtype)
     colour = np.asarray(padding, np.float32)
@@ -363,38 +381,60 @@ _LEAST_RANGE = float(np.finfo(np.float32).eps)
 """Of contrast limits: where they are equal or inverted, pixels above `low` have the full colour."""
 _BAND = 64
 """Rows that are drawn at once."""
+_READ_BYTES = 192 << 20
+"""Of channels that are read at once, where the field is large."""
+_PIXEL_BYTES = 4
+"""Of one channel, as most files have at most."""
+_LAYER_BYTES = 16
+"""Per pixel of an overlay: labels as they are read, as they are numbered, and two layers of them."""
+_SMALL_BYTES = 64 << 20
+"""Of a picture that needs no look at the memory that is free."""
 
 
 def compose(
     image: np.ndarray, marker_set: MarkerSet, layers: Sequence[Layer], dtype: type = np.uint8
 ) -> np.ndarray:
     """Channels (C, Y, X) in the order of the marker set, and layers over them: (Y, X, 3)."""
+    out = np.empty((*image.shape[1:], 3), dtype)
+    _compose(image, marker_set, layers, out, 0)
+    return out
+
+
+def _compose(
+    image: np.ndarray, marker_set: MarkerSet, layers: Sequence[Layer], out: np.ndarray, first_row: int
+) -> None:
+    """Write the rows of a picture from `first_row` on: `image` begins there, `layers` and `out` at row 0."""
     import cv2
 
     from cytopipe.export.render.kernels import composite
 
+    settings = _levels(marker_set)
+    sizes = [len(layer.palette) for layer in layers]
+    height, width = image.shape[1:]
+    indices = _stacked([layer.index[first_row : first_row + height] for layer in layers])
+    first = np.cumsum([0, *sizes[:-1]])[: len(sizes)]
+    palette = np.concatenate([layer.palette for layer in layers]) if layers else np.zeros((1, 5), np.float32)
+    factor = np.float32(255 if out.dtype == np.uint8 else 1)
+    for top in range(0, height, _BAND):  # a band stays in the cache between the two steps
+        planes = np.empty((3, min(_BAND, height - top), width), out.dtype)
+        composite(image, *settings, indices, first, palette, factor, top, planes)
+        cv2.merge(planes, out[first_row + top : first_row + top + planes.shape[1]])
+
+
+@lru_cache(64)
+def _levels(marker_set: MarkerSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lower limits, ranges and colours of the channels, as the kernel takes them."""
     low = [one.low if math.isfinite(one.low) else 0.0 for one in marker_set.channels]
     high = [
         one.high if math.isfinite(one.high) else under + 1.0
         for one, under in zip(marker_set.channels, low, strict=True)
     ]
     scale = [max(over - under, _LEAST_RANGE) for over, under in zip(high, low, strict=True)]
-    sizes = [len(layer.palette) for layer in layers]
-    settings = (
+    return (
         np.asarray(low, np.float32),
         np.asarray(scale, np.float32),
         np.asarray([one.colour for one in marker_set.channels], np.float32),
     )
-    indices, first = _stacked([layer.index for layer in layers]), np.cumsum([0, *sizes[:-1]])[: len(sizes)]
-    palette = np.concatenate([layer.palette for layer in layers]) if layers else np.zeros((1, 5), np.float32)
-    factor = np.float32(255 if np.dtype(dtype) == np.uint8 else 1)
-    height, width = image.shape[1:]
-    out = np.empty((height, width, 3), dtype)
-    for top in range(0, height, _BAND):  # a band stays in the cache between the two steps
-        planes = np.empty((3, min(_BAND, height - top), width), dtype)
-        composite(image, *settings, indices, first, palette, factor, top, planes)
-        cv2.merge(planes, out[top : top + _BAND])
-    return out
 
 
 def _stacked(indices: Sequence[np.ndarray]) -> np.ndarray:

@@ -53,7 +53,18 @@ def open_source(
     if not path.exists():
         raise InputError("does not exist", where=str(path), next="Give the folder or file with the images.")
     chosen = _found(path) if kind == "auto" else kind
-    return _class(chosen)(path, pixel_size_um=pixel_size_um, masks=None if masks is None else Path(masks))
+    masks = None if masks is None else Path(masks)
+    try:
+        return _class(chosen)(path, pixel_size_um=pixel_size_um, masks=masks)
+    except InputError:
+        if _class(chosen).is_at(path):
+            raise
+        raise InputError(
+            f"is not laid out as {kind}",
+            where=str(path),
+            expected=KINDS[kind],
+            next="Leave out kind, or give the folder that holds this.",
+        ) from None
 
 
 def _class(kind: str) -> type[ImageSource]:

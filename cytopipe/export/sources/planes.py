@@ -6,8 +6,9 @@ Files are read by the formats of `cytopipe.storage`, which survey what they decl
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import numpy as np
 from cytopipe.errors import InputError
 from cytopipe.storage.manifest import walk_files
 
-__all__ = ["OpenImage", "Plane", "Pyramid", "open_image", "planes_of", "stamp_of"]
+__all__ = ["OpenImage", "Plane", "Pyramid", "apart", "open_image", "planes_of", "stamp_of"]
 
 _OPEN_IMAGES = 48
 _HEADS = ("zarr.json", ".zattrs", ".zgroup", ".zarray")
@@ -33,14 +34,17 @@ class Plane:
         A TIFF, or the folder of an OME-Zarr image.
     index : int, optional
         Along the channels; by default the image has one.
+    image : int, optional
+        Of the images in a TIFF; by default it holds one.
     """
 
     path: Path
     index: int | None = None
+    image: int | None = None
 
     def open(self) -> Pyramid:
         """Its levels; the file is surveyed, its pixels are not read."""
-        image = open_image(self.path)
+        image = open_image(self.path, self.image)
         if self.index is None and image.n_channels != 1:
             raise InputError(
                 "holds more than one channel", where=str(self.path), expected="1", found=str(image.n_channels)
@@ -102,15 +106,21 @@ class Pyramid:
         kept = np.dtype(self.levels[0].dtype).newbyteorder("=")
         return {"f2": np.dtype("f4"), "b1": np.dtype("u1")}.get(kept.str[1:], kept)
 
-    def read(self, box: tuple[int, int, int, int], step: int) -> np.ndarray:
-        """(Y, X) every `step`-th pixel of a box, from the coarsest level that has pixels at these places."""
+    def read(self, box: tuple[int, int, int, int], step: int, out: np.ndarray | None = None) -> np.ndarray:
+        """(Y, X) every `step`-th pixel of a box, from the coarsest level that has pixels at these places;
+        written to `out`, where it is given.
+        """
         y0, y1, x0, x1 = box
         level, factor = self._sufficient(step, y0, x0)
         top, left = y0 // factor, x0 // factor
         part = np.asarray(level[self.index, top : -(-y1 // factor), left : -(-x1 // factor)])
-        if hasattr(level, "release"):
-            level.release()
-        return _repeated(part[:: step // factor, :: step // factor], box, step)
+        part = _repeated(part[:: step // factor, :: step // factor], box, step)
+        if out is None:
+            out = np.array(part)  # no view of what is let go
+        else:
+            out[...] = part
+        _let_go(level)
+        return out
 
     def _sufficient(self, step: int, y0: int, x0: int) -> tuple[Any, int]:
         best = self.levels[0], 1
@@ -119,6 +129,15 @@ class Pyramid:
             if factor and step % factor == y0 % factor == x0 % factor == 0 and factor > best[1]:
                 best = level, factor
         return best
+
+
+def _let_go(level: Any) -> None:
+    """What was decoded, or mapped into memory, is given back."""
+    if hasattr(level, "release"):
+        level.release()
+    pages = getattr(level, "_mmap", None)
+    if pages is not None and hasattr(pages, "madvise"):
+        pages.madvise(mmap.MADV_DONTNEED)  # of a file that is only read: it is read again where it is needed
 
 
 def _factor(whole: tuple[int, int], level: tuple[int, int]) -> int:
@@ -139,7 +158,9 @@ def _repeated(part: np.ndarray, box: tuple[int, int, int, int], step: int) -> np
 # ---------------------------------------------------------------------- files
 
 
-def planes_of(path: Path, names: Sequence[str] = (), *, table: str = "") -> dict[str, Plane]:
+def planes_of(
+    path: Path, names: Sequence[str] = (), *, table: str = "", number: int | None = None
+) -> dict[str, Plane]:
     """Every channel of an image, by name.
 
     Parameters
@@ -149,13 +170,15 @@ def planes_of(path: Path, names: Sequence[str] = (), *, table: str = "") -> dict
         As a table beside the images has them; by default those in the file.
     table : str
         Of these names, for messages.
+    number : int, optional
+        Of the image, in a TIFF that holds several.
 
     Raises
     ------
     InputError
         The table has another number of names than the image has channels.
     """
-    image = open_image(path)
+    image = open_image(path, number)
     if names and len(names) != image.n_channels:
         raise InputError(
             "has another number of channels than its table has names",
@@ -165,14 +188,14 @@ def planes_of(path: Path, names: Sequence[str] = (), *, table: str = "") -> dict
             next="Give the table that belongs to the image.",
         )
     given = names or image.channel_names or [""] * image.n_channels
-    return {name: Plane(path, at) for at, name in enumerate(_apart(given))}
+    return {name: Plane(path, at, number) for at, name in enumerate(apart(given, "channel"))}
 
 
-def _apart(names: Sequence[str]) -> list[str]:
-    """Names that differ: the second ``DNA`` is ``DNA (2)``, a channel without a name says which it is."""
+def apart(names: Sequence[str], what: str) -> list[str]:
+    """Names that differ: the second ``DNA`` is ``DNA (2)``, one without a name is ``channel 3``."""
     found: list[str] = []
     for at, name in enumerate(names, 1):
-        kept = one = name.strip() or f"channel {at}"
+        kept = one = name.strip() or f"{what} {at}"
         times = 1
         while one in found:
             times += 1
@@ -181,28 +204,42 @@ def _apart(names: Sequence[str]) -> list[str]:
     return found
 
 
-def open_image(path: Path) -> OpenImage:
+def open_image(path: Path, number: int | None = None) -> OpenImage:
     """Open a TIFF or an OME-Zarr image; it is not surveyed again while it is the same file.
+
+    Parameters
+    ----------
+    path : Path
+    number : int, optional
+        Of the image, in a TIFF that holds several.
 
     Raises
     ------
     InputError, RefusedError, BudgetError
         It cannot be read, or is a series of depths.
     """
-    return _opened(path, _stamp_of_head(path))
+    return _opened(path, number, _stamp_of_head(path))
 
 
 @lru_cache(_OPEN_IMAGES)
-def _opened(path: Path, stamp: str) -> OpenImage:
+def _opened(path: Path, number: int | None, stamp: str) -> OpenImage:
     if path.is_dir():
         from cytopipe.storage.formats.ome_zarr import read_ome_zarr_levels
 
         found = read_ome_zarr_levels(path)
         names, size, labels = found.channel_names, found.pixel_size_um, found.labels
     else:
-        from cytopipe.storage.formats.tiff import read_tiff_levels
+        from cytopipe.storage.formats.tiff import SeveralImagesError, read_tiff_levels
 
-        found = read_tiff_levels(path)
+        try:
+            found = read_tiff_levels(path, image=number)
+        except SeveralImagesError as error:
+            raise InputError(
+                replace(
+                    one, next="Of an OME-TIFF, give the file by itself: its images are fields of view then."
+                )
+                for one in error.findings
+            ) from None
         names, size, labels = found.told.get("channel_names", ()), found.told.get("pixel_size_um"), ()
     levels = tuple(_stacked(level, found.axes, path) for level in found.levels)
     if np.dtype(levels[0].dtype).kind not in "buif":
@@ -264,8 +301,7 @@ class _Stack:
         return tuple(f"T{time} {name}" for time in range(1, self.n_times + 1) for name in names)
 
     def release(self) -> None:
-        if hasattr(self.pixels, "release"):
-            self.pixels.release()
+        _let_go(self.pixels)
 
 
 def square(size_um: tuple[float, float] | None, path: Path) -> float | None:

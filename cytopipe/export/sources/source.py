@@ -182,7 +182,7 @@ class ImageSource(ABC):
         out = np.empty(whole, dtype)
         for at, (name, image) in enumerate(zip(channels, images, strict=True)):
             try:
-                out[at] = image.read(box, downsample)
+                image.read(box, downsample, out[at])
             except CytopipeError as error:
                 raise _named(error, fov, name, planes.channels) from None
         return out
@@ -222,7 +222,8 @@ class ImageSource(ABC):
         digest = hashlib.sha256(f"{self.kind}\0{fov}\0{self.describe(fov).pixel_size_um}".encode())
         stamps = {path: stamp_of(path) for path in {plane.path for _, plane in wanted}}
         for name, plane in wanted:
-            digest.update(f"\0{name}\0{plane.path.name}\0{plane.index or 0}\0{stamps[plane.path]}".encode())
+            at = plane.index or 0 if plane.image is None else f"{plane.image} {plane.index or 0}"
+            digest.update(f"\0{name}\0{plane.path.name}\0{at}\0{stamps[plane.path]}".encode())
         return digest.hexdigest()[:32]
 
     def files(self, fov: str, channels: Sequence[str] | None = None) -> tuple[Path, ...]:

@@ -7,9 +7,10 @@ MCMICRO        registration/*.ome.tif  markers.csv  segmentation/<method>-<sampl
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from cytopipe.errors import InputError
+from cytopipe.errors import CytopipeError, InputError
 from cytopipe.export.csv_rows import read_csv
 from cytopipe.export.sources.folders import (
     folders_in,
@@ -19,7 +20,7 @@ from cytopipe.export.sources.folders import (
     stem_of,
     tiffs_in,
 )
-from cytopipe.export.sources.planes import Plane, planes_of
+from cytopipe.export.sources.planes import Plane, apart, planes_of
 from cytopipe.export.sources.source import ImageSource, Planes
 
 __all__ = ["McmicroSource", "OmeTiffSource", "SteinbockSource"]
@@ -38,9 +39,11 @@ class _StackSource(ImageSource):
         *,
         names: tuple[str, ...] = (),
         table: str = "",
+        numbers: Mapping[str, int] | None = None,
         pixel_size_um: float | None = None,
     ) -> None:
         super().__init__(path, pixel_size_um=pixel_size_um)
+        self._numbers = numbers or {}
         if not files:
             raise InputError("holds no field of view", where=str(path), expected="a TIFF for each")
         self._files, self._masks = files, masks
@@ -51,7 +54,8 @@ class _StackSource(ImageSource):
         return self._names
 
     def _planes(self, fov: str) -> Planes:
-        channels = planes_of(self._files[fov], self._channel_names, table=self._table)
+        number = self._numbers.get(fov)
+        channels = planes_of(self._files[fov], self._channel_names, table=self._table, number=number)
         return Planes(channels, {name: Plane(file) for name, file in self._masks.get(fov, {}).items()})
 
 
@@ -61,7 +65,8 @@ class OmeTiffSource(_StackSource):
     Parameters
     ----------
     path : Path
-        The file; or the folder with them, or with ``images`` that has them.
+        The file, whose images are fields of view where it holds several; or the folder with files of one
+        image each, or with ``images`` that has them.
     masks : Path, optional
         Folder of ``<fov>_<mask>.tiff``; by default ``masks`` or ``segmentation`` beside the images, and
         ``<fov>_mask.tiff`` or ``<fov>_cell.tiff`` among them.
@@ -74,18 +79,32 @@ class OmeTiffSource(_StackSource):
         found = tiffs_in(folder)
         beside = _masks_among(found)
         fovs = {name: file for name, file in found.items() if not _is_mask(name, found)}
+        numbers: dict[str, int] = {}
         if path.is_file():
             stem = stem_of(path.name)
             fovs = {} if stem is None else {stem: path}
+            if stem is not None and len(names := _image_names(path)) > 1:
+                numbers = {name: at for at, name in enumerate(names)}
+                fovs = dict.fromkeys(numbers, path)
         places = [folder] if folder == path else [folder, folder.parent]
         listed = masks_by_field(mask_folder(places, masks), tuple(fovs))
         joined = {fov: beside.get(fov, {}) | listed[fov] for fov in fovs}
-        super().__init__(path, fovs, joined, pixel_size_um=pixel_size_um)
+        super().__init__(path, fovs, joined, numbers=numbers, pixel_size_um=pixel_size_um)
 
     @classmethod
     def is_at(cls, path: Path) -> bool:
         """Whether a path looks like it."""
         return stem_of(path.name) is not None if path.is_file() else bool(tiffs_in(_stacks(path)))
+
+
+def _image_names(path: Path) -> list[str]:
+    """Names of the images of a file, each once; of a file that cannot be read one, whose opening says why."""
+    from cytopipe.storage.formats.tiff import tiff_image_names
+
+    try:
+        return apart(tiff_image_names(path), "image")
+    except CytopipeError:
+        return [path.name]
 
 
 def _stacks(path: Path) -> Path:
@@ -173,7 +192,8 @@ class McmicroSource(_StackSource):
     @classmethod
     def is_at(cls, path: Path) -> bool:
         """Whether a path looks like it."""
-        return path.is_dir() and (path / "registration").is_dir() and bool(tiffs_in(_mcmicro_images(path)))
+        images = _mcmicro_images(path)
+        return images.is_dir() and bool(tiffs_in(images))
 
 
 def _mcmicro_images(path: Path) -> Path:

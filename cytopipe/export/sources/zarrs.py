@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,15 @@ __all__ = ["OmeZarrSource", "SpatialDataSource"]
 
 _ENDINGS = (".ome.zarr", ".zarr")
 _MOST_SERIES = 10_000
+_SERIES = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
 
 class OmeZarrSource(ImageSource):
     """An OME-Zarr image, a plate, several images of one file (bioformats2raw), or a folder with any of them.
 
     Fields of view are named as their folder without ``.ome.zarr``; those of a plate ``A/1/0``; where a folder
-    has several plates, ``plate/A/1/0``. Masks are the label images below the image.
+    has several plates, ``plate/A/1/0``; images of one file as it numbers them, a single one as its store.
+    Masks are the label images below the image.
     """
 
     kind = "ome-zarr"
@@ -76,13 +80,32 @@ def _images_of_group(path: Path) -> dict[str, Path]:
         return {"": path}
     if "plate" in attributes:
         return {field: path / field for field in read_plate_fields(path)}
-    numbers = (path / str(n) for n in range(_MOST_SERIES))
-    found = {}
-    for one in numbers:
-        if not _is_group(one):
-            break
-        found[one.name] = one
-    return found
+    found = {name: path / name for name in _series(path)}
+    return {"": next(iter(found.values()))} if len(found) == 1 else found
+
+
+def _series(path: Path) -> list[str]:
+    """Images of one file, as bioformats2raw lays them out: those that its group OME lists, else 0, 1, ..."""
+    listed = _ngff(path / "OME").get("series") if _is_group(path / "OME") else None
+    if listed is None:
+        numbers = (str(n) for n in range(_MOST_SERIES))
+        return list(takewhile(lambda name: _is_group(path / name), numbers))
+    if not isinstance(listed, list) or not all(
+        isinstance(one, str) and _SERIES.fullmatch(one) for one in listed
+    ):
+        raise InputError(
+            "lists images that cannot be used",
+            where=f"{path}: OME",
+            expected='"series": ["0", "1"], paths below the store',
+            found=repr(listed)[:80],
+        )
+    if missing := [name for name in listed if not _is_group(path / name)]:
+        raise InputError(
+            f"lists the image {missing[0]!r}, which is not there",
+            where=f"{path}: OME",
+            next="Copy the whole store again.",
+        )
+    return list(dict.fromkeys(listed[:_MOST_SERIES]))
 
 
 def _is_group(path: Path) -> bool:

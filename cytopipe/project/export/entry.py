@@ -6,12 +6,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import PrivateAttr
 
 from cytopipe.errors import CytopipeError
 from cytopipe.export.parameters import JobSettings
 from cytopipe.project.entry import Entry, Problem, absent_file
 from cytopipe.storage.names import slug
+
+if TYPE_CHECKING:
+    from cytopipe.export.sources import ImageSource
 
 __all__ = ["ExportJob", "FieldPart"]
 
@@ -27,6 +32,8 @@ class ExportJob(Entry, JobSettings):
 
     domain: ClassVar[str] = "export"
 
+    _opened: dict[Path, ImageSource | CytopipeError] = PrivateAttr(default_factory=dict)
+
     def settings(self, base: Path) -> JobSettings:
         """The job, its paths absolute."""
         from cytopipe.export.job_file import resolved
@@ -37,14 +44,22 @@ class ExportJob(Entry, JobSettings):
         """The fields of view that are exported; none while the images cannot be listed."""
         if self.fovs:
             return tuple(self.fovs)
+        opened = self._images(base)
+        return () if isinstance(opened, CytopipeError) else opened.fov_names()
+
+    def _images(self, base: Path) -> ImageSource | CytopipeError:
+        """The images, looked up once for each reading of the project; or why they cannot be listed."""
         from cytopipe.export.sources import open_source
 
         settings = self.settings(base)
-        try:
-            source = open_source(settings.source, settings.kind, None, settings.masks or None)
-        except CytopipeError:
-            return ()
-        return source.fov_names()
+        if base not in self._opened:
+            try:
+                self._opened[base] = open_source(
+                    settings.source, settings.kind, self.pixel_size_um, settings.masks or None
+                )
+            except CytopipeError as error:
+                self._opened[base] = error
+        return self._opened[base]
 
     def fields(self, base: Path) -> dict[str, str]:
         """The fields of view by what partitions call them: ``A/1/0`` of a plate is ``A-1-0``."""
@@ -58,19 +73,24 @@ class ExportJob(Entry, JobSettings):
             found[name] = fov
         return found
 
-    def problems(self, base: Path) -> Iterator[Problem]:
-        from cytopipe.export.sources import open_source
+    def declared_in(self, base: Path) -> Iterator[Path]:
+        """What says which images and palettes are shown: where it changes, other files are watched."""
+        from cytopipe.export.items import presets_of
 
-        settings = self.settings(base)
+        for (*_, name), path in self._files():
+            if name in ("marker_set_file", "file"):
+                yield base / Path(path).expanduser()
+        if self.rois is not None and self.rois.settings == "own":
+            yield from presets_of(self.settings(base)).files
+
+    def problems(self, base: Path) -> Iterator[Problem]:
         if "output" in self.model_fields_set:
             yield Problem(
                 ("output",),
                 "a job of a project has no folder of its own",
                 next="Remove the line: the pictures lie below the output root, in export.",
             )
-        try:
-            open_source(settings.source, settings.kind, self.pixel_size_um, settings.masks or None)
-        except CytopipeError as error:
+        if isinstance(error := self._images(base), CytopipeError):
             for one in error.findings:
                 yield Problem(("source",), one.what, one.expected, one.found or self.source, one.next)
         for loc, path in self._files():
@@ -85,11 +105,6 @@ class ExportJob(Entry, JobSettings):
                 yield ("cells", "checkpoint"), self.cells.checkpoint
         if self.rois is not None:
             yield ("rois", "file"), self.rois.file
-
-    def cell_files(self, base: Path) -> list[Path]:
-        """The cell table and the checkpoint, where they are named."""
-        named = [self.cells.table, self.cells.checkpoint] if self.cells is not None else []
-        return [base / Path(path).expanduser() for path in named if path]
 
     def sets(self, name: str, base: Path) -> Mapping[str, Iterable[tuple[str, ExportJob | FieldPart]]]:
         parts = [(f"{name}.{plain}", FieldPart(self, name, fov)) for plain, fov in self.fields(base).items()]

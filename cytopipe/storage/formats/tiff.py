@@ -171,18 +171,55 @@ class TiffLevels:
     told: Mapping[str, Any]
 
 
-def read_tiff_levels(path: Path | str, *, axes: str | None = None) -> TiffLevels:
+def read_tiff_levels(path: Path | str, *, axes: str | None = None, image: int | None = None) -> TiffLevels:
     """Open a TIFF with all levels of its pyramid (SubIFDs), for reading parts of it.
 
     Pages may be larger than memory where they are tiled: what is decoded is counted when it is read. Pixels
     may be of any type, labels of 64 bits as well.
 
-    Parameters and errors as in :func:`read_tiff`.
+    Parameters and errors as in :func:`read_tiff`; `image` is the number of the image, from 0, of an OME-TIFF
+    that holds several (see `tiff_image_names`).
     """
-    return _read_levels(Path(path), axes, largest_page=_LAZY, finest_only=False)
+    return _read_levels(Path(path), axes, largest_page=_LAZY, finest_only=False, image=image)
 
 
-def _read_levels(path: Path, axes: str | None, *, largest_page: int | None, finest_only: bool) -> TiffLevels:
+def tiff_image_names(path: Path | str) -> tuple[str, ...]:
+    """The names of the images in an OME-TIFF, empty for one without a name; of another TIFF one empty name,
+    and where OME-XML tells another number of images than there are.
+
+    Raises
+    ------
+    InputError, RefusedError, BudgetError
+        As :func:`cytopipe.storage.guard.tiff.survey_tiff`.
+    """
+    import tifffile
+
+    list(survey_tiff(Path(path), budget=_LAZY))
+    try:
+        with tifffile.TiffFile(path, _multifile=False) as file:
+            images = _ome_images(file.ome_metadata or "") if file.is_ome else []
+            if len(images) != len(file.series):
+                return ("",)
+            return tuple(str(one.get("Name", "")).strip() for one in images)
+    except _UNREADABLE as error:
+        raise InputError(f"is a TIFF that cannot be read: {error}", where=str(path)) from None
+
+
+class SeveralImagesError(InputError):
+    """A TIFF holds several images, where one is expected."""
+
+
+_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OSError, RuntimeError, SyntaxError)
+
+
+def _read_levels(
+    path: Path,
+    axes: str | None,
+    *,
+    largest_page: int | None,
+    finest_only: bool,
+    image: int | None = None,
+) -> TiffLevels:
     import tifffile
 
     identity = _identity(path)
@@ -190,11 +227,15 @@ def _read_levels(path: Path, axes: str | None, *, largest_page: int | None, fine
     require_budget(largest, largest_page, what="a page", where=str(path))
     try:
         with tifffile.TiffFile(path, _multifile=False) as file:
-            if len(file.series) != 1:
-                raise InputError(f"holds {len(file.series)} images", where=str(path), expected="one")
-            told = _described(file)
+            n_images = len(file.series)
+            if image is None and n_images != 1:
+                raise SeveralImagesError(f"holds {n_images} images", where=str(path), expected="one")
+            chosen = image or 0
+            if chosen >= n_images:
+                raise InputError(f"has no image {chosen + 1}", where=str(path), found=f"{n_images} images")
+            told = _described(file, chosen)
             ours, levels, in_order = told.pop("axes", ""), [], ""
-            for level, series in enumerate(file.series[0].levels[: 1 if finest_only else None]):
+            for level, series in enumerate(file.series[chosen].levels[: 1 if finest_only else None]):
                 file_axes = _axes_in_file(series.axes, series.shape, axes, str(path))
                 sizes = dict(zip(file_axes, series.shape, strict=True))
                 if ours and set(file_axes) <= set(ours):  # tifffile leaves out dimensions of length 1
@@ -205,7 +246,9 @@ def _read_levels(path: Path, axes: str | None, *, largest_page: int | None, fine
                 n_leading = len(file_axes) - _page_dims(shape, series)
                 pixels = _mapped(path, series, shape, file_axes)
                 if pixels is None:
-                    pixels = TiffPixels(path, shape, file_axes, series.dtype, n_leading, identity, level)
+                    pixels = TiffPixels(
+                        path, shape, file_axes, series.dtype, n_leading, identity, level, chosen
+                    )
                 levels.append(pixels)
                 in_order = _ordered(file_axes)
             _require_same(path, identity)
@@ -216,7 +259,7 @@ def _read_levels(path: Path, axes: str | None, *, largest_page: int | None, fine
             return TiffLevels(tuple(levels), in_order, told)
     except (InputError, ReplacedError):
         raise
-    except (ValueError, TypeError, LookupError, AttributeError, OSError, RuntimeError, SyntaxError) as error:
+    except _UNREADABLE as error:
         raise InputError(f"is a TIFF that cannot be read: {error}", where=str(path)) from None
 
 
@@ -255,6 +298,8 @@ class TiffPixels:
         two versions are never mixed.
     level : int, default 0
         Of the pyramid.
+    image : int, default 0
+        Of the images in the file.
 
     Attributes
     ----------
@@ -272,9 +317,10 @@ class TiffPixels:
         n_leading: int,
         identity: tuple[int, ...] | None,
         level: int = 0,
+        image: int = 0,
     ) -> None:
         self.path, self.file_shape, self.n_leading, self._identity = path, file_shape, n_leading, identity
-        self.level = level
+        self.level, self.image = level, image
         self.dtype = np.dtype(dtype).newbyteorder("=")
         self._order = tuple(file_axes.index(axis) for axis in _ordered(file_axes))
         self.shape = tuple(file_shape[at] for at in self._order)
@@ -335,7 +381,7 @@ class TiffPixels:
 
         try:
             with tifffile.TiffFile(self.path, _multifile=False) as file:
-                page = file.series[0].levels[self.level].pages[number]
+                page = file.series[self.image].levels[self.level].pages[number]
                 if page is None:
                     raise InputError(f"page {number + 1} is absent", where=str(self.path))
                 values = decode(page)
@@ -455,20 +501,26 @@ def _rgba(color: str) -> int:
     return int.from_bytes(bytes.fromhex(color) + b"\xff", "big", signed=True)
 
 
-def _described(file: TiffFile) -> dict[str, Any]:
+def _described(file: TiffFile, image: int) -> dict[str, Any]:
     """Channel names, colours, pixel size and whether it is a label image, as far as the file says them."""
     if file.is_ome:
-        return _described_by_ome(file.ome_metadata or "")
+        return _described_by_ome(file.ome_metadata or "", image)
     if file.is_imagej:
         return _described_by_imagej(file)
     return {}
 
 
-def _described_by_ome(text: str) -> dict[str, Any]:
+def _ome_images(text: str) -> list[dict[str, Any]]:
+    import tifffile
+
+    return _listed(tifffile.xml2dict(text).get("OME", {}).get("Image"))
+
+
+def _described_by_ome(text: str, image: int) -> dict[str, Any]:
     import tifffile
 
     document = tifffile.xml2dict(text).get("OME", {})
-    pixels = _listed(document.get("Image"))[0].get("Pixels", {})
+    pixels = _listed(document.get("Image"))[image].get("Pixels", {})
     channels = _listed(pixels.get("Channel"))
     told: dict[str, Any] = {}
     if channels and all("Name" in channel for channel in channels):

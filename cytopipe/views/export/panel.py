@@ -73,6 +73,7 @@ class ExportPanel(anywidget.AnyWidget):
         self.job: Job | None = None
         """The job that was started last."""
         self._beside = ThreadPoolExecutor(2, "export-panel")
+        self._following = ThreadPoolExecutor(1, "export-panel-job")
         self._looked = 0.0
         self.form = [_control(self._settings, name) for name in _options(self._settings)]
         self.progress = {"phase": "new", "done": 0, "total": 0, "states": {}, "error": ""}
@@ -84,6 +85,7 @@ class ExportPanel(anywidget.AnyWidget):
         if self.job is not None:
             self.job.cancel()
         self._beside.shutdown(wait=False)
+        self._following.shutdown(wait=False)
         super().close()
 
     # ------------------------------------------------------------------ for a person who types
@@ -132,7 +134,10 @@ class ExportPanel(anywidget.AnyWidget):
                 told = answered(number, answer)
                 tell(lambda: self.send(told))
 
-            self._beside.submit(reply)
+            if asked["what"] == "cancel":  # at once: a preview may be under way
+                reply()
+            else:
+                self._beside.submit(reply)
 
     # ------------------------------------------------------------------ a running job
 
@@ -146,7 +151,7 @@ class ExportPanel(anywidget.AnyWidget):
         job.start()
         self.job = job
         tell(lambda: self._show(job))
-        self._beside.submit(self._follow, job, tell)
+        self._following.submit(self._follow, job, tell)
         return job
 
     def _glance(self, job: Job, tell: Callable[[Callable[[], None]], None]) -> None:
