@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +13,11 @@ import click
 from cytopipe.commands.options import parameter_options, said
 from cytopipe.commands.paths import FILE, PATH, paste, publish
 from cytopipe.commands.words import counted
-from cytopipe.export.parameters import PictureSettings
+from cytopipe.export.parameters import CellSettings, JobSettings, PictureSettings, RoiSettings
+from cytopipe.parameters import ParameterSet
 
 if TYPE_CHECKING:
     from cytopipe.export.job import Event
-    from cytopipe.export.parameters import JobSettings
     from cytopipe.export.writing import ExportResult
 
 __all__ = ["gallery", "images", "preview", "run"]
@@ -25,9 +26,28 @@ _QUIET = click.option("-q", "--quiet", is_flag=True, help="Say only what has to 
 _FOV = click.option("--fov", "fovs", multiple=True, metavar="NAME", help="This field of view. Repeatable.")
 
 
-def _settings(job: Path, fovs: tuple[str, ...], **changes: Any) -> JobSettings:
+_CHOSEN: dict[type[ParameterSet], tuple[str, ...]] = {
+    JobSettings: ("mode", "marker_set"),
+    CellSettings: ("where",),
+    RoiSettings: ("settings",),
+}
+
+
+def _what_is_shown(command: Callable) -> Callable:
+    """Options that choose what is shown, in place of what the file says."""
+    for model, names in reversed(_CHOSEN.items()):
+        command = parameter_options(model, only=names)(command)
+    return command
+
+
+def _settings(job: Path, fovs: tuple[str, ...], given: dict[str, Any], **changes: Any) -> JobSettings:
     from cytopipe.export.job_file import read_job
 
+    changes |= said(JobSettings, {name: given.pop(name, None) for name in _CHOSEN[JobSettings]})
+    for name, model in (("cells", CellSettings), ("rois", RoiSettings)):
+        if chosen := said(model, {one: given.pop(one, None) for one in _CHOSEN[model]}):
+            changes[name] = chosen
+    changes |= said(PictureSettings, given)
     if fovs:
         changes["fovs"] = list(fovs)
     return read_job(job, **{name: value for name, value in changes.items() if value is not None})
@@ -38,6 +58,8 @@ def _settings(job: Path, fovs: tuple[str, ...], **changes: Any) -> JobSettings:
     "  cytopipe export run job.yaml --dry-run          what would be made, and where\n"
     "  cytopipe export run job.yaml\n"
     "  cytopipe export run job.yaml --fov fov1 --file-format tiff --dpi 600 -o figures\n"
+    "  cytopipe export run job.yaml --where \"phenotype == 'B cell'\" -o b_cells\n"
+    "  cytopipe export run job.yaml --mode rois --settings shared --marker-set immune\n"
     "  cytopipe export run job.yaml --engine local:8 --log export.jsonl\n"
     "\b\nExit codes: 0 all is made; 1 some pictures failed (see manifest.csv); 2 the job is wrong;\n"
     "3 the folder cannot be written; 130 interrupted: the same command goes on."
@@ -45,6 +67,7 @@ def _settings(job: Path, fovs: tuple[str, ...], **changes: Any) -> JobSettings:
 @click.argument("job", type=FILE, metavar="JOB.yaml")
 @click.option("-o", "--output", type=PATH, metavar="FOLDER", help="Folder for the pictures.")
 @_FOV
+@_what_is_shown
 @parameter_options(PictureSettings)
 @click.option("--engine", metavar="SPEC", help="Where pictures are made: serial, local, local:N, dask.")
 @click.option("-n", "--dry-run", is_flag=True, help="Say what would be made; write nothing.")
@@ -74,13 +97,7 @@ def run(
 
     with open_display(quiet=quiet) as display:
         display.step("planning", 0, 0)
-        settings = _settings(
-            job,
-            fovs,
-            output=str(output) if output else None,
-            engine=engine,
-            **said(PictureSettings, given),
-        )
+        settings = _settings(job, fovs, given, output=str(output) if output else None, engine=engine)
         work = Job(settings)
         if dry_run:
             planned = work.dry_run()
@@ -162,6 +179,7 @@ def _tell_failures(results: list[ExportResult], most: int = 10) -> None:
 @click.option("-o", "--output", type=PATH, required=True, metavar="FILE.png", help="Of the picture.")
 @click.option("--item", default="", metavar="NAME", help="Name or file of the picture [default: the first].")
 @_FOV
+@_what_is_shown
 @parameter_options(PictureSettings, only=("downsample", "scale_bar", "bar_fraction", "bar_um"))
 def preview(job: Path, output: Path, item: str, fovs: tuple[str, ...], **given: Any) -> None:
     """Make one picture of a JOB as a PNG, to look at before thousands are made."""
@@ -171,7 +189,7 @@ def preview(job: Path, output: Path, item: str, fovs: tuple[str, ...], **given: 
 
     if output.suffix.lower() != ".png":
         raise ParameterError("a preview is a PNG", where=str(output), expected="a name that ends with .png")
-    work = Job(_settings(job, fovs, **said(PictureSettings, given)))
+    work = Job(_settings(job, fovs, given))
     chosen, drawn = work.preview(item)
     publish(output, encode(drawn.picture, "png", dpi=work.settings.dpi))
     height, width = drawn.picture.shape[:2]
@@ -191,6 +209,7 @@ def preview(job: Path, output: Path, item: str, fovs: tuple[str, ...], **given: 
 @click.option("--columns", type=click.IntRange(1, 20), help="Columns of a page.")
 @click.option("--title", default="", help="Title [default: the name of the job file].")
 @_FOV
+@_what_is_shown
 @_QUIET
 def gallery(
     job: Path,
@@ -200,6 +219,7 @@ def gallery(
     title: str,
     fovs: tuple[str, ...],
     quiet: bool,
+    **given: Any,
 ) -> int:
     """All pictures of a JOB in one document, with captions and scale bars; its text can be searched."""
     from cytopipe.commands.progress import open_display
@@ -213,7 +233,7 @@ def gallery(
         raise ParameterError(
             "is no gallery", where=str(output), expected="a name that ends with .pdf or .html"
         )
-    settings = _settings(job, fovs)
+    settings = _settings(job, fovs, given)
     pages = {name: value for name, value in (("rows", rows), ("columns", columns)) if value is not None}
     settings = settings.model_copy(update={"gallery": settings.gallery.replace(**pages)})
     failures: list[str] = []

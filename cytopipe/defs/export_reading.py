@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cytopipe.export.parameters import JobSettings
+from cytopipe.export.parameters import JobSettings, RoiSettings
 
 if TYPE_CHECKING:
     from cytopipe.export.cells import Cells
@@ -77,17 +77,19 @@ def regions_of(settings: JobSettings, fov: str) -> tuple[Roi, ...]:
     """The regions of interest of a field of view that a job chooses."""
     if settings.rois is None:
         return ()
-    from cytopipe.export.items import chosen_rois
-
-    known = _regions(_stamp(settings.rois.file))
-    return tuple(one for one in chosen_rois(known, settings.rois) if one.fov == fov)
+    return _regions(_stamp(settings.rois.file), settings.rois.model_dump_json()).get(fov, ())
 
 
 @lru_cache(8)
-def _regions(file: Stamp) -> tuple[Roi, ...]:
+def _regions(file: Stamp, settings: str) -> Mapping[str, tuple[Roi, ...]]:
+    """By field of view."""
+    from cytopipe.export.items import chosen_rois
     from cytopipe.export.rois import read_rois
 
-    return tuple(read_rois(Path(file[0])))
+    found: dict[str, list[Roi]] = {}
+    for one in chosen_rois(read_rois(Path(file[0])), RoiSettings.model_validate_json(settings)):
+        found.setdefault(one.fov, []).append(one)
+    return {fov: tuple(some) for fov, some in found.items()}
 
 
 def sets_in_file(settings: JobSettings) -> Mapping[str, MarkerSet]:

@@ -41,6 +41,7 @@ class Cells:
     colours: Mapping[str, str]
     where: str
     _groups: dict[str, Mapping[str, Mapping[int, str]]] = field(default_factory=dict, init=False, repr=False)
+    _names: dict[str, tuple[str, ...]] = field(default_factory=dict, init=False, repr=False)
     _rows: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def chosen(self, condition: str) -> pd.DataFrame:
@@ -83,6 +84,13 @@ class Cells:
             }
         return self._groups[column]
 
+    def names(self, column: str) -> tuple[str, ...]:
+        """The values of a column in all fields of view, each once, sorted. Errors as :meth:`groups`."""
+        if column not in self._names:
+            found = {one for of_fov in self.groups(column).values() for one in of_fov.values()}
+            self._names[column] = tuple(sorted(found))
+        return self._names[column]
+
     def numbers(self, column: str, fov: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Labels (int64) and values (float64) of the cells of a field of view, and the values of all fields;
         without cells that have no finite value.
@@ -118,9 +126,7 @@ class Cells:
         rows = self.table.iloc[self._rows.get(fov, [])]
         digest.update(hash_pandas_object(rows, index=False).to_numpy().tobytes())
         digest.update(json.dumps(sorted(self.colours.items())).encode())
-        for column in columns:
-            values = {one for of_fov in self.groups(column).values() for one in of_fov.values()}
-            digest.update(json.dumps([column, sorted(values)]).encode())
+        digest.update(json.dumps([[column, *self.names(column)] for column in columns]).encode())
         return digest.hexdigest()
 
     def _check(self, column: str) -> None:

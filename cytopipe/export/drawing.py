@@ -253,6 +253,7 @@ class _Held:
         self._field = field
         self.name, self.shape = field.name, field.shape
         self.channels, self.masks, self.annotations = field.channels, field.masks, field.annotations
+        self.reads_parts = field.reads_parts
         self.union: Region | None = None
         self._blocks: dict[tuple, np.ndarray] = {}
         self._shown: tuple[MarkerSet, np.ndarray] | None = None

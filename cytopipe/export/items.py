@@ -316,11 +316,9 @@ class _Maker:
         self._overlays: dict[str, tuple[Overlay, ...]] = {}
         self._own: dict[tuple[str, ...], tuple[Overlay, ...]] = {}
         self._presets = presets_of(settings)
-        self._groups = {
-            one.color_by: cells.groups(one.color_by)
-            for one in settings.overlays
-            if one.color_by and cells is not None
-        }
+        for one in settings.overlays:
+            if one.color_by and cells is not None:
+                cells.names(one.color_by)  # a column that is not there is wrong with all items
 
     def items(self) -> Iterator[Item]:
         match self.settings.mode:
@@ -472,15 +470,16 @@ class _Maker:
             return Annotation(said.annotation, tuple(colour_of(one) for one in said.palette), said.opacity)
         if not said.color_by:
             return MaskStyle(said.mask, colour_of(said.color), said.opacity, said.mode, said.thickness_px)
-        groups = self._groups[said.color_by]
-        values = groups.get(fov, {})
+        assert self.cells is not None  # checked by the settings
+        values = self.cells.groups(said.color_by).get(fov, {})
         given = dict(said.palette) if isinstance(said.palette, Mapping) else {}
-        if not given and said.color_by == "metacluster" and self.cells is not None:
+        if not given and said.color_by == "metacluster":
             given = dict(self.cells.colours)
         if not given:  # the same colours in every field of view, whichever groups it has
-            names = sorted({one for of_fov in groups.values() for one in of_fov.values()})
+            names = self.cells.names(said.color_by)
             given = {one: _CATEGORY_COLOURS[i % len(_CATEGORY_COLOURS)] for i, one in enumerate(names)}
-        colours = {label: colour_of(given[value]) for label, value in values.items() if value in given}
+        rgb = {name: colour_of(colour) for name, colour in given.items()}
+        colours = {label: rgb[value] for label, value in values.items() if value in rgb}
         filled = frozenset(colours) if said.mode == "fill" else frozenset()
         return CellColours(
             said.mask,

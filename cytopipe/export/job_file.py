@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -21,7 +22,7 @@ def read_job(path: Path, **changes: object) -> JobSettings:
     ----------
     path : Path
     **changes : object
-        Settings that go before those of the file.
+        Settings that go before those of the file; a mapping changes what it names, ``cells={"where": ...}``.
 
     Raises
     ------
@@ -33,7 +34,13 @@ def read_job(path: Path, **changes: object) -> JobSettings:
         raise InputError(
             "a job is a mapping", where=str(path), expected="lines such as source: data and output: pictures"
         )
-    return resolved(job_settings(document.data | changes, document), path.absolute().parent)
+    written = document.data | {
+        name: document.data[name] | value
+        if isinstance(value, Mapping) and isinstance(document.data.get(name), Mapping)
+        else value
+        for name, value in changes.items()
+    }
+    return resolved(job_settings(written, document), path.absolute().parent)
 
 
 def job_settings(written: dict, document: Document | None = None) -> JobSettings:

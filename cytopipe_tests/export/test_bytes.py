@@ -198,3 +198,31 @@ def test_files_that_were_read_do_not_stay_in_memory(tmp_path: Path) -> None:
 def mapped_bytes() -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) << 10 for line in lines if line.startswith("RssFile"))
+
+
+def test_a_field_whose_rows_lie_in_the_file_is_rendered_from_pieces_and_one_that_is_packed_at_once(
+    tmp_path: Path, monkeypatch
+) -> None:
+    import tifffile
+
+    image = noise((300, 200), np.uint16, 1000)
+    for name, packed in (("plain", None), ("packed", "zlib")):
+        for channel in ("DNA", "CD3"):
+            file = tmp_path / "image_data" / name / f"{channel}.tiff"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            tifffile.imwrite(file, image, compression=packed)
+    source = open_source(tmp_path)
+    whole = render_fov_to_array(source.field("packed"), MARKERS)
+    monkeypatch.setattr(pictures, "_PART_BYTES", 50_000)
+    boxes: dict[str, list] = {"plain": [], "packed": []}
+    reading = type(source).read
+
+    def told(self, fov, channels, box=None, downsample=1):
+        boxes[fov].append(box)
+        return reading(self, fov, channels, box, downsample)
+
+    monkeypatch.setattr(type(source), "read", told)
+    for name in ("plain", "packed"):
+        np.testing.assert_array_equal(render_fov_to_array(source.field(name), MARKERS), whole)
+    assert len(boxes["plain"]) > 5
+    assert len(boxes["packed"]) == 1

@@ -110,3 +110,22 @@ def test_a_log_that_cannot_be_written_is_told_before_anything_is_made(job: Path,
     assert "no folder/export.jsonl" in said
     assert "Traceback" not in said
     assert not (job.parent / "pictures").exists()
+
+
+def test_what_is_shown_can_be_chosen_on_the_command_line(job: Path, capfd) -> None:
+    where = ["--where", "phenotype == 'B cell' and label < 5"]
+    assert run(["export", "run", str(job), *where, "-n", "--json"]) == 0
+    assert [Path(one["file"]).name for one in json.loads(capfd.readouterr().out)] == [
+        "cell_2.png",
+        "cell_4.png",
+    ] * 2
+    assert run(["export", "run", str(job), "--mode", "fov", "-n"]) == 0
+    assert "pictures/fov1.png" in capfd.readouterr().out
+    assert (
+        run(["export", "preview", str(job), "--marker-set", "neurons", "-o", str(job.parent / "a.png")]) == 2
+    )
+    assert "no marker set 'neurons'; expected one of immune" in capfd.readouterr().err
+    assert run(["export", "run", str(job), "--settings", "shared"]) == 2
+    assert "rois.file is missing" in capfd.readouterr().err
+    assert run(["export", "gallery", str(job), *where, "-o", str(job.parent / "g.html")]) == 0
+    assert "4 pictures" in capfd.readouterr().out

@@ -37,6 +37,21 @@ def test_the_form_shows_the_settings_of_the_job_in_the_words_of_their_declaratio
     assert "pixels per inch" in form["dpi"]["help"]
 
 
+def test_regions_are_shown_as_they_were_seen_or_alike_as_the_panel_says(root):
+    (root / "rois.csv").write_text("fov,name,x_min,x_max,y_min,y_max,marker_set\nfov1,a,1,59,1,49,gone\n")
+    panel = ExportPanel(write_job(root, "mode: rois\nrois: {file: rois.csv}\n"))
+    (control,) = [one for one in panel.form if one["name"] == "settings"]
+    assert (control["choices"], control["value"], control["label"]) == (
+        ["own", "shared"],
+        "own",
+        "rois settings",
+    )
+    for chosen, state in ({}, "failed"), ({"settings": "shared"}, "exported"):
+        job = panel.start(**chosen)
+        assert job.wait(60)
+        assert [one.state for one in job.results()] == [state]
+
+
 def test_an_export_started_in_the_panel_takes_its_options_and_tells_its_end(root):
     panel = ExportPanel(write_job(root, CELLS))
     job = panel.start(where="phenotype == 'T cell'", file_format="jpeg", output=str(root / "T cells"))

@@ -46,6 +46,8 @@ class Field(Protocol):
     channels: Sequence[str]
     masks: Sequence[str]
     annotations: Sequence[str]
+    reads_parts: bool
+    """Whether rows are read without the rest of an image: it is mapped into memory, or there already."""
 
     def read_channels(self, names: Sequence[str], region: Region, step: int) -> np.ndarray:
         """(C, Y, X) every `step`-th pixel of a region, in the image's own type."""
@@ -65,6 +67,7 @@ class ArrayField:
     images: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray] = None
     classes: Mapping[str, np.ndarray] = None
+    reads_parts = True
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -153,7 +156,10 @@ def render_fov_to_array(
         require_budget(needed, None, what="a picture", where=f"{fov.name}, {height} x {width} px")
     layers = [layer for one in overlays for layer in _layers(fov, one, seen, downsample_factor)]
     out = np.empty((height, width, 3), dtype)
-    rows = max(1, _READ_BYTES // (width * len(wanted) * _PIXEL_BYTES))
+    row_bytes = width * len(wanted) * _PIXEL_BYTES
+    rows = max(1, _READ_BYTES // row_bytes)
+    if height * row_bytes > _PART_BYTES and fov.reads_parts:
+        rows = max(1, _PART_BYTES // row_bytes)
     for top in range(0, height, rows):  # not all channels of a large field are in memory at once
         y0 = seen[0] + top * downsample_factor
         y1 = min(seen[1], y0 + rows * downsample_factor)
@@ -382,7 +388,11 @@ _LEAST_RANGE = float(np.finfo(np.float32).eps)
 _BAND = 64
 """Rows that are drawn at once."""
 _READ_BYTES = 192 << 20
-"""Of channels that are read at once, where the field is large."""
+"""Of channels that are read at once, where the field is large: pages of files are decoded whole."""
+_PART_BYTES = 16 << 20
+"""Of channels that are read at once, where rows are read alone; so much stays in the processor's caches, and
+the memory is used again for the next rows.
+"""
 _PIXEL_BYTES = 4
 """Of one channel, as most files have at most."""
 _LAYER_BYTES = 16

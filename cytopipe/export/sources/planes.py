@@ -106,6 +106,11 @@ class Pyramid:
         kept = np.dtype(self.levels[0].dtype).newbyteorder("=")
         return {"f2": np.dtype("f4"), "b1": np.dtype("u1")}.get(kept.str[1:], kept)
 
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the pixels lie in the file as they are, so that a part is read without the rest."""
+        return _pages_of(self.levels[0]) is not None
+
     def read(self, box: tuple[int, int, int, int], step: int, out: np.ndarray | None = None) -> np.ndarray:
         """(Y, X) every `step`-th pixel of a box, from the coarsest level that has pixels at these places;
         written to `out`, where it is given.
@@ -135,9 +140,14 @@ def _let_go(level: Any) -> None:
     """What was decoded, or mapped into memory, is given back."""
     if hasattr(level, "release"):
         level.release()
-    pages = getattr(level, "_mmap", None)
+    pages = _pages_of(level)
     if pages is not None and hasattr(pages, "madvise"):
         pages.madvise(mmap.MADV_DONTNEED)  # of a file that is only read: it is read again where it is needed
+
+
+def _pages_of(level: Any) -> mmap.mmap | None:
+    """The mapped file behind a level; None where its pixels have to be decoded."""
+    return getattr(level.pixels if isinstance(level, _Stack) else level, "_mmap", None)
 
 
 def _factor(whole: tuple[int, int], level: tuple[int, int]) -> int:
@@ -301,7 +311,8 @@ class _Stack:
         return tuple(f"T{time} {name}" for time in range(1, self.n_times + 1) for name in names)
 
     def release(self) -> None:
-        _let_go(self.pixels)
+        if hasattr(self.pixels, "release"):
+            self.pixels.release()
 
 
 def square(size_um: tuple[float, float] | None, path: Path) -> float | None:

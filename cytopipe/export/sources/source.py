@@ -239,6 +239,11 @@ class ImageSource(ABC):
             found |= {path} if not path.is_dir() else {one for one in path.rglob("*") if one.is_file()}
         return tuple(sorted(found))
 
+    def is_mapped(self, fov: str) -> bool:
+        """Whether the first channel is mapped into memory, so that a part of it costs a part of the whole."""
+        planes = self._of(fov)
+        return self._open(fov, planes, next(iter(planes.channels))).is_mapped
+
     def field(self, fov: str) -> SourceField:
         """A field of view as the renderers take it."""
         return SourceField(self, self.describe(fov))
@@ -305,6 +310,10 @@ class SourceField:
     @property
     def annotations(self) -> tuple[str, ...]:
         return self.info.masks
+
+    @property
+    def reads_parts(self) -> bool:
+        return self.source.is_mapped(self.name)
 
     def read_channels(self, names: Sequence[str], region: Box, step: int) -> np.ndarray:
         return self.source.read(self.name, names, region, step)

@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ExportPanel"]
 
+_PARTS = {"where": "cells", "settings": "rois"}
+"""Options of a part of the job."""
 _OPTIONS = (
-    "mode", "marker_set", "where", "file_format", "downsample", "dpi", "quality", "scale_bar", "bar_um",
+    "mode", "marker_set", *_PARTS, "file_format", "downsample", "dpi", "quality", "scale_bar", "bar_um",
     "output",
 )  # fmt: skip
 _LOGGED = 500  # lines of the log that are shown; the manifest has all of them
@@ -188,7 +190,7 @@ def _here() -> Callable[[Callable[[], None]], None]:
 
 
 def _options(settings: JobSettings) -> list[str]:
-    return [name for name in _OPTIONS if name != "where" or settings.cells is not None]
+    return [name for name in _OPTIONS if name not in _PARTS or getattr(settings, _PARTS[name]) is not None]
 
 
 def _changed(settings: JobSettings, options: Mapping[str, object]) -> JobSettings:
@@ -202,8 +204,8 @@ def _changed(settings: JobSettings, options: Mapping[str, object]) -> JobSetting
             f"there is no option {unknown[0]!r}", expected=", ".join(_options(settings)), found=unknown[0]
         )
     for name, value in options.items():
-        if name == "where":
-            written["cells"]["where"] = value
+        if name in _PARTS:
+            written[_PARTS[name]][name] = value
         else:
             written[name] = str(Path(str(value)).expanduser().absolute()) if name == "output" else value
     return job_settings(written)
@@ -218,11 +220,12 @@ def _folder(settings: JobSettings) -> dict[str, str]:
 
 def _control(settings: JobSettings, name: str) -> dict[str, Any]:
     """What the form needs to know of a setting; its words are those of its declaration."""
-    owner = settings.cells if name == "where" else settings
+    part = _PARTS.get(name, "")
+    owner = getattr(settings, part) if part else settings
     declared, value = type(owner).model_fields[name], getattr(owner, name)
     control = {
         "name": name,
-        "label": name.replace("_um", " (µm)").replace("_", " "),
+        "label": f"{part} {name}".strip().replace("_um", " (µm)").replace("_", " "),
         "help": declared.description or "",
         "value": "" if value is None else value,
         "kind": "text",
