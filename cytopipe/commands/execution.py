@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +16,11 @@ from cytopipe.defs.event import named
 from cytopipe.defs.ledger import WANTED, Status
 from cytopipe.defs.overview import is_overview
 from cytopipe.defs.progress import listen
-from cytopipe.defs.resources import read_once
-from cytopipe.defs.running import Finished, run_assets
 from cytopipe.defs.selection import Run, plan_runs
 from cytopipe.errors import Interrupted
+
+if TYPE_CHECKING:  # Dagster is imported where something is run: a plan is shown without it
+    from cytopipe.defs.running import Finished
 
 __all__ = ["carry_out", "show_held", "show_plan", "verify_archive"]
 
@@ -102,6 +104,8 @@ def carry_out(
     with open_display(quiet=quiet) as display, listen(RunProgress(display)):
         display.step("loading the graph", 0, 0)
         from cytopipe.defs.definitions import definitions_of
+        from cytopipe.defs.resources import read_once
+        from cytopipe.defs.running import run_assets
 
         definitions = definitions_of(opened.project, file=str(opened.project.file))
         instance = opened.instance
@@ -124,6 +128,7 @@ def carry_out(
 def verify_archive(opened: ProjectContext) -> None:
     """Compare every artifact with its manifest, as the weekly run does."""
     from cytopipe.defs.definitions import definitions_of
+    from cytopipe.defs.running import run_assets
 
     definitions = definitions_of(opened.project, file=str(opened.project.file))
     run = Run("maintenance", ("maintenance/archive_health",), ())

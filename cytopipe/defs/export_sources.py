@@ -6,6 +6,7 @@ Settings of galleries are kept apart, so that another layout of pages draws no p
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -166,9 +167,18 @@ def _row_digest(project: Project, data: DataSet) -> str | None:
         cells = cells_of(settings)
         assert cells is not None
         ordered = sorted({one.color_by for one in settings.overlays if one.color_by and not one.palette})
-        return digest_of({"cells": cells.revision(fov, ordered)})
+        return digest_of({"cells": cells.revision(fov, [*ordered, *_spread_columns(settings, fov)])})
     except (CytopipeError, OSError):
         return None
+
+
+def _spread_columns(settings: JobSettings, fov: str) -> list[str]:
+    """Columns of numbers that regions of a field show between limits of all cells."""
+    presets, found = presets_of(settings), set()
+    for one in regions_of(settings, fov) if presets is not None else ():
+        with contextlib.suppress(CytopipeError):  # the region fails, and says why
+            found.update(presets.spread_columns(one))
+    return sorted(found)
 
 
 def _rows(name: str, by: Partitions) -> Source:

@@ -475,6 +475,13 @@ class Presets:
         named = [(roi.annotation_palette, _PALETTE), (roi.mask_color_set, _COLOURS)]
         return [one for one in self.files for name, suffix in named if name and one.name.endswith(suffix)]
 
+    def spread_columns(self, roi: Roi) -> list[str]:
+        """The columns of the cell table whose values in all fields of view decide the colours of a region."""
+        if roi.mask_painter_state or not roi.mask_color_set:
+            return []
+        painter = self.colour_set(roi.mask_color_set)
+        return [painter.column] if painter.gradient is not None and painter.gradient.low is None else []
+
     def _file(self, name: str, suffix: str, column: str) -> tuple[Path, bytes]:
         """The file that calls itself by a name; the one that UELer names after it is looked at first."""
         from cytopipe.storage.guard.budget import read_bounded

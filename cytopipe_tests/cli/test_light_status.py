@@ -1,4 +1,4 @@
-"""`cytopipe status` of a project in which nothing changed is answered without Dagster, whose import costs
+"""What only looks at a project in which nothing changed is answered without Dagster, whose import costs
 seconds.
 """
 
@@ -9,21 +9,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from cytopipe_tests.cli.conftest import cytopipe
 
-STATUS = """
+RUN = """
 import sys
 from cytopipe.cli import run
-code = run(["status"])
+code = run(sys.argv[1:])
 print(*sorted({name.partition(".")[0] for name in sys.modules} & {"dagster", "sqlalchemy"}), file=sys.stderr)
 sys.exit(code)
 """
 
 
-def imported_by_status(project: Path) -> tuple[str, set[str]]:
-    """What the command says, and what it imported of Dagster."""
+def run_apart(project: Path, *command: str) -> tuple[str, set[str]]:
+    """What a command says in a process of its own, and what it imported of Dagster."""
     done = subprocess.run(
-        [sys.executable, "-c", STATUS],
+        [sys.executable, "-c", RUN, *command],
         cwd=project,
         env={
             key: value for key, value in os.environ.items() if not key.startswith(("CYTOPIPE_", "DAGSTER_"))
@@ -36,17 +38,26 @@ def imported_by_status(project: Path) -> tuple[str, set[str]]:
     return done.stdout, set(done.stderr.splitlines()[-1].split())
 
 
-def test_status_of_a_project_in_which_nothing_changed_imports_no_dagster(project: Path) -> None:
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ("status", "11 done"),
+        ("materialize --all --dry-run", "nothing to do"),
+        ("resume --dry-run", "nothing to do"),
+        ("lineage decompose/final:meadow", "decompose/sequences"),
+    ],
+)
+def test_where_nothing_changed_no_dagster_is_imported(project: Path, command: str, expected: str) -> None:
     cytopipe("status", at=project)  # a copied project has other inodes: its bytes are looked at once
-    said, imported = imported_by_status(project)
-    assert "11 done" in said
+    said, imported = run_apart(project, *command.split())
+    assert expected in said
     assert imported == set()
 
 
 def test_status_imports_dagster_where_there_is_something_to_write_down(project: Path) -> None:
     cytopipe("status", at=project)
     (project / "meadow.fasta").write_text((project / "meadow.fasta").read_text() + "\n")
-    said, imported = imported_by_status(project)
+    said, imported = run_apart(project, "status")
     assert "noticed  decompose/sequences [meadow]" in said
     assert "dagster" in imported
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cytopipe.project import Project, load_project
 
-__all__ = ["backfill_of", "edit_by_hand", "fasta", "make_project"]
+__all__ = ["backfill_of", "edit_by_hand", "fasta", "job_of_one_asset", "make_project"]
 
 _SCRIPT = Path(__file__).resolve().parents[2] / "data" / "make_example.py"
 _SPEC = importlib.util.spec_from_file_location("make_example", _SCRIPT)
@@ -50,6 +50,14 @@ def edit_by_hand(folder: Path, stage: str = "initial") -> Path:
     moved = folder / f"{stage}.cluster_0099.fasta"
     moved.write_text(f">{records[-1]}")
     return moved
+
+
+def job_of_one_asset(opened):
+    """A job over a single asset: creating a run of all of them writes down for each that it is planned."""
+    from cytopipe.defs.history import asset_key
+
+    job = opened.definitions.resolve_implicit_global_asset_job_def()
+    return job.get_subset(asset_selection={asset_key("decompose/overview")})
 
 
 def backfill_of(instance, graph, name: str, assets: list[str], keys: list[str]):

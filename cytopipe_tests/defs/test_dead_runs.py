@@ -8,6 +8,7 @@ import sys
 from dagster import DagsterRunStatus
 
 from cytopipe.defs.dead_runs import claim_tags, reap
+from cytopipe_tests.defs.example import job_of_one_asset
 
 DIES_BEFORE_IT_STARTS = """
 import os, sys
@@ -25,8 +26,7 @@ with open_instance(project) as instance:
 
 def waiting(opened, **tags: str):
     """A run that was created and not started."""
-    job = opened.definitions.resolve_implicit_global_asset_job_def()
-    return opened.instance.create_run_for_job(job, tags=tags)
+    return opened.instance.create_run_for_job(job_of_one_asset(opened), tags=tags)
 
 
 def test_a_run_whose_command_died_before_it_started_is_ended(finished) -> None:

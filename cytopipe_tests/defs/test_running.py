@@ -7,10 +7,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 
-import pytest
 from dagster import (
     AssetCheckKey,
     AssetKey,
@@ -25,12 +23,11 @@ from dagster import (
 from cytopipe.defs import dead_runs
 from cytopipe.defs.artifact import Partitions
 from cytopipe.defs.dead_runs import reap
-from cytopipe.defs.event import CHECKPOINT
-from cytopipe.defs.history import History
 from cytopipe.defs.ledger import Status
 from cytopipe.defs.running import range_tags
 from cytopipe.defs.selection import neighbours, plan_runs
-from cytopipe_tests.defs.example import backfill_of, fasta, make_project
+from cytopipe_tests.cli.conftest import cytopipe
+from cytopipe_tests.defs.example import backfill_of, fasta, job_of_one_asset, make_project
 
 DONE = ["done"] * 5
 STEPS = [f"decompose/{one}" for one in ("initial", "deconflicted", "refined", "final", "report")]
@@ -77,34 +74,37 @@ def test_settings_are_written_once_and_then_the_users(tmp_path):
         assert instance.run_monitoring_enabled and instance.run_retries_enabled
 
 
-def command(project, *arguments: str) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "cytopipe.cli", "--project", str(project.file), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+# The command line, to which a signal comes as soon as the first checkpoint stands in the history: sent from
+# outside, it would come too late wherever the machine is busy with something else.
+STOPPED_AT_A_CHECKPOINT = """
+import os, sys
+from cytopipe.cli import run
+from cytopipe.defs.batch import Batch
+from cytopipe.defs.event import CHECKPOINT
+signal, log_event = int(sys.argv[1]), Batch._log_event
+def stop(batch, event):
+    log_event(batch, event)
+    if event.kind == CHECKPOINT:
+        Batch._log_event = log_event
+        os.kill(os.getpid(), signal)
+Batch._log_event = stop
+sys.exit(run(sys.argv[2:]))
+"""
 
 
-def wait_for_checkpoint(opened, process: subprocess.Popen) -> None:
-    """Until the initial clustering has saved something and is still at it."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        events = History(opened.instance).events("decompose/initial", "meadow")
-        if any(one.kind == CHECKPOINT for one in events):
-            return
-        time.sleep(0.02)
-    pytest.fail(f"no checkpoint: {process.communicate()}")
+def materialized_until_stopped(project, by: signal.Signals) -> subprocess.CompletedProcess[str]:
+    """`cytopipe materialize --all` in a process of its own, stopped in the middle of the first stage."""
+    words = [str(int(by)), "--project", str(project.file), "materialize", "--all"]
+    command = [sys.executable, "-c", STOPPED_AT_A_CHECKPOINT, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_a_killed_run_is_reaped_and_resumed_to_the_same_bytes(begin):
     """kill -9 leaves a run started for ever; it is ended, and the rest is made from its checkpoint."""
     opened = begin("meadow", specimens=(6,) * 12)
     _slow(opened)
-    process = command(opened.project, "materialize", "--all", "--quiet")
-    wait_for_checkpoint(opened, process)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    stopped = materialized_until_stopped(opened.project, signal.SIGKILL)
+    assert stopped.returncode == -signal.SIGKILL, stopped
     (left,) = opened.instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.STARTED]))
     (reaped,) = reap(opened.instance)
     assert (reaped.run_id, reaped.outcome) == (left.run_id, "failed")
@@ -121,22 +121,15 @@ def test_a_killed_run_is_reaped_and_resumed_to_the_same_bytes(begin):
 def test_ctrl_c_saves_and_ends_the_run_as_canceled(begin):
     opened = begin("meadow", specimens=(6,) * 12)
     _slow(opened)
-    process = command(opened.project, "materialize", "--all")
-    wait_for_checkpoint(opened, process)
-    process.send_signal(signal.SIGINT)
-    out, said = process.communicate(timeout=120)
-    assert process.returncode == 130, (out, said)
-    assert "cytopipe resume" in said
+    stopped = materialized_until_stopped(opened.project, signal.SIGINT)
+    assert stopped.returncode == 130, stopped
+    assert "cytopipe resume" in stopped.stderr
     (run,) = opened.instance.get_runs(limit=1)
     assert run.status is DagsterRunStatus.CANCELED
     opened.look()
-    # The first growth takes nearly all of the time: the stop may come when the first stage is just made.
-    states = opened.states("meadow")
-    assert states[0] in ("interrupted", "done") and states != DONE
-    again = ["resume"] if "interrupted" in states else ["materialize", "--all"]
-    resumed = command(opened.project, *again, "--quiet")
-    out, said = resumed.communicate(timeout=240)
-    assert resumed.returncode == 0, said
+    assert opened.states("meadow")[0] == "interrupted"
+    resumed = cytopipe("resume", "--quiet", at=opened.project.directory)
+    assert resumed.code == 0, resumed.err
     assert opened.states("meadow") == DONE
 
 
@@ -158,7 +151,7 @@ def _made_without_a_stop(opened) -> str:
 
 
 def test_a_run_of_another_host_or_a_living_process_is_left_alone(finished):
-    job = finished.definitions.resolve_implicit_global_asset_job_def()
+    job = job_of_one_asset(finished)
     run = finished.instance.create_run_for_job(job, status=DagsterRunStatus.STARTED)
     dead_runs.claim(finished.instance, run.run_id)
     assert reap(finished.instance) == []
@@ -169,7 +162,7 @@ def test_a_run_of_another_host_or_a_living_process_is_left_alone(finished):
 
 
 def test_a_run_that_nobody_claimed_is_dead_after_a_while_and_one_being_canceled_is_canceled(finished):
-    job = finished.definitions.resolve_implicit_global_asset_job_def()
+    job = job_of_one_asset(finished)
     finished.instance.create_run_for_job(job, status=DagsterRunStatus.STARTING)
     canceling = finished.instance.create_run_for_job(job, status=DagsterRunStatus.CANCELING)
     assert reap(finished.instance) == []

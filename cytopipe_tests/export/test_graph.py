@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,6 @@ import tifffile
 from dagster import DagsterInstance
 
 from cytopipe.defs.export import EXPORT
-from cytopipe.defs.selection import choose, plan_runs
 from cytopipe.export.job import Job
 from cytopipe.export.job_file import read_job
 from cytopipe.project import Project, read_project
@@ -44,22 +45,46 @@ def write_project(directory: Path, jobs: dict = JOBS) -> None:
     (directory / "cytopipe.yaml").write_text(json.dumps({"engine": "serial", "export": jobs}))
 
 
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    (tmp_path / "history").mkdir()
-    directory = tmp_path / "p ü"
+def write_inputs(directory: Path) -> None:
     directory.mkdir()
     write_images(directory)
     (directory / "rois.csv").write_text(ROIS)
     write_project(directory)
-    with DagsterInstance.local_temp(str(tmp_path / "history")) as instance:
-        yield Lab(directory, EXPORT, declared, instance)
 
 
-def make_all(lab: Lab) -> None:
-    ledger = lab.ledger()
-    for run in plan_runs(ledger, choose(ledger)):
-        lab.make(*run.assets, keys=list(run.keys))
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Lab]:
+    """The project in a folder, with its history."""
+    (folder / "history").mkdir(exist_ok=True)
+    with DagsterInstance.local_temp(str(folder / "history")) as instance:
+        yield Lab(folder / "p ü", EXPORT, declared, instance)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """Three jobs over two fields of view, of which nothing is made."""
+    write_inputs(tmp_path / "p ü")
+    with opened(tmp_path) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def made_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, all of it made; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    write_inputs(folder / "p ü")
+    with opened(folder) as lab:
+        lab.make_wanted()
+    return folder
+
+
+@pytest.fixture
+def made(made_folder: Path, tmp_path: Path) -> Iterator[Lab]:
+    """A copy of it, to change."""
+    shutil.copytree(made_folder, tmp_path / "copy", symlinks=True)
+    with opened(tmp_path / "copy") as made:
+        made.ledger()  # copies have other inodes; their bytes are looked at once
+        yield made
 
 
 def wanted(lab: Lab) -> dict[str, list[str]]:
@@ -77,7 +102,7 @@ def files(lab: Lab, job: str) -> list[str]:
 
 
 def test_every_mode_makes_its_pictures_and_a_gallery(lab):
-    make_all(lab)
+    lab.make_wanted()
     assert wanted(lab) == {}
     assert files(lab, "whole") == ["fov1/fov1.png", "fov2/fov2.png"]
     assert files(lab, "cells") == [
@@ -93,30 +118,27 @@ def test_every_mode_makes_its_pictures_and_a_gallery(lab):
     assert event.metadata["n_pictures"] == 5
 
 
-def test_a_partition_holds_the_same_bytes_as_the_job_on_the_command_line(lab):
-    make_all(lab)
+def test_a_partition_holds_the_same_bytes_as_the_job_on_the_command_line(made):
     where = "cells: {table: cells.csv, where: \"phenotype == 'T cell'\", size_px: 32}\n"
-    job = write_job(lab.directory, CELLS.replace(CELLS.splitlines(keepends=True)[1], where))
+    job = write_job(made.directory, CELLS.replace(CELLS.splitlines(keepends=True)[1], where))
     Job(read_job(job)).run()
-    for name in files(lab, "cells"):
-        theirs = (lab.directory / "pictures" / name).read_bytes()
-        assert (lab.directory / "outputs/export/cells" / name).read_bytes() == theirs
+    for name in files(made, "cells"):
+        theirs = (made.directory / "pictures" / name).read_bytes()
+        assert (made.directory / "outputs/export/cells" / name).read_bytes() == theirs
 
 
-def test_a_changed_channel_makes_stale_only_the_fields_that_show_it(lab):
-    make_all(lab)
-    image = lab.directory / "data/image_data/fov2/CD3.tiff"
+def test_a_changed_channel_makes_stale_only_the_fields_that_show_it(made):
+    image = made.directory / "data/image_data/fov2/CD3.tiff"
     tifffile.imwrite(image, tifffile.imread(image) + np.uint16(3))
-    not_shown = lab.directory / "data/image_data/fov1/CD20.tiff"
+    not_shown = made.directory / "data/image_data/fov1/CD20.tiff"
     tifffile.imwrite(not_shown, tifffile.imread(not_shown) + np.uint16(3))
-    assert wanted(lab) == {"images": ["whole.fov2"], "cells": ["cells.fov2"], "rois": ["regions.fov2"]}
+    assert wanted(made) == {"images": ["whole.fov2"], "cells": ["cells.fov2"], "rois": ["regions.fov2"]}
 
 
-def test_a_changed_marker_set_makes_stale_only_the_job_that_shows_it(lab):
-    make_all(lab)
+def test_a_changed_marker_set_makes_stale_only_the_job_that_shows_it(made):
     other = {"immune": COMMON["marker_sets"]["immune"] | {"CD3": {"color": "green", "high": 800}}}
-    write_project(lab.directory, JOBS | {"whole": COMMON | {"marker_sets": other}})
-    assert wanted(lab) == {"images": ["whole.fov1", "whole.fov2"]}
+    write_project(made.directory, JOBS | {"whole": COMMON | {"marker_sets": other}})
+    assert wanted(made) == {"images": ["whole.fov1", "whole.fov2"]}
 
 
 def test_of_a_file_of_marker_sets_only_the_one_that_is_shown_counts(lab):
@@ -133,36 +155,34 @@ def test_of_a_file_of_marker_sets_only_the_one_that_is_shown_counts(lab):
     write(900, 900)
     from_file = COMMON | {"marker_sets": {}, "marker_set_file": "sets.json", "marker_set": "nuclei"}
     write_project(lab.directory, {"whole": from_file})
-    make_all(lab)
+    lab.make_wanted()
     write(900, 500)
     assert wanted(lab) == {}
     write(800, 500)
     assert wanted(lab) == {"images": ["whole.fov1", "whole.fov2"]}
 
 
-def test_another_layout_of_pages_draws_no_picture_anew(lab):
-    make_all(lab)
-    write_project(lab.directory, JOBS | {"whole": COMMON | {"gallery": {"rows": 1, "columns": 1}}})
-    assert wanted(lab) == {}
-    assert lab.states("export/gallery")["whole"] == "stale"
+def test_another_layout_of_pages_draws_no_picture_anew(made):
+    write_project(made.directory, JOBS | {"whole": COMMON | {"gallery": {"rows": 1, "columns": 1}}})
+    assert wanted(made) == {}
+    assert made.states("export/gallery")["whole"] == "stale"
 
 
-def test_a_region_that_was_added_makes_stale_its_field_alone(lab):
-    make_all(lab)
-    (lab.directory / "rois.csv").write_text(ROIS + "r3,fov2,c,5,20,5,20,\n")
-    assert wanted(lab) == {"rois": ["regions.fov2"]}
-    make_all(lab)
-    assert files(lab, "regions") == ["fov1/a.png", "fov2/b.png", "fov2/c.png"]
+def test_a_region_that_was_added_makes_stale_its_field_alone(made):
+    (made.directory / "rois.csv").write_text(ROIS + "r3,fov2,c,5,20,5,20,\n")
+    assert wanted(made) == {"rois": ["regions.fov2"]}
+    made.make_wanted()
+    assert files(made, "regions") == ["fov1/a.png", "fov2/b.png", "fov2/c.png"]
 
 
 def test_a_cell_that_changed_makes_stale_its_field_alone(lab):
     coloured = COMMON | {"overlays": [{"mask": "whole_cell", "color_by": "phenotype"}], "cells": T_CELLS}
     write_project(lab.directory, JOBS | {"coloured": coloured})
-    make_all(lab)
+    lab.make_wanted()
     table = lab.directory / "cells.csv"
     table.write_text(table.read_text().replace("fov2,1,20,20,T cell", "fov2,1,21,20,T cell"))
     assert wanted(lab) == {"images": ["coloured.fov2"], "cells": ["cells.fov2"]}
-    make_all(lab)
+    lab.make_wanted()
     table.write_text(table.read_text().replace("fov2,2,50,20,B cell", "fov2,2,50,20,A cell"))
     assert wanted(lab)["images"] == ["coloured.fov1", "coloured.fov2"]  # a new group moves the colours of all
     assert wanted(lab)["cells"] == ["cells.fov2"]
@@ -199,13 +219,13 @@ def test_of_a_file_of_marker_sets_the_channels_that_are_shown_are_watched(lab):
     from_file = COMMON | {"marker_sets": {}, "marker_set_file": "sets.json"}
     write_project(lab.directory, {"whole": from_file, "regions": from_file | JOBS["regions"] | from_file})
     (lab.directory / "rois.csv").write_text(ROIS.replace("immune", "current:DNA"))
-    make_all(lab)
+    lab.make_wanted()
     change("CD20")
     assert wanted(lab) == {}
     change("DNA")
     assert wanted(lab) == {"images": ["whole.fov1"], "rois": ["regions.fov1"]}
     write("DNA", "CD20")
-    make_all(lab)
+    lab.make_wanted()
     change("CD20")
     assert wanted(lab) == {"images": ["whole.fov1"]}
 
@@ -219,54 +239,58 @@ def test_what_a_region_was_seen_with_makes_stale_its_field_alone(lab):
     assert not lab.make("export/rois", keys=["regions.fov1"]).success
     saved = {"name": "T cells", "identifier": "phenotype", "colors": {"T cell": "#ff0000"}}
     (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
-    make_all(lab)
+    lab.make_wanted()
     assert wanted(lab) == {}
     saved["colors"]["T cell"] = "#00ff00"
     (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
     assert wanted(lab) == {"rois": ["regions.fov1"]}
+    saved |= {"color_mode": "continuous", "continuous": {"column": "area", "auto_range": True}}
+    (lab.directory / "t-cells.maskcolors.json").write_text(json.dumps(saved))
+    lab.make_wanted()
+    table = lab.directory / "cells.csv"
+    table.write_text(table.read_text().replace("fov2,2,50,20,B cell,197", "fov2,2,50,20,B cell,900"))
+    assert "regions.fov1" in wanted(lab)["rois"]  # the limits are those of all cells
 
 
 def test_a_picture_that_fails_is_told_and_the_others_stand(lab):
     with (lab.directory / "cells.csv").open("a") as table:
         table.write("fov1,99,5000,5000,T cell,197\n")
-    make_all(lab)
+    lab.make_wanted()
     assert len(files(lab, "cells")) == 10
     event = lab.events("export/cells", "cells.fov1")[-1]
     assert event.metadata["n_failed"] == 1
     assert wanted(lab) == {}
 
 
-def test_a_field_whose_channel_is_damaged_fails_alone_and_keeps_its_version(lab):
-    make_all(lab)
-    before = (lab.directory / "outputs/export/whole/fov2/fov2.png").read_bytes()
-    (lab.directory / "data/image_data/fov2/CD3.tiff").write_bytes(b"II*\0 no image")
-    assert not lab.make("export/images", keys=["whole.fov2"]).success
-    assert "channel 'CD3' of 'fov2'" in lab.events("export/images", "whole.fov2")[-1].words
-    assert (lab.directory / "outputs/export/whole/fov2/fov2.png").read_bytes() == before
-    assert lab.states("export/images")["whole.fov1"] == "done"
+def test_a_field_whose_channel_is_damaged_fails_alone_and_keeps_its_version(made):
+    before = (made.directory / "outputs/export/whole/fov2/fov2.png").read_bytes()
+    (made.directory / "data/image_data/fov2/CD3.tiff").write_bytes(b"II*\0 no image")
+    assert not made.make("export/images", keys=["whole.fov2"]).success
+    assert "channel 'CD3' of 'fov2'" in made.events("export/images", "whole.fov2")[-1].words
+    assert (made.directory / "outputs/export/whole/fov2/fov2.png").read_bytes() == before
+    assert made.states("export/images")["whole.fov1"] == "done"
 
 
-def test_fields_and_channels_that_are_added_later_are_seen(lab):
-    make_all(lab)
-    write_images(lab.directory, ("fov3",))
+def test_fields_and_channels_that_are_added_later_are_seen(made):
+    write_images(made.directory, ("fov3",))
     shown = COMMON["marker_sets"]["immune"] | {"CD8": {"color": "green", "high": 800}}
-    write_project(lab.directory, {"whole": COMMON | {"marker_sets": {"immune": shown}}})
+    write_project(made.directory, {"whole": COMMON | {"marker_sets": {"immune": shown}}})
     for fov in (1, 2, 3):
-        folder = lab.directory / f"data/image_data/fov{fov}"
+        folder = made.directory / f"data/image_data/fov{fov}"
         (folder / "CD8.tiff").write_bytes((folder / "CD3.tiff").read_bytes())
-    make_all(lab)
-    assert files(lab, "whole") == [f"fov{fov}/fov{fov}.png" for fov in (1, 2, 3)]
-    assert wanted(lab) == {}
-    image = lab.directory / "data/image_data/fov3/CD8.tiff"
+    made.make_wanted()
+    assert files(made, "whole") == [f"fov{fov}/fov{fov}.png" for fov in (1, 2, 3)]
+    assert wanted(made) == {}
+    image = made.directory / "data/image_data/fov3/CD8.tiff"
     tifffile.imwrite(image, tifffile.imread(image) + np.uint16(3))
-    assert wanted(lab) == {"images": ["whole.fov3"]}
+    assert wanted(made) == {"images": ["whole.fov3"]}
 
 
 def test_fields_of_a_plate_are_partitions(lab):
     tissue = make_tissue(seed=3, n_fovs=2, shape=(96, 128), channels=("DNA", "CD3"))
     plate = write_tissue(tissue, lab.directory / "plate", "plate").relative_to(lab.directory)
     write_project(lab.directory, {"whole": COMMON | {"source": str(plate)}})
-    make_all(lab)
+    lab.make_wanted()
     assert set(lab.states("export/images")) == {"whole.A-1-0", "whole.A-2-0"}
     assert len(files(lab, "whole")) == 2
     page = (lab.directory / "outputs/export/whole/index.html").read_text()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
+import shutil
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,11 +35,37 @@ from cytopipe_tests.graph.examples.lab import Lab
 STAGES = [f"decompose/{one}" for one in ("initial", "deconflicted", "refined", "final", "report")]
 
 
+@contextlib.contextmanager
+def opened(folder: Path) -> Iterator[Lab]:
+    """The project in a folder, with its history."""
+    (folder / "history").mkdir(exist_ok=True)
+    with DagsterInstance.local_temp(str(folder / "history")) as instance:
+        yield Lab(folder / "barcodes", DECOMPOSE, BarcodeProject(), instance)
+
+
 @pytest.fixture
-def lab(tmp_path: Path) -> Lab:
-    (tmp_path / "history").mkdir()
-    with DagsterInstance.local_temp(str(tmp_path / "history")) as instance:
-        yield Lab(tmp_path / "barcodes", DECOMPOSE, BarcodeProject(), instance)
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A data set of which nothing is made."""
+    with opened(tmp_path) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def made_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, all of it made; not to be changed."""
+    folder = tmp_path_factory.mktemp("made")
+    with opened(folder) as lab:
+        lab.make_all()
+    return folder
+
+
+@pytest.fixture
+def made(made_folder: Path, tmp_path: Path) -> Iterator[Lab]:
+    """A copy of it, to change."""
+    shutil.copytree(made_folder, tmp_path / "copy", symlinks=True)
+    with opened(tmp_path / "copy") as made:
+        made.ledger()  # copies have other inodes; their bytes are looked at once
+        yield made
 
 
 def folder_of(lab: Lab) -> Path:
@@ -82,12 +111,11 @@ def test_a_materialization_and_the_plain_command_give_equal_bytes(lab: Lab, tmp_
     assert one == other
 
 
-def test_what_a_run_made_is_finished_for_the_plain_command(lab: Lab) -> None:
-    lab.make_all()
-    before = contents(folder_of(lab))
-    found = Decomposition.open(folder_of(lab))
+def test_what_a_run_made_is_finished_for_the_plain_command(made: Lab) -> None:
+    before = contents(folder_of(made))
+    found = Decomposition.open(folder_of(made))
     assert found.advance("final").resumed
-    assert contents(folder_of(lab)) == before
+    assert contents(folder_of(made)) == before
     assert found.verify() == []
 
 
@@ -104,25 +132,23 @@ def test_what_the_plain_command_made_with_other_parameters_is_stale_in_words(lab
     assert "decompose/parameters changed" in lab.reasons("decompose/initial", "meadow")[0]
 
 
-def test_other_parameters_make_everything_stale_by_their_values(lab: Lab) -> None:
-    lab.make_all()
-    lab.declare.entries["meadow"]["max_lump"] = 0.03
-    assert states(lab) == dict.fromkeys(STAGES, "stale")
-    reason = lab.reasons("decompose/deconflicted", "meadow")[0]
+def test_other_parameters_make_everything_stale_by_their_values(made: Lab) -> None:
+    made.declare.entries["meadow"]["max_lump"] = 0.03
+    assert states(made) == dict.fromkeys(STAGES, "stale")
+    reason = made.reasons("decompose/deconflicted", "meadow")[0]
     assert reason == "decompose/parameters changed: max_lump: none -> 0.03"
-    lab.make_all()
-    assert states(lab) == dict.fromkeys(STAGES, "done")
+    made.make_all()
+    assert states(made) == dict.fromkeys(STAGES, "done")
 
 
 def test_begun_anew_with_other_parameters_the_bytes_are_those_of_a_fresh_directory(
-    lab: Lab, tmp_path: Path
+    made: Lab, tmp_path: Path
 ) -> None:
-    lab.make_all()
-    lab.declare.entries["meadow"]["max_lump"] = 0.05
-    lab.make_all()
-    plainly(lab, tmp_path / "fresh", parameters=Parameters(neighbours="kmer", max_lump=0.05))
-    assert contents(folder_of(lab)) == contents(tmp_path / "fresh")
-    one, other = state_apart_from_times(folder_of(lab)), state_apart_from_times(tmp_path / "fresh")
+    made.declare.entries["meadow"]["max_lump"] = 0.05
+    made.make_all()
+    plainly(made, tmp_path / "fresh", parameters=Parameters(neighbours="kmer", max_lump=0.05))
+    assert contents(folder_of(made)) == contents(tmp_path / "fresh")
+    one, other = state_apart_from_times(folder_of(made)), state_apart_from_times(tmp_path / "fresh")
     assert one["status"] == "completed", (
         "the result was not made again, since it was made from the same files"
     )
@@ -156,60 +182,56 @@ def test_targets_and_truth_are_inputs_where_an_entry_names_them(lab: Lab) -> Non
     assert len(clusters_in(folder_of(lab), "final")) == 1
 
 
-def test_other_thresholds_leave_the_stages_before_as_they_are(lab: Lab) -> None:
-    lab.make_all()
-    lab.declare.entries["meadow"]["refine"] = [0.01, 0.03]
-    found = states(lab)
+def test_other_thresholds_leave_the_stages_before_as_they_are(made: Lab) -> None:
+    made.declare.entries["meadow"]["refine"] = [0.01, 0.03]
+    found = states(made)
     assert [asset for asset in STAGES if found[asset] == "done"] == STAGES[:2]
-    assert "refine: 0.02 -> 0.01, 0.03" in lab.reasons("decompose/refined", "meadow")[0]
-    lab.make_all()
-    history = json.loads((folder_of(lab) / "state.json").read_text())["stages"]["close_cluster_refinement"]
+    assert "refine: 0.02 -> 0.01, 0.03" in made.reasons("decompose/refined", "meadow")[0]
+    made.make_all()
+    history = json.loads((folder_of(made) / "state.json").read_text())["stages"]["close_cluster_refinement"]
     assert [one["threshold"] for one in history["refinement_history"]] == [0.01, 0.03]
 
 
 # ---------------------------------------------------------------------- hand edits
 
 
-def test_after_a_hand_edit_of_the_result_the_report_tells_the_new_membership(lab: Lab) -> None:
-    lab.make_all()
-    folder = folder_of(lab)
+def test_after_a_hand_edit_of_the_result_the_report_tells_the_new_membership(made: Lab) -> None:
+    folder = folder_of(made)
     record = clusters_in(folder, "final")["cluster_001.fasta"][0]
     move_record(record, folder / "cluster_001.fasta", folder / "cluster_002.fasta")
     edited = clusters_in(folder, "final")
-    assert states(lab) == {**dict.fromkeys(STAGES, "done"), "decompose/report": "stale"}
-    (told,) = [one for one in lab.changes if "edited by hand" in one]
+    assert states(made) == {**dict.fromkeys(STAGES, "done"), "decompose/report": "stale"}
+    (told,) = [one for one in made.changes if "edited by hand" in one]
     assert f"cluster_001.fasta edited (-{record}); cluster_002.fasta edited (+{record})" in told
-    taken = lab.instance.fetch_materializations(_key("decompose/final"), limit=1).records[0]
+    taken = made.instance.fetch_materializations(_key("decompose/final"), limit=1).records[0]
     assert taken.asset_materialization.metadata["n_clusters"].value == 6
     assert json.loads((folder / "state.json").read_text())["stages"]["finalized"]["edited_by_hand"]
-    lab.make_all()
-    assert states(lab) == dict.fromkeys(STAGES, "done")
+    made.make_all()
+    assert states(made) == dict.fromkeys(STAGES, "done")
     assert clusters_in(folder, "final") == edited
     rows = (folder / "report" / "final" / "records.tsv").read_text().splitlines()
     assert any(line.startswith(f"{record}\tcluster_002\t") for line in rows)
 
 
-def test_a_hand_edit_of_an_early_stage_is_respected_by_all_that_follow(lab: Lab) -> None:
-    lab.make_all()
-    folder = folder_of(lab)
+def test_a_hand_edit_of_an_early_stage_is_respected_by_all_that_follow(made: Lab) -> None:
+    folder = folder_of(made)
     one, two = folder / "initial.cluster_0001.fasta", folder / "initial.cluster_0002.fasta"
     merged = {*clusters_in(folder, "initial")[one.name], *clusters_in(folder, "initial")[two.name]}
     one.write_text(one.read_text() + two.read_text())
     two.unlink()
-    found = states(lab)
+    found = states(made)
     assert found["decompose/initial"] == "done" and found["decompose/deconflicted"] == "stale"
-    lab.make_all()
-    assert states(lab) == dict.fromkeys(STAGES, "done")
+    made.make_all()
+    assert states(made) == dict.fromkeys(STAGES, "done")
     assert any(set(ids) == merged for ids in clusters_in(folder, "final").values())
 
 
-def test_a_record_that_was_deleted_is_kept_as_deleted(lab: Lab) -> None:
-    lab.make_all()
-    folder = folder_of(lab)
+def test_a_record_that_was_deleted_is_kept_as_deleted(made: Lab) -> None:
+    folder = folder_of(made)
     record = clusters_in(folder, "initial")["initial.cluster_0001.fasta"][0]
     move_record(record, folder / "initial.cluster_0001.fasta", folder / "elsewhere.txt")
-    lab.make_all()
-    assert states(lab) == dict.fromkeys(STAGES, "done")
+    made.make_all()
+    assert states(made) == dict.fromkeys(STAGES, "done")
     assert record in (folder / "initial.deleted.fasta").read_text()
     assert record in (folder / "deleted.fasta").read_text()
 
@@ -223,9 +245,8 @@ def test_a_record_that_was_deleted_is_kept_as_deleted(lab: Lab) -> None:
         ("altered", "is not the one in the input"),
     ],
 )
-def test_an_edit_that_fails_a_check_is_told_and_not_undone(lab: Lab, edit: str, said: str) -> None:
-    lab.make_all()
-    folder = folder_of(lab)
+def test_an_edit_that_fails_a_check_is_told_and_not_undone(made: Lab, edit: str, said: str) -> None:
+    folder = folder_of(made)
     one, two = folder / "cluster_001.fasta", folder / "cluster_002.fasta"
     if edit == "twice":
         two.write_text(two.read_text() + one.read_text().partition("\n>")[0] + "\n")
@@ -237,76 +258,72 @@ def test_an_edit_that_fails_a_check_is_told_and_not_undone(lab: Lab, edit: str, 
         header, sequence, rest = one.read_text().split("\n", 2)
         one.write_text(f"{header}\n{'AC' + sequence}\n{rest}")
     before = contents(folder)
-    assert states(lab)["decompose/final"] == "stale"
-    (reason,) = lab.reasons("decompose/final", "meadow")
+    assert states(made)["decompose/final"] == "stale"
+    (reason,) = made.reasons("decompose/final", "meadow")
     assert "edited by hand, and the edit cannot be taken up" in reason and said in reason
-    result = lab.make("decompose/final", "decompose/report", keys=["meadow"])
+    result = made.make("decompose/final", "decompose/report", keys=["meadow"])
     assert not result.success
     assert contents(folder) == before
 
 
-def test_a_stage_that_was_edited_is_not_made_again_over_the_edit(lab: Lab) -> None:
-    lab.make_all()
-    folder = folder_of(lab)
+def test_a_stage_that_was_edited_is_not_made_again_over_the_edit(made: Lab) -> None:
+    folder = folder_of(made)
     record = clusters_in(folder, "final")["cluster_001.fasta"][0]
     move_record(record, folder / "cluster_001.fasta", folder / "cluster_002.fasta")
-    lab.make_all()  # takes the edit up
+    made.make_all()  # takes the edit up
     edited = clusters_in(folder, "final")
     other = clusters_in(folder, "refined")["refined.cluster_0003.fasta"][0]
     move_record(other, folder / "refined.cluster_0003.fasta", folder / "refined.cluster_0004.fasta")
-    result = lab.make(*STAGES, keys=["meadow"])
+    result = made.make(*STAGES, keys=["meadow"])
     assert not result.success
-    (told,) = [one for one in lab.reasons("decompose/final", "meadow") if "made again" in one]
+    (told,) = [one for one in made.reasons("decompose/final", "meadow") if "made again" in one]
     assert "was edited by hand" in told and "move its files away" in told
     assert clusters_in(folder, "final") == edited
-    assert states(lab)["decompose/refined"] == "done"
+    assert states(made)["decompose/refined"] == "done"
     for path in [*folder.glob("cluster_*.fasta"), folder / "unassigned.fasta"]:
         path.rename(folder.parent / path.name)
-    lab.make_all()
-    assert states(lab) == dict.fromkeys(STAGES, "done")
+    made.make_all()
+    assert states(made) == dict.fromkeys(STAGES, "done")
     assert clusters_in(folder, "final") != edited
 
 
-def test_a_report_is_made_again_over_a_change_of_it(lab: Lab) -> None:
-    lab.make_all()
-    table = folder_of(lab) / "report" / "final" / "clusters.tsv"
+def test_a_report_is_made_again_over_a_change_of_it(made: Lab) -> None:
+    table = folder_of(made) / "report" / "final" / "clusters.tsv"
     before = table.read_bytes()
     table.write_bytes(before + b"mine")
-    assert states(lab)["decompose/report"] == "stale"
+    assert states(made)["decompose/report"] == "stale"
     assert (
         "was changed by hand, which is not kept: clusters.tsv edited"
-        in lab.reasons("decompose/report", "meadow")[0]
+        in made.reasons("decompose/report", "meadow")[0]
     )
-    lab.make_all()
-    assert states(lab) == dict.fromkeys(STAGES, "done")
+    made.make_all()
+    assert states(made) == dict.fromkeys(STAGES, "done")
     assert table.read_bytes() == before
 
 
-def test_what_the_plain_command_rolled_back_is_made_again(lab: Lab) -> None:
-    lab.make_all()
-    before = contents(folder_of(lab))
-    rollback(folder_of(lab), "deconflicted")
-    found = states(lab)
+def test_what_the_plain_command_rolled_back_is_made_again(made: Lab) -> None:
+    before = contents(folder_of(made))
+    rollback(folder_of(made), "deconflicted")
+    found = states(made)
     assert [asset for asset in STAGES if found[asset] == "done"] == STAGES[:2]
-    assert "its files are gone" in lab.reasons("decompose/refined", "meadow")
-    lab.make_all()
-    assert states(lab) == dict.fromkeys(STAGES, "done")
-    assert contents(folder_of(lab)) == before
+    assert "its files are gone" in made.reasons("decompose/refined", "meadow")
+    made.make_all()
+    assert states(made) == dict.fromkeys(STAGES, "done")
+    assert contents(folder_of(made)) == before
 
 
-def test_nothing_is_written_where_a_plain_command_is_at_work(lab: Lab) -> None:
+def test_nothing_is_written_where_a_plain_command_is_at_work(made: Lab) -> None:
     """It keeps the state in mind while it works, and would write over what others put there."""
-    lab.make_all()
-    folder = folder_of(lab)
-    archive, place = Archive(lab.directory / "out"), Place("decompose/meadow", "final")
+    folder = folder_of(made)
+    archive, place = Archive(made.directory / "out"), Place("decompose/meadow", "final")
     record = clusters_in(folder, "final")["cluster_001.fasta"][0]
     with alone_in(folder):
         with pytest.raises(BusyError, match="another process works on this decomposition"):
             archive.put(place, CLUSTERS, archive.get(place, CLUSTERS))
         move_record(record, folder / "cluster_001.fasta", folder / "cluster_002.fasta")
-        assert states(lab)["decompose/final"] == "stale"
-        assert "was edited by hand, and is worked on" in lab.reasons("decompose/final", "meadow")[0]
-    assert states(lab)["decompose/final"] == "done"
+        assert states(made)["decompose/final"] == "stale"
+        assert "was edited by hand, and is worked on" in made.reasons("decompose/final", "meadow")[0]
+    assert states(made)["decompose/final"] == "done"
 
 
 # ---------------------------------------------------------------------- stopped, and only once

@@ -83,15 +83,7 @@ def wanted(one: Lab) -> dict[str, list[str]]:
 def stale(one: Lab) -> dict[str, list[str]]:
     """What Dagster itself calls stale, by asset."""
     one.ledger()  # notes what the project file says now
-    found = {asset.removeprefix("heatmap/"): one.stale(asset) for asset in one.graph.makers}
-    return {asset: keys for asset, keys in found.items() if keys}
-
-
-def make_all(one: Lab) -> None:
-    """Everything that the ledger wants, as `cytopipe materialize --all` plans it."""
-    ledger = one.ledger()
-    for run in plan_runs(ledger, choose(ledger)):
-        one.make(*run.assets, keys=list(run.keys))
+    return {asset.removeprefix("heatmap/"): keys for asset, keys in one.stale().items()}
 
 
 def make(one: Lab, *names: str, keys: list[str]):
@@ -106,7 +98,7 @@ def made(tmp_path_factory) -> Iterator[Lab]:
     with DagsterInstance.local_temp(str(directory / "history")) as instance:
         one = Lab(write_project(directory / "project"), HEATMAP, declared, instance)
         write_csv(one.directory / "blood.csv")
-        make_all(one)
+        one.make_wanted()
         yield one
     write_project(directory / "project")
 
@@ -254,7 +246,7 @@ def test_a_step_whose_choice_is_open_is_held_with_words_and_never_planned(fresh:
     del given["main"]["revise"]
     del given["t_cells"]["subset"]
     write_project(fresh.directory, given)
-    make_all(fresh)
+    fresh.make_wanted()
     states = {asset: fresh.states(asset) for asset in HEATMAP.makers}
     assert states["heatmap/step_01_initial_clustering"] == {"blood.main": "done"}
     assert set(states[asset_of_step(2)].values()) == {"held"}
@@ -275,7 +267,7 @@ def test_a_held_step_that_a_person_materializes_alone_keeps_everything_as_it_is(
     given = changed(main={"steps": [1, 2, 5], "mixed": None})
     del given["main"]["revise"], given["main"]["mixed"]
     write_project(fresh.directory, {"main": given["main"]})
-    make_all(fresh)
+    fresh.make_wanted()
     assert fresh.states(asset_of_step(2)) == {"blood.main": "held"}
     assert make(fresh, MAIN[1], keys=["blood.main"]).success
     assert fresh.states(asset_of_step(2)) == {"blood.main": "done"}
@@ -285,7 +277,7 @@ def test_a_held_step_that_a_person_materializes_alone_keeps_everything_as_it_is(
 def test_a_checkpoint_saved_by_hand_answers_a_held_step_and_is_kept(fresh: Lab) -> None:
     given = {"main": {"steps": [1, 2, 5]}}
     write_project(fresh.directory, given)
-    make_all(fresh)
+    fresh.make_wanted()
     root = fresh.project.output / "heatmap" / "blood" / "main"
     first = load_heatmap_state(root / "step_01_initial_clustering.h5ad")
     by_hand = first.replace(
@@ -308,7 +300,7 @@ def test_a_checkpoint_saved_by_hand_answers_a_held_step_and_is_kept(fresh: Lab) 
 
 def test_a_checkpoint_of_the_save_command_is_made_from_todays_parent(fresh: Lab) -> None:
     write_project(fresh.directory, {"main": {"steps": [1, 2, 5]}})
-    make_all(fresh)
+    fresh.make_wanted()
     first = load_heatmap_state(fresh.project.output / "heatmap/blood/main/step_01_initial_clustering.h5ad")
     state = first.replace(
         id=new_id(), step_id="revise_metaclusters", parents=(first.id,), ancestors=first.history_below()
@@ -326,7 +318,7 @@ def test_a_checkpoint_of_the_save_command_is_made_from_todays_parent(fresh: Lab)
 
 def test_a_branch_that_fails_fails_alone(fresh: Lab) -> None:
     write_project(fresh.directory, changed(t_cells={"subset": {"gates": {"CD3": {"above": 99}}}}))
-    make_all(fresh)
+    fresh.make_wanted()
     assert fresh.states(asset_of_step(6)) == {"blood.t_cells": "failed"}
     (reason,) = fresh.reasons(asset_of_step(6), "blood.t_cells")
     assert "no cell belongs to the subset" in reason
@@ -338,7 +330,7 @@ def test_a_branch_that_fails_fails_alone(fresh: Lab) -> None:
 
 def test_where_no_cluster_is_mixed_the_mixed_branch_is_nothing_and_the_merge_goes_on(fresh: Lab) -> None:
     write_project(fresh.directory, changed(main={"mixed": {}}))
-    make_all(fresh)
+    fresh.make_wanted()
     assert wanted(fresh) == {}
     (event, *_) = fresh.events(asset_of_step(10))
     assert event.metadata["nothing"] == "no cluster is mixed"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from dagster import DagsterInstance
@@ -45,6 +47,14 @@ def written(directory: Path, *, phenotype: bool = False, **given: object) -> Pat
 
 def lab(directory: Path, instance: DagsterInstance) -> Lab:
     return Lab(directory, SCREEN, declared, instance)
+
+
+@contextlib.contextmanager
+def fresh_lab(folder: Path, **given: object) -> Iterator[Lab]:
+    """A screen as `written` makes it, in a folder of its own; nothing of it is made."""
+    (folder / "history").mkdir()
+    with DagsterInstance.local_temp(str(folder / "history")) as instance:
+        yield lab(written(folder / "project", **given), instance)
 
 
 def edit(one: Lab, *pairs: tuple[str, str]) -> None:

@@ -19,8 +19,6 @@ from cytopipe.defs.event import REMOVED
 from cytopipe.defs.history import asset_key
 from cytopipe.defs.inputs import Inputs
 from cytopipe.defs.instance import open_instance
-from cytopipe.defs.ledger import WANTED
-from cytopipe.defs.selection import plan_runs
 from cytopipe.storage.formats.image import Image
 from cytopipe_tests.cli.conftest import Said, cytopipe
 from cytopipe_tests.graph.examples.lab import Lab
@@ -52,13 +50,6 @@ def made(finished: Path, tmp_path: Path) -> Iterator[Lab]:
         one = lab(directory, instance)
         one.ledger()
         yield one
-
-
-def make_wanted(one: Lab) -> None:
-    """What the ledger would make, as its plan says."""
-    ledger = one.ledger()
-    for run in plan_runs(ledger, list(ledger.statuses(ledger.graph.makers, WANTED))):
-        assert one.make(*run.assets, keys=list(run.keys) or None).success
 
 
 def clean(one: Lab, *arguments: str) -> Said:
@@ -205,7 +196,7 @@ def test_results_are_the_same_bytes_from_exports_alone(made: Lab) -> None:
         shutil.rmtree(made.project.output / "screen/s" / path)
     left = wanted(made)
     assert "sbs/images" not in left and "sbs/ic_fields" not in left and left["sbs/aligned"] == TILES
-    make_wanted(made)
+    made.make_wanted()
     assert wanted(made) == {}
     assert versions(made) == before
     assert not place(made, "sbs/images", TILES[0]).exists()
@@ -231,14 +222,14 @@ def test_exports_are_removed_and_a_removed_tiff_without_one_is_needed_again(made
     reads = made.project.output / "screen/s/sbs/parquets"
     shutil.rmtree(reads)
     assert "sbs/aligned" not in wanted(made), "its export stands"
-    make_wanted(made)
+    made.make_wanted()
     assert wanted(made) == {}
     assert clean(made, "--stage=align_sbs", "--format=omezarr", "--yes").code == 0
     assert not place(made, "sbs/omezarr/aligned", TILES[0]).exists()
     assert wanted(made) == {}
     shutil.rmtree(reads)
     assert made.reasons("screen/sbs/aligned", TILES[0])[0].startswith(f"was {REMOVED}, and screen/sbs/")
-    make_wanted(made)
+    made.make_wanted()
     assert wanted(made) == {} and place(made, "sbs/aligned", TILES[0]).is_file()
 
 
@@ -273,7 +264,7 @@ def test_exports_that_were_switched_off_are_reached_and_made_again_when_switched
     assert wanted(made) == {"sbs/omezarr/plate": ["s.1"]} and exported.is_dir()
     refused = clean(made, "--format", "omezarr", "--stage", "align_sbs", "--yes")
     assert refused.code == 1 and "screen/sbs/omezarr/plate [s.1] is stale" in refused.out
-    make_wanted(made)
+    made.make_wanted()
     dry = clean(made, "--format", "omezarr", "--stage", "align_sbs", "-p", "s.1-A1", "--dry-run")
     assert dry.code == 0 and "1 of screen/sbs/omezarr/aligned" in dry.out
     done = clean(made, "--format", "omezarr", "--stage", "align_sbs", "--yes")
@@ -282,7 +273,7 @@ def test_exports_that_were_switched_off_are_reached_and_made_again_when_switched
     assert wanted(made) == {}
     edit(made, ("convert_sbs, ", "convert_sbs, align_sbs, "))
     assert wanted(made) == {"sbs/omezarr/aligned": TILES, "sbs/omezarr/plate": ["s.1"]}
-    make_wanted(made)
+    made.make_wanted()
     assert exported.is_dir() and wanted(made) == {}
 
 
@@ -304,3 +295,13 @@ def test_an_export_that_its_plate_has_not_taken_in_is_refused(made: Lab) -> None
     refused = clean(made, "--format", "omezarr", "--stage", "segment_sbs", "-p", TILES[1], "--yes")
     assert refused.code == 1 and "screen/sbs/omezarr/plate [s.1] is stale" in refused.out
     assert place(made, "sbs/omezarr/segmentation", TILES[1]).is_dir()
+
+
+def test_tiffs_of_stages_that_another_method_does_not_use_are_reached(made: Lab) -> None:
+    places = [place(made, f"sbs/{asset}", key) for asset in TEMPORARY[:4] for key in TILES]
+    edit(made, ("method: median", "method: model"), ("log_filter, max_filter, ", ""))
+    make_wanted(made)
+    assert wanted(made) == {} and all(one.is_file() for one in places)
+    done = clean(made, "--yes")
+    assert (done.code, done.err) == (0, "") and "2 of screen/sbs/peaks" in done.out
+    assert not any(one.exists() for one in places) and wanted(made) == {}

@@ -10,11 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
-from dagster import DagsterInstance
 
 from cytopipe.storage.formats.tiff import read_tiff
 from cytopipe_tests.graph.examples.lab import Lab
-from cytopipe_tests.screen.lab import TILES, WELLS, edit, lab, wanted, written
+from cytopipe_tests.screen.lab import TILES, WELLS, edit, fresh_lab, wanted
 
 FIRST = [tile for tile in TILES if tile.startswith("s.1-A1")]
 OF_TILE = ["images", "aligned", "log_filtered", "standard_deviation", "peaks", "max_filtered"]
@@ -39,10 +38,7 @@ FROM_BASES = {"sbs/bases": TILES, **FROM_READS}
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Iterator[Lab]:
     """A screen of which everything is made; a test leaves it as it found it."""
-    directory = tmp_path_factory.mktemp("screen")
-    (directory / "history").mkdir()
-    with DagsterInstance.local_temp(str(directory / "history")) as instance:
-        one = lab(written(directory / "project"), instance)
+    with fresh_lab(tmp_path_factory.mktemp("screen")) as one:
         one.make_all()
         yield one
 
@@ -50,9 +46,8 @@ def made(tmp_path_factory) -> Iterator[Lab]:
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Lab]:
     """A screen of which nothing is made."""
-    (tmp_path / "history").mkdir()
-    with DagsterInstance.local_temp(str(tmp_path / "history")) as instance:
-        yield lab(written(tmp_path / "project"), instance)
+    with fresh_lab(tmp_path) as one:
+        yield one
 
 
 def place(one: Lab, asset: str, key: str) -> Path:
@@ -62,7 +57,7 @@ def place(one: Lab, asset: str, key: str) -> Path:
 
 def test_a_screen_is_made_end_to_end_at_the_places_of_the_reference(made: Lab) -> None:
     assert wanted(made) == {}
-    assert [asset for asset in made.graph.makers if made.stale(asset)] == []
+    assert made.stale() == {}
     output = made.project.output / "screen/s"
     for path in (
         "preprocess/images/sbs/P-1_W-A1_T-0__image.tiffs/P-1_W-A1_T-0_C-3__image.tiff",
@@ -127,12 +122,12 @@ def test_one_changed_image_makes_stale_its_tile_then_its_well_and_no_other_well(
         **OF_SCREEN,
     }
     # Dagster itself marks what is made from another version now, edge by edge.
-    assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
+    assert made.stale() == {
         "screen/sbs/images": ["s.1-A1|1"],
         "screen/sbs/metadata": ["s.1-A1"],
     }
     assert made.make("screen/sbs/images", keys=["s.1-A1|1"]).success
-    assert {asset: keys for asset in made.graph.makers if (keys := made.stale(asset))} == {
+    assert made.stale() == {
         "screen/sbs/aligned": ["s.1-A1|1"],
         "screen/sbs/ic_fields": ["s.1-A1"],
         "screen/sbs/metadata": ["s.1-A1"],
@@ -172,7 +167,7 @@ def test_a_method_that_learns_from_the_well_is_made_over_tiles_wells_and_tiles_a
     table = pd.read_parquet(place(made, "sbs/cell_barcodes", TILES[0]))
     assert {"cell_barcode_0", "cell_barcode_probability_0", "call"} <= set(table)
     edit(made, ("{method: model}", "{method: median}"))
-    made.make_all()
+    made.make_wanted()
     assert wanted(made) == {}
     assert {key: made.events("screen/sbs/cell_barcodes", key)[-1].version for key in TILES} == before
 
@@ -209,7 +204,7 @@ def test_a_well_is_made_without_its_missing_tiles_where_the_project_says_so(made
     for path in gone:
         shutil.move(tmp_path / path.name, path)
     edit(made, ("missing_tiles: report", "missing_tiles: refuse"))
-    made.make_all()
+    made.make_wanted()
     assert wanted(made) == {}
 
 
@@ -224,17 +219,18 @@ def test_the_read_model_plans_no_filtered_image_and_peaks_plan_no_model(fresh: L
     assert set(by_model) - set(by_peaks) == {"sbs/read_model"}
 
 
-def test_an_exported_stage_plans_the_images_it_is_made_from_and_makes_no_reads_stale(fresh: Lab) -> None:
-    edit(fresh, ("method: median", "method: model"))
-    fresh.make_all()
-    assert wanted(fresh) == {}
-    assert [one for one in FILTERED if fresh.events(f"screen/sbs/{one}")] == []
+def test_an_exported_stage_plans_the_images_it_is_made_from_and_makes_no_reads_stale(tmp_path: Path) -> None:
     size = "pixel_size_um: 1.3"
-    edit(fresh, (size, f"{size}\n      omezarr_export: true\n      omezarr_stages: [find_peaks]"))
-    expected = ("log_filtered", "standard_deviation", "peaks", "omezarr/peaks")
-    assert wanted(fresh) == {f"sbs/{one}": TILES for one in expected}
-    fresh.make_all()
-    assert wanted(fresh) == {}
+    with fresh_lab(tmp_path, wells=("A1",)) as one:
+        edit(one, ("method: median", "method: model"))
+        one.make_wanted()
+        assert wanted(one) == {}
+        assert [asset for asset in FILTERED if one.events(f"screen/sbs/{asset}")] == []
+        edit(one, (size, f"{size}\n      omezarr_export: true\n      omezarr_stages: [find_peaks]"))
+        expected = ("log_filtered", "standard_deviation", "peaks", "omezarr/peaks")
+        assert wanted(one) == {f"sbs/{asset}": FIRST for asset in expected}
+        one.make_wanted()
+        assert wanted(one) == {}
 
 
 def test_of_two_screens_each_has_the_images_that_its_own_method_needs(fresh: Lab) -> None:

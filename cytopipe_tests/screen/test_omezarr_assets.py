@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dagster import DagsterInstance
 
 from cytopipe.defs.definitions import definitions_of
 from cytopipe.defs.history import asset_key
@@ -18,7 +17,7 @@ from cytopipe.project import read_project
 from cytopipe.storage.formats.ome_zarr import read_ome_zarr, read_plate_fields
 from cytopipe.storage.formats.tiff import read_tiff
 from cytopipe_tests.graph.examples.lab import Lab
-from cytopipe_tests.screen.lab import declared, edit, lab, wanted, written
+from cytopipe_tests.screen.lab import declared, edit, fresh_lab, lab, wanted, written
 from cytopipe_tests.storage.test_formats_ome_zarr import assert_valid, assert_valid_group
 
 STAGES = "[convert_sbs, calculate_ic_sbs, align_sbs, find_peaks, segment_sbs]"
@@ -29,10 +28,7 @@ EXPORTED = f"omezarr_export: true\n      omezarr_chunk_shape: [1, 64, 64]\n     
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Iterator[Lab]:
     """A screen whose sequencing images are exported; a test leaves it as it found it."""
-    directory = tmp_path_factory.mktemp("screen")
-    (directory / "history").mkdir()
-    with DagsterInstance.local_temp(str(directory / "history")) as instance:
-        one = lab(written(directory / "project", tile_grid=(1, 1), cycles=3, tile_size=128), instance)
+    with fresh_lab(tmp_path_factory.mktemp("screen"), tile_grid=(1, 1), cycles=3, tile_size=128) as one:
         edit(one, ("pixel_size_um: 1.3", f"pixel_size_um: 1.3\n      {EXPORTED}"))
         one.make_all()
         yield one
@@ -120,6 +116,9 @@ def test_dagster_shows_no_asset_that_the_settings_of_no_screen_use(made):
             unused |= set() if relations.is_used(step) else {asset_key(asset)}
     assert asset_key("screen/sbs/omezarr/log_filtered") in unused
     assert not unused & {parent for key in shown for parent in graph.get(key).parent_keys}
+    read = {parent for key in shown for parent in graph.get(key).parent_keys}
+    assert {asset_key(source) for source in relations.graph.sources} & shown <= read, "none stands alone"
+    assert set(made.instance.all_asset_keys()) <= shown, "nor among the assets of which there are events"
 
 
 def test_one_job_makes_all_exports_of_an_acquisition_and_what_they_are_made_from(tmp_path):

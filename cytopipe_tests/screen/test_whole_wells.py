@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from dagster import DagsterInstance
 
 from cytopipe.storage.formats.ome_zarr import read_ome_zarr, read_plate_fields
 from cytopipe.storage.formats.tiff import read_tiff
 from cytopipe_tests.graph.examples.lab import Lab
-from cytopipe_tests.screen.lab import edit, lab, written
+from cytopipe_tests.screen.lab import edit, fresh_lab
 from cytopipe_tests.storage.test_formats_ome_zarr import assert_valid, assert_valid_group
 
 EXPORTED = """omezarr_export: true
@@ -29,10 +28,7 @@ NEEDED = """images aligned log_filtered standard_deviation peaks max_filtered ic
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Iterator[Lab]:
     """A screen of one well of two tiles that is put together; a test leaves it as it found it."""
-    directory = tmp_path_factory.mktemp("wells")
-    (directory / "history").mkdir()
-    with DagsterInstance.local_temp(str(directory / "history")) as instance:
-        one = lab(written(directory / "project", wells=("A1",)), instance)
+    with fresh_lab(tmp_path_factory.mktemp("wells"), wells=("A1",)) as one:
         edit(one, ("pixel_size_um: 1.3", f"pixel_size_um: 1.3\n      {EXPORTED}"))
         tiles = ["s.1-A1|0", "s.1-A1|1"]
         keys = {
@@ -93,7 +89,7 @@ def test_a_view_of_the_well_is_linked_in_the_browser(made: Lab) -> None:
     assert str(event.metadata["view"]).endswith("P-1_W-A1__well.ome.zarr") or "/view/" in str(
         event.metadata["view"]
     )
-    assert made.stale("screen/sbs/omezarr/well") == []
+    assert made.stale("screen/sbs/omezarr/well") == {}
 
 
 def test_nothing_is_put_together_where_the_project_file_does_not_ask_for_it(made: Lab) -> None:

@@ -404,7 +404,9 @@ def _segments(page: TiffPage, rows: slice, columns: slice, where: str) -> np.nda
     )
     height = min(height, page.imagelength)
     require_budget(declared_bytes((height, width), page.dtype.itemsize), None, what="a tile", where=where)
-    out = np.full((rows.stop - rows.start, columns.stop - columns.start), page.nodata, page.dtype)
+    size = (rows.stop - rows.start, columns.stop - columns.start)
+    # Zeros take memory where something is decoded, not all that a file only declares.
+    out = np.full(size, page.nodata, page.dtype) if page.nodata else np.zeros(size, page.dtype)
     for y in range(rows.start // height, -(-rows.stop // height)):
         for x in range(columns.start // width, -(-columns.stop // width)):
             at = y * across + x

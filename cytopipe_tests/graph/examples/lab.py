@@ -18,7 +18,7 @@ from cytopipe.defs.io_managers import io_managers
 from cytopipe.defs.ledger import Ledger
 from cytopipe.defs.relations import Relations
 from cytopipe.defs.resources import ProjectResource
-from cytopipe.defs.selection import operations
+from cytopipe.defs.selection import choose, operations, plan_runs
 from cytopipe.project import Project
 
 
@@ -64,14 +64,22 @@ class Lab:
     def reasons(self, asset: str, key: str) -> tuple[str, ...]:
         return self.ledger().status(asset, key).reasons
 
-    def stale(self, asset: str) -> list[str]:
-        """The partitions that Dagster itself calls stale, in their order."""
+    def stale(self, *assets: str) -> dict[str, list[str]]:
+        """The partitions that Dagster itself calls stale, in their order, of those assets (all, if none is
+        named) that have any. Ask for many at once: the graph is built anew for each look.
+        """
         graph = self.definitions().resolve_asset_graph()
         resolver = CachingStaleStatusResolver(self.instance, graph, LoadingContextForTest(self.instance))
-        keys = Relations(self.project, self.graph).made_keys(self.graph.by_asset[asset])
-        return [
-            key for key in keys if resolver.get_status(asset_key(asset), key or None) is StaleStatus.STALE
-        ]
+        relations = Relations(self.project, self.graph)
+        found = {
+            asset: [
+                key
+                for key in relations.made_keys(self.graph.by_asset[asset])
+                if resolver.get_status(asset_key(asset), key or None) is StaleStatus.STALE
+            ]
+            for asset in assets or self.graph.makers
+        }
+        return {asset: keys for asset, keys in found.items() if keys}
 
     def events(self, asset: str, key: str | None = None) -> list[Event]:
         """What happened to an asset, oldest first."""
@@ -91,11 +99,17 @@ class Lab:
             }
         return chosen.execute_in_process(instance=self.instance, tags=tags, raise_on_error=False)
 
+    def make_wanted(self) -> None:
+        """What the ledger wants, as `cytopipe materialize --all` plans it."""
+        ledger = self.ledger()
+        for run in plan_runs(ledger, choose(ledger)):
+            self.make(*run.assets, keys=list(run.keys))
+
     def make_all(self) -> None:
-        """Everything, one operation after the other, as a backfill would."""
+        """Everything, also what is done, one operation after the other, as a backfill would."""
         relations = Relations(self.project, self.graph)
         for _, by, steps in operations(self.graph):
             keys = by.keys(self.project) if by else None
             used = [asset for step in steps if relations.is_used(step) for asset in step.makes]
-            if used:
+            if used and (by is None or keys):
                 self.make(*used, keys=keys)
