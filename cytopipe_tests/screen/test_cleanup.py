@@ -300,7 +300,7 @@ def test_an_export_that_its_plate_has_not_taken_in_is_refused(made: Lab) -> None
 def test_tiffs_of_stages_that_another_method_does_not_use_are_reached(made: Lab) -> None:
     places = [place(made, f"sbs/{asset}", key) for asset in TEMPORARY[:4] for key in TILES]
     edit(made, ("method: median", "method: model"), ("log_filter, max_filter, ", ""))
-    make_wanted(made)
+    made.make_wanted()
     assert wanted(made) == {} and all(one.is_file() for one in places)
     done = clean(made, "--yes")
     assert (done.code, done.err) == (0, "") and "2 of screen/sbs/peaks" in done.out
