@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from threading import Lock
 
 import imagecodecs
 import numpy as np
@@ -25,6 +26,7 @@ Task = Callable[[], None]
 
 _DEFLATE, _SHUFFLE, _BLOSC, _ZSTD = 1, 2, 32001, 32015
 _TASK_BYTES = 1 << 20  # decoded bytes per task: large beside the cost of a task, small beside a block
+_KEPT = 4  # chunks that lie in two blocks, of those no larger than a task
 
 
 def vector_of(dataset, path: str) -> StoredVector:
@@ -103,6 +105,8 @@ class ChunkedVector(StoredVector):
         self._mask = np.zeros(n_chunks, np.uint32)
         dataset.id.chunk_iter(self._note)
         self._fill = np.asarray(dataset.fillvalue, self.dtype)
+        self._kept: dict[int, np.ndarray] = {}
+        self._lock = Lock()
         self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self._file_bytes = os.fstat(self._descriptor).st_size
 
@@ -130,10 +134,23 @@ class ChunkedVector(StoredVector):
             if start <= begin and end <= stop:
                 self._read_chunk(number, out[begin - start : end - start])
             else:
-                whole = np.empty(self.chunk, self.dtype)
-                self._read_chunk(number, whole)
+                whole = self._whole(number)
                 low, high = max(start, begin), min(stop, end)
                 out[low - start : high - start] = whole[low - begin : high - begin]
+
+    def _whole(self, number: int) -> np.ndarray:
+        """A chunk that lies in two blocks: inflated once, as the other block is read soon."""
+        with self._lock:
+            found = self._kept.get(number)
+        if found is None:
+            found = np.empty(self.chunk, self.dtype)
+            self._read_chunk(number, found)
+            if found.nbytes <= _TASK_BYTES:
+                with self._lock:
+                    while len(self._kept) >= _KEPT:
+                        del self._kept[next(iter(self._kept))]
+                    self._kept[number] = found
+        return found
 
     def _read_chunk(self, number: int, out: np.ndarray) -> None:
         offset, size = int(self._offset[number]), int(self._size[number])

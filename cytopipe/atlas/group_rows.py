@@ -29,7 +29,8 @@ __all__ = [
 
 SUMS_BYTES = 256_000_000  # of units that are summed before their groups: of some genes at a time
 _GENES_AT_ONCE = 8192
-_MANY = 0.15  # entries of a unit per gene
+_MANY = 0.5  # entries of a unit per gene, where four levels take equally long both ways
+_LOW = np.int64(0xFFFFFFFF)
 
 
 Store = tuple[np.ndarray, ...]
@@ -181,28 +182,37 @@ def _add_cells(
     out, expressing, errors,
 ):  # fmt: skip
     """Genes ``first:last`` of one group."""
-    of_gene = np.zeros((last - first, 4), np.int64)  # sums of x^2, x t and x; x of which sample, so far
-    n_samples, all_totals, total_squares = np.int64(0), 0.0, 0.0
+    # sums of x^2 and x t; counts in the lower half of a number and cells in its upper one; x of which sample,
+    # so far: one row of 32 bytes per gene, since to fetch it takes longer than to add
+    of_gene = np.zeros((last - first, 4), np.int64)
+    n_samples, all_totals, total_squares, since = np.int64(0), 0.0, 0.0, np.int64(0)
     at = 0
     while at < len(units) and sample_of_unit[units[at]] >= 0:
-        end, total = at, np.int64(0)
+        end, total, n_cells = at, np.int64(0), np.int64(0)
         while end < len(units) and sample_of_unit[units[end]] == sample_of_unit[units[at]]:
             total += totals[units[end]]
+            n_cells += cell_starts[units[end] + 1] - cell_starts[units[end]]
             end += 1
         n_samples += 1
         all_totals += total
         total_squares += np.float64(total) * total
+        since += total
+        if since > _LOW:
+            _spill(of_gene, out, expressing)
+            since = total
         for unit in units[at:end]:
             for cell in cells[cell_starts[unit] : cell_starts[unit + 1]]:
                 low, high = _within(genes, start[cell], stop[cell], first, last)
-                _add_entries(genes[low:high], counts[low:high], first, n_samples, total, of_gene, expressing)
+                if n_cells == 1:
+                    _add_only_cell(genes[low:high], counts[low:high], first, total, of_gene)
+                else:
+                    _add_entries(genes[low:high], counts[low:high], first, n_samples, total, of_gene)
         at = end
+    _spill(of_gene, out, expressing)
+    squares, cross = np.empty(last - first), np.empty(last - first)
     for gene in range(last - first):
-        out[gene] = of_gene[gene, 2]
-        errors[gene] = _error(
-            np.float64(of_gene[gene, 0]), np.float64(of_gene[gene, 1]), of_gene[gene, 2], n_samples,
-            all_totals, total_squares,
-        )  # fmt: skip
+        squares[gene], cross[gene] = of_gene[gene, 0], of_gene[gene, 1]
+    _fill_errors(squares, cross, out, n_samples, all_totals, total_squares, errors)
     for unit in units[at:]:  # their sample is not known
         for cell in cells[cell_starts[unit] : cell_starts[unit + 1]]:
             low, high = _within(genes, start[cell], stop[cell], first, last)
@@ -219,16 +229,35 @@ def _within(genes, low, high, first, last):
 
 
 @njit(nogil=True, error_model="numpy")
-def _add_entries(genes, counts, first, n_samples, total, of_gene, expressing):
+def _add_entries(genes, counts, first, n_samples, total, of_gene):
+    """One of the cells of a sample."""
     mark = np.int64(n_samples) << 32
     for n in range(len(genes)):
-        gene, c = np.int64(genes[n]) - first, np.int64(counts[n])
+        gene, c = np.uint32(genes[n]) - np.uint32(first), np.int64(counts[n])
         held = max(of_gene[gene, 3] - mark, 0)  # negative where it is of an earlier sample
-        of_gene[gene, 0] += c * (2 * held + c)
-        of_gene[gene, 1] += c * total
-        of_gene[gene, 2] += c
-        of_gene[gene, 3] = mark + held + c
-        expressing[gene] += c != 0
+        square, cross = of_gene[gene, 0] + c * (2 * held + c), of_gene[gene, 1] + c * total
+        packed = of_gene[gene, 2] + c + (np.int64(c != 0) << 32)
+        of_gene[gene, 0], of_gene[gene, 1] = square, cross
+        of_gene[gene, 2], of_gene[gene, 3] = packed, mark + held + c
+
+
+@njit(nogil=True, error_model="numpy")
+def _add_only_cell(genes, counts, first, total, of_gene):
+    """The only cell of a sample: nothing of the sample came before it."""
+    for n in range(len(genes)):
+        gene, c = np.uint32(genes[n]) - np.uint32(first), np.int64(counts[n])
+        square, cross = of_gene[gene, 0] + c * c, of_gene[gene, 1] + c * total
+        packed = of_gene[gene, 2] + c + (np.int64(c != 0) << 32)
+        of_gene[gene, 0], of_gene[gene, 1], of_gene[gene, 2] = square, cross, packed
+
+
+@njit(nogil=True)
+def _spill(of_gene, out, expressing):
+    """Bring packed counts and cells to where there is room for any number of them."""
+    for gene in range(len(out)):
+        out[gene] += of_gene[gene, 2] & _LOW
+        expressing[gene] += of_gene[gene, 2] >> 32
+        of_gene[gene, 2] = 0
 
 
 @njit(nogil=True, cache=True)
@@ -273,7 +302,7 @@ def _add_leaves(units, leaf_of_unit, expressing, out):
 def _add_units(units, sample_of_unit, totals, sums, exact, out, errors):
     """Some genes of one group, from sums per unit."""
     width = len(out)
-    x = np.zeros(width, np.int64)
+    x = np.empty(width, np.int64)
     squares, cross = np.zeros(width if exact else 0, np.int64), np.zeros(width if exact else 0, np.int64)
     wide_squares, wide_cross = np.zeros(0 if exact else width), np.zeros(0 if exact else width)
     n_samples, all_totals, total_squares = np.int64(0), 0.0, 0.0
@@ -281,10 +310,14 @@ def _add_units(units, sample_of_unit, totals, sums, exact, out, errors):
     while at < len(units) and sample_of_unit[units[at]] >= 0:
         end, total = at, np.int64(0)
         while end < len(units) and sample_of_unit[units[end]] == sample_of_unit[units[at]]:
-            unit = units[end]
-            total += totals[unit]
-            for gene in range(width):
-                x[gene] += sums[unit, gene]
+            of_unit = sums[units[end]]
+            total += totals[units[end]]
+            if end == at:
+                for gene in range(width):
+                    x[gene] = of_unit[gene]
+            else:
+                for gene in range(width):
+                    x[gene] += of_unit[gene]
             end += 1
         n_samples += 1
         all_totals += total
@@ -293,27 +326,28 @@ def _add_units(units, sample_of_unit, totals, sums, exact, out, errors):
             for gene in range(width):
                 squares[gene] += x[gene] * x[gene]
                 cross[gene] += x[gene] * total
+                out[gene] += x[gene]
         else:
             for gene in range(width):
                 wide_squares[gene] += np.float64(x[gene]) * x[gene]
                 wide_cross[gene] += np.float64(x[gene]) * total
-        for gene in range(width):
-            out[gene] += x[gene]
-            x[gene] = 0
+                out[gene] += x[gene]
         at = end
-    for gene in range(width):
-        square = np.float64(squares[gene]) if exact else wide_squares[gene]
-        with_total = np.float64(cross[gene]) if exact else wide_cross[gene]
-        errors[gene] = _error(square, with_total, out[gene], n_samples, all_totals, total_squares)
+    if exact:
+        wide_squares, wide_cross = squares.astype(np.float64), cross.astype(np.float64)
+    _fill_errors(wide_squares, wide_cross, out, n_samples, all_totals, total_squares, errors)
     for unit in units[at:]:  # their sample is not known
         for gene in range(width):
             out[gene] += sums[unit, gene]
 
 
 @njit(nogil=True, error_model="numpy")
-def _error(squares, cross, counts, n_samples, all_totals, total_squares):
+def _fill_errors(squares, cross, counts, n_samples, all_totals, total_squares, errors):
+    """Standard errors of one group; a loop without branches, which compiles to vectors."""
     if n_samples < 2 or all_totals == 0:
-        return np.nan
-    p = counts / all_totals
-    variance = squares - 2 * p * cross + p * p * total_squares
-    return 1e6 * np.sqrt(max(variance, 0.0)) / all_totals / (1 + 1e6 * p)
+        errors[:] = np.nan
+        return
+    for gene in range(len(errors)):
+        p = counts[gene] / all_totals
+        variance = squares[gene] - 2 * p * cross[gene] + p * p * total_squares
+        errors[gene] = 1e6 * np.sqrt(variance if variance > 0 else 0.0) / all_totals / (1 + 1e6 * p)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-__all__ = ["log1p", "log1p_cpm"]
+__all__ = ["log1p", "log1p_cpm", "log1p_cpm_and_zscore"]
 
 _LN2 = 0.6931471805599453
 _MANTISSA, _EXPONENT_ONE = 0xFFFFFFFFFFFFF, 1023 << 52
@@ -55,3 +55,23 @@ def log1p_cpm(counts, totals, out):
         factor = 1e6 / max(totals[row], 1.0)
         for column in range(counts.shape[1]):
             out[row, column] = log1p(counts[row, column] * factor)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def log1p_cpm_and_zscore(counts, totals, mean, std, out, z):
+    """As :func:`log1p_cpm`, and (log1p(CPM) - mean) / std, neither rounded before it is stored.
+
+    Parameters
+    ----------
+    counts : ndarray, (n, m) int64
+    totals : ndarray, (n,) float64
+    mean, std : ndarray, (m,) float64
+    out, z : ndarray, (n, m) float32
+        Filled.
+    """
+    for row in range(counts.shape[0]):
+        factor = 1e6 / max(totals[row], 1.0)
+        for column in range(counts.shape[1]):
+            y = log1p(counts[row, column] * factor)
+            out[row, column] = y
+            z[row, column] = (y - mean[column]) / std[column]

@@ -19,7 +19,7 @@ from cytopipe.atlas.bootstrap import parity_indices, poisson_weights
 from cytopipe.atlas.group_rows import GroupSums
 from cytopipe.atlas.kernels import fixed_point_bits
 from cytopipe.atlas.labels import Grouping
-from cytopipe.atlas.logarithm import log1p_cpm
+from cytopipe.atlas.logarithm import log1p_cpm, log1p_cpm_and_zscore
 from cytopipe.atlas.plan import ROWS_PER_CHUNK, PassPlan
 from cytopipe.atlas.unit_counts import SampleCounts, UnitCounts
 from cytopipe.errors import InputError
@@ -64,19 +64,26 @@ class ProfileRows:
     start : int
         Position of the first among the kept groups.
     counts : ndarray, (n, n_genes) int64
-    X : ndarray, (n, n_genes) float64
-        log1p(CPM).
+    totals : ndarray, (n,) int64
+        All counts of each group.
     se : ndarray, (n, n_genes) float32, or None
-        Standard error of X, NaN where there are fewer than two clusters.
+        Standard error of log1p(CPM), NaN where there are fewer than two clusters.
     expressing : ndarray, (n, n_genes) int32
         Cells with at least one count.
     """
 
     start: int
     counts: np.ndarray
-    X: np.ndarray
+    totals: np.ndarray
     se: np.ndarray | None
     expressing: np.ndarray
+
+    def log1p_cpm(self, statistics: Statistics) -> tuple[np.ndarray, np.ndarray]:
+        """log1p(CPM) and its z-scores against the atlas, both (n, n_genes) float32."""
+        X, z = (np.empty(self.counts.shape, np.float32) for _ in range(2))
+        totals = self.totals.astype(np.float64)
+        log1p_cpm_and_zscore(self.counts, totals, statistics.mean, statistics.std, X, z)
+        return X, z
 
 
 @dataclass(frozen=True)
@@ -203,11 +210,9 @@ def _level(
             counts = _roll_up(accumulators.sums, group_of_row, some, np.int64)
         if not plan.keeps_entries:
             expressing = _roll_up(accumulators.expressing, group_of_leaf, some, np.int32)
-        X = np.empty(counts.shape, np.float64)
-        log1p_cpm(counts, totals[some].astype(np.float64), X)
         if plan.by_cells:
             errors = _se_over_cells(accumulators, group_of_leaf, some, counts, totals[some])
-        return ProfileRows(start, counts, X, errors, expressing)
+        return ProfileRows(start, counts, totals[some], errors, expressing)
 
     has_errors = over_samples or plan.by_cells
     return Profiles(grouping, kept, _n_samples(plan, level), totals, has_errors, rows)

@@ -112,7 +112,7 @@ def resampled_value(
             made["layers/zscore"] = ((row, first), z)
         return made
 
-    return _lazy(plan, frame, genes, uns, dtypes, blocks(), rows_per_chunk=n_bootstrap)
+    return _lazy(plan, frame, genes, uns, dtypes, _with_small_products(blocks()), rows_per_chunk=n_bootstrap)
 
 
 def sample_profiles_value(
@@ -163,7 +163,7 @@ def _lazy(
         obs=obs,
         var=Frame(genes, {}),
         matrices=dtypes,
-        blocks=_with_small_products(blocks),
+        blocks=blocks,
         uns=uns,
         chunk=(rows_per_chunk, GENES_PER_CHUNK),
         compression=None if plan.settings.compression == "none" else plan.settings.compression,
@@ -179,10 +179,11 @@ def _with_small_products(blocks: Iterator[Callable]) -> Iterator[Callable]:
 def _profile_blocks(profiles: Profiles, statistics: Statistics) -> Iterator[Callable]:
     """Chunks of all matrices of a level, derived some rows at a time."""
     for rows in profiles.blocks():
+        X, z = rows.log1p_cpm(statistics)
         matrices = {
-            "X": rows.X.astype(np.float32),
+            "X": X,
             "layers/counts": rows.counts,
-            "layers/zscore": zscore(rows.X, statistics.mean, statistics.std),
+            "layers/zscore": z,
             "layers/n_expressing": rows.expressing,
         }
         if rows.se is not None:

@@ -117,8 +117,8 @@ class GraphAssets:
     # ------------------------------------------------------------------ assets
 
     def assets(self) -> list[AssetsDefinition]:
-        """Every source, and every artifact that the settings of some entry use: what is never made would look
-        forever missing.
+        """Every artifact that the settings of some entry use, and the sources of these: what is never made
+        would look forever missing, and a source that nothing reads would stand alone.
 
         Of an artifact that some entries use and others do not, Dagster has the whole set of partitions: a run
         needs one set for all of its assets, and a grid has gaps anyway.
@@ -182,7 +182,7 @@ class GraphAssets:
 
     def _sources(self) -> Iterator[AssetsDefinition]:
         groups: dict[tuple[str, Partitions | None], list[Source]] = {}
-        for source in self.graph.sources.values():
+        for source in filter(self.relations.is_used, self.graph.sources.values()):
             groups.setdefault((source.asset.split("/")[0], source.by), []).append(source)
         for (domain, by), sources in groups.items():
             name = f"{domain}_{by.name.removeprefix(f'{domain}_') if by else 'project'}_sources"

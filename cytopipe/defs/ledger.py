@@ -306,7 +306,7 @@ class Ledger:
     def _changed_sources(self, source: Source, declared_anew: bool) -> Iterator[tuple[str, str]]:
         """Keys of a source that may be another, with their stamps."""
         if source.values is not None:
-            yield from ((key, "") for key in self.relations.keys(source.by) if declared_anew)
+            yield from ((key, "") for key in self.relations.made_keys(source) if declared_anew)
             return
         for key, paths, known in self.book.watched_files(source.asset):
             now = stamp_of_files(paths) if paths else "no files"

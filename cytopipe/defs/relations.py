@@ -56,7 +56,9 @@ class Relations:
         """The partitions of an artifact or source: the keys of its set, those left out that settings do not
         use.
         """
-        if isinstance(one, Source) or one.when is None:
+        if isinstance(one, Source):
+            return self.keys(one.by) if self.is_used(one) else ()
+        if one.when is None:
             return self.keys(one.by)
         if one not in self._made:
             self._made[one] = self._used(one.when, one.by)
@@ -65,14 +67,20 @@ class Relations:
     def made_set(self, one: Artifact | Source) -> frozenset[str]:
         """The same, to ask whether there is one."""
         keys = self.made_keys(one)
-        if isinstance(one, Source) or keys is self.keys(one.by):
+        if keys is self.keys(one.by):
             return self.declared[one.by]
+        if isinstance(one, Source):
+            return frozenset()
         if one not in self._made_sets:
             self._made_sets[one] = frozenset(keys)
         return self._made_sets[one]
 
     def is_used(self, one: Artifact | Source) -> bool:
-        """Whether the settings of any entry use it; True where there is no entry."""
+        """Whether the settings of any entry use it; True where there is no entry. A source is used where
+        something that is used is made from it.
+        """
+        if isinstance(one, Source):
+            return any(self.is_used(step) for step, _ in self.graph.consumers[one.asset])
         return bool(self.made_keys(one)) or not self.keys(one.by)
 
     def in_use(self, inputs: Mapping[str, str]) -> dict[str, str]:

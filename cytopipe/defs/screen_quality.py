@@ -387,8 +387,10 @@ def reads(
 
 def _of_one_length(reads: pd.DataFrame) -> pd.DataFrame:
     """Reads with the usual number of cycles; those of a tile that lacks one cannot be compared."""
+    if reads.empty:
+        return reads
     lengths = reads["barcode"].str.len()
-    return reads[lengths == lengths.mode().iloc[0]] if len(reads) else reads
+    return reads[lengths == lengths.mode().iloc[0]]
 
 
 def _thresholds(reads: pd.DataFrame) -> tuple[list[float], list[float]]:
@@ -521,7 +523,7 @@ def plate(
         for row in files
         if row["absent"]
     ]
-    usual = wells["called"].median()
+    usual = wells["called"].dropna().median()
     for row in wells.itertuples():
         if len(wells) > 2 and row.called < quality_settings.least_of_usual * usual:
             words = f"{row.called:.0%} of the cells have a barcode, in the plate {usual:.0%}"

@@ -318,7 +318,8 @@ class Job:
             with self._lock:
                 self._results[one.file] = one
                 event = Event(one, len(self._results), len(self.plan.items))
-            LOG.info("%s %s", one.state, one.file, extra={"result": one.as_json()})
+            if LOG.isEnabledFor(logging.INFO):
+                LOG.info("%s %s", one.state, one.file, extra={"result": one.as_json()})
             for observer in self._observers:
                 try:
                     observer(event)

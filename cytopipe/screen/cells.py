@@ -16,10 +16,23 @@ from cytopipe.screen.parameters import CellCallSettings, LibrarySettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["call_cells", "cell_codes", "cells_of", "distance_limit", "error_correct_reads", "told_columns"]
+__all__ = [
+    "call_cells",
+    "cell_codes",
+    "cells_of",
+    "debris_like",
+    "error_correct_reads",
+    "told_columns",
+    "trusted_corrections",
+]
 
 CELL = ["well", "tile", "cell"]
 NOT_CARRIED = {"read", "barcode", "i", "j", "mapped", *CELL}
+#: Barcodes of one base are debris if they are in more cells than this times what other barcodes are in, and
+#: the excess has less than this probability.
+DEBRIS_EXCESS, DEBRIS_CHANCE = 2.0, 0.01
+#: Decoys of a small library are drawn again and again, until there are so many, but not more often.
+DECOYS, DECOY_SETS = 4000, 8
 
 
 def call_cells(
@@ -42,6 +55,7 @@ def call_cells(
     distance_metric: Literal["hamming", "levenshtein"] = "hamming",
     n_barcodes: int = 2,
     barcode_info_cols: Sequence[str] | None = None,
+    may_correct: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """The best barcodes of each cell, with the arguments and results of the reference's function.
 
@@ -83,6 +97,8 @@ def call_cells(
     barcode_info_cols : sequence of str, optional
         Columns of the library that are repeated for each barcode; none: ``gene_symbol`` and ``gene_id``, or
         ``sgRNA`` where the library has neither.
+    may_correct : numpy.ndarray, optional
+        bool, by row of `reads_data`: which reads may be corrected (`trusted_corrections`); none: all.
 
     Returns
     -------
@@ -119,18 +135,17 @@ def call_cells(
             prefix_recomb,
         )
         key = prefix_map
-    reads = reads[reads["Q_min"].to_numpy() >= q_min].reset_index(drop=True)
+    good = reads["Q_min"].to_numpy() >= q_min
+    reads = reads[good].reset_index(drop=True)
     names = None
     if library is not None:
         names = _library_names(library, length, barcode_col, prefix_col, prefix_map if multi else None)
     corrected = f"pre_correction_{key}" if error_correct and names is not None else None
     if corrected:
-        reads = reads.assign(
-            **{
-                corrected: reads[key],
-                key: error_correct_reads(reads[key], names, max_distance, distance_metric),
-            }
-        )
+        nearest_ones = error_correct_reads(reads[key], names, max_distance, distance_metric)
+        if may_correct is not None:
+            nearest_ones = nearest_ones.where(may_correct[good], reads[key])
+        reads = reads.assign(**{corrected: reads[key], key: nearest_ones})
 
     entry = np.full(len(reads), 0)
     if names is not None:
@@ -207,16 +222,28 @@ def cells_of(
 
     settings, told = settings or CellCallSettings(), library_settings or LibrarySettings()
     multi = settings.map_start is not None
-    names, distance = None, settings.max_distance
+    names, trusted = None, None
     if library is not None:
         length = len(reads["barcode"].iloc[0]) if len(reads) else None
         map_column = told.map_column if multi else None
-        names = _library_names(library, length, told.barcode_column, told.prefix_column, map_column)
+        columns = (told.barcode_column, told.prefix_column, map_column)
+        names = _library_names(library, length, *columns)
+        cycles = slice(settings.map_start - 1, settings.map_end) if multi else slice(None)
+        used = reads["barcode"].astype(object).str[cycles]
+        if settings.refuse_debris:
+            inside = (reads["cell"].to_numpy() > 0) & (reads["Q_min"].to_numpy() >= settings.q_min)
+            refused = names.isin(debris_like(used[inside], cell_codes(reads[inside], _place(reads)), names))
+            library, names = library[~refused.to_numpy()], names[~refused]
         if settings.error_correct and settings.max_false_corrections is not None:
-            read = reads["barcode"].astype(object)
-            read = read.str[settings.map_start - 1 : settings.map_end] if multi else read
-            limit, metric = settings.max_false_corrections, settings.distance_metric
-            distance = distance_limit(read, names, distance, limit, metric)
+            trusted = trusted_corrections(
+                used,
+                _qualities(reads, cycles),
+                (reads["cell"].to_numpy() > 0) & (reads["Q_min"].to_numpy() >= settings.q_min),
+                names,
+                settings.max_distance,
+                settings.max_false_corrections,
+                settings.distance_metric,
+            )
     table = call_cells(
         reads,
         library,
@@ -233,10 +260,11 @@ def cells_of(
         recomb_q_thresh=settings.recomb_q_thresh or 0.0,
         sort_calls=settings.sort_calls,
         error_correct=settings.error_correct,
-        max_distance=distance,
+        max_distance=settings.max_distance,
         distance_metric=settings.distance_metric,
         n_barcodes=settings.n_barcodes,
         barcode_info_cols=None if library is None else [one for one in told.gene_columns if one in library],
+        may_correct=trusted,
     )
     if names is not None:
         for rank in range(settings.n_barcodes):
@@ -284,22 +312,72 @@ def error_correct_reads(
     return pd.Series(replaced[code], index=reads.index, name=reads.name, dtype=object)
 
 
-def distance_limit(
+def debris_like(reads: pd.Series, cell: np.ndarray, reference: pd.Series) -> list[str]:
+    """Barcodes of one base that debris imitates.
+
+    What does not change over the cycles reads as one base. Spots of such barcodes hardly stand out in the
+    standard deviation over cycles, so they are seen in fewer cells than other barcodes. Where they are in
+    more than twice as many, taken together and beyond chance, what shows them is mostly debris.
+
+    Parameters
+    ----------
+    reads : pandas.Series of str
+        Of cells.
+    cell : numpy.ndarray
+        A number for the cell of each read.
+    reference : pandas.Series of str
+        The library.
+
+    Returns
+    -------
+    list of str
+        All barcodes of one base, or none.
+    """
+    import pandas as pd
+    from scipy.stats import poisson
+
+    names = list(dict.fromkeys(reference))
+    constant = [one for one in names if len(set(one)) == 1]
+    others = len(names) - len(constant)
+    if not constant or not others:
+        return []
+    shown = pd.DataFrame({"barcode": reads.to_numpy(dtype=object), "cell": cell}).drop_duplicates()
+    same = shown["barcode"].isin(constant)
+    # One cell more than were seen: of a handful of reads nothing is usual.
+    usual = ((shown["barcode"].isin(names) & ~same).sum() + 1) / others
+    expected = DEBRIS_EXCESS * usual * len(constant)
+    return constant if poisson.sf(same.sum() - 1, expected) < DEBRIS_CHANCE else []
+
+
+def trusted_corrections(
     reads: pd.Series,
+    quality: np.ndarray,
+    considered: np.ndarray,
     reference: pd.Series,
     max_distance: int,
     max_false_corrections: float,
     distance_metric: Literal["hamming", "levenshtein"] = "hamming",
     seed: int = 0,
-) -> int:
-    """The largest distance at which corrections are mostly right, by barcodes that nobody used.
+) -> np.ndarray:
+    """Which reads may be corrected so that few corrections are wrong, by barcodes that nobody used.
 
-    As many decoys as the library has barcodes, with the same letters shuffled within each, compete for the
-    reads that match no barcode. What decoys attract at a distance is what the library attracts by chance.
+    Decoys are the library's barcodes with the letters of each shuffled. Of the reads that match no barcode
+    and are not nearer to one, so many find a decoy at a distance by chance; of those that find a barcode of
+    the library, as large a part of the rest does. Per distance, the reads of the highest mean quality (of
+    all cycles but as many of the worst as bases differ) are taken, as many as the share allows.
+
+    Elias J.E., Gygi S.P. (2007) Target-decoy search strategy for increased confidence in large-scale protein
+    identifications by mass spectrometry. Nat. Methods 4:207-214.
 
     Parameters
     ----------
-    reads, reference : pandas.Series of str
+    reads : pandas.Series of str
+    quality : numpy.ndarray
+        Of every base, reads x cycles.
+    considered : numpy.ndarray
+        bool: reads that count; others are not corrected.
+    reference : pandas.Series of str
+        The library.
     max_distance : int
     max_false_corrections : float
         Largest share of wrong ones among the corrections.
@@ -309,29 +387,49 @@ def distance_limit(
 
     Returns
     -------
-    int
-        From 0 to `max_distance`.
+    numpy.ndarray
+        bool, by read: it may be corrected to its nearest barcode.
     """
     from cytopipe.screen.distance import nearest
 
     names = list(reference)
     known = set(names)
+    trusted = np.zeros(len(reads), dtype=bool)
+    row = np.flatnonzero(considered & ~reads.isin(known).to_numpy())
     random = np.random.default_rng(seed)
-    decoys = ["".join(random.permutation(list(one))) for one in names]
-    decoys = [one for one in dict.fromkeys(decoys) if one not in known]
-    if not decoys:
-        return 0
-    unmatched = reads[~reads.isin(known)]
-    sequences, number = np.unique(unmatched.to_numpy(dtype=object).astype(str), return_counts=True)
+    sets = []
+    for _ in range(min(DECOY_SETS, max(1, DECOYS // max(len(names), 1)))):
+        drawn = ["".join(random.permutation(list(one))) for one in names]
+        sets.append([one for one in dict.fromkeys(drawn) if one not in known])
+    if len(row) == 0 or not all(sets):
+        return trusted
+    told = reads.to_numpy(dtype=object)[row].astype(str)
+    sequences, member = np.unique(told, return_inverse=True)
     _, distance, unique = nearest(list(sequences), names, max_distance, distance_metric)
-    _, false_distance, false_unique = nearest(list(sequences), decoys, max_distance, distance_metric)
-    share = len(names) / len(decoys)
-    for limit in range(max_distance, 0, -1):
-        right = number[unique & (distance <= limit)].sum()
-        wrong = number[false_unique & (false_distance <= limit)].sum() * share
-        if right and wrong <= max_false_corrections * right:
-            return limit
-    return 0
+    distance, unique = distance[member], unique[member]
+    false = np.zeros((max_distance + 1, len(row)))
+    for decoys in sets:
+        _, far, alone = nearest(list(sequences), decoys, max_distance, distance_metric)
+        for d in range(1, max_distance + 1):
+            hit = (alone & (far == d))[member] & (distance >= d)
+            false[d] += hit * (len(names) / len(decoys) / len(sets))
+    # From the worst cycle to the best.
+    ranked = np.sort(quality[row], axis=1)
+    for d in range(1, max_distance + 1):
+        score = ranked[:, min(d, ranked.shape[1] - 1) :].mean(axis=1)
+        rest = np.flatnonzero(distance >= d)
+        rest = rest[np.argsort(-score[rest], kind="stable")]
+        hit = (unique & (distance == d))[rest]
+        found, number = np.cumsum(hit), np.arange(1, len(rest) + 1)
+        # One decoy more than were found: none is no proof.
+        chance = (np.cumsum(false[d][rest]) + 1 / len(sets)) / number
+        wrong = chance * np.maximum(number - found, 1)
+        last = np.append(np.diff(score[rest]) != 0, True)[: len(rest)]
+        within = np.flatnonzero((wrong <= max_false_corrections * found) & (found > 0) & last)
+        if len(within):
+            chosen = rest[: within[-1] + 1]
+            trusted[row[chosen[hit[: len(chosen)]]]] = True
+    return trusted
 
 
 # ---------------------------------------------------------------------- ranks
@@ -343,7 +441,7 @@ def _ranked(
     """Rows of the reads that stand for the barcodes of each cell, cells x ranks (-1: none), and counts."""
     import pandas as pd
 
-    place = [name for name in ("plate", *CELL) if name in reads]
+    place = _place(reads)
     # Sorted codes: equal ranks are decided by the order of names, as a sorted group-by does.
     cell = cell_codes(reads, place)
     first = ~reads.duplicated([*place[:-1], "read"]).to_numpy()
@@ -379,6 +477,18 @@ def _ranked(
     counts[row[kept], position[kept]] = size[by_cell[kept]]
     cells = np.argsort(best[by_cell[start]], kind="stable")
     return chosen[cells], counts[cells]
+
+
+def _place(reads: pd.DataFrame) -> list[str]:
+    """Columns that tell cells apart."""
+    return [name for name in ("plate", *CELL) if name in reads]
+
+
+def _qualities(reads: pd.DataFrame, cycles: slice) -> np.ndarray:
+    """Quality of every base of some cycles, reads x cycles; where a table lacks it, of the worst base."""
+    names = [name for name in reads.columns if name.startswith("Q_") and name[2:].isdigit()]
+    chosen = sorted(names, key=lambda name: int(name[2:]))[cycles] or ["Q_min"]
+    return reads[chosen].to_numpy(dtype=float)
 
 
 def cell_codes(reads: pd.DataFrame, names: list[str]) -> np.ndarray:

@@ -372,9 +372,13 @@ class CellCallSettings(ParameterSet):
     distance_metric: Literal["hamming", "levenshtein"] = "hamming"
     """Hamming counts bases that differ; levenshtein also bases that are missing or too many."""
 
-    max_false_corrections: Fraction | None = None
-    """Share of corrected reads that may be wrong: the distance is lowered until decoy barcodes attract less.
-    None: max_distance as it is."""
+    max_false_corrections: Fraction | None = 0.05
+    """Share of corrected reads that may be wrong: of each distance, the reads of the highest quality are
+    corrected, as many as decoy barcodes tell. None: all within max_distance."""
+
+    refuse_debris: bool = True
+    """Leave out barcodes of one base (such as GGGGGGGGG) where they are in more than twice as many cells as
+    other barcodes: debris reads as one base in every cycle (median, percentile)."""
 
     map_start: Annotated[int, Field(ge=1)] | None = None
     """First cycle of the barcode that is mapped, from 1, where a read holds two barcodes."""

@@ -111,10 +111,18 @@ PRESETS: dict[str, dict[str, float]] = {
 }  # fmt: skip
 
 #: Other optics and chemistry under the same presets, so that a method is not fitted to one of them.
-_OTHER = {
-    "psf_sigma": 1.05, "psf_halo": 0.25, "amplitude_spread": 0.6, "amplitude_jitter": 0.16,
-    "spots_per_cell": 5.0, "spots_dispersion": 1.8, "counts_per_photon": 1.6, "read_noise": 6.0,
-    "gains": (0.7, 1.2, 0.9, 1.3), "cell_radius": 16.0, "spill": 1.2,
+_OPTICS: dict[str, dict[str, object]] = {
+    "first": {},
+    "second": {
+        "psf_sigma": 1.05, "psf_halo": 0.25, "amplitude_spread": 0.6, "amplitude_jitter": 0.16,
+        "spots_per_cell": 5.0, "spots_dispersion": 1.8, "counts_per_photon": 1.6, "read_noise": 6.0,
+        "gains": (0.7, 1.2, 0.9, 1.3), "cell_radius": 16.0, "spill": 1.2,
+    },
+    "third": {
+        "psf_sigma": 1.55, "psf_halo": 0.12, "amplitude_spread": 0.55, "amplitude_jitter": 0.13,
+        "spots_per_cell": 8.5, "spots_dispersion": 1.2, "counts_per_photon": 1.0, "read_noise": 25.0,
+        "gains": (1.3, 0.65, 1.0, 0.75), "spill": 0.9,
+    },
 }  # fmt: skip
 
 
@@ -483,7 +491,8 @@ def make_screen(
     magnification : float
         Of the phenotype images against the sequencing images.
     optics : str
-        ``first``, or ``second``: a sharper spot with a halo, other gains and noise, more uneven spots.
+        ``first``; ``second``: a sharper spot with a halo, other gains and noise, more uneven spots;
+        ``third``: a wide spot, many of them in some cells, a noisy camera.
     **physics : float
         Values of `Physics`, on top of the preset.
 
@@ -493,12 +502,12 @@ def make_screen(
         For an unknown preset, optics or value of physics.
     """
     known = {one.name for one in fields(Physics)}
-    if preset not in PRESETS or optics not in ("first", "second") or set(physics) - known:
+    if preset not in PRESETS or optics not in _OPTICS or set(physics) - known:
         raise InputError(
             f"no such screen: {preset}, optics {optics}, {', '.join(sorted(set(physics) - known))}",
-            expected=f"{', '.join(PRESETS)}; first, second; {', '.join(sorted(known))}",
+            expected=f"{', '.join(PRESETS)}; {', '.join(_OPTICS)}; {', '.join(sorted(known))}",
         )
-    chosen = replace(Physics(), **(_OTHER if optics == "second" else {}))
+    chosen = replace(Physics(), **_OPTICS[optics])
     chosen = replace(chosen, **PRESETS[preset])
     chosen = replace(chosen, **physics)
     if library is None:

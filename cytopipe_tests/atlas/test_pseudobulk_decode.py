@@ -109,3 +109,19 @@ def test_a_chunk_that_is_not_what_it_should_be_is_told_with_its_number(tmp_path,
         with pytest.raises(DamagedError, match="chunk 1"):
             vector.read(0, 200)
         vector.close()
+
+
+def test_a_chunk_that_lies_in_two_blocks_is_inflated_once(tmp_path):
+    path = tmp_path / "v.h5"
+    values = np.arange(1000, dtype=np.int32)
+    with h5py.File(path, "w") as file:
+        file.create_dataset("v", data=values, chunks=(100,), compression="gzip")
+    with h5py.File(path) as file:
+        vector = vector_of(file["v"], os.fspath(path))
+    inflated, read = [], vector._read_chunk
+    vector._read_chunk = lambda number, out: (inflated.append(number), read(number, out))
+    found = [vector.read(start, min(start + 130, 1000)) for start in range(0, 1000, 130)]
+    vector.close()
+    assert np.array_equal(np.concatenate(found), values)
+    assert sorted(inflated) == list(range(10))
+    assert len(vector._kept) <= 4

@@ -5,8 +5,8 @@ true ones, so that reads alone are compared. Percent of callable cells (a barcod
 with one of their barcodes, and with another; the mean of the seeds. ``median`` is the path of the reference
 with its default threshold; ``median, best`` with the threshold that finds most right ones, which needs the
 truth.
-``first`` and ``second`` are two settings of optics and chemistry. CPU seconds are those of a screen, without
-compilation. Below: how often a cell or a base is wrong that is called with some probability.
+``first``, ``second`` and ``third`` are settings of optics and chemistry. CPU seconds are those of a screen,
+without compilation. Below: how often a cell or a base is wrong that is called with some probability.
 
     python -m cytopipe_tests.benchmarks.screen_reads [--seeds 3] [--presets dim ...] [--optics first ...]
 """
@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--presets", nargs="+", default=[name for name in PRESETS if name != "shifts"])
-    parser.add_argument("--optics", nargs="+", default=["first", "second"])
+    parser.add_argument("--optics", nargs="+", default=["first", "second", "third"])
     given = parser.parse_args()
     _screen_of("easy", 99, "first", tile_grid=(1, 1), tile_size=160, n_barcodes=50, warm=True)
     print(

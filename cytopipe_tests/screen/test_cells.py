@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cytopipe.errors import InputError, ParameterError
-from cytopipe.screen.cells import call_cells, cells_of, distance_limit, error_correct_reads
+from cytopipe.screen.cells import call_cells, cells_of, debris_like, error_correct_reads, trusted_corrections
 from cytopipe.screen.parameters import CellCallSettings, LibrarySettings
 
 LIBRARY = pd.DataFrame(
@@ -154,7 +154,9 @@ def test_the_uncorrected_read_is_kept_beside_the_corrected_one():
 def test_the_distance_of_a_correction_and_its_margin_are_kept():
     reads = table([(1, "AACG", 1.0, 3.0), (2, "TTTT", 1.0, 2.0)])
     for metric in ("hamming", "levenshtein"):
-        chosen = CellCallSettings(error_correct=True, max_distance=1, distance_metric=metric)
+        chosen = CellCallSettings(
+            error_correct=True, max_distance=1, distance_metric=metric, max_false_corrections=None
+        )
         made = cells_of(reads, LIBRARY, chosen).sort_values("cell")
         distance = plain_hamming if metric == "hamming" else plain_levenshtein
         for row in made.to_dict("records"):
@@ -165,24 +167,85 @@ def test_the_distance_of_a_correction_and_its_margin_are_kept():
     assert alone["margin_0"].isna().all()
 
 
-def test_decoys_lower_the_distance_where_corrections_would_be_chance():
+def library_and_misreads():
+    """A library, reads that are right but for the worst base, and noise of worse bases that seems near."""
     random = np.random.default_rng(0)
     library = pd.Series(["".join(one) for one in random.choice(list("ACGT"), (200, 10))]).drop_duplicates()
-    noise = pd.Series(["".join(one) for one in random.choice(list("ACGT"), (4000, 10))])
-    miscalled = [one[:4] + ("A" if one[4] != "A" else "C") + one[5:] for one in random.choice(library, 400)]
-    assert distance_limit(noise, library, 3, 0.1) == 0
-    limit = distance_limit(pd.concat([noise, pd.Series(miscalled)]), library, 3, 0.2)
-    assert limit == 1
-    assert distance_limit(noise, library, 3, 1.0, seed=1) <= 3
+    noise = ["".join(one) for one in random.choice(list("ACGT"), (4000, 10))]
+    missed = [one[:4] + ("A" if one[4] != "A" else "C") + one[5:] for one in random.choice(library, 400)]
+    true = [None] * len(noise) + [
+        next(name for name in library if plain_hamming(name, one) <= 1) for one in missed
+    ]
+    quality = np.vstack([random.uniform(0.1, 0.7, (4000, 10)), random.uniform(0.5, 1, (400, 10))])
+    quality[4000:, 4] = 0.05
+    return library, pd.Series(noise + missed), true, quality
 
 
-def test_settings_correct_within_the_distance_that_decoys_allow():
+@pytest.mark.parametrize("limit", [0.02, 0.05, 0.2])
+def test_few_corrections_are_wrong_where_decoys_hold_them(limit):
+    library, reads, true, quality = library_and_misreads()
+    every = np.ones(len(reads), dtype=bool)
+    trusted = trusted_corrections(reads, quality, every, library, 2, limit)
+    corrected = error_correct_reads(reads, library, 2)
+    right = corrected.to_numpy(object) == np.array(true, object)
+    assert (right & trusted).sum() >= 250 and (~right & trusted).sum() <= 1.5 * limit * trusted.sum()
+    free = ~reads.isin(set(library)) & corrected.isin(set(library))
+    assert (~right & free).sum() > 0.4 * free.sum()
+
+
+def test_nothing_is_corrected_where_all_reads_are_noise_or_none_counts():
+    library, reads, _, quality = library_and_misreads()
+    noise, every = reads[:4000], np.ones(4000, dtype=bool)
+    assert trusted_corrections(noise, quality[:4000], every, library, 2, 0.1).sum() <= 4
+    assert not trusted_corrections(reads, quality, np.zeros(len(reads), bool), library, 2, 0.5).any()
+
+
+def test_which_reads_are_corrected_does_not_depend_on_their_order():
+    library, reads, _, quality = library_and_misreads()
+    quality = quality.round(1)  # many are equally good
+    every = np.ones(len(reads), dtype=bool)
+    order = np.random.default_rng(1).permutation(len(reads))
+    one = trusted_corrections(reads, quality, every, library, 2, 0.05)
+    other = trusted_corrections(
+        reads.iloc[order].reset_index(drop=True), quality[order], every, library, 2, 0.05
+    )
+    assert one.any() and (one[order] == other).all()
+
+
+def test_settings_correct_what_decoys_allow():
     reads = table([(1, "AACG", 1.0, 3.0), (2, "TTTT", 1.0, 2.0)])
     held = cells_of(reads, LIBRARY, CellCallSettings(error_correct=True, max_false_corrections=0.0))
-    free = cells_of(reads, LIBRARY, CellCallSettings(error_correct=True, max_distance=1))
+    chosen = CellCallSettings(error_correct=True, max_distance=1, max_false_corrections=None)
+    free = cells_of(reads, LIBRARY, chosen)
+    assert held.sort_values("cell")["cell_barcode_0"].tolist() == ["AACG", "TTTT"]
     assert free.sort_values("cell")["mapped_0"].tolist() == [True, True]
-    assert set(held["cell_barcode_0"]) <= {"AACC", "AACG", "TTTT"}
     assert free["mapped_1"].tolist() == [False, False]
+
+
+def test_barcodes_of_one_base_are_refused_where_debris_shows_them_in_many_cells():
+    names = ["GGGG", "AACC", "ACGT", "TTCA", "CATG"]
+    library = pd.DataFrame({"sgRNA": names, "gene_symbol": list("vwxyz")})
+    clean = [(k, names[k % 5], 1.0, 1.0) for k in range(1, 101)]
+    debris = [(k, "GGGG", 1.0, 9.0) for k in range(1, 101)]
+    for rows, refused in ((clean, False), (clean + debris, True)):
+        reads = table(rows)
+        assert bool(debris_like(reads["barcode"], reads["cell"].to_numpy(), library["sgRNA"])) == refused
+        made = cells_of(reads, library).sort_values("cell")
+        called = np.where(made["mapped_0"], made["cell_barcode_0"], None)
+        expected = [row[1] if row[1] != "GGGG" or not refused else None for row in clean]
+        assert called.tolist() == expected
+        assert made["gene_symbol_0"].notna().tolist() == [one is not None for one in expected]
+    kept = cells_of(reads, library, CellCallSettings(refuse_debris=False))
+    assert (kept["cell_barcode_0"] == "GGGG").all()
+
+
+def test_one_cell_with_many_spots_of_one_base_is_no_debris():
+    names = pd.Series(["GGGG", "AACC", "ACGT", "TTCA"])
+    reads = pd.Series(["GGGG"] * 50 + ["AACC", "ACGT", "TTCA"])
+    assert debris_like(reads, np.array([1] * 50 + [2, 3, 4]), names) == []
+    assert debris_like(reads, np.arange(53), names) == ["GGGG"]
+    assert debris_like(reads[:1], np.array([1]), names) == []  # one read says nothing
+    assert debris_like(reads, np.arange(53), names[:1]) == []  # nothing to compare it with
 
 
 def test_two_barcodes_of_a_read_tell_recombination():

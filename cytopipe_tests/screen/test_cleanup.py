@@ -295,3 +295,13 @@ def test_an_export_that_its_plate_has_not_taken_in_is_refused(made: Lab) -> None
     refused = clean(made, "--format", "omezarr", "--stage", "segment_sbs", "-p", TILES[1], "--yes")
     assert refused.code == 1 and "screen/sbs/omezarr/plate [s.1] is stale" in refused.out
     assert place(made, "sbs/omezarr/segmentation", TILES[1]).is_dir()
+
+
+def test_tiffs_of_stages_that_another_method_does_not_use_are_reached(made: Lab) -> None:
+    places = [place(made, f"sbs/{asset}", key) for asset in TEMPORARY[:4] for key in TILES]
+    edit(made, ("method: median", "method: model"), ("log_filter, max_filter, ", ""))
+    made.make_wanted()
+    assert wanted(made) == {} and all(one.is_file() for one in places)
+    done = clean(made, "--yes")
+    assert (done.code, done.err) == (0, "") and "2 of screen/sbs/peaks" in done.out
+    assert not any(one.exists() for one in places) and wanted(made) == {}

@@ -116,6 +116,9 @@ def test_dagster_shows_no_asset_that_the_settings_of_no_screen_use(made):
             unused |= set() if relations.is_used(step) else {asset_key(asset)}
     assert asset_key("screen/sbs/omezarr/log_filtered") in unused
     assert not unused & {parent for key in shown for parent in graph.get(key).parent_keys}
+    read = {parent for key in shown for parent in graph.get(key).parent_keys}
+    assert {asset_key(source) for source in relations.graph.sources} & shown <= read, "none stands alone"
+    assert set(made.instance.all_asset_keys()) <= shown, "nor among the assets of which there are events"
 
 
 def test_one_job_makes_all_exports_of_an_acquisition_and_what_they_are_made_from(tmp_path):

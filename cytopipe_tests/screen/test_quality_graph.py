@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def test_channels_named_in_the_wrong_order_are_told_and_everything_is_made(tmp_p
         assert "A, C, G, T are read as A, C, T, G" in words
         order = pd.read_csv(project / "outputs/screen/s/qc/reads/P-1_W-A1__base_order.tsv", sep="\t")
         assert order.loc[0, "order"] == "ACTG" and len(order) == 24
+
+
+def test_a_well_without_any_read_has_its_quality_reports(tmp_path: Path) -> None:
+    directory = written(tmp_path / "project", wells=("A1",), tile_grid=(1, 1), tile_size=96)
+    (tmp_path / "history").mkdir()
+    for path in directory.glob("sbs/*.tiff"):
+        change(path, lambda pixels: np.full_like(pixels, 500))
+    history = DagsterInstance.local_temp(str(tmp_path / "history"))
+    with history as instance, warnings.catch_warnings():
+        warnings.filterwarnings("error", "Mean of empty slice|All-NaN", RuntimeWarning)
+        one = lab(directory, instance)
+        edit(one, ("method: median", "method: model"))
+        one.make_all()
+        assert [one.states(f"screen/qc/{asset}") for asset in ("reads", "cells")] == [{WELL: "done"}] * 2
+        assert one.states("screen/qc/plate") == {"s.1": "done"}

@@ -159,6 +159,17 @@ def test_barcodes_of_dense_cells_are_calibrated_and_second_ones_are_found():
     assert len(second) >= 10 and right.mean() > 0.85
 
 
+def test_dark_rings_around_many_wide_spots_are_no_second_barcode():
+    """With strong crosstalk, what lies between spots changes against them: it looks like a barcode."""
+    screen = make_screen(
+        "crosstalk", 702, tile_grid=(1, 1), tile_size=420, with_two_barcodes=0.0, optics="third"
+    )
+    aligned, labels = zip(*tiles_of(screen), strict=True)
+    _, cells = call_barcodes(aligned, labels, screen.library)
+    assert score_calls(cells, truth_of(screen))["right"] >= 97
+    assert cells["cell_barcode_1"].isna().all()
+
+
 def test_the_nearest_two_other_cells_of_a_spot_are_known():
     from cytopipe.screen.model import kernels
 

@@ -51,3 +51,11 @@ def test_a_file_without_text_is_sound(tmp_path):
     with h5py.File(tmp_path / "numbers.h5", "w") as file:
         file["x"] = [1, 2, 3]
     require_sound_heaps(tmp_path / "numbers.h5")
+
+
+@pytest.mark.parametrize("place", [0, 1, 3, 8, 100_003])
+def test_a_damaged_heap_is_found_wherever_it_begins(tmp_path, place):
+    path = tmp_path / "heap"
+    path.write_bytes(bytes(place) + b"GCOL\x01\0\0\0" + (1 << 40).to_bytes(8, "little"))
+    with pytest.raises(InputError, match=rf"its text at byte {place:,} does not add up"):
+        require_sound_heaps(path)

@@ -47,7 +47,7 @@ class Field(Protocol):
     masks: Sequence[str]
     annotations: Sequence[str]
     reads_parts: bool
-    """Whether rows are read without the rest of an image: it is mapped into memory, or there already."""
+    """Whether rows are read from a file without the rest of the image."""
 
     def read_channels(self, names: Sequence[str], region: Region, step: int) -> np.ndarray:
         """(C, Y, X) every `step`-th pixel of a region, in the image's own type."""
@@ -67,7 +67,7 @@ class ArrayField:
     images: Mapping[str, np.ndarray]
     labels: Mapping[str, np.ndarray] = None
     classes: Mapping[str, np.ndarray] = None
-    reads_parts = True
+    reads_parts = False  # all of it is in memory
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -419,6 +419,7 @@ def _compose(
     from cytopipe.export.render.kernels import composite
 
     settings = _levels(marker_set)
+    image = np.ascontiguousarray(image)  # for which the kernel does many pixels at once
     sizes = [len(layer.palette) for layer in layers]
     height, width = image.shape[1:]
     indices = _stacked([layer.index[first_row : first_row + height] for layer in layers])

@@ -27,14 +27,19 @@ WITHIN = 18.0
 #: Reads at 1, 2, ... px from another cell that are a spot of that cell, per spot that it shows, before
 #: anything is known.
 SPILL = 0.1 * np.exp(-np.arange(REACH) / 1.5)
+#: Reads on the dark rings that the filter leaves around spots, per read of the cell's barcode; and how dark
+#: rings are against spots (mean and standard deviation of the logarithm).
+RINGS, RING_LIGHT = 0.1, (-2.0, 1.0)
 #: Mean and shape of the number of reads per barcode, before anything is known.
 OWN_READS = (4.0, 2.0)
 
 
 @dataclass
 class Likelihoods:
-    """What `kernels.reads_under_library` returns, by name."""
+    """What `kernels.reads_under_library` takes of the reads and returns, by name."""
 
+    x: np.ndarray
+    static: np.ndarray
     codes: np.ndarray
     scores: np.ndarray
     gain: np.ndarray
@@ -44,6 +49,7 @@ class Likelihoods:
     likelihood: np.ndarray
     any_sequence: np.ndarray
     any_entry: np.ndarray
+    inverse: np.ndarray
 
 
 @dataclass
@@ -70,9 +76,12 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
     # What a cycle does not show says nothing.
     absent = np.isnan(x)
     x, vary = np.where(absent, 0.0, x), np.where(absent, 1e30, vary)
+    x = np.ascontiguousarray(x, dtype=np.float64)
     return Likelihoods(
+        x,
+        still,
         *kernels.reads_under_library(
-            np.ascontiguousarray(x, dtype=np.float64),
+            x,
             vary,
             still,
             debris_of(model.amplitude),
@@ -84,7 +93,7 @@ def read_likelihoods(x: np.ndarray, level: np.ndarray, model: ReadModel, entries
             entries.log_share(model.counts),
             WITHIN,
             MOST,
-        )
+        ),
     )
 
 
@@ -150,7 +159,8 @@ def cell_posteriors(
         much = hidden[there] * model.own_reads[0] * model.spill[apart[there, near]]
         unseen_strays[near, there] = any_entry[there] + np.log(np.maximum(much, 1e-12))
     strays = np.logaddexp(strays, unseen_strays)
-    against = np.logaddexp.reduce(np.vstack([others, strays]), axis=0)
+    rings = _rings(told, model, entries, np.searchsorted(names, cell), best, probability * support)
+    against = np.logaddexp.reduce(np.vstack([others, strays, rings]), axis=0)
     best, probability, none, two, support, owned = weigh(against)
     # What the reads of cells with a barcode are: the cell's own, or one of three other things.
     carries = np.empty(len(cell))
@@ -182,6 +192,26 @@ def cell_posteriors(
         counts=dict(sorted(counts.items())),
     )
     return Posteriors(names, best, probability, none, two, support, n_reads, learned)
+
+
+def _rings(
+    told: Likelihoods, model: ReadModel, entries: Entries, cell: np.ndarray, best: np.ndarray,
+    support: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Log of the number of reads like each one that are dark rings of spots of its cell's first barcode.
+
+    Around the spots of a barcode, what the filter leaves changes over the cycles against them; where
+    crosstalk is strong, that looks like a barcode of which no base is the same.
+    """
+    from cytopipe.screen.model.estimate import debris_of
+
+    entry = best[cell, 0].astype(np.int64)
+    ring = np.array([model.amplitude[0] + RING_LIGHT[0], np.hypot(model.amplitude[1], RING_LIGHT[1])])
+    found = kernels.under_dark_rings(
+        told.x, told.inverse, told.static, debris_of(model.amplitude), model.lagged(), ring, entries.codes,
+        entry,
+    )  # fmt: skip
+    return found + np.log(np.maximum(RINGS * support[cell, 0], 1e-12))
 
 
 def _rates(own_reads: np.ndarray, kinds: int = 6) -> np.ndarray:

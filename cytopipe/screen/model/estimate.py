@@ -272,7 +272,7 @@ def estimate_model(
 
 def _known(x, vary, still, lagged, amplitude, jitter, entries: Entries) -> tuple[np.ndarray, np.ndarray]:
     """Reads whose sequence is certain enough to learn from, and these sequences."""
-    codes, scores, gain, _, count, entry, likelihood, _, any_entry = kernels.reads_under_library(
+    codes, scores, gain, _, count, entry, likelihood, _, any_entry, _ = kernels.reads_under_library(
         x,
         vary,
         still,

@@ -407,9 +407,9 @@ def reads_under_library(
     Returns
     -------
     codes (n, T), scores (n, T, 4), gain (n,), a (n,), count (n,), entries (n, most), likelihood (n, most),
-    any_sequence (n,), any_entry (n,)
+    any_sequence (n,), any_entry (n,), inverse (n, T, 4)
         `likelihood`, `any_sequence` (all sequences alike) and `any_entry` (entries by their abundance) are
-        logarithms against no signal at all.
+        logarithms against no signal at all; `inverse` is 1 over the variance that they were found with.
     """
     n, cycles = x.shape[0], x.shape[1]
     m = len(library)
@@ -420,7 +420,7 @@ def reads_under_library(
     entries = np.full((n, most), -1, np.int32)
     likelihood = np.full((n, most), -1e30)
     any_sequence, any_entry = np.full(n, -1e30), np.full(n, -1e30)
-    inverse, shrink = np.empty((cycles, 4)), np.empty((2, 4))
+    inverses, shrink = np.empty((n, cycles, 4)), np.empty((2, 4))
     own, nothing, wide = np.zeros(4), np.zeros(4), np.empty(4)
     tried = np.zeros((2, 2, cycles), np.uint8)
     tried_scores = np.zeros((2, 2, cycles, 4))
@@ -431,6 +431,7 @@ def reads_under_library(
     still, varies = np.empty(2), np.empty(4)
     low = max(1, (cycles + 1) // 3)
     for r in range(n):
+        inverse = inverses[r]
         level = debris[1]
         for c in range(4):
             for k in range(cycles):
@@ -539,7 +540,51 @@ def reads_under_library(
             total += np.exp(likelihood[r, k] + log_share[entries[r, k]] - top)
         if kept:
             any_entry[r] = top + np.log(total)
-    return codes, scores, gains, amplitudes, count, entries, likelihood, any_sequence, any_entry
+    return codes, scores, gains, amplitudes, count, entries, likelihood, any_sequence, any_entry, inverses
+
+
+@njit(cache=True)
+def under_dark_rings(x, inverse, static, debris, lagged, amplitude, library, entry):
+    """Each read as what a filter leaves around spots of an entry: their picture with the sign turned.
+
+    Parameters
+    ----------
+    x, static, debris, lagged, library
+        As `reads_under_library` takes them, and `inverse` as it gives it.
+    amplitude : array (2,)
+        Mean and standard deviation of the logarithm of amplitudes of rings.
+    entry : array (n,)
+        Number of the entry, -1 where there is none.
+
+    Returns
+    -------
+    array (n,)
+        Log likelihood against no signal at all, -1e30 where there is no entry.
+    """
+    n, cycles = x.shape[0], x.shape[1]
+    told = np.full(n, -1e30)
+    shrink, wide = np.empty(4), np.empty(4)
+    s = np.empty((cycles, 4))
+    for r in range(n):
+        if entry[r] < 0:
+            continue
+        level = debris[1]
+        for c in range(4):
+            mean = 0.0
+            for t in range(cycles):
+                mean += x[r, t, c] / cycles
+            level = max(level, mean**2)
+        wide[:] = level
+        _signal(library[entry[r]], lagged, s)
+        zero, ring = -1e30, -1e30
+        for some in range(2):
+            still = _still(x[r], inverse[r], static[r] if some == 0 else wide, shrink)
+            still += np.log(1 - debris[0] if some == 0 else debris[0])
+            gain, a, information = _fit(-x[r], inverse[r], shrink, s)
+            zero = _log_add(zero, still)
+            ring = _log_add(ring, still + gain + _amplitude_terms(a, information, amplitude))
+        told[r] = ring - zero
+    return told
 
 
 @njit(cache=True)

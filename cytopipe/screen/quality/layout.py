@@ -111,9 +111,9 @@ def plate_wells(
         row["called"] = _share(row["n_called"], row["n_cells"])
         row["mapped"] = _share(row["n_mapped"], row["n_reads"])
         tiles = found.get("sbs_images", {}).get(well, {}).get("tiles.tsv")
-        row["focus"] = np.nan if tiles is None else float(tiles["focus"].median())
+        row["focus"] = np.nan if tiles is None else float(tiles["focus"].dropna().median())
         has = tiles is not None and "worst_residual_px" in tiles
-        row["residual_px"] = float(tiles["worst_residual_px"].median()) if has else np.nan
+        row["residual_px"] = float(tiles["worst_residual_px"].dropna().median()) if has else np.nan
         row["n_faults"] = sum(len(some[well]["faults.tsv"]) for some in found.values() if well in some)
         rows.append(row)
     columns = (

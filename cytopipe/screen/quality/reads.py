@@ -274,7 +274,7 @@ def _rates(tiles: pd.DataFrame, settings: QualitySettings) -> Iterator[Fault]:
         least = f"at least {settings.least_called:.0%}"
         words = f"{called / n:.0%} of {n:,} cells have a barcode of the library ({least})"
         yield Fault("cells_called", -1, words)
-    usual = float(tiles["called"].median())
+    usual = float(tiles["called"].dropna().median())
     for row in tiles.itertuples():
         if row.n_cells == 0:
             yield Fault("cells_called", row.tile, f"tile {row.tile}: no cells")

@@ -111,5 +111,5 @@ class Lab:
         for _, by, steps in operations(self.graph):
             keys = by.keys(self.project) if by else None
             used = [asset for step in steps if relations.is_used(step) for asset in step.makes]
-            if used:
+            if used and (by is None or keys):
                 self.make(*used, keys=keys)
