@@ -77,7 +77,7 @@ class Images:
         names = {text for name in self.tiles for text in name[:2]}
         order = {text: natural(text) for text in names}
         self.tiles = {
-            name: self.tiles[name]
+            name: dict(sorted(self.tiles[name].items()))  # a folder lists its files in any order
             for name in sorted(self.tiles, key=lambda one: (order[one[0]], order[one[1]], one[2]))
         }
 
@@ -139,7 +139,7 @@ def find_images(base: Path, pattern: str) -> Images:
         there = "" if Path(folder).is_dir() else f"The folder {_shown(base, folder)} does not exist."
         found.problems.append(Problem((), "finds no image", "at least one file", pattern, there))
     if odd:
-        names = [_shown(base, path) for path in odd]
+        names = [_shown(base, path) for path in sorted(odd)]
         what = f"{_counted(len(odd), 'file')} of that kind cannot be read as a tile"
         more = (
             "A name holds letters, digits, '.' and '-' for plate and well, whole numbers for tile and cycle."
