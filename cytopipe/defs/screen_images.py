@@ -39,6 +39,7 @@ __all__ = [
     "stitched",
     "table_place",
     "tiles_of",
+    "told_of_field",
     "with_barcodes",
 ]
 
@@ -154,8 +155,17 @@ def field_of(images: list[Image], settings) -> Image:
         smooth=settings.smooth,
         sample_fraction=settings.sample_fraction,
         seed=settings.seed,
+        fewest_tiles=settings.fewest_tiles,
     )
     return as_like(field, images[0], images[0].axes)
+
+
+def told_of_field(n_tiles: int, settings) -> dict[str, object]:
+    """What to note of the illumination field of so many tiles."""
+    if n_tiles >= settings.fewest_tiles:
+        return {}
+    tiles = f"{n_tiles} tile{'s' * (n_tiles != 1)}"
+    return {"field": f"1 everywhere: {tiles}, fewest_tiles is {settings.fewest_tiles}"}
 
 
 def tiles_of(

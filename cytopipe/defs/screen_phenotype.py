@@ -39,6 +39,7 @@ from cytopipe.defs.screen_images import (
     stitched,
     table_place,
     tiles_of,
+    told_of_field,
 )
 from cytopipe.defs.screen_metadata import metadata_of
 from cytopipe.defs.screen_sources import PHENOTYPE_TILES, WELLS, Files, raw, settings_in, stage_of
@@ -87,6 +88,7 @@ SOURCES = (
         "smooth",
         "sample_fraction",
         "seed",
+        "fewest_tiles",
     ),
     _declared("background_settings", "How background is taken out.", "illumination", "rolling_ball_radius"),
     _declared("alignment_settings", "How channels are aligned.", "alignment"),
@@ -131,6 +133,7 @@ def ic_fields(
     if not well.entry.tiles.get("phenotype"):
         return Nothing("the well has no phenotype images")
     tiles, notes = tiles_of(well, "phenotype", images)
+    notes |= told_of_field(len(tiles), ic_settings)
     field = field_of([one.load() for one in tiles.values()], ic_settings)
     return Described(field, {"n_tiles": len(tiles)}, notes, png(composite(field.load())))
 

@@ -49,6 +49,7 @@ from cytopipe.defs.screen_images import (
     stitched,
     table_place,
     tiles_of,
+    told_of_field,
     with_barcodes,
 )
 from cytopipe.defs.screen_metadata import metadata_of
@@ -112,6 +113,7 @@ SOURCES = (
         "smooth",
         "sample_fraction",
         "seed",
+        "fewest_tiles",
     ),
     _declared("alignment_settings", "How cycles are aligned.", "alignment"),
     _declared("log_settings", "How spots are brought out.", "filter", "sigma"),
@@ -305,6 +307,7 @@ def ic_fields(
     if not well.entry.tiles.get("sbs"):
         return Nothing("the well was not sequenced")
     tiles, notes = tiles_of(well, "sbs", images)
+    notes |= told_of_field(len(tiles), ic_settings)
     return Described(fields_of(well, tiles, ic_settings), {"n_tiles": len(tiles)}, notes)
 
 
@@ -418,6 +421,7 @@ _LIBRARY = {"library": "screen/library", "library_settings": "screen/library_set
     by=WELLS,
     optional=("aligned", "cells"),
     place=f"screen/{{screen}}/sbs/models/{WELL_NAME}__read_model.json",
+    version="2",
     checks=(MODEL_READABLE,),
     inputs=_LIBRARY,
     when=BY_MODEL,
@@ -463,6 +467,7 @@ def _named_for_model(library: DataFrame | None, settings: LibrarySettings) -> Da
     PARQUET,
     by=SBS_TILES,
     place=_table("reads"),
+    version="2",
     inputs=_LIBRARY,
     checks=(READS_IN_PLACE,),
     reads_when={"bases": BY_PEAKS, "peaks": BY_PEAKS, "read_model": BY_MODEL},
@@ -516,6 +521,7 @@ def reads(
     PARQUET,
     by=SBS_TILES,
     place=_table("cells"),
+    version="2",
     inputs=_LIBRARY,
     checks=(ONE_ROW_PER_CELL,),
     reads_when={"read_model": BY_MODEL},

@@ -26,6 +26,7 @@ def calculate_ic_field(
     rescale: bool = True,
     sample_fraction: float = 1.0,
     seed: int = 0,
+    fewest_tiles: int = 1,
 ) -> np.ndarray:
     """The light that each pixel gets, relative to the darkest part of the image.
 
@@ -41,6 +42,8 @@ def calculate_ic_field(
         Share of the tiles that is used, at least one.
     seed : int
         Decides which: the same seed, the same tiles.
+    fewest_tiles : int
+        The mean of fewer tiles shows where their cells are: the field is 1 everywhere, then.
 
     Returns
     -------
@@ -77,6 +80,8 @@ def calculate_ic_field(
         else:
             mean += pixels / len(chosen)
     assert mean is not None
+    if rescale and len(chosen) < fewest_tiles:
+        return np.ones(mean.shape)
     smoothed = mean.astype(np.uint16)
     height, width = smoothed.shape[-2:]
     radius = smooth or int(np.sqrt(height * width / (np.pi * 20)))

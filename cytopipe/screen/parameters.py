@@ -81,6 +81,10 @@ class IlluminationSettings(ParameterSet):
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = 0
     """Decides which tiles are sampled."""
 
+    fewest_tiles: Annotated[int, Field(ge=1)] = 5
+    """Fewer tiles show where their cells are, not how bright the light is: the field is 1 everywhere, and
+    nothing is divided out."""
+
     rolling_ball_radius: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Radius of the ball that rolls under a corrected image to find its background; none: no background is
     taken out (pixels)."""

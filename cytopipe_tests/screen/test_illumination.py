@@ -92,6 +92,13 @@ def test_the_same_seed_samples_the_same_tiles():
     assert len(asked) == 19
 
 
+def test_few_tiles_show_cells_and_have_an_even_field():
+    random = np.random.default_rng(0)
+    tiles = [lit((1, 60, 60), vignette(60, 60), random) for _ in range(5)]
+    assert (calculate_ic_field(tiles[:4], fewest_tiles=5) == np.ones((1, 60, 60))).all()
+    np.testing.assert_array_equal(calculate_ic_field(tiles, fewest_tiles=5), calculate_ic_field(tiles))
+
+
 def test_black_tiles_have_an_even_field():
     assert (calculate_ic_field([np.zeros((2, 9, 9), np.uint16)] * 3) == 1).all()
 
