@@ -89,7 +89,12 @@ def history(options: Options, asset: str, partition: str | None, limit: int, as_
     if not chosen:
         raise UserError(f"no asset '{asset}'", expected=", ".join(known), next=did_you_mean(asset, known))
     with open_project(options, look=False) as opened:
-        found = [one for name in chosen for one in opened.ledger.events.events(name, partition, limit=limit)]
+        if partition is None and len(chosen) > 1:
+            found = opened.ledger.events.newest_events(chosen, limit=limit)
+        else:
+            found = [
+                one for name in chosen for one in opened.ledger.events.events(name, partition, limit=limit)
+            ]
     found = sorted(found, key=lambda one: -one.storage_id)[:limit]
     if as_json:
         click.echo(json.dumps([_event_json(one) for one in found], indent=2))

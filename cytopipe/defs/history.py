@@ -100,6 +100,25 @@ class History:
         ]
         return sorted(found, key=lambda one: -one.storage_id)[:limit]
 
+    def newest_events(self, assets: Iterable[str], *, limit: int) -> list[Event]:
+        """Entries of several assets together, newest first; asked for at once, as in `after`."""
+        asked, found = {asset_key(asset): asset for asset in assets}, []
+        for kind in (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION):
+            before, of_kind = None, []
+            while len(of_kind) < limit:
+                page = self.instance.event_log_storage.get_event_records(
+                    EventRecordsFilter(kind, before_cursor=before), limit=min(limit, _PAGE), ascending=False
+                )
+                for one in page:
+                    of = one.event_log_entry.get_dagster_event().asset_key
+                    if of in asked:
+                        of_kind.append(_event(asked[of], one))
+                if len(page) < min(limit, _PAGE):
+                    break
+                before = page[-1].storage_id
+            found += of_kind
+        return sorted(found, key=lambda one: -one.storage_id)[:limit]
+
     def event(self, asset: str, key: str, version: str) -> Event | None:
         """The newest entry that made or saw a version of a partition."""
         for one in self.events(asset, key, limit=1000):

@@ -72,6 +72,18 @@ def not_done(lab: Lab) -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.parametrize(("limit", "page"), [(1, 512), (7, 512), (7, 2), (10_000, 5)])
+def test_the_history_of_several_assets_is_that_of_each_put_together(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, limit: int, page: int
+) -> None:
+    monkeypatch.setattr("cytopipe.defs.history._PAGE", page)
+    history = History(lab.instance)
+    for assets in ([ALIGNED, CELLS], list(lab.graph.by_asset)):
+        alone = [one for asset in assets for one in history.events(asset, limit=10_000)]
+        together = history.newest_events(assets, limit=limit)
+        assert together == sorted(alone, key=lambda one: -one.storage_id)[:limit] != []
+
+
 # ---------------------------------------------------------------------- driven by change
 
 
