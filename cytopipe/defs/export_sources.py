@@ -7,7 +7,7 @@ Settings of galleries are kept apart, so that another layout of pages draws no p
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,16 @@ def _settings(data: DataSet) -> JobSettings:
     return job.settings(data.base)
 
 
+def _read_first(read: Callable[[JobSettings, str], object]) -> Callable[[DataSet], Any]:
+    """Load the entry of a job or field, after `read` could say what is wrong with its files."""
+
+    def load(data: DataSet) -> Any:
+        read(_settings(data), getattr(data.entry, "fov", ""))
+        return data.entry
+
+    return load
+
+
 def _shows_own(settings: JobSettings) -> bool:
     """Whether each region is shown as it was seen."""
     return settings.mode == "rois" and settings.rois is not None and settings.rois.settings == "own"
@@ -96,7 +106,7 @@ def _images(name: str, by: Partitions) -> Source:
         asset=f"export/{name}",
         by=by,
         description="The channels and masks of a field of view; never written.",
-        load=lambda data: data.entry,
+        load=_read_first(lambda settings, fov: images_of(settings, fov).files(fov)),
         files=_image_files,
         digest=_image_digest,
         describe=lambda project, data: {"files": len(_image_files(data))},
@@ -140,7 +150,7 @@ MARKERS = Source(
     asset="export/marker_sets",
     by=JOBS,
     description="The marker set that a job shows, where it stands in a file; never written.",
-    load=lambda data: data.entry,
+    load=_read_first(lambda settings, fov: sets_in_file(settings)),
     files=_marker_files,
     digest=_marker_digest,
     describe=lambda project, data: {
@@ -186,7 +196,7 @@ def _rows(name: str, by: Partitions) -> Source:
         asset=f"export/{name}",
         by=by,
         description="The cells of a field of view in the cell table and the checkpoint; never written.",
-        load=lambda data: data.entry,
+        load=_read_first(lambda settings, fov: cells_of(settings)),
         files=_row_files,
         digest=_row_digest,
         kinds=("table",),
@@ -261,7 +271,7 @@ REGIONS = Source(
     asset="export/regions",
     by=ROIS,
     description="The regions of interest of a field of view, and what they were seen with; never written.",
-    load=lambda data: data.entry,
+    load=_read_first(lambda settings, fov: (regions_of(settings, fov), sets_in_file(settings))),
     files=_region_files,
     digest=_region_digest,
     kinds=("table",),

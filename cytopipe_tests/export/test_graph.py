@@ -295,3 +295,20 @@ def test_fields_of_a_plate_are_partitions(lab):
     assert len(files(lab, "whole")) == 2
     page = (lab.directory / "outputs/export/whole/index.html").read_text()
     assert re.findall(r'<a href="([^"]+)">', page) == files(lab, "whole")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "asset", "key"),
+    [
+        ("rois.csv", "roi_id,fov\nr1\n", "export/rois", "regions.fov1"),
+        ("cells.csv", "fov,label\nfov1,one\n", "export/cells", "cells.fov1"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named_by_what_it_should_have_made(
+    lab: Lab, file: str, content: str, asset: str, key: str
+) -> None:
+    (lab.directory / file).write_text(content)
+    lab.ledger()
+    assert not lab.make(asset, keys=[key]).success
+    (said,) = lab.reasons(asset, key)
+    assert file in said and "never made" not in said
