@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -233,28 +234,31 @@ def one_connection(instance: DagsterInstance) -> Iterator[None]:
         yield
         return
     connections: dict[str, Connection] = {}
+    turn = threading.RLock()  # a signal is logged from a thread of its own; it must not join our transaction
 
     @contextlib.contextmanager
     def kept(shard: str) -> Iterator[Connection]:
-        if shard not in connections:
-            with connect(shard):  # makes the tables of a new file
-                pass
-            engine = create_engine(
-                storage.conn_string_for_shard(shard), poolclass=NullPool, connect_args=_WAITS
-            )
-            connections[shard] = engine.connect()
-        connection = connections[shard]
-        if connection.in_transaction():
-            yield connection
-            return
-        with connection.begin():
-            yield connection
+        with turn:
+            if shard not in connections:
+                with connect(shard):  # makes the tables of a new file
+                    pass
+                engine = create_engine(
+                    storage.conn_string_for_shard(shard), poolclass=NullPool, connect_args=_WAITS
+                )
+                connections[shard] = engine.connect()
+            connection = connections[shard]
+            if connection.in_transaction():
+                yield connection
+                return
+            with connection.begin():
+                yield connection
 
     connect = storage._connect
     storage._connect = kept  # type: ignore[method-assign]
     try:
         yield
     finally:
-        del storage._connect
-        for connection in connections.values():
-            connection.close()
+        with turn:
+            del storage._connect
+            for connection in connections.values():
+                connection.close()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -403,3 +404,27 @@ def test_events_written_over_one_connection_are_those_written_one_by_one(lab: La
         assert [one.partition_key for one in found.records] == ["P1-A1|2", "P1-A1|1", "P1-A1|0"]
     assert "_connect" not in vars(lab.instance.event_log_storage)
     assert [one.version for one in lab.events(ALIGNED)[-3:]] == [one.version for one in events]
+
+
+def test_threads_take_turns_on_the_one_connection(lab: Lab) -> None:
+    """A signal is logged from a thread of its own while the runner tells what it made."""
+    errors: list[Exception] = []
+
+    def report(of: int) -> None:
+        try:
+            for number in range(25):
+                event = Event(asset=ALIGNED, key=f"P1-A1|{of}", kind=MADE, version=f"{of}.{number}")
+                lab.instance.report_runless_asset_event(as_dagster(event))
+        except Exception as error:
+            errors.append(error)
+
+    with one_connection(lab.instance):
+        threads = [threading.Thread(target=report, args=(of,)) for of in range(4)]
+        for one in threads:
+            one.start()
+        for one in threads:
+            one.join()
+    assert errors == []
+    for of in range(4):
+        told = [one.version for one in lab.events(ALIGNED, f"P1-A1|{of}")]
+        assert told[-25:] == [f"{of}.{number}" for number in range(25)]
