@@ -12,7 +12,6 @@ from cytopipe.export.parameters import JobSettings, RoiSettings
 if TYPE_CHECKING:
     from cytopipe.export.cells import Cells
     from cytopipe.export.items import Plan
-    from cytopipe.export.presets import Presets
     from cytopipe.export.rois import Roi
     from cytopipe.export.sources import ImageSource
     from cytopipe.export.styles import MarkerSet
@@ -22,7 +21,6 @@ __all__ = [
     "cells_of",
     "images_of",
     "plan_of",
-    "presets_of",
     "regions_of",
     "sets_in_file",
 ]
@@ -105,14 +103,6 @@ def _sets(file: Stamp) -> Mapping[str, MarkerSet]:
     from cytopipe.export.markers import read_marker_sets
 
     return read_marker_sets(Path(file[0]))
-
-
-def presets_of(settings: JobSettings) -> Presets | None:
-    """Palettes and colour sets that regions of a job may name; listed anew each time."""
-    from cytopipe.export.items import presets_of
-
-    own = settings.rois is not None and settings.rois.settings == "own"
-    return presets_of(settings) if own else None
 
 
 def plan_of(settings: JobSettings, fov: str, files: Iterable[Path]) -> Plan:

@@ -16,12 +16,11 @@ from cytopipe.defs.export_reading import (
     cell_files,
     cells_of,
     images_of,
-    presets_of,
     regions_of,
     sets_in_file,
 )
 from cytopipe.errors import CytopipeError
-from cytopipe.export.items import CURRENT
+from cytopipe.export.items import CURRENT, presets_of
 from cytopipe.export.parameters import JobSettings
 from cytopipe.export.styles import MarkerSet
 from cytopipe.project import DataSet, Project
@@ -66,18 +65,13 @@ def _read_first(read: Callable[[JobSettings, str], object]) -> Callable[[DataSet
     return load
 
 
-def _shows_own(settings: JobSettings) -> bool:
-    """Whether each region is shown as it was seen."""
-    return settings.mode == "rois" and settings.rois is not None and settings.rois.settings == "own"
-
-
 def _shown_channels(settings: JobSettings, fov: str) -> set[str] | None:
     """The channels that pictures of a field of view show; None where that cannot be said."""
     sets: dict[str, Collection[str]] = {name: list(one) for name, one in settings.marker_sets.items()}
     sets |= {name: [style.channel for style in one.channels] for name, one in sets_in_file(settings).items()}
     shared = settings.marker_set or (next(iter(sets)) if len(sets) == 1 else "")
     names = {shared}
-    if _shows_own(settings):
+    if settings.shows_own:
         names = {one.marker_set or shared for one in regions_of(settings, fov)}
     listed = [name.removeprefix(CURRENT).split(",") for name in names if name.startswith(CURRENT)]
     if not listed and not names & sets.keys():
@@ -106,7 +100,7 @@ def _images(name: str, by: Partitions) -> Source:
         asset=f"export/{name}",
         by=by,
         description="The channels and masks of a field of view; never written.",
-        load=_read_first(lambda settings, fov: images_of(settings, fov).files(fov)),
+        load=_read_first(lambda settings, fov: images_of(settings, fov).describe(fov)),
         files=_image_files,
         digest=_image_digest,
         describe=lambda project, data: {"files": len(_image_files(data))},
@@ -131,13 +125,13 @@ def _as_values(marker_set: MarkerSet) -> list[list[Any]]:
 
 def _marker_files(data: DataSet) -> list[Path]:
     settings = _settings(data)
-    return [] if _shows_own(settings) else _marker_file(settings)
+    return [] if settings.shows_own else _marker_file(settings)
 
 
 def _marker_digest(project: Project, data: DataSet) -> str | None:
     """Of the marker sets in a file, the one that is shown counts."""
     settings = _settings(data)
-    if _shows_own(settings):
+    if settings.shows_own:
         return digest_of({})
     try:
         sets = {name: _as_values(one) for name, one in sets_in_file(settings).items()}
@@ -162,9 +156,7 @@ MARKERS = Source(
 
 def _row_files(data: DataSet) -> list[Path]:
     settings = _settings(data)
-    is_used = (
-        settings.mode == "cells" or _shows_own(settings) or any(one.color_by for one in settings.overlays)
-    )
+    is_used = settings.mode == "cells" or settings.shows_own or any(one.color_by for one in settings.overlays)
     return cell_files(settings) if is_used else []
 
 
@@ -214,7 +206,7 @@ def _drawn(data: DataSet) -> Mapping[str, Any]:
     settings = JobSettings.of(data.entry)
     values = {name: value for name, value in settings.as_json().items() if name not in _NOT_DRAWN}
     sets = {name: settings.as_json()["marker_sets"][name] for name in settings.marker_sets}
-    if settings.marker_set and not _shows_own(settings):
+    if settings.marker_set and not settings.shows_own:
         sets = {settings.marker_set: sets.get(settings.marker_set)}
     return values | {f"marker_sets.{name}": said for name, said in sets.items()}
 
@@ -231,7 +223,7 @@ STYLE = Source(
 
 def _region_files(data: DataSet) -> list[Path]:
     settings = _settings(data)
-    found = [Path(settings.rois.file), *(_marker_file(settings) if _shows_own(settings) else [])]
+    found = [Path(settings.rois.file), *(_marker_file(settings) if settings.shows_own else [])]
     presets = presets_of(settings)
     try:
         seen = regions_of(settings, data.entry.fov) if presets is not None else ()
@@ -248,7 +240,7 @@ def _region_digest(project: Project, data: DataSet) -> str | None:
         sets = {name: _as_values(one) for name, one in sets_in_file(settings).items()}
     except (CytopipeError, OSError):
         return None
-    own = sets if _shows_own(settings) else {}
+    own = sets if settings.shows_own else {}
     presets, digests = presets_of(settings), Digests(project.home)
     return digest_of(
         {

@@ -12,6 +12,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 from dagster import (
@@ -49,6 +50,7 @@ INPUT_VERSION = "dagster/input_data_version/"
 INPUT_POINTER = "dagster/input_event_pointer/"
 _STAMP = "cytopipe/stamp"
 _PAGE = 1000
+_KINDS = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION)
 _WAITS = {"timeout": 60}  # seconds for which a writer waits for another
 
 
@@ -67,18 +69,32 @@ class History:
         All assets are asked for at once: a graph has a hundred, of which few have news.
         """
         asked = {asset_key(asset): asset for asset in assets}
-        for kind in (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION):
-            cursor, more = storage_id, True
-            while more:
-                page = self.instance.event_log_storage.get_event_records(
-                    EventRecordsFilter(kind, after_cursor=cursor), limit=_PAGE, ascending=True
-                )
-                for one in page:
-                    of = one.event_log_entry.get_dagster_event().asset_key
-                    if of in asked:
-                        yield _event(asked[of], one)
-                more = len(page) == _PAGE
-                cursor = page[-1].storage_id if page else cursor
+        for kind in _KINDS:
+            yield from self._entries(kind, asked, after=storage_id)
+
+    def _entries(
+        self,
+        kind: DagsterEventType,
+        asked: Mapping[AssetKey, str],
+        *,
+        after: int | None = None,
+        page: int = 0,
+    ) -> Iterator[Event]:
+        """Entries of a kind of several assets, read a page at a time: oldest first after a storage id, newest
+        first where there is none.
+        """
+        cursor, size, more = after, page or _PAGE, True
+        while more:
+            between = {"before_cursor" if after is None else "after_cursor": cursor}
+            found = self.instance.event_log_storage.get_event_records(
+                EventRecordsFilter(kind, **between), limit=size, ascending=after is not None
+            )
+            for one in found:
+                of = one.event_log_entry.get_dagster_event().asset_key
+                if of in asked:
+                    yield _event(asked[of], one)
+            more = len(found) == size
+            cursor = found[-1].storage_id if found else cursor
 
     def write(self, events: Sequence[Event]) -> None:
         with one_connection(self.instance):
@@ -103,21 +119,8 @@ class History:
 
     def newest_events(self, assets: Iterable[str], *, limit: int) -> list[Event]:
         """Entries of several assets together, newest first; asked for at once, as in `after`."""
-        asked, found = {asset_key(asset): asset for asset in assets}, []
-        for kind in (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION):
-            before, of_kind = None, []
-            while len(of_kind) < limit:
-                page = self.instance.event_log_storage.get_event_records(
-                    EventRecordsFilter(kind, before_cursor=before), limit=min(limit, _PAGE), ascending=False
-                )
-                for one in page:
-                    of = one.event_log_entry.get_dagster_event().asset_key
-                    if of in asked:
-                        of_kind.append(_event(asked[of], one))
-                if len(page) < min(limit, _PAGE):
-                    break
-                before = page[-1].storage_id
-            found += of_kind
+        asked, page = {asset_key(asset): asset for asset in assets}, min(limit, _PAGE)
+        found = [one for kind in _KINDS for one in islice(self._entries(kind, asked, page=page), limit)]
         return sorted(found, key=lambda one: -one.storage_id)[:limit]
 
     def event(self, asset: str, key: str, version: str) -> Event | None:

@@ -37,7 +37,7 @@ class Relations:
         self._choices: dict[tuple[str, str], dict[str, tuple[str, ...]]] = {}
         self._unused: dict[When, dict[str, str]] = {}
         self._made: dict[Artifact, tuple[str, ...]] = {}
-        self._made_sets: dict[Artifact, frozenset[str]] = {}
+        self._made_sets: dict[Artifact | Source, frozenset[str]] = {}
 
     def keys(self, by: Partitions | None) -> tuple[str, ...]:
         """The keys of a set, in the order of the project file."""
@@ -69,8 +69,6 @@ class Relations:
         keys = self.made_keys(one)
         if keys is self.keys(one.by):
             return self.declared[one.by]
-        if isinstance(one, Source):
-            return frozenset()
         if one not in self._made_sets:
             self._made_sets[one] = frozenset(keys)
         return self._made_sets[one]

@@ -162,9 +162,12 @@ def field_of(images: list[Image], settings) -> Image:
 
 def told_of_field(n_tiles: int, settings) -> dict[str, object]:
     """What to note of the illumination field of so many tiles."""
-    if n_tiles >= settings.fewest_tiles:
+    from cytopipe.screen.illumination import n_sampled
+
+    used = n_sampled(n_tiles, settings.sample_fraction)
+    if used >= settings.fewest_tiles:
         return {}
-    tiles = f"{n_tiles} tile{'s' * (n_tiles != 1)}"
+    tiles = f"{used} tile{'s' * (used != 1)}"
     return {"field": f"1 everywhere: {tiles}, fewest_tiles is {settings.fewest_tiles}"}
 
 

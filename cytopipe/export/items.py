@@ -274,8 +274,7 @@ def marker_sets_of(settings: JobSettings) -> dict[str, MarkerSet]:
             where="marker_set",
             expected=f"one of {', '.join(found)}",
         )
-    own = settings.mode == "rois" and settings.rois is not None and settings.rois.settings == "own"
-    if not settings.marker_set and len(found) != 1 and not own:
+    if not settings.marker_set and len(found) != 1 and not settings.shows_own:
         raise ParameterError(
             "several marker sets are there, and none was chosen",
             where="marker_set",
@@ -387,7 +386,7 @@ class _Maker:
         points = roi.geometry if said.draw_shape and roi.is_shape else ()
         place = Box(region, points, roi.closed)
         item = self._item(name, roi.fov, file, place, marker_set=marker_set)
-        if said.settings == "own" and not fault:
+        if self._presets is not None and not fault:
             try:
                 item = replace(item, overlays=self._own_overlays(roi, info, item.overlays))
             except CytopipeError as error:
@@ -587,8 +586,8 @@ class _Maker:
 
 
 def presets_of(settings: JobSettings) -> Presets | None:
-    """The palettes and colour sets of UELer that regions name."""
-    if settings.rois is None:
+    """The palettes and colour sets of UELer that regions name; None where none is shown as it was seen."""
+    if settings.rois is None or not settings.shows_own:
         return None
     from cytopipe.export.presets import Presets
 

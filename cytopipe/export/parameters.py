@@ -279,6 +279,11 @@ class JobSettings(PictureSettings):
     fovs_per_s: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """At most so many fields of view are begun per second by each worker; no limit by default."""
 
+    @property
+    def shows_own(self) -> bool:
+        """Whether each region of interest is shown as it was seen."""
+        return self.mode == "rois" and self.rois is not None and self.rois.settings == "own"
+
     @model_validator(mode="after")
     def _complete(self) -> JobSettings:
         faults: list[ValidationError] = []

@@ -230,15 +230,15 @@ def cells_of(
         names = _library_names(library, length, *columns)
         cycles = slice(settings.map_start - 1, settings.map_end) if multi else slice(None)
         used = reads["barcode"].astype(object).str[cycles]
+        inside = (reads["cell"].to_numpy() > 0) & (reads["Q_min"].to_numpy() >= settings.q_min)
         if settings.refuse_debris:
-            inside = (reads["cell"].to_numpy() > 0) & (reads["Q_min"].to_numpy() >= settings.q_min)
             refused = names.isin(debris_like(used[inside], cell_codes(reads[inside], _place(reads)), names))
             library, names = library[~refused.to_numpy()], names[~refused]
         if settings.error_correct and settings.max_false_corrections is not None:
             trusted = trusted_corrections(
                 used,
                 _qualities(reads, cycles),
-                (reads["cell"].to_numpy() > 0) & (reads["Q_min"].to_numpy() >= settings.q_min),
+                inside,
                 names,
                 settings.max_distance,
                 settings.max_false_corrections,

@@ -14,7 +14,14 @@ import numpy as np
 
 from cytopipe.errors import Finding, InputError, ParameterError
 
-__all__ = ["apply_ic_field", "calculate_ic_field", "combine_ic_images", "rank_median", "subtract_background"]
+__all__ = [
+    "apply_ic_field",
+    "calculate_ic_field",
+    "combine_ic_images",
+    "n_sampled",
+    "rank_median",
+    "subtract_background",
+]
 
 #: Larger balls roll over a coarser image, with their outer part cut off: (radius up to, coarser by, cut off).
 _BALLS = ((10, 1, 0.12), (30, 2, 0.12), (100, 4, 0.16), (math.inf, 8, 0.20))
@@ -60,8 +67,7 @@ def calculate_ic_field(
     if not chosen:
         raise InputError("an illumination field without tiles", expected="at least one tile")
     if sample_fraction < 1:
-        size = max(1, int(len(chosen) * sample_fraction))
-        chosen = random.Random(seed).sample(chosen, size)
+        chosen = random.Random(seed).sample(chosen, n_sampled(len(chosen), sample_fraction))
     mean, facts = None, ()
     for number, tile in enumerate(chosen):
         pixels = np.asarray(tile() if callable(tile) else tile)
@@ -94,6 +100,11 @@ def calculate_ic_field(
         dark = np.quantile(smoothed[index], 0.02)
         field[index] = np.maximum(smoothed[index] / (dark or 1), 1)
     return field
+
+
+def n_sampled(n_tiles: int, sample_fraction: float) -> int:
+    """How many of some tiles a field is measured on."""
+    return max(1, int(n_tiles * sample_fraction))
 
 
 def rank_median(image: np.ndarray, radius: int) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 from skimage.filters import rank
 from skimage.morphology import disk
 
+from cytopipe.defs.screen_images import told_of_field
 from cytopipe.errors import InputError, ParameterError
 from cytopipe.screen.illumination import (
     apply_ic_field,
@@ -17,6 +18,7 @@ from cytopipe.screen.illumination import (
     rank_median,
     subtract_background,
 )
+from cytopipe.screen.parameters import IlluminationSettings
 
 
 def lit(shape, light, random):
@@ -97,6 +99,14 @@ def test_few_tiles_show_cells_and_have_an_even_field():
     tiles = [lit((1, 60, 60), vignette(60, 60), random) for _ in range(5)]
     assert (calculate_ic_field(tiles[:4], fewest_tiles=5) == np.ones((1, 60, 60))).all()
     np.testing.assert_array_equal(calculate_ic_field(tiles, fewest_tiles=5), calculate_ic_field(tiles))
+
+
+def test_what_is_noted_of_a_field_counts_the_tiles_that_it_is_measured_on():
+    settings = IlluminationSettings(sample_fraction=0.25, fewest_tiles=5)
+    assert told_of_field(20, settings) == {}
+    assert told_of_field(19, settings) == {"field": "1 everywhere: 4 tiles, fewest_tiles is 5"}
+    tiles = [np.full((1, 9, 9), 10 * row, np.uint16) for row in range(1, 20)]
+    assert (calculate_ic_field(tiles, sample_fraction=0.25, fewest_tiles=5) == 1).all()
 
 
 def test_black_tiles_have_an_even_field():

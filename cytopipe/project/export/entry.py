@@ -80,8 +80,8 @@ class ExportJob(Entry, JobSettings):
         for (*_, name), path in self._files():
             if name in ("marker_set_file", "file"):
                 yield base / Path(path).expanduser()
-        if self.rois is not None and self.rois.settings == "own":
-            yield from presets_of(self.settings(base)).files
+        if (presets := presets_of(self.settings(base))) is not None:
+            yield from presets.files
 
     def problems(self, base: Path) -> Iterator[Problem]:
         if "output" in self.model_fields_set:
